@@ -1,0 +1,75 @@
+"""The batch size that fits: found by trials, proven before training, kept safe while it runs.
+
+Everything here is imported when it is first used, so that `import autobatch` costs next to nothing and starts neither
+TensorFlow nor NVML.
+
+Example:
+    >>> import autobatch
+    >>> reading = autobatch.read_memory()
+    >>> reading.host.total_bytes > 0
+    True
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from autobatch.errors import (
+    ArgumentError,
+    AutobatchError,
+    DataError,
+    DoesNotFitError,
+    ModelError,
+    OutOfMemoryError,
+    ProbeError,
+    UpdateInterruptedError,
+)
+
+if TYPE_CHECKING:
+    from autobatch.memory.read import read_memory
+    from autobatch.memory.reading import MemoryReading
+    from autobatch.probing.result import ProbeResult
+    from autobatch.probing.run import probe
+    from autobatch.train.fit import fit
+    from autobatch.train.report import RunReport
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "AutobatchError",
+    "DataError",
+    "DoesNotFitError",
+    "MemoryReading",
+    "ModelError",
+    "OutOfMemoryError",
+    "ProbeError",
+    "ProbeResult",
+    "RunReport",
+    "UpdateInterruptedError",
+    "__version__",
+    "fit",
+    "probe",
+    "read_memory",
+]
+
+_HOMES = {
+    "MemoryReading": "autobatch.memory.reading",
+    "ProbeResult": "autobatch.probing.result",
+    "RunReport": "autobatch.train.report",
+    "fit": "autobatch.train.fit",
+    "probe": "autobatch.probing.run",
+    "read_memory": "autobatch.memory.read",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'autobatch' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,1 @@
+"""Which samples, in what order and cut. Knows Keras' flows and arrays; knows no memory."""

@@ -1,0 +1,209 @@
+"""Samples in order, read ahead by threads, within a bound of bytes, and cut when they are taken."""
+
+import os
+import weakref
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from autobatch.data.batch import Batch
+from autobatch.data.chunk import Chunk, Reading, read_chunk, windows
+from autobatch.data.order import Order, sequential, shuffled
+from autobatch.data.source import Source
+from autobatch.errors import ArgumentError
+
+_CHUNK_BYTES = 4 * 2**20
+_CHUNK_SAMPLES = 8, 32
+
+
+class Loader:
+    """Hands out the samples of pass after pass, any number at a time, and reads ahead meanwhile.
+
+    Worker threads read small chunks in the order of use, from the moment the loader is made. How many samples are taken
+    at a time has no influence on what is read: chunks are split and joined as they are taken, and nothing is dropped.
+    `take` and `close` are for one thread at a time.
+
+    Args:
+        source: Where samples come from.
+        order: The indices of each pass; by default all samples.
+        shuffle: Whether the default order is shuffled by the source's seed, anew in each pass.
+        start_epoch: The first pass.
+        passes: How many passes there are, `None` for no end. Nothing is read ahead beyond the last.
+        workers: Threads, by default one for each usable core, at most 8.
+        max_bytes: The most that chunks may occupy from when their reading is ordered until they are taken; one chunk is
+            always allowed.
+        chunk: Samples in a chunk, by default 8 to 32, fewer if `max_bytes` is tight.
+
+    Raises:
+        ArgumentError: A number below 1.
+
+    Example:
+        ```python
+        with Loader(source, passes=2) as loader:
+            for start, stop in updates(len(source), 32):  # one pass
+                batch = loader.take(stop - start)
+        ```
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        order: Order | None = None,
+        shuffle: bool = True,
+        start_epoch: int = 0,
+        passes: int | None = None,
+        workers: int | None = None,
+        max_bytes: int = 256 * 2**20,
+        chunk: int | None = None,
+    ) -> None:
+        workers = min(8, usable_cores()) if workers is None else workers
+        _positive(workers=workers, max_bytes=max_bytes, chunk=chunk, passes=passes)
+        if order is None:
+            order = shuffled(source.seed, len(source)) if shuffle else sequential(len(source))
+        self._source = source
+        self._sample_bytes = source.sample_bytes
+        self._max_bytes = max_bytes
+        size = chunk or _chunk_samples(self._sample_bytes, max_bytes, workers)
+        self._plan = windows(order, size, start_epoch, passes)
+        self._planned = next(self._plan, None)
+        self._ahead: deque[Chunk] = deque()
+        self._bytes_ahead = 0
+        self._epoch, self._position = start_epoch, 0
+        self._length = self._planned.of if self._planned else 0
+        self._closed = False
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="autobatch-loader")
+        # A loader that is dropped without being closed must not leave its threads reading.
+        self._abandon = weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
+        self._read_ahead()
+
+    @property
+    def epoch(self) -> int:
+        """The current pass; a pass that is used up is current until the first `take` of the next."""
+        return self._epoch
+
+    @property
+    def position(self) -> int:
+        """Samples taken from the current pass."""
+        return self._position
+
+    @property
+    def remaining(self) -> int:
+        """Samples left in the current pass."""
+        return self._length - self._position
+
+    @property
+    def bytes_ahead(self) -> int:
+        """Bytes of the chunks that are waiting to be read, being read, or read and not yet wholly taken."""
+        return self._bytes_ahead
+
+    def take(self, number: int) -> Batch:
+        """The next `number` samples of the current pass, in order; waits until they have been read.
+
+        When the pass is used up, the next one begins. The arrays belong to the caller.
+
+        Raises:
+            ArgumentError: More samples than the pass has left, after the last pass, or after `close`.
+            DataError: One of these samples can't be read. Nothing is taken, and the same `take` raises the same error
+                again; the samples before it can still be taken by themselves.
+        """
+        _positive(number=number)
+        if self._closed:
+            raise ArgumentError("The loader is closed. Received: take() after close(). Expected a loader in use.")
+        if not self._ahead:
+            raise ArgumentError(f"The last pass (epoch {self._epoch}) is used up. Received: take(number={number}).")
+        fresh = self.remaining == 0
+        left = self._ahead[0].of if fresh else self.remaining
+        if number > left:
+            message = f"The pass of epoch {self._epoch + fresh} has {left:,} samples left, and a batch never spans two."
+            raise ArgumentError(f"{message} Received: number={number}. Expected at most {left}.")
+        batch = self._gather(number)
+        if fresh:
+            self._epoch, self._position, self._length = self._epoch + 1, 0, left
+        self._position += number
+        return batch
+
+    def close(self) -> None:
+        """Waits for the reads that are running, cancels the rest, and leaves no thread behind."""
+        self._closed = True
+        self._abandon.detach()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._ahead.clear()
+        self._bytes_ahead = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _gather(self, number: int) -> Batch:
+        head = self._ahead[0]
+        if number == head.size == head.left:
+            batch = head.peek(number)
+            self._use(head, number)
+            return batch
+        batch, filled = head.peek(min(number, head.left)).room_for(number), 0
+        try:
+            while filled < number:
+                head = self._ahead[0]
+                count = min(head.left, number - filled)
+                batch.fill(filled, head.peek(count))
+                filled += count
+                self._use(head, count)
+        except BaseException:
+            self._give_back(batch, filled, head.of)
+            raise
+        return batch
+
+    def _use(self, head: Chunk, count: int) -> None:
+        head.used += count
+        if head.left == 0:
+            self._ahead.popleft()
+            self._bytes_ahead -= head.nbytes
+        self._read_ahead()
+
+    def _give_back(self, batch: Batch, filled: int, of: int) -> None:
+        """Puts samples that were gathered before a failure in front again; for once, the bound may be exceeded."""
+        if filled == 0:
+            return
+        done: Future[Reading] = Future()
+        done.set_result(Reading(batch[:filled]))
+        nbytes = filled * self._sample_bytes
+        self._ahead.appendleft(Chunk(filled, of, nbytes, done))
+        self._bytes_ahead += nbytes
+
+    def _read_ahead(self) -> None:
+        while self._planned is not None:
+            window = self._planned
+            nbytes = len(window.indices) * self._sample_bytes
+            if self._ahead and self._bytes_ahead + nbytes > self._max_bytes:
+                return
+            reading = self._pool.submit(read_chunk, self._source, window.indices, window.epoch)
+            self._ahead.append(Chunk(len(window.indices), window.of, nbytes, reading))
+            self._bytes_ahead += nbytes
+            self._planned = None  # so that nothing is read twice should the caller's order raise
+            self._planned = next(self._plan, None)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _chunk_samples(sample_bytes: int, max_bytes: int, workers: int) -> int:
+    """Samples in a chunk: about 4 MiB, but so few that each worker has one while another waits to be taken."""
+    fewest, most = _CHUNK_SAMPLES
+    wanted = min(most, max(fewest, _CHUNK_BYTES // max(1, sample_bytes)))
+    return max(1, min(wanted, max_bytes // max(1, sample_bytes * (workers + 1))))
+
+
+def _positive(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ArgumentError(f"There would be nothing to read. Received: {name}={number!r}. Expected at least 1.")

@@ -1,0 +1,71 @@
+"""What stands in for the `ImageDataGenerator` while a Keras flow makes the picture of one sample."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from autobatch.data.chance import Tamed, drawing_from, is_from_keras
+
+STEPS = ("get_random_transform", "apply_transform", "standardize")
+"""The methods that a flow calls on its generator for each picture, in this order."""
+
+
+class PictureMaker:
+    """An `ImageDataGenerator` whose draws depend on the seed of the current sample alone. Serves one thread.
+
+    Args:
+        datagen: The user's generator; everything but the draws is its own.
+        tamed: For each of `STEPS`, the watch kept on it; shared by all threads.
+        augment: Whether pictures are transformed at random. Rescaling, standardisation and the user's
+            `preprocessing_function` happen either way.
+    """
+
+    def __init__(self, datagen: Any, tamed: Mapping[str, Tamed], *, augment: bool) -> None:
+        self._datagen = datagen
+        self._tamed = tamed
+        self._augment = augment
+        self._seed = 0
+        self._generator = np.random.RandomState(0)
+        self._draw = drawing_from(datagen.get_random_transform, self._generator)
+        self._foreign = {step for step in STEPS if not is_from_keras(datagen, step)}
+        if getattr(datagen, "preprocessing_function", None) is not None:
+            self._foreign.add("standardize")
+        if self._draw is None:
+            self._foreign.add("get_random_transform")
+        self.decoded = False
+
+    def begin(self, seed: int) -> None:
+        """Starts the picture of another sample; `decoded` is false until its file has been read."""
+        self._seed = seed
+        self.decoded = False
+
+    def get_random_transform(self, shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
+        """The parameters of this sample's transformation; none where pictures are not transformed."""
+        del seed  # the flow gives none, and the sample's own decides
+        self.decoded = True
+        if not self._augment:
+            return {}
+        if self._draw is not None and "get_random_transform" not in self._foreign:
+            self._generator.seed(self._seed)
+            return dict(self._draw(shape))
+        return dict(self._call("get_random_transform", shape))
+
+    def apply_transform(self, picture: Any, parameters: dict[str, Any]) -> Any:
+        """The picture, transformed by `parameters`."""
+        return self._call("apply_transform", picture, parameters) if self._augment else picture
+
+    def standardize(self, picture: Any) -> Any:
+        """The picture as the model gets it."""
+        return self._call("standardize", picture)
+
+    def _call(self, step: str, *arguments: Any) -> Any:
+        function = getattr(self._datagen, step)
+        if step not in self._foreign:
+            return function(*arguments)
+        # Steps that draw after one another must not all begin with the same numbers.
+        seed = (self._seed + STEPS.index(step) * 0x9E3779B9) & 0xFFFFFFFF
+        return self._tamed[step](seed, function, *arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._datagen, name)

@@ -1,0 +1,140 @@
+"""The memory of NVIDIA GPUs, through NVML; the only place that knows it.
+
+Covered: no library, no driver, no device, a GPU that was lost, figures that are not supported or not permitted: each is
+a note, none an error. Not covered: GPUs of other makers, and CUDA's own order of unlike GPUs where `CUDA_DEVICE_ORDER`
+isn't `PCI_BUS_ID` (NVML numbers them by their bus).
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from autobatch.memory.facts import Device
+from autobatch.memory.visible import Slot, choose
+
+
+def read_devices(
+    pid: int, nvml: Any = None, environ: Mapping[str, str] | None = None
+) -> tuple[tuple[Device, ...], tuple[str, ...]]:
+    """Returns the GPUs that a process may use, in its own order, and notes on what could not be read.
+
+    NVML counts who started it: a caller that asks often may hold one `nvmlInit` of its own, which makes this cheap.
+
+    Args:
+        pid: The process whose own use is looked up.
+        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
+        environ: Where `CUDA_VISIBLE_DEVICES` is looked up; `None` takes this process' environment.
+    """
+    nvml = _pynvml() if nvml is None else nvml
+    if nvml is None:
+        return (), ("No GPU is counted: the Python module of NVML (nvidia-ml-py) is not installed.",)
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        return (), (f"No GPU is counted: NVML does not start ({error}).",)
+    with _closing(nvml):
+        return _read_all(nvml, pid, os.environ if environ is None else environ)
+
+
+def _pynvml() -> Any:
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    return pynvml
+
+
+@contextmanager
+def _closing(nvml: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        # The reading is taken; a driver that fails to close has nothing left to say.
+        with suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+
+def _read_all(nvml: Any, pid: int, environ: Mapping[str, str]) -> tuple[tuple[Device, ...], tuple[str, ...]]:
+    notes: list[str] = []
+    try:
+        count = nvml.nvmlDeviceGetCount()
+    except nvml.NVMLError as error:
+        return (), (f"No GPU is counted: NVML does not count them ({error}).",)
+    if count == 0:
+        return (), ("No GPU is counted: NVML runs and names none.",)
+    gpus = [_slot(nvml, number, notes) for number in range(count)]
+    slots, hidden = choose(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
+    devices = [_device(nvml, index, slot, pid, notes) for index, slot in enumerate(slots)]
+    return tuple(device for device in devices if device is not None), (*hidden, *notes)
+
+
+def _slot(nvml: Any, number: int, notes: list[str]) -> Slot | None:
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(number)
+        uuid = nvml.nvmlDeviceGetUUID(handle)
+    except nvml.NVMLError as error:
+        notes.append(f"GPU {number} of this machine is left out: it does not answer ({error}).")
+        return None
+    try:
+        sliced = nvml.nvmlDeviceGetMigMode(handle)[0] == 1
+    except nvml.NVMLError:
+        sliced = False
+    return Slot(uuid, handle, slices=tuple(_slices(nvml, handle, uuid)) if sliced else (), sliced=sliced)
+
+
+def _slices(nvml: Any, gpu: Any, uuid: str) -> Iterator[Slot]:
+    """Yields the MIG slices of a GPU; the numbers have gaps."""
+    try:
+        count = nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)
+    except nvml.NVMLError:
+        return
+    for number in range(count):
+        try:
+            handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, number)
+            own = nvml.nvmlDeviceGetUUID(handle)
+        except nvml.NVMLError:
+            continue
+        yield Slot(own, handle, old_name=_old_name(nvml, handle, uuid))
+
+
+def _old_name(nvml: Any, handle: Any, uuid: str) -> str | None:
+    try:
+        part, cores = nvml.nvmlDeviceGetGpuInstanceId(handle), nvml.nvmlDeviceGetComputeInstanceId(handle)
+    except nvml.NVMLError:
+        return None
+    return f"MIG-{uuid}/{part}/{cores}"
+
+
+def _device(nvml: Any, index: int, slot: Slot, pid: int, notes: list[str]) -> Device | None:
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(slot.handle)
+    except nvml.NVMLError as error:
+        notes.append(f"GPU:{index} ({slot.uuid}) is left out: it does not tell its memory ({error}).")
+        return None
+    try:
+        name = nvml.nvmlDeviceGetName(slot.handle)
+    except nvml.NVMLError:
+        name = "GPU"
+    used = _used_by(nvml, index, slot, pid, notes)
+    return Device(index, slot.uuid, name, int(memory.total), int(memory.free), used)
+
+
+def _used_by(nvml: Any, index: int, slot: Slot, pid: int, notes: list[str]) -> int | None:
+    try:
+        processes = nvml.nvmlDeviceGetComputeRunningProcesses(slot.handle)
+    except nvml.NVMLError as error:
+        notes.append(f"GPU:{index}: what this process itself uses is unknown (NVML: {error}).")
+        return None
+    own = [process.usedGpuMemory for process in processes if process.pid == pid]
+    if not own:
+        notes.append(
+            f"GPU:{index}: NVML lists no process {pid}. Either it has not used the GPU yet, or it runs in a container "
+            "and NVML lists the host's numbers: the framework's own figures count, where they are given."
+        )
+        return None
+    # Unified memory and some virtual GPUs list the process and leave its bytes open.
+    if any(amount is None for amount in own):
+        notes.append(f"GPU:{index}: NVML lists this process without its bytes.")
+        return None
+    return sum(map(int, own))

@@ -1,0 +1,1 @@
+"""The largest safe batch size, found by trials and proven before training."""

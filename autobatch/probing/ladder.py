@@ -1,0 +1,42 @@
+"""The sizes that are worth trying: whole numbers of five significant bits.
+
+1 to 32 all belong to it, then 34, 36, ... 64, 68, ... 128, 136, ...: neighbours differ by 3 to 6 %. Few sizes mean that
+compiled steps are reused, and that a search ends; a step of 6 % is within what a measured peak varies anyway.
+"""
+
+_BITS = 5
+_ROW = 1 << (_BITS - 1)
+
+
+def ladder_floor(n: int) -> int:
+    """The largest size of the ladder that is at most `n` (`n` >= 1)."""
+    shift = max(n.bit_length() - _BITS, 0)
+    return n >> shift << shift
+
+
+def ladder_next(n: int) -> int:
+    """The smallest size of the ladder above `n` (`n` >= 0)."""
+    return rung_size(rung_of(n) + 1)
+
+
+def ladder_prev(n: int) -> int:
+    """The largest size of the ladder below `n` (`n` >= 2)."""
+    return ladder_floor(n - 1)
+
+
+def rung_of(n: int) -> int:
+    """The position on the ladder of `ladder_floor(n)`: 1 stands on rung 1, and each size one rung above the last."""
+    shift = max(n.bit_length() - _BITS, 0)
+    return shift * _ROW + (n >> shift)
+
+
+def rung_size(rung: int) -> int:
+    """The size that stands on a rung: the inverse of `rung_of`."""
+    shift = max((rung - _ROW) // _ROW, 0)
+    return (rung - shift * _ROW) << shift
+
+
+def ladder_middle(low: int, high: int) -> int:
+    """The ladder size half-way between two sizes in rungs, `low` itself if none stands between them."""
+    above = rung_of(high) + (ladder_floor(high) != high)
+    return rung_size((rung_of(low) + above) // 2)

@@ -1,0 +1,136 @@
+"""The answer of a probe: the size, what proves it, and what it rests on."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self, get_args
+
+from autobatch.errors import ArgumentError
+from autobatch.memory.peak import PeakModel
+from autobatch.probing.trial import Outcome, Trial
+from autobatch.report.text import explanations, summary_line, trial_table
+
+SCHEMA_VERSION = 1
+Mode = Literal["auto", "largest", "micro"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What a probe found.
+
+    Attributes:
+        batch_size: The recommended size in samples; it has run within the budget.
+        mode: What it was chosen for: `"auto"` is the smallest size that reaches 95 % of the best throughput,
+            `"largest"` the largest safe one, `"micro"` the micro-batch for an effective batch that was given.
+        largest: The largest size that ran within the budget.
+        efficient: The smallest one that reaches 95 % of the best throughput, `None` where no speed was measured.
+        trials: Every trial, in order.
+        models: Per resource (`"host"`, `"device"`), the peak model fitted to the trials.
+        budgets: Per resource, bytes that a step was allowed to add to what its process held.
+        limits: Per resource, what set that budget, for people: `"control group /jobs/7"`.
+        reserves: Per resource, bytes kept free on purpose and not part of the budget.
+        from_cache: Whether the trials are those of an earlier probe of the same model, data shape and machine.
+        reasons: Why this size, one sentence for each decision.
+        notes: What could not be read or may make the answer less certain.
+
+    Example:
+        >>> trial = Trial(8, Outcome.RAN, {"host": 2**30}, wall_s=2.0)
+        >>> result = ProbeResult(8, "largest", 8, None, (trial,), budgets={"host": 2**31}, limits={"host": "host"})
+        >>> result.summary()
+        'batch_size=8  (peak 1.0 of 2.0 GiB budget, limit: host; 1 trial, 2 s)'
+    """
+
+    batch_size: int
+    mode: Mode
+    largest: int
+    efficient: int | None
+    trials: tuple[Trial, ...]
+    models: Mapping[str, PeakModel] = field(default_factory=dict)
+    budgets: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, str] = field(default_factory=dict)
+    reserves: Mapping[str, int] = field(default_factory=dict)
+    from_cache: bool = False
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def proof(self) -> Trial | None:
+        """The last trial in which `batch_size` ran, `None` if it is not among the trials."""
+        ran = (trial for trial in reversed(self.trials) if trial.outcome is Outcome.RAN)
+        return next((trial for trial in ran if trial.size == self.batch_size), None)
+
+    @property
+    def peaks(self) -> Mapping[str, int]:
+        """Per resource, the measured peak in bytes of `batch_size`; empty where nothing was measured."""
+        return self.proof.peaks if self.proof else {}
+
+    @property
+    def binding(self) -> str | None:
+        """The resource that is fullest at `batch_size`, `None` where nothing was measured."""
+        shares = {name: peak / self.budgets[name] for name, peak in self.peaks.items() if self.budgets.get(name)}
+        return max(shares, key=lambda name: shares[name], default=None)
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds that all trials took."""
+        return sum(trial.wall_s for trial in self.trials)
+
+    def summary(self) -> str:
+        """One line that begins with an argument ready to be copied."""
+        return summary_line(self)
+
+    def __str__(self) -> str:
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([trial_table(self), *explanations(self), *self.reasons, *notes, summary_line(self)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON-ready values; `from_dict` reads them back."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "batch_size": self.batch_size,
+            "mode": self.mode,
+            "largest": self.largest,
+            "efficient": self.efficient,
+            "trials": [trial.to_dict() for trial in self.trials],
+            "models": {name: asdict(model) for name, model in self.models.items()},
+            "budgets": dict(self.budgets),
+            "limits": dict(self.limits),
+            "reserves": dict(self.reserves),
+            "from_cache": self.from_cache,
+            "reasons": list(self.reasons),
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The result that `to_dict` wrote.
+
+        Raises:
+            ArgumentError: The values are of another schema version or not those of a result.
+        """
+        version = values.get("schema_version")
+        if version != SCHEMA_VERSION:
+            msg = f"This result was written by another version. Received: schema_version={version!r}. Expected 1."
+            raise ArgumentError(msg)
+        try:
+            return cls._from_fields(dict(values))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ArgumentError(f"This is no result of a probe ({error!r}). Received: {dict(values)!r:.200}") from error
+
+    @classmethod
+    def _from_fields(cls, values: dict[str, Any]) -> Self:
+        if values["mode"] not in get_args(Mode):
+            raise ValueError(f"mode={values['mode']!r}")
+        return cls(
+            batch_size=int(values["batch_size"]),
+            mode=values["mode"],
+            largest=int(values["largest"]),
+            efficient=None if values["efficient"] is None else int(values["efficient"]),
+            trials=tuple(Trial.from_dict(trial) for trial in values["trials"]),
+            models={name: PeakModel(**model) for name, model in values["models"].items()},
+            budgets={name: int(budget) for name, budget in values["budgets"].items()},
+            limits={name: str(limit) for name, limit in values["limits"].items()},
+            reserves={name: int(reserve) for name, reserve in values["reserves"].items()},
+            from_cache=bool(values["from_cache"]),
+            reasons=tuple(values["reasons"]),
+            notes=tuple(values["notes"]),
+        )

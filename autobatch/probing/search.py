@@ -1,0 +1,174 @@
+"""Which size to try next, and what the trials so far have proven. Numbers in, numbers out.
+
+The search starts at two samples, goes up only where the measured peaks say that it fits, and ends when the next size of
+the ladder is known or predicted not to. Nothing is tried in the hope that it fails: a failure means that the model of
+the peak was wrong, and then what is left between the largest size that ran and the smallest that did not is bisected.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from autobatch.errors import ArgumentError
+from autobatch.memory.peak import PeakModel
+from autobatch.probing.bound import PeakBound
+from autobatch.probing.ladder import ladder_floor, ladder_middle, ladder_next, ladder_prev
+from autobatch.probing.trial import Outcome, Trial
+
+__all__ = [
+    "ladder_floor",
+    "ladder_next",
+    "ladder_prev",
+    "largest",
+    "most_efficient",
+    "next_size",
+    "next_throughput_size",
+    "peak_models",
+    "verdict",
+]
+
+FIRST_SIZE = 2
+MAX_TRIALS = 12
+MAX_THROUGHPUT_TRIALS = 3
+EFFICIENT_FRACTION = 0.95
+# How far above the largest size that ran the next may lie: without a peak, with one, with several.
+_JUMP_BLIND, _JUMP_ONE, _JUMP_SOME = 2, 8, 16
+_COARSE = 2
+
+
+def verdict(peaks: Mapping[str, int], budgets: Mapping[str, int]) -> Outcome:
+    """`RAN` if every measured peak is within the budget of its resource, else `OVER_BUDGET`.
+
+    Args:
+        peaks: Per resource, measured bytes above the process's baseline.
+        budgets: Per resource, bytes that the process may grow by; a resource without a budget is not judged.
+    """
+    over = any(peaks[name] > budget for name, budget in budgets.items() if name in peaks)
+    return Outcome.OVER_BUDGET if over else Outcome.RAN
+
+
+def next_size(trials: Sequence[Trial], budgets: Mapping[str, int], cap: int) -> int | None:
+    """The size to try next in search of the largest safe one, or `None` if the search is done.
+
+    Trials that ran are judged by the budgets given now, not by those of the day: a budget that has fallen since makes
+    the search look below sizes that once fitted. No size is proposed twice, and none after `MAX_TRIALS` trials.
+
+    Args:
+        trials: What has been tried so far, in order.
+        budgets: Per resource, bytes that the process may grow by, as read now.
+        cap: The largest size that makes sense (samples, or the user's bound); it may be tried though it is not on the
+            ladder.
+
+    Raises:
+        ArgumentError: `cap` is below 1.
+    """
+    if cap < 1:
+        msg = f"There is no size to try below one sample. Received: cap={cap!r}. Expected an integer of at least 1."
+        raise ArgumentError(msg)
+    if len(trials) >= MAX_TRIALS or any(budget <= 0 for budget in budgets.values()):
+        return None
+    if not trials:
+        return min(FIRST_SIZE, cap)
+    best = largest(trials, budgets)
+    if best is None:
+        return _smaller_start(trials)
+    bad = min((trial.size for trial in trials if trial.size > best.size), default=None)
+    size = _largest_that_fits(best.size, trials, budgets, cap)
+    if bad is not None and size >= bad:
+        size = ladder_middle(best.size, bad)
+    return size if size > best.size else _second_point(trials, budgets)
+
+
+def next_throughput_size(trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION) -> int | None:
+    """The size to try next in search of the smallest one that is fast, or `None` if it is known well enough.
+
+    Ask once `next_size` is done. While the smallest size that reaches `fraction` of the best throughput is more than
+    twice the next smaller one that was tried, the geometric middle is proposed: it is below a proven size, so it fits.
+    At most `MAX_THROUGHPUT_TRIALS` such sizes are proposed.
+    """
+    fast = most_efficient(trials, fraction)
+    if fast is None or _descents(trials) >= MAX_THROUGHPUT_TRIALS:
+        return None
+    slower = max((trial.size for trial in trials if trial.size < fast.size), default=fast.size)
+    if fast.size <= _COARSE * slower:
+        return None
+    return ladder_floor(round((fast.size * slower) ** 0.5))
+
+
+def largest(trials: Sequence[Trial], budgets: Mapping[str, int] | None = None) -> Trial | None:
+    """The trial of the largest size that ran within the budget and never failed, `None` if none did.
+
+    Args:
+        trials: What has been tried.
+        budgets: Judge the measured peaks by these bytes per resource; by the recorded outcomes if left out.
+    """
+    return max(_proven(trials, budgets), key=lambda trial: trial.size, default=None)
+
+
+def most_efficient(
+    trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION, budgets: Mapping[str, int] | None = None
+) -> Trial | None:
+    """The trial of the smallest proven size that reaches `fraction` of the best samples/s among them.
+
+    `None` if nothing ran, or no speed was measured.
+    """
+    timed = [(trial.samples_per_s, trial) for trial in _proven(trials, budgets) if trial.samples_per_s is not None]
+    best = max((speed for speed, _ in timed), default=0.0)
+    fast = (trial for speed, trial in timed if speed >= fraction * best)
+    return min(fast, key=lambda trial: trial.size, default=None)
+
+
+def peak_models(trials: Sequence[Trial]) -> dict[str, PeakModel]:
+    """Per resource that was measured at least once, the peak model that the search has used."""
+    names = {name: None for trial in trials for name in trial.peaks}
+    return {name: bound.model for name in names if (bound := _bound(trials, name)) is not None}
+
+
+def _proven(trials: Sequence[Trial], budgets: Mapping[str, int] | None) -> list[Trial]:
+    def fits(trial: Trial) -> bool:
+        if budgets is None or not trial.outcome.ran:
+            return trial.outcome is Outcome.RAN
+        return verdict(trial.peaks, budgets) is Outcome.RAN
+
+    failed = {trial.size for trial in trials if not fits(trial)}
+    return [trial for trial in trials if trial.size not in failed]
+
+
+def _smaller_start(trials: Sequence[Trial]) -> int | None:
+    smallest = min(trials, key=lambda trial: trial.size)
+    return 1 if smallest.size > 1 and smallest.outcome is not Outcome.RAN and smallest.outcome.perhaps_memory else None
+
+
+def _second_point(trials: Sequence[Trial], budgets: Mapping[str, int]) -> int | None:
+    """One sample, if a single measured size cannot tell a large fixed part from a steep slope."""
+    measured = {trial.size for trial in trials if trial.peaks.keys() & budgets.keys()}
+    return 1 if measured == {FIRST_SIZE} and all(trial.size != 1 for trial in trials) else None
+
+
+def _largest_that_fits(ran: int, trials: Sequence[Trial], budgets: Mapping[str, int], cap: int) -> int:
+    """The largest size up to `cap` and one jump above `ran` that every resource allows; below `ran` if none does."""
+    bounds = {name: _bound(trials, name) for name in budgets}
+    fewest = min((len(bound.points) if bound else 0 for bound in bounds.values()), default=0)
+    jump = (_JUMP_BLIND, _JUMP_ONE)[fewest] if fewest <= 1 else _JUMP_SOME
+    top = min(cap, ran * jump)
+
+    def fits(n: int) -> bool:
+        return all(bound is None or bound.upper(n) <= budgets[name] for name, bound in bounds.items())
+
+    low, high = 0, top
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low if low == cap else ladder_floor(low)
+
+
+def _bound(trials: Sequence[Trial], resource: str) -> PeakBound | None:
+    points = [(trial.size, trial.peaks[resource]) for trial in trials if resource in trial.peaks]
+    return PeakBound.of(points) if points else None
+
+
+def _descents(trials: Sequence[Trial]) -> int:
+    """How many trials were smaller than one that had run before: those that looked for speed."""
+    best, count = 0, 0
+    for trial in trials:
+        count += trial.size < best
+        best = max(best, trial.size if trial.outcome is Outcome.RAN else 0)
+    return count

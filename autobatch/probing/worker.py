@@ -1,0 +1,192 @@
+"""Trials in a process of their own: whatever happens to a trial, the caller gets a plain answer.
+
+A worker stays warm between trials and is started again after a death. Every request has a deadline. The worker's folder
+holds what it prints and whatever the caller hands over in files; it is removed with the worker. Covered: hanging,
+crashing, being killed, ending without an answer, answering nonsense, and leaving children behind. Not covered: what a
+trial writes outside that folder, and the folder itself if the caller is killed with SIGKILL.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from autobatch.memory.cgroup import oom_kills as count_oom_kills
+from autobatch.probing.answer import Answer, read_reply
+from autobatch.probing.process import WorkerProcess, child_command
+from autobatch.probing.protocol import BadFrameError, DeadlineError, HalfFrameError, ProtocolError
+from autobatch.probing.trial import Outcome
+
+SUPPORTED = os.name == "posix"
+# Between the end of its pipe and the end of a process the kernel frees its memory, which may be a lot.
+_DEATH_GRACE_S = 5.0
+
+
+class Worker:
+    """A process that runs trials; use it as a context manager, or call `close`.
+
+    Start it from a thread that outlives it: from any other than the main thread, it ends with the caller only once it
+    notices that its pipe is closed.
+
+    Args:
+        command: What to run instead of autobatch's own child; two pipe numbers are appended as arguments.
+        environ: Its environment, the caller's own if left out.
+        oom_kills: Reads a counter of the kernel's out-of-memory kills, `None` for unknown. It tells a SIGKILL by the
+            kernel from one by somebody. The default counts those in this process's control group.
+        exit_grace_s: Seconds it gets to end by itself when it is closed.
+        scratch: Where its folder is made; the system's folder for temporary files if left out.
+
+    Raises:
+        OSError: The temporary folder cannot be made.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str] | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        oom_kills: Callable[[], int | None] | None = None,
+        exit_grace_s: float = 2.0,
+        scratch: Path | None = None,
+    ) -> None:
+        self._command = command
+        self._environ = dict(os.environ if environ is None else environ)
+        self._oom_kills = count_oom_kills if oom_kills is None else oom_kills
+        self._exit_grace_s = exit_grace_s
+        self._process: WorkerProcess | None = None
+        self._opening: tuple[Mapping[str, Any], float] | None = None
+        self._requests = 0
+        self.folder = Path(tempfile.mkdtemp(prefix="autobatch-", dir=scratch))
+        self._remove_folder = weakref.finalize(self, shutil.rmtree, str(self.folder), ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the worker, `None` while none is running."""
+        return self._process.pid if self._process is not None and self._process.running else None
+
+    def open(self, payload: Mapping[str, Any], timeout_s: float) -> Answer:
+        """Starts a fresh process and hands it what its trials need; it is handed the same after every restart.
+
+        Args:
+            payload: JSON-ready values for `autobatch.probing.runner.open_runner`.
+            timeout_s: Seconds for start, imports and opening together.
+        """
+        self._opening = ({"sys_path": sys.path, **payload}, timeout_s)
+        return self.restart()
+
+    def restart(self) -> Answer:
+        """Ends the process if there is one, starts another, and opens it as before.
+
+        Raises:
+            RuntimeError: `open` was never called.
+        """
+        if self._opening is None:
+            raise RuntimeError("A worker has to be opened before it can run trials.")
+        self._stop(0.0)
+        payload, timeout_s = self._opening
+        command = child_command() if self._command is None else self._command
+        try:
+            self._process = WorkerProcess(command, self._environ, self.folder / "output.log")
+        except OSError as error:
+            return Answer(Outcome.NO_ANSWER, detail=f"The worker could not be started: {error}.")
+        answer = self._ask({"op": "open", "payload": payload}, timeout_s)
+        if answer.outcome is not Outcome.RAN:
+            self._stop(0.0)
+        return answer
+
+    def trial(self, size: int, options: Mapping[str, Any] | None = None, *, timeout_s: float) -> Answer:
+        """Runs one size; a worker that has died is started again first.
+
+        Args:
+            size: Samples in the micro-batch.
+            options: JSON-ready values for the runner.
+            timeout_s: Seconds for the trial, without a restart that it may need.
+
+        Returns:
+            The runner's answer, or what became of the worker. After anything but `RAN` or an exception it is gone.
+
+        Raises:
+            RuntimeError: `open` was never called.
+        """
+        began = time.monotonic()
+        if self.pid is None:
+            opened = self.restart()
+            if opened.outcome is not Outcome.RAN:
+                return opened
+        answer = self._ask({"op": "trial", "size": size, "options": dict(options or {})}, timeout_s)
+        return _timed(answer, began)
+
+    def close(self) -> None:
+        """Ends the process and removes its folder; does nothing the second time."""
+        try:
+            self._stop(self._exit_grace_s)
+        finally:
+            self._remove_folder()
+
+    def _stop(self, grace_s: float) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.finish(grace_s)
+
+    def _ask(self, message: Mapping[str, Any], timeout_s: float) -> Answer:
+        assert self._process is not None  # noqa: S101 - every caller has just started it
+        self._requests += 1
+        began = time.monotonic()
+        kills_before = self._oom_kills()
+        try:
+            reply = self._process.ask({**message, "id": self._requests}, began + timeout_s)
+            answer = read_reply(reply, self._requests)
+        except ProtocolError as error:
+            answer = self._bury(error, kills_before, timeout_s)
+        except BaseException:
+            # An answer to this request may still come: it must not be taken for the answer to the next.
+            self._stop(0.0)
+            raise
+        return _timed(answer, began)
+
+    def _bury(self, error: ProtocolError, kills_before: int | None, timeout_s: float) -> Answer:
+        """What it means that no answer could be read; the worker is gone afterwards."""
+        process, self._process = self._process, None
+        assert process is not None  # noqa: S101 - it has just failed to answer
+        hopeless = isinstance(error, DeadlineError | BadFrameError)
+        status = process.finish(0.0 if hopeless else _DEATH_GRACE_S)
+        if isinstance(error, DeadlineError):
+            outcome, what = Outcome.TIMED_OUT, f"no answer within {timeout_s:g} s: {error}"
+        elif isinstance(error, BadFrameError):
+            outcome, what = Outcome.GARBLED, str(error)
+        elif status is not None and status < 0:
+            outcome, what = self._blame_signal(-status, kills_before)
+        else:
+            outcome = Outcome.GARBLED if isinstance(error, HalfFrameError) else Outcome.NO_ANSWER
+            end = "did not end and was killed" if status is None else f"ended with exit status {status}"
+            what = f"{error} It {end}."
+        output = process.last_output()
+        return Answer(outcome, detail=f"{what}\nLast output:\n{output}" if output else what)
+
+    def _blame_signal(self, number: int, kills_before: int | None) -> tuple[Outcome, str]:
+        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+        if number != signal.SIGKILL:
+            return Outcome.CRASHED, f"The worker was ended by {name}."
+        kills = self._oom_kills()
+        if kills is not None and kills_before is not None and kills > kills_before:
+            return Outcome.OUT_OF_MEMORY, "The kernel killed the worker because memory had run out."
+        return Outcome.KILLED, f"The worker was ended by {name}."
+
+
+def _timed(answer: Answer, began: float) -> Answer:
+    return Answer(answer.outcome, answer.payload, answer.detail, time.monotonic() - began, answer.exception)

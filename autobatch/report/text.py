@@ -1,0 +1,81 @@
+"""Results as plain text: a table of the trials, and one line to copy from."""
+
+from typing import TYPE_CHECKING
+
+from autobatch.memory.units import GIB, MIB, format_bytes
+
+if TYPE_CHECKING:
+    from autobatch.probing.result import ProbeResult
+    from autobatch.probing.trial import Outcome, Trial
+
+_UNKNOWN = "-"
+_CHOSEN = "<"
+
+
+def summary_line(result: "ProbeResult") -> str:
+    """The chosen size as an argument, with what it needs, what limits it and what finding it took.
+
+    For example `batch_size=384  (peak 9.1 of 12.0 GiB budget, limit: control group; 4 trials, 21 s)`.
+    """
+    count = len(result.trials)
+    effort = f"{count} trial{'s' * (count != 1)}, {result.wall_s:.0f} s" + ", from the cache" * result.from_cache
+    return f"batch_size={result.batch_size}  ({_use(result)}; {effort})"
+
+
+def trial_table(result: "ProbeResult") -> str:
+    """One row for each trial, in order; the chosen size is marked.
+
+    Peaks are above what the process held before its first step, and so are the budgets they are compared with.
+    """
+    resources = sorted({name for trial in result.trials for name in trial.peaks})
+    head = ["size", "outcome", *(f"{name} peak" for name in resources), "s/update", "samples/s", "seconds", ""]
+    rows = [_row(trial, resources, chosen=trial is result.proof) for trial in result.trials]
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    # Numbers stand to the right, so that their digits line up; the outcome is text.
+    cells = (
+        [_pad(text, width, left=i == 1) for i, (text, width) in enumerate(zip(r, widths, strict=True))]
+        for r in [head, *rows]
+    )
+    return "\n".join("  ".join(row).rstrip() for row in cells)
+
+
+def explanations(result: "ProbeResult") -> list[str]:
+    """One line for each way in which trials ended other than well: what it means and what to do next."""
+    outcomes = dict.fromkeys(trial.outcome for trial in result.trials)
+    return [f"{_words(outcome)}: {outcome.value}" for outcome in outcomes if outcome.name != "RAN"]
+
+
+def _words(outcome: "Outcome") -> str:
+    return outcome.name.lower().replace("_", " ")
+
+
+def _row(trial: "Trial", resources: list[str], *, chosen: bool) -> list[str]:
+    peaks = [format_bytes(trial.peaks[name]) if name in trial.peaks else _UNKNOWN for name in resources]
+    return [
+        str(trial.size),
+        _words(trial.outcome),
+        *peaks,
+        _number(trial.seconds_per_update, ".3f"),
+        _number(trial.samples_per_s, ",.1f"),
+        f"{trial.wall_s:.1f}",
+        _CHOSEN if chosen else "",
+    ]
+
+
+def _use(result: "ProbeResult") -> str:
+    name = result.binding
+    if name is None:
+        return "peak unknown"
+    peak, budget = result.peaks[name], result.budgets[name]
+    unit, word = (GIB, "GiB") if budget >= GIB else (MIB, "MiB")
+    digits = 1 if unit == GIB else 0
+    limit = result.limits.get(name, name)
+    return f"peak {peak / unit:.{digits}f} of {budget / unit:.{digits}f} {word} budget, limit: {limit}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return _UNKNOWN if value is None else format(value, form)
+
+
+def _pad(text: str, width: int, *, left: bool) -> str:
+    return text.ljust(width) if left else text.rjust(width)

@@ -1,0 +1,86 @@
+"""What the training loop and the trials ask of a backend."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from autobatch.data.batch import Batch, leaves
+
+Logs = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The effective batch that micro-batches are parts of: what their gradients are divided by.
+
+    Attributes:
+        size: Samples in the effective batch.
+        weights: Sum of the sample weights for each output, `None` where it is not known beforehand. Only losses with
+            `reduction="mean_with_sample_weight"` need it (`Engine.needs_weights`).
+    """
+
+    size: int
+    weights: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, *parts: Batch) -> "Whole":
+        """The effective batch that `parts` make up, with its weights."""
+        sums = [part_weights(part) for part in parts]
+        totals = tuple(map(sum, zip(*sums, strict=True))) if all(sums) else None
+        return cls(sum(part.size for part in parts), totals)
+
+
+def part_weights(batch: Batch) -> tuple[float, ...]:
+    """The sum of the sample weights of each output; empty where the batch carries none."""
+    return tuple(float(array.sum()) for array in leaves(batch.sample_weight))
+
+
+class Engine(Protocol):
+    """One compiled model's updates, in micro-batches that can be undone.
+
+    An update is `accumulate` for each micro-batch, then `apply` once. Every call either does all of its work or leaves
+    the model as it was: when `accumulate` raises, the weights, BatchNorm averages, dropout seeds, metrics and the
+    gradients accumulated so far are those from before the call, and the samples can be handed in again in smaller parts.
+    """
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the weights of the whole effective batch must be known before its first micro-batch."""
+
+    def accumulate(self, batch: Batch, whole: Whole) -> Logs:
+        """Adds one micro-batch's share of the gradient and returns the metrics so far.
+
+        A micro-batch that is the whole effective batch needs no accumulators.
+
+        Raises:
+            OutOfMemoryError: It did not fit; nothing has changed.
+        """
+
+    def apply(self) -> None:
+        """Updates the weights with the accumulated gradient; counts as one optimizer step.
+
+        Raises:
+            UpdateInterruptedError: Memory ran out while weights were being written.
+        """
+
+    def abandon(self) -> None:
+        """Forgets the gradient accumulated since the last `apply`."""
+
+    def evaluate(self, batch: Batch, whole: Whole) -> Logs:
+        """Runs the test step on one micro-batch and returns the metrics so far.
+
+        Raises:
+            OutOfMemoryError: It did not fit; nothing has changed.
+        """
+
+    def finish(self) -> None:
+        """Lets the optimizer write its final values (averaged weights), once, after the last update."""
+
+    def device_peak_bytes(self) -> int | None:
+        """Peak bytes in use in the framework's allocator on an accelerator; `None` on a CPU."""
+
+    def allocator_bytes(self) -> tuple[int, int] | None:
+        """Current and peak bytes in use in the framework's allocator, `None` where it keeps no count."""
+
+    def reset_peak(self) -> None:
+        """Starts a new peak measurement of the framework's allocator."""

@@ -1,0 +1,1 @@
+"""The TensorFlow engine. No TensorFlow type leaves this package."""

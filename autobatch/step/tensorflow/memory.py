@@ -1,0 +1,26 @@
+"""What TensorFlow's own allocator says: bytes in use now, and at their highest since the last reset."""
+
+import tensorflow as tf
+
+
+def device_name() -> str:
+    """The first logical accelerator, or the CPU."""
+    return "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
+
+
+def allocator_bytes(device: str) -> tuple[int, int] | None:
+    """Current and peak bytes in use, or `None` where the allocator keeps no statistics (malloc on a CPU)."""
+    try:
+        info = tf.config.experimental.get_memory_info(device)
+    except (ValueError, tf.errors.OpError):
+        return None
+    current, peak = int(info["current"]), int(info["peak"])
+    return (current, peak) if peak else None
+
+
+def reset_peak(device: str) -> None:
+    """Starts a new peak; does nothing where the allocator keeps no statistics."""
+    try:
+        tf.config.experimental.reset_memory_stats(device)
+    except (ValueError, tf.errors.OpError):
+        return

@@ -1,0 +1,109 @@
+"""What is done with the gradients of a micro-batch, inside the compiled step: apply them, or keep them for later.
+
+The gradients never leave the graph (handing them out cost 4 to 30 % of a step when it was measured), and all of them
+exist before the first variable is written, so a backward pass that runs out of memory has changed no weight.
+"""
+
+import enum
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+class Use(enum.IntEnum):
+    """What becomes of a micro-batch's gradients; the numbers are the branches of the compiled step."""
+
+    APPLY = 0  # the micro-batch is the whole effective batch: update the weights
+    STORE = 1  # the first of several: overwrite the accumulators
+    ADD = 2  # a later one: add to the accumulators
+
+
+class Update:
+    """The optimizer's side of a model: its variables, the accumulators, and whether a write has begun."""
+
+    def __init__(self, model: Any) -> None:
+        self.variables = list(model.trainable_variables)
+        self._optimizer = model.optimizer
+        self._has_gradient = [True] * len(self.variables)
+        # Empty until the first use, so that updates in one piece cost no copy of the parameters.
+        self._accumulators = [
+            tf.Variable(tf.zeros([0], _dtype(variable)), shape=tf.TensorShape(None), trainable=False)
+            for variable in self.variables
+        ]
+        self._began = tf.Variable(0, trainable=False, dtype=tf.int64)
+
+    def began(self, attempt: Any) -> bool:
+        """Whether the attempt came as far as writing weights."""
+        return int(self._began) == attempt
+
+    def use(self, gradients: list[Any], use: Any, share: Any, attempt: Any) -> None:
+        """Applies or keeps gradients, once all of them are computed.
+
+        Args:
+            gradients: One for each trainable variable, `None` where it has none.
+            use: A `Use`, or an integer tensor with its value.
+            share: What the gradients are multiplied by when they are kept.
+            attempt: Number of the attempt.
+        """
+        self._has_gradient = [gradient is not None for gradient in gradients]
+        gradients = _all_computed(gradients)
+        branches = {
+            Use.APPLY: lambda: self._apply(gradients, attempt),
+            Use.STORE: lambda: self._store(_weighted(gradients, share)),
+            Use.ADD: lambda: self._add(_weighted(gradients, share)),
+        }
+        if isinstance(use, Use):
+            branches[use]()
+        else:
+            tf.switch_case(use, {int(key): _numbered(branch) for key, branch in branches.items()})
+
+    def apply_accumulated(self, attempt: Any) -> None:
+        """Applies what the accumulators hold."""
+        kept = zip(self._accumulators, self._has_gradient, self.variables, strict=True)
+        self._apply([tf.ensure_shape(a.value(), v.shape) if has else None for a, has, v in kept], attempt)
+
+    def make_room(self) -> None:
+        """Gives the accumulators their full shape, for compilers that need to know it."""
+        for accumulator, variable in zip(self._accumulators, self.variables, strict=True):
+            if accumulator.value().shape != tuple(variable.shape):
+                accumulator.assign(tf.zeros(variable.shape, accumulator.dtype))
+
+    def _apply(self, gradients: list[Any], attempt: Any) -> None:
+        begun = self._began.assign(attempt, read_value=False)
+        with tf.control_dependencies([] if begun is None else [begun]):
+            self._optimizer.apply(gradients, self.variables)
+
+    def _store(self, gradients: list[Any]) -> None:
+        for accumulator, gradient in zip(self._accumulators, gradients, strict=True):
+            if gradient is not None:
+                accumulator.assign(gradient, read_value=False)
+
+    def _add(self, gradients: list[Any]) -> None:
+        for accumulator, gradient in zip(self._accumulators, gradients, strict=True):
+            if gradient is not None:
+                accumulator.assign_add(gradient, read_value=False)
+
+
+def _dtype(variable: Any) -> Any:
+    return variable.value.dtype
+
+
+def _all_computed(gradients: list[Any]) -> list[Any]:
+    """The same gradients, none of which can be used before the last of them exists."""
+    computed = tf.nest.flatten([gradient for gradient in gradients if gradient is not None], expand_composites=True)
+    with tf.control_dependencies(computed):
+        return [None if gradient is None else tf.identity(gradient) for gradient in gradients]
+
+
+def _weighted(gradients: list[Any], share: Any) -> list[Any]:
+    dense = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
+    return _all_computed([None if gradient is None else gradient * tf.cast(share, gradient.dtype) for gradient in dense])
+
+
+def _numbered(branch: Any) -> Any:
+    def run() -> Any:
+        branch()
+        return np.int32(0)
+
+    return run

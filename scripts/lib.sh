@@ -1,0 +1,51 @@
+# Sourced by the scripts beside it, from the repository's root.
+
+# The command of a Python that the package supports; one that is named but doesn't start (a shim) is passed over.
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python; do
+        if [[ -n $candidate ]] && is_supported "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "No Python from 3.11 to 3.13 was found. Install one, or name it: PYTHON=/path/to/python $0" >&2
+    return 1
+}
+
+is_supported() {
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1
+}
+
+# make_venv PYTHON FOLDER
+make_venv() {
+    if ! "$1" -m venv "$2"; then
+        rm -rf "$2"
+        echo "$1 cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv" >&2
+        return 1
+    fi
+}
+
+# step NAME COMMAND... : runs the command and says how long it took
+step() {
+    local name=$1 start=$SECONDS status=0
+    shift
+    printf '\n== %s\n' "$name"
+    "$@" || status=$?
+    if ((status)); then
+        printf '== %s: FAILED after %d s\n' "$name" $((SECONDS - start)) >&2
+    else
+        printf '== %s: %d s\n' "$name" $((SECONDS - start))
+    fi
+    return "$status"
+}
+
+# What a laptop and a build machine check alike, with the tools of one environment: run_checks FOLDER [PYTEST OPTIONS]
+run_checks() {
+    local bin=$1
+    shift
+    step "ruff check" "$bin/ruff" check .
+    step "ruff format" "$bin/ruff" format --check .
+    step "mypy" "$bin/mypy" --strict
+    step "pytest" "$bin/pytest" "$@"
+}

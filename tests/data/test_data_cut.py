@@ -1,0 +1,100 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autobatch.data.cut import near_equal, next_rung, number_of_updates, rungs, updates
+from autobatch.errors import ArgumentError
+
+COUNTS = st.integers(1, 5000)
+
+
+@given(st.integers(0, 5000), COUNTS)
+def test_micro_batches_make_up_the_count(count, micro):
+    assert sum(near_equal(count, micro)) == count
+
+
+@given(COUNTS, COUNTS)
+def test_micro_batches_are_few_and_near_equal_and_none_too_large(count, micro):
+    sizes = near_equal(count, micro)
+    assert max(sizes) <= micro
+    assert max(sizes) - min(sizes) <= 1
+    assert sorted(sizes, reverse=True) == list(sizes)
+    assert len(sizes) == -(-count // micro)
+
+
+@pytest.mark.parametrize(
+    ("count", "micro", "sizes"),
+    [
+        (48, 48, (48,)),
+        (48, 24, (24, 24)),
+        (48, 20, (16, 16, 16)),
+        (10, 4, (4, 3, 3)),
+        (3, 1, (1, 1, 1)),
+        (5, 100, (5,)),
+        (0, 7, ()),
+    ],
+)
+def test_cuts(count, micro, sizes):
+    assert near_equal(count, micro) == sizes
+
+
+@given(st.integers(0, 5000), COUNTS)
+def test_updates_cover_a_pass_without_gap_or_overlap(samples, effective):
+    windows = list(updates(samples, effective))
+    assert [index for start, stop in windows for index in range(start, stop)] == list(range(samples))
+    assert len(windows) == len(updates(samples, effective)) == number_of_updates(samples, effective)
+    assert all(stop - start == effective for start, stop in windows[:-1])
+
+
+def test_updates_are_a_sequence():
+    windows = updates(100, 48)
+    assert windows[-1] == (96, 100)
+    assert windows[1:] == ((48, 96), (96, 100))
+    with pytest.raises(IndexError):
+        windows[3]
+
+
+@given(COUNTS, COUNTS)
+def test_a_ladder_descends_from_at_most_the_largest_to_one_by_factors_of_at_most_two(effective, largest):
+    ladder = rungs(effective, largest)
+    assert ladder[-1] == 1
+    assert ladder[0] <= min(effective, largest)
+    assert all(low < high <= 2 * low for high, low in zip(ladder, ladder[1:], strict=False))
+    if largest >= effective:
+        assert ladder[0] == effective
+
+
+@given(COUNTS, COUNTS)
+def test_each_rung_cuts_the_effective_batch_into_micro_batches_of_its_own_size(effective, largest):
+    assert all(near_equal(effective, rung)[0] == rung for rung in rungs(effective, largest))
+
+
+@pytest.mark.parametrize(
+    ("effective", "largest", "ladder"),
+    [
+        (64, 64, (64, 32, 22, 16, 11, 8, 6, 4, 3, 2, 1)),
+        (64, 30, (22, 16, 11, 8, 6, 4, 3, 2, 1)),
+        (256, 100, (86, 64, 43, 32, 22, 16, 11, 8, 6, 4, 3, 2, 1)),
+        (2, 9, (2, 1)),
+        (1, 1, (1,)),
+        (50, 1, (1,)),
+    ],
+)
+def test_ladders(effective, largest, ladder):
+    assert rungs(effective, largest) == ladder
+
+
+def test_ladders_are_short():
+    assert len(rungs(65536, 65536)) < 40
+
+
+@pytest.mark.parametrize(("size", "lower"), [(64, 32), (50, 32), (32, 8), (8, None), (3, None)])
+def test_the_next_rung_is_the_largest_below(size, lower):
+    assert next_rung(size, (64, 32, 8)) == lower
+
+
+@pytest.mark.parametrize("call", [(near_equal, -1, 2), (near_equal, 3, 0), (updates, 10, 0), (rungs, 2.5, 3), (rungs, True, 3)])
+def test_a_size_that_is_none_is_refused(call):
+    function, *numbers = call
+    with pytest.raises(ArgumentError, match="Received: .* Expected a whole number"):
+        function(*numbers)

@@ -1,0 +1,48 @@
+"""The sizes worth trying: few, close together, and the same whichever way they are reached."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autobatch.probing.ladder import ladder_floor, ladder_middle, ladder_next, ladder_prev, rung_of, rung_size
+
+SIZES = st.integers(1, 2**40)
+
+
+def test_the_ladder_begins_as_described():
+    sizes = [1]
+    while sizes[-1] < 140:
+        sizes.append(ladder_next(sizes[-1]))
+    assert sizes == [*range(1, 33), *range(34, 65, 2), *range(68, 129, 4), 136, 144]
+
+
+@given(SIZES)
+def test_rungs_and_sizes_are_inverse(n):
+    assert rung_size(rung_of(n)) == ladder_floor(n)
+
+
+@given(SIZES)
+def test_floor_next_and_prev_enclose_a_size(n):
+    assert ladder_floor(n) <= n < ladder_next(n)
+    assert ladder_prev(ladder_next(n)) == ladder_floor(n)
+    assert ladder_floor(ladder_floor(n)) == ladder_floor(n)
+
+
+@given(st.integers(32, 2**40))
+def test_neighbours_differ_by_three_to_six_and_a_quarter_per_cent(n):
+    low = ladder_floor(n)
+    assert 1.031 <= ladder_next(n) / low <= 1.0625
+
+
+@given(SIZES, SIZES)
+def test_the_middle_is_strictly_between_where_anything_is(a, b):
+    low, high = ladder_floor(min(a, b)), max(a, b)
+    middle = ladder_middle(low, high)
+    assert middle == ladder_floor(middle)
+    assert low <= middle < max(high, low + 1)
+    assert (middle > low) == (ladder_next(low) < high)
+
+
+@pytest.mark.parametrize(("low", "high", "middle"), [(2, 4, 3), (2, 3, 2), (16, 32, 24), (64, 70, 68), (64, 68, 64)])
+def test_middles(low, high, middle):
+    assert ladder_middle(low, high) == middle

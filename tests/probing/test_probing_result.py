@@ -1,0 +1,128 @@
+"""Trials and results: what they say, and that they survive being written and read."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autobatch.errors import ArgumentError
+from autobatch.memory.peak import PeakModel
+from autobatch.probing.result import ProbeResult
+from autobatch.probing.trial import Measurement, Outcome, Trial
+
+GIB = 2**30
+NUMBERS = st.floats(0, 1e9)
+TRIALS = st.builds(
+    Trial,
+    st.integers(1, 10**6),
+    st.sampled_from(Outcome),
+    st.dictionaries(st.sampled_from(["host", "device"]), st.integers(0, 10**13)),
+    st.none() | NUMBERS,
+    st.none() | NUMBERS,
+    NUMBERS,
+    st.sampled_from(["worker", "caller"]),
+    st.none() | st.text(),
+)
+RESULTS = st.builds(
+    ProbeResult,
+    batch_size=st.integers(1, 10**6),
+    mode=st.sampled_from(["auto", "largest", "micro"]),
+    largest=st.integers(1, 10**6),
+    efficient=st.none() | st.integers(1, 10**6),
+    trials=st.lists(TRIALS, max_size=5).map(tuple),
+    models=st.dictionaries(st.just("host"), st.builds(PeakModel, NUMBERS, NUMBERS, NUMBERS, st.integers(1, 100))),
+    budgets=st.dictionaries(st.sampled_from(["host", "device"]), st.integers(0, 10**13)),
+    limits=st.dictionaries(st.sampled_from(["host", "device"]), st.text()),
+    reserves=st.dictionaries(st.sampled_from(["host", "device"]), st.integers(0, 10**13)),
+    from_cache=st.booleans(),
+    reasons=st.lists(st.text()).map(tuple),
+    notes=st.lists(st.text()).map(tuple),
+)
+
+RESULT = ProbeResult(
+    batch_size=384,
+    mode="auto",
+    largest=512,
+    efficient=384,
+    trials=(
+        Trial(2, Outcome.RAN, {"host": GIB, "device": GIB}, 0.01, 200.0, 9.0),
+        Trial(384, Outcome.RAN, {"host": 2 * GIB, "device": int(9.1 * GIB)}, 0.5, 768.0, 6.0),
+        Trial(512, Outcome.RAN, {"host": 2 * GIB, "device": int(11.5 * GIB)}, 0.66, 775.8, 5.0),
+        Trial(576, Outcome.KILLED, wall_s=1.0, detail="The worker was ended by SIGKILL."),
+    ),
+    budgets={"host": 30 * GIB, "device": 12 * GIB},
+    limits={"host": "control group", "device": "device 0"},
+    reasons=("384 reaches 99 % of the best throughput.",),
+    notes=("NVML is not there.",),
+)
+
+
+@given(TRIALS)
+def test_a_trial_survives_json(trial):
+    assert Trial.from_dict(json.loads(json.dumps(trial.to_dict()))) == trial
+
+
+@given(RESULTS)
+def test_a_result_survives_json(result):
+    assert ProbeResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+@given(RESULTS)
+def test_any_result_can_be_printed_and_ends_with_the_line_to_copy(result):
+    assert str(result).endswith(result.summary())
+    assert result.summary().startswith(f"batch_size={result.batch_size}  (")
+    assert "\n" not in result.summary() or any("\n" in limit for limit in result.limits.values())
+
+
+def test_the_summary_is_one_line_to_copy_from():
+    assert RESULT.summary() == (
+        "batch_size=384  (peak 9.1 of 12.0 GiB budget, limit: device 0; 4 trials, 21 s)"  # the fuller resource
+    )
+
+
+def test_the_text_holds_every_trial_the_chosen_one_marked_and_every_reason():
+    lines = str(RESULT).splitlines()
+    assert lines[0].split() == ["size", "outcome", "device", "peak", "host", "peak", "s/update", "samples/s", "seconds"]
+    assert [line.split()[0] for line in lines[1:5]] == ["2", "384", "512", "576"]
+    assert [line.endswith("<") for line in lines[1:5]] == [False, True, False, False]
+    assert lines[5].startswith("killed: ")
+    assert lines[6:] == ["384 reaches 99 % of the best throughput.", "note: NVML is not there.", RESULT.summary()]
+
+
+def test_the_binding_resource_is_the_fullest():
+    assert RESULT.binding == "device"
+    assert RESULT.peaks == {"host": 2 * GIB, "device": int(9.1 * GIB)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": 0},
+        {"schema_version": None},
+        {"mode": "big"},
+        {"batch_size": "many"},
+        {"trials": 7},
+        {"trials": [{"size": 1}]},
+        {"models": {"host": {"unknown": 1}}},
+        {"budgets": []},
+    ],
+)
+def test_what_is_no_result_is_refused(change):
+    with pytest.raises(ArgumentError, match="Received: "):
+        ProbeResult.from_dict({**RESULT.to_dict(), **change})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [((), None), ((3.0,), 3.0), ((3.0, 1.0), 1.0), ((9.0, 1.0, 2.0, 3.0), 2.0)]
+)
+def test_the_speed_leaves_out_the_update_that_compiled(seconds, expected):
+    measurement = Measurement(seconds, {"host": 5})
+    assert measurement.seconds_per_update == expected
+    trial = Trial.measured(8, Outcome.RAN, measurement, wall_s=4.0, where="worker")
+    assert trial.samples_per_s == (None if expected is None else 8 / expected)
+
+
+def test_every_outcome_explains_itself_in_its_own_words():
+    assert len({outcome.value for outcome in Outcome}) == len(Outcome)
+    assert all(outcome.value.endswith(".") for outcome in Outcome)

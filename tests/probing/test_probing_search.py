@@ -1,0 +1,265 @@
+"""The search: within the budget, proven, short, and over in any case."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autobatch.errors import ArgumentError
+from autobatch.probing.bound import PeakBound
+from autobatch.probing.ladder import ladder_floor, ladder_prev
+from autobatch.probing.search import (
+    MAX_TRIALS,
+    largest,
+    most_efficient,
+    next_size,
+    next_throughput_size,
+    peak_models,
+    verdict,
+)
+from autobatch.probing.trial import Outcome, Trial
+
+GIB = 2**30
+BUDGET = 8 * GIB
+NO_CAP = 10**9
+FAILURES = [outcome for outcome in Outcome if not outcome.ran]
+
+
+def search(peak: Callable[[int], float], budget: int = BUDGET, cap: int = NO_CAP) -> list[Trial]:
+    """All trials of a search in which size n has the peak `peak(n)`."""
+    trials: list[Trial] = []
+    while (size := next_size(trials, {"host": budget}, cap)) is not None:
+        peaks = {"host": math.ceil(peak(size))}
+        trials.append(Trial(size, verdict(peaks, {"host": budget}), peaks))
+        assert len(trials) <= MAX_TRIALS
+    return trials
+
+
+def line(true_largest: int, fixed_share: float) -> Callable[[int], float]:
+    """An affine peak with which exactly `true_largest` samples fit in `BUDGET`."""
+    fixed = BUDGET * fixed_share
+    per_sample = (BUDGET - fixed) / (true_largest + 0.5)
+    return lambda n: fixed + per_sample * n
+
+
+def sizes(trials: list[Trial]) -> list[int]:
+    return [trial.size for trial in trials]
+
+
+@pytest.mark.parametrize(
+    ("true_largest", "fixed_share", "expected"),
+    [
+        (1000, 0.0, [2, 16, 256, 928, 960]),
+        (1000, 0.3, [2, 6, 96, 768, 960]),
+        (100, 0.0, [2, 16, 92, 96]),
+        (3, 0.0, [2, 3]),
+        (2, 0.0, [2, 1]),
+        (1, 0.0, [2, 1]),
+    ],
+)
+def test_a_search_takes_few_trials(true_largest, fixed_share, expected):
+    assert sizes(search(line(true_largest, fixed_share))) == expected
+
+
+@settings(max_examples=400)
+@given(st.integers(16, 20_000), st.floats(0, 0.6), st.integers(1, 30_000))
+def test_affine_memory_never_exceeds_the_budget_and_is_used_to_94_per_cent(true_largest, share, cap):
+    """Seen to fail with the bound of `PeakBound.upper` left to a line through the two latest points without margin."""
+    peak = line(true_largest, share)
+    trials = search(peak, cap=cap)
+    best = largest(trials)
+    assert best is not None
+    assert all(trial.outcome is Outcome.RAN for trial in trials)
+    assert len(trials) <= 9
+    fits = min(true_largest, cap)
+    # What stays unused is one step of the ladder and the model's own per cent of the whole peak.
+    lost_to_margin = 0.0101 / (1 - share)
+    assert best.size == cap or best.size >= ladder_prev(ladder_floor(fits)) * (1 - lost_to_margin) - 1
+    assert peak(best.size) >= 0.9 * BUDGET or best.size >= 0.9 * fits - 1
+
+
+@settings(max_examples=400)
+@given(st.integers(16, 20_000), st.floats(0, 0.9), st.data())
+def test_one_per_cent_of_noise_never_makes_a_trial_exceed_the_budget_by_more(true_largest, share, data):
+    """Seen to fail with `PeakBound.upper` returning the fitted line's own bound: 2, 3, 48 is then over by 70 %."""
+    peak = line(true_largest, share)
+    noise = st.floats(-0.01, 0.01)
+    trials = search(lambda n: peak(n) * (1 + data.draw(noise)))
+    # The reading that a size was chosen from may be 1 % low, and the bound rests on such readings to first order.
+    assert all(peak(trial.size) <= 1.02 * BUDGET for trial in trials)
+
+
+@settings(max_examples=400)
+@given(st.integers(16, 20_000), st.floats(0, 0.9), st.data())
+def test_three_per_cent_of_noise_stays_within_a_reserve(true_largest, share, data):
+    peak = line(true_largest, share)
+    noise = st.floats(-0.03, 0.03)
+    trials = search(lambda n: peak(n) * (1 + data.draw(noise)))
+    assert all(peak(trial.size) <= 1.13 * BUDGET for trial in trials)
+    best = largest(trials)
+    assert best is None or best.peaks["host"] <= BUDGET
+
+
+@given(st.integers(16, 20_000), st.floats(0, 0.5), st.sampled_from([1, 16, 64]))
+def test_memory_in_steps_is_kept_within_a_step(true_largest, share, step_mib):
+    step = step_mib * 2**20
+    peak = line(true_largest, share)
+    trials = search(lambda n: math.ceil(peak(n) / step) * step)
+    assert all(peak(trial.size) <= BUDGET + step for trial in trials)
+    best = largest(trials)
+    assert best is not None
+    assert peak(best.size) >= 0.75 * BUDGET
+
+
+@given(st.integers(1, 5000), st.floats(0, 0.9), st.data())
+def test_failures_at_random_end_the_search_and_are_never_returned(true_largest, share, data):
+    """Seen to fail with `largest` looking at the peaks alone."""
+    peak = line(true_largest, share)
+    trials: list[Trial] = []
+    while (size := next_size(trials, {"host": BUDGET}, NO_CAP)) is not None:
+        assert size not in sizes(trials)
+        outcome = data.draw(st.sampled_from([*Outcome, Outcome.RAN, Outcome.RAN, Outcome.RAN]))
+        peaks = {"host": int(peak(size))} if outcome.ran else {}
+        trials.append(Trial(size, outcome, peaks))
+        assert len(trials) <= MAX_TRIALS
+    best = largest(trials)
+    assert best is None or best.outcome is Outcome.RAN
+    assert (best is None) == all(trial.outcome is not Outcome.RAN for trial in trials)
+
+
+@given(st.data())
+def test_budgets_that_change_between_trials_end_the_search(data):
+    trials: list[Trial] = []
+    peak = line(500, 0.2)
+    budget = {"host": BUDGET}
+    while (size := next_size(trials, budget, NO_CAP)) is not None:
+        assert size not in sizes(trials)
+        trials.append(Trial(size, verdict({"host": int(peak(size))}, budget), {"host": int(peak(size))}))
+        budget = {"host": data.draw(st.integers(1, 2 * BUDGET))}
+    assert len(trials) <= MAX_TRIALS
+
+
+def test_a_wrong_model_is_bisected_between_what_ran_and_what_did_not():
+    """Fragmentation: the peaks say 100 fits, but nothing above 60 runs."""
+    peak = line(100, 0.1)
+    trials: list[Trial] = []
+    while (size := next_size(trials, {"device": BUDGET}, NO_CAP)) is not None:
+        trials.append(
+            Trial(size, Outcome.RAN, {"device": int(peak(size))}) if size <= 60 else Trial(size, Outcome.OUT_OF_MEMORY)
+        )
+    best = largest(trials)
+    assert best is not None
+    assert best.size == 60
+    assert len(trials) <= 9
+
+
+@pytest.mark.parametrize("outcome", FAILURES)
+def test_a_first_size_that_fails_is_followed_by_one_sample_only_where_memory_may_explain_it(outcome):
+    after = next_size([Trial(2, outcome)], {"host": BUDGET}, 100)
+    assert after == (1 if outcome.perhaps_memory else None)
+    assert next_size([Trial(2, outcome), Trial(1, outcome)], {"host": BUDGET}, 100) is None
+
+
+@pytest.mark.parametrize(("cap", "expected"), [(1, [1]), (2, [2]), (3, [2, 3]), (17, [2, 16, 17]), (33, [2, 16, 33])])
+def test_the_cap_is_tried_even_off_the_ladder_and_never_exceeded(cap, expected):
+    assert [size for size in sizes(search(line(10**6, 0.0), cap=cap)) if size > 1 or cap == 1] == expected
+
+
+@pytest.mark.parametrize("cap", [0, -1])
+def test_a_cap_below_one_is_an_error(cap):
+    with pytest.raises(ArgumentError, match=f"cap={cap}"):
+        next_size([], {"host": BUDGET}, cap)
+
+
+@pytest.mark.parametrize("budget", [0, -5])
+def test_nothing_is_tried_without_a_budget(budget):
+    assert next_size([], {"host": BUDGET, "device": budget}, 100) is None
+
+
+def test_the_scarcer_of_two_resources_decides():
+    budgets = {"host": BUDGET, "device": BUDGET // 4}
+    trials: list[Trial] = []
+    while (size := next_size(trials, budgets, NO_CAP)) is not None:
+        peaks = {"host": size * 10 * 2**20, "device": size * 5 * 2**20}
+        trials.append(Trial(size, verdict(peaks, budgets), peaks))
+    best = largest(trials)
+    assert best is not None
+    assert 0.9 * (BUDGET // 4) <= best.peaks["device"] <= BUDGET // 4
+    assert set(peak_models(trials)) == {"host", "device"}
+
+
+def test_without_any_measured_peak_sizes_double():
+    trials: list[Trial] = []
+    while (size := next_size(trials, {"host": BUDGET}, 40)) is not None:
+        trials.append(Trial(size, Outcome.RAN))
+    assert sizes(trials) == [2, 4, 8, 16, 32, 40]
+
+
+def test_a_budget_that_fell_below_what_ran_is_searched_again_from_below():
+    trials = [Trial(n, Outcome.RAN, {"host": n * GIB}) for n in (2, 8)]
+    assert next_size(trials, {"host": 6 * GIB}, 100) == 5
+    best = largest(trials, {"host": 6 * GIB})
+    assert best is not None
+    assert best.size == 2
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 10**5), st.integers(0, 10**12)), min_size=1, max_size=6),
+    st.integers(1, 2 * 10**5),
+)
+def test_the_bound_never_falls_as_the_size_grows(points, n):
+    bound = PeakBound.of(points)
+    assert bound.upper(n) <= bound.upper(n + 1)
+
+
+def test_verdict_judges_only_what_has_a_budget():
+    assert verdict({"host": 5, "device": 9}, {"host": 5}) is Outcome.RAN
+    assert verdict({"host": 6}, {"host": 5, "device": 1}) is Outcome.OVER_BUDGET
+
+
+def timed(*speeds: tuple[int, float | None]) -> list[Trial]:
+    return [Trial(size, Outcome.RAN, samples_per_s=speed) for size, speed in speeds]
+
+
+def test_the_efficient_size_is_the_smallest_that_reaches_the_fraction():
+    trials = timed((2, 10), (16, 80), (128, 96), (1024, 100))
+    best = most_efficient(trials)
+    assert best is not None
+    assert best.size == 128
+
+
+def test_without_speeds_no_size_is_efficient():
+    assert most_efficient(timed((2, None))) is None
+    assert next_throughput_size(timed((2, None), (64, None))) is None
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        (timed((2, 10), (16, 40), (256, 100)), 64),
+        (timed((2, 10), (16, 40), (32, 100)), None),
+        (timed((2, 100), (64, 100)), None),
+        (timed((2, 10), (4, 99), (512, 100)), None),
+        ([], None),
+        ([Trial(2, Outcome.OUT_OF_MEMORY)], None),
+    ],
+)
+def test_the_next_size_in_search_of_speed(trials, expected):
+    assert next_throughput_size(trials) == expected
+
+
+@given(st.integers(2, 10**5), st.floats(0.1, 1000), st.data())
+def test_the_search_for_speed_proposes_at_most_three_sizes_all_below_proven_ones(top, knee, data):
+    trials = search(line(top, 0.3))
+    trials = [Trial(t.size, t.outcome, t.peaks, samples_per_s=t.size / (t.size + knee)) for t in trials]
+    known = len(trials)
+    while (size := next_throughput_size(trials)) is not None:
+        best = largest(trials)
+        assert best is not None
+        assert size < best.size
+        assert size not in sizes(trials)
+        outcome = data.draw(st.sampled_from([Outcome.RAN, Outcome.RAN, Outcome.CRASHED]))
+        trials.append(Trial(size, outcome, samples_per_s=size / (size + knee) if outcome.ran else None))
+        assert len(trials) <= known + 4
