@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from autobatch.cli.api import Api
-from autobatch.errors import ArgumentError
+from autobatch.errors import ArgumentError, DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class TrialLine:
 def _inputs(args: argparse.Namespace, api: Api) -> tuple[Any, Any]:
     # the folder is looked at first: building a model can take a minute, a wrong path is told at once
     if not Path(args.directory).is_dir():
-        raise ArgumentError(f"There is no folder at {args.directory!r}.")
+        raise DataError(f"There is no folder at {args.directory!r}.", path=args.directory)
     own = {
         "rescale": args.rescale,
         "validation_split": args.validation_split,

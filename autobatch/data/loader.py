@@ -15,6 +15,7 @@ from autobatch.errors import ArgumentError
 
 _CHUNK_BYTES = 4 * 2**20
 _CHUNK_SAMPLES = 8, 32
+_CHUNKS_PER_WORKER = 8
 
 
 class Loader:
@@ -22,6 +23,7 @@ class Loader:
 
     Worker threads read small chunks in the order of use, from the moment the loader is made. How many samples are taken
     at a time has no influence on what is read: chunks are split and joined as they are taken, and nothing is dropped.
+    Ahead are at most 8 chunks for each worker, or what the two largest batches so far would take, within `max_bytes`.
     `take` and `close` are for one thread at a time.
 
     Args:
@@ -65,8 +67,9 @@ class Loader:
         self._source = source
         self._sample_bytes = source.sample_bytes
         self._max_bytes = max_bytes
-        size = chunk or _chunk_samples(self._sample_bytes, max_bytes, workers)
-        self._plan = windows(order, size, start_epoch, passes)
+        self._chunk = chunk or _chunk_samples(self._sample_bytes, max_bytes, workers)
+        self._most_chunks = _CHUNKS_PER_WORKER * workers
+        self._plan = windows(order, self._chunk, start_epoch, passes)
         self._planned = next(self._plan, None)
         self._ahead: deque[Chunk] = deque()
         self._bytes_ahead = 0
@@ -94,6 +97,11 @@ class Loader:
         return self._length - self._position
 
     @property
+    def pass_length(self) -> int:
+        """Samples in the pass that the next `take` draws from: the current one, or the next once it is used up."""
+        return self._ahead[0].of if self.remaining == 0 and self._ahead else self._length
+
+    @property
     def bytes_ahead(self) -> int:
         """Bytes of the chunks that are waiting to be read, being read, or read and not yet wholly taken."""
         return self._bytes_ahead
@@ -118,6 +126,8 @@ class Loader:
         if number > left:
             message = f"The pass of epoch {self._epoch + fresh} has {left:,} samples left, and a batch never spans two."
             raise ArgumentError(f"{message} Received: number={number}. Expected at most {left}.")
+        # Tiny samples would be read ahead for hours if bytes alone were the bound.
+        self._most_chunks = max(self._most_chunks, -(-2 * number // self._chunk))
         batch = self._gather(number)
         if fresh:
             self._epoch, self._position, self._length = self._epoch + 1, 0, left
@@ -180,7 +190,8 @@ class Loader:
         while self._planned is not None:
             window = self._planned
             nbytes = len(window.indices) * self._sample_bytes
-            if self._ahead and self._bytes_ahead + nbytes > self._max_bytes:
+            full = self._bytes_ahead + nbytes > self._max_bytes or len(self._ahead) >= self._most_chunks
+            if full and self._ahead:
                 return
             reading = self._pool.submit(read_chunk, self._source, window.indices, window.epoch)
             self._ahead.append(Chunk(len(window.indices), window.of, nbytes, reading))

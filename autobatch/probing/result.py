@@ -1,7 +1,7 @@
 """The answer of a probe: the size, what proves it, and what it rests on."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self, get_args
 
 from autobatch.errors import ArgumentError
@@ -73,6 +73,10 @@ class ProbeResult:
     def wall_s(self) -> float:
         """Seconds that all trials took."""
         return sum(trial.wall_s for trial in self.trials)
+
+    def with_notes(self, *notes: str) -> Self:
+        """The same result with more to say."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def summary(self) -> str:
         """One line that begins with an argument ready to be copied."""

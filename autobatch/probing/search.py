@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 FIRST_SIZE = 2
-MAX_TRIALS = 12
+MAX_TRIALS = 16
 MAX_THROUGHPUT_TRIALS = 3
 EFFICIENT_FRACTION = 0.95
 # How far above the largest size that ran the next may lie: without a peak, with one, with several.

@@ -69,7 +69,7 @@ class FakeApi:
     """Records every call; raises `error` from fit, probe and read_memory if there is one."""
 
     def __init__(self, error=None):
-        self.error, self.calls, self.saved = error, [], []
+        self.error, self.calls, self.loaded, self.saved = error, [], [], []
 
     def _called(self, name, args, options):
         print(f"{name} prints as it pleases")
@@ -93,6 +93,7 @@ class FakeApi:
         return Result({"host": {"total_bytes": 1}})
 
     def load_model(self, name):
+        self.loaded.append(name)
         return SimpleNamespace(name=name, save=self.saved.append)
 
     def load_datagen(self, name):
@@ -171,7 +172,6 @@ def test_every_exit_code_is_explained_in_the_help_of_every_command():
         ["probe", "m:model", "DIR", "--epochs", "2"],
         ["probe", "m:model", "DIR", "--datagen", "m:datagen", "--rescale", "1"],
         ["probe", "m:model", "DIR", "--datagen", "m:datagen", "--horizontal-flip"],
-        ["probe", "m:model", "no/such/folder"],
     ],
     ids=" ".join,
 )
@@ -180,6 +180,13 @@ def test_bad_words_are_usage_errors_and_nothing_is_started(words, pictures):
     status, out, err = run(fake, *(pictures if word == "DIR" else word for word in words))
     assert (status, out, fake.calls) == (2, "", [])
     assert "error:" in err
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_model_is_built():
+    fake = FakeApi()
+    status, out, err = run(fake, "probe", "m:model", "no/such/folder")
+    assert (status, out, fake.calls, fake.loaded) == (4, "", [], [])
+    assert "no folder at 'no/such/folder'" in err
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autobatch.data.batch import Batch
@@ -59,6 +59,7 @@ def take_all(loader, sizes):
     return np.concatenate([batch.x for batch in taken]), np.concatenate([batch.y for batch in taken])
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(1, 70),
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8),
@@ -140,6 +141,7 @@ def test_a_whole_chunk_is_handed_over_without_a_copy():
         assert not np.shares_memory(loader.take(3).x, kept[1].x)
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=12), bound=st.integers(1, 40), workers=st.integers(1, 3))
 def test_what_is_read_ahead_stays_within_the_bound(sizes, bound, workers):
     # seen to fail when the bytes of a running read are counted only once it is done
@@ -172,6 +174,21 @@ def test_what_is_read_ahead_stays_within_the_bound(sizes, bound, workers):
 def test_a_sample_larger_than_the_bound_is_still_read():
     with Loader(Numbers(3), max_bytes=1, passes=1) as loader:
         assert loader.take(3).size == 3
+
+
+def test_tiny_samples_are_not_read_ahead_for_ever():
+    # seen to fail (to take minutes) when bytes are the only bound
+    source = Numbers(10)
+    with Loader(source, workers=2) as loader:
+        loader.take(10)
+        assert loader.bytes_ahead <= 16 * 10 * SAMPLE_BYTES
+
+
+def test_batches_larger_than_the_read_ahead_widen_it():
+    with Loader(Numbers(1000), chunk=1, workers=1, passes=1) as loader:
+        assert loader.bytes_ahead == 8 * SAMPLE_BYTES
+        loader.take(30)
+        assert loader.bytes_ahead == 60 * SAMPLE_BYTES
 
 
 def test_it_reads_ahead_while_nothing_is_taken():

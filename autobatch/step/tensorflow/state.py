@@ -4,9 +4,12 @@ That is: BatchNorm averages and other non-trainable variables of layers, seeds o
 metrics. Frozen weights are not among it (only an optimizer writes those), nor are optimizer variables.
 """
 
-from collections.abc import Iterable
+import contextlib
+import random
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -21,11 +24,29 @@ def mutable_variables(model: Any) -> list[Any]:
     return list(found.values())
 
 
-def all_variables(model: Any) -> list[Any]:
-    """Every Keras variable of a model: weights, state, metrics and optimizer."""
-    found = {id(variable): variable for variable in (*model.variables, *mutable_variables(model))}
-    found.update((id(variable), variable) for variable in model.optimizer.variables)
-    return list(found.values())
+@contextlib.contextmanager
+def preserved(model: Any) -> Iterator[None]:
+    """Puts every variable of a model and the process's random states back when the context ends.
+
+    Model, metrics and optimizer must be built: variables that are created inside the context stay as they end up.
+    """
+    variables = _all_variables(model)
+    values = [variable.numpy() for variable in variables]
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def _all_variables(model: Any) -> list[Any]:
+    found = [*model.variables, *mutable_variables(model), *model.optimizer.variables]
+    seeds = keras.src.backend.common.global_state.get_global_attribute("global_seed_generator")
+    found += [] if seeds is None else [seeds.state]
+    return [variable.value for variable in {id(variable): variable for variable in found}.values()]
 
 
 class Backup:

@@ -1,0 +1,287 @@
+"""Finds the size for one model: asks the search for sizes, has them tried, judges what was measured, and says why.
+
+Budgets are bytes that a process may still take. While a worker is alive it counts among the others, so the sizes it can
+prove are bounded by what is left beside the caller and itself; the answer says so where that was the bound.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autobatch.data.batch import Batch
+from autobatch.data.cut import rungs
+from autobatch.errors import ArgumentError, DoesNotFitError, ProbeError
+from autobatch.memory.read import read_memory
+from autobatch.memory.reading import DEFAULT_RESERVE, MemoryReading, Reserve
+from autobatch.memory.units import format_bytes
+from autobatch.probing.answer import Answer
+from autobatch.probing.cache import Cache, cache_key
+from autobatch.probing.identity import identity
+from autobatch.probing.ladder import ladder_next
+from autobatch.probing.result import Mode, ProbeResult
+from autobatch.probing.search import (
+    largest,
+    most_efficient,
+    next_size,
+    next_throughput_size,
+    peak_models,
+    verdict,
+)
+from autobatch.probing.site import Site
+from autobatch.probing.trial import Measurement, Outcome, Trial
+from autobatch.step.backend import accelerator_index, idle_pool_bytes
+
+OnTrial = Callable[[Trial], None]
+_WORTH_A_NEW_PROBE = 1.1  # with an earlier answer at hand, look again only if more than this is to be gained
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to look for.
+
+    Attributes:
+        mode: `"auto"`, `"largest"`, or `"micro"` for the micro-batch of an effective batch.
+        cap: The largest size that makes sense: samples, effective batch, or the user's bound.
+        effective: The effective batch in mode `"micro"`.
+        reserve: What to leave free of each limit.
+        read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
+        trial_timeout_s: Seconds that one trial, or the start of the worker, may take.
+    """
+
+    mode: Mode
+    cap: int
+    effective: int | None = None
+    reserve: Reserve = DEFAULT_RESERVE
+    read_ahead_bytes: int = 0
+    trial_timeout_s: float = 300.0
+
+    def lasting(self) -> dict[str, Any]:
+        """The part that an earlier answer must share to be of use; the budget is read anew each time."""
+        return {"effective": self.effective, "read_ahead_bytes": self.read_ahead_bytes}
+
+
+def find(
+    model: Any, samples: Batch, question: Question, *, cache: Cache | None = None, on_trial: OnTrial | None = None
+) -> ProbeResult:
+    """The batch size for a model, proven by trials.
+
+    Args:
+        model: A compiled Keras model; it is the same, bit for bit, afterwards.
+        samples: A few real samples.
+        question: What to look for.
+        cache: Where earlier answers are, `None` to neither look nor keep.
+        on_trial: Called after each trial.
+
+    Raises:
+        DoesNotFitError: Not even one sample fits.
+        ProbeError: The trials gave no answer.
+    """
+    return _Finder(model, samples, question, on_trial).find(cache)
+
+
+class _Finder:
+    def __init__(self, model: Any, samples: Batch, question: Question, on_trial: OnTrial | None) -> None:
+        self._model, self._samples, self._question = model, samples, question
+        self._on_trial = on_trial or (lambda trial: None)
+        self._gpu = accelerator_index()
+        self._reading = read_memory()
+        self._budgets = self._free(self._reading, idle_pool_bytes())
+        self._squeezed = False  # whether the worker's own needs lowered a budget
+        self._trials: list[Trial] = []
+        self._notes = list(self._reading.notes)
+
+    def find(self, cache: Cache | None) -> ProbeResult:
+        self._require_room()
+        key = self._key() if cache else None
+        if cache and key and self._recall(cache, key):
+            return self._result(from_cache=True)
+        with Site(self._model, self._samples, open_timeout_s=self._question.trial_timeout_s) as site:
+            self._search(site)
+            self._notes += site.notes
+        result = self._result(from_cache=False)
+        if cache and key:
+            ran = [trial.to_dict() for trial in self._trials if trial.outcome.ran]
+            note = cache.put(key, {"trials": ran})
+            result = replace(result, notes=(*result.notes, note)) if note else result
+        return result
+
+    def _search(self, site: Site) -> None:
+        while (size := next_size(self._trials, self._current(site), self._question.cap)) is not None:
+            self._try(site, size, fresh=True)
+        best = largest(self._trials, self._budgets)
+        if best is None:
+            return
+        if self._question.mode == "auto":
+            while (size := next_throughput_size(self._trials)) is not None:
+                self._try(site, size)
+        if self._question.effective is not None:
+            rung = rungs(self._question.effective, best.size)[0]
+            if all(trial.size != rung for trial in self._trials):
+                self._try(site, rung)
+
+    def _try(self, site: Site, size: int, *, fresh: bool = False) -> None:
+        options = {"effective": self._question.effective}
+        where = site.where
+        answer = site.trial(size, options, timeout_s=self._question.trial_timeout_s, fresh=fresh)
+        if answer.outcome is Outcome.ERROR:
+            raise answer.exception or ProbeError(f"A trial of {size} samples failed: {answer.detail}", self._trials)
+        trial = self._judged(size, answer)
+        self._trials.append(replace(trial, where=site.where if answer.outcome is Outcome.RAN else where))
+        self._on_trial(self._trials[-1])
+
+    def _judged(self, size: int, answer: Answer) -> Trial:
+        if answer.outcome is not Outcome.RAN:
+            return Trial(size, answer.outcome, wall_s=answer.wall_s, detail=answer.detail)
+        measurement = Measurement(tuple(answer.payload["seconds"]), answer.payload["peaks"])
+        outcome = verdict(measurement.peaks, self._budgets)
+        return Trial.measured(size, outcome, measurement, wall_s=answer.wall_s, where="worker")
+
+    def _current(self, site: Site) -> dict[str, int]:
+        """What a step may take: in training, when the worker is gone, and in the next trial, beside the worker."""
+        now = self._free(read_memory(), site.held_bytes)
+        self._squeezed = self._squeezed or any(now[name] < budget for name, budget in self._budgets.items())
+        self._budgets = {name: min(budget, now[name]) for name, budget in self._budgets.items()}
+        return self._budgets
+
+    def _free(self, reading: MemoryReading, own_bytes: int) -> dict[str, int]:
+        reserve = self._question.reserve
+        host = reading.host_budget(reserve).free_bytes + own_bytes - self._question.read_ahead_bytes
+        device = None if self._gpu is None else reading.device_budget(reserve, self._gpu)
+        return {"host": host} if device is None else {"host": host, "device": device.free_bytes}
+
+    def _require_room(self) -> None:
+        for name, budget in self._budgets.items():
+            if budget <= 0:
+                limit = self._reading.host_budget(self._question.reserve)
+                msg = (
+                    f"Nothing is left for a training step ({name}): {limit}, "
+                    f"{format_bytes(self._question.read_ahead_bytes)} of which pictures are read ahead into. Free memory "
+                    "or give a smaller reserve=."
+                )
+                raise DoesNotFitError(msg, None, max(0, budget))
+
+    def _key(self) -> str | None:
+        parts = identity(self._model, self._samples, self._reading, self._question.lasting())
+        if parts is None:
+            self._notes.append("This answer is not kept for later: the model's configuration or code has no text.")
+            return None
+        return cache_key(parts)
+
+    def _recall(self, cache: Cache, key: str) -> bool:
+        """Whether earlier trials answer the question under today's budget."""
+        stored = cache.get(key)
+        try:
+            trials = [Trial.from_dict(trial) for trial in (stored or {})["trials"]]
+        except (KeyError, TypeError, ValueError):
+            return False
+        self._trials = [trial for trial in trials if trial.size <= self._question.cap]
+        best = largest(self._trials, self._budgets)
+        if best is not None and self._answers(best):
+            return True
+        self._trials = []
+        return False
+
+    def _answers(self, best: Trial) -> bool:
+        upcoming = next_size(self._trials, self._budgets, self._question.cap)
+        if upcoming is not None and upcoming > _WORTH_A_NEW_PROBE * best.size:
+            return False
+        if self._question.mode == "auto":
+            return next_throughput_size(self._trials) is None
+        if self._question.effective is not None:
+            return rungs(self._question.effective, best.size)[0] in {trial.size for trial in self._trials}
+        return True
+
+    def _result(self, *, from_cache: bool) -> ProbeResult:
+        question = self._question
+        best = largest(self._trials, self._budgets)
+        if best is None:
+            raise self._failure()
+        fast = most_efficient(self._trials, budgets=self._budgets)
+        chosen = best.size
+        if question.mode == "auto" and fast is not None:
+            chosen = fast.size
+        if question.effective is not None:
+            chosen = rungs(question.effective, best.size)[0]
+            if all(trial.size != chosen or trial.outcome is not Outcome.RAN for trial in self._trials):
+                raise ProbeError(f"The micro-batch of {chosen} samples did not run.", self._trials)
+        budget = self._reading.host_budget(question.reserve)
+        device = None if self._gpu is None else self._reading.device_budget(question.reserve, self._gpu)
+        limits = {"host": budget.limit.kind} | ({"device": "device"} if device else {})
+        reserves = {"host": budget.reserve_bytes} | ({"device": device.reserve_bytes} if device else {})
+        return ProbeResult(
+            batch_size=chosen,
+            mode=question.mode,
+            largest=best.size,
+            efficient=fast.size if fast else None,
+            trials=tuple(self._trials),
+            models=peak_models(self._trials),
+            budgets=dict(self._budgets),
+            limits=dict(limits),
+            reserves=reserves,
+            from_cache=from_cache,
+            reasons=tuple(self._reasons(chosen, best, fast)),
+            notes=tuple(self._notes),
+        )
+
+    def _reasons(self, chosen: int, best: Trial, fast: Trial | None) -> Sequence[str]:
+        why_chosen = {
+            "auto": f"{chosen} is the smallest size that reached 95 % of the best throughput measured{_speed(fast)}.",
+            "largest": f"{chosen} is the largest size that ran within the budget.",
+            "micro": f"{chosen} is the largest micro-batch that {self._question.effective} samples are cut into.",
+        }[self._question.mode]
+        return [why_chosen, self._why_no_larger(best)]
+
+    def _why_no_larger(self, best: Trial) -> str:
+        if best.size >= self._question.cap:
+            return f"{best.size} is the most that was asked for or that there are samples for."
+        failed = min((t for t in self._trials if t.size > best.size), key=lambda t: t.size, default=None)
+        if failed is not None and failed.size <= ladder_next(best.size):
+            return f"No larger size is safe: {failed.size} samples: {failed.outcome.value}"
+        upcoming = ladder_next(best.size)
+        for name, model in peak_models(self._trials).items():
+            if model.upper(upcoming) > self._budgets[name]:
+                beside = " beside the worker that proves it" if self._squeezed else ""
+                return (
+                    f"No larger size is safe: {upcoming} samples would peak at up to "
+                    f"{format_bytes(model.upper(upcoming))} ({name}), over the budget of "
+                    f"{format_bytes(self._budgets[name])}{beside}."
+                )
+        return f"The search ended at {best.size} after {len(self._trials)} trials."
+
+    def _failure(self) -> Exception:
+        smallest = min(self._trials, key=lambda trial: trial.size, default=None)
+        if smallest is None:
+            return ProbeError("No trial was run.", self._trials)
+        memory = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
+        budget = self._budgets["host"]
+        if smallest.outcome in memory and smallest.size == 1:
+            needed = smallest.peaks.get("host")
+            need = "more than there is" if needed is None else format_bytes(needed)
+            msg = (
+                f"Not even one sample fits: it needs {need}, and the budget is {format_bytes(budget)} (limit: "
+                f"{self._reading.host_budget(self._question.reserve).limit.kind}, without the reserve). Take a smaller "
+                "model or smaller pictures, free memory, or give a smaller reserve=."
+            )
+            return DoesNotFitError(msg, needed, budget)
+        tried = "; ".join(f"{trial.size}: {trial.outcome.value} {trial.detail or ''}".strip() for trial in self._trials)
+        return ProbeError(f"The trials gave no answer, so no size is claimed to be safe. {tried}", self._trials)
+
+
+def _speed(fast: Trial | None) -> str:
+    return "" if fast is None or fast.samples_per_s is None else f" ({fast.samples_per_s:,.0f} samples/s)"
+
+
+def capped(batch_size: int | None, samples: int, most: int | None) -> tuple[int, list[str]]:
+    """The largest size that makes sense, and what to say about it.
+
+    Raises:
+        ArgumentError: There are no samples.
+    """
+    if samples < 1:
+        raise ArgumentError(f"There is nothing to train on. Received: {samples} samples. Expected at least 1.")
+    cap = min(samples, most or samples, batch_size or samples)
+    notes = []
+    if batch_size is not None and batch_size > samples:
+        notes.append(f"batch_size={batch_size} is more than the {samples} samples there are: {samples} is used.")
+    return cap, notes
+

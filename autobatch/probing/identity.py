@@ -1,0 +1,92 @@
+"""What an answer depends on: if any of it differs, an earlier answer is not an answer."""
+
+import hashlib
+import inspect
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import keras
+
+from autobatch.data.batch import Batch, leaves
+from autobatch.memory.reading import MemoryReading
+from autobatch.step.backend import settings
+
+# Variables that change how much memory a step takes, how fast it is, or which device it runs on.
+_ENVIRONMENT = ("TF_", "KERAS_", "XLA_", "CUDA_", "OMP_", "MKL_", "DNNL_", "ONEDNN_", "GLIBC_", "MALLOC_", "LD_PRELOAD")
+_PACKAGES = ("autobatch", "keras", "tensorflow", "numpy")
+_LIBRARIES = ("keras", "tensorflow", "autobatch", "builtins")
+
+
+def identity(model: Any, samples: Batch, reading: MemoryReading, question: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Everything that the memory and speed of a model's steps depend on, as JSON-ready values.
+
+    Args:
+        model: A compiled Keras model.
+        samples: A few samples in the form that training will use.
+        reading: Of this machine.
+        question: What was asked for.
+
+    Returns:
+        `None` where that cannot be written down: a model without a configuration, or code without a source.
+    """
+    try:
+        config = json.dumps(keras.saving.serialize_keras_object(model), sort_keys=True)
+        code = sorted({_source(item) for item in _own_code(model)})
+    except Exception:  # noqa: BLE001 - any get_config may raise anything; then the answer is just not kept
+        return None
+    return {
+        "model": hashlib.sha256(config.encode()).hexdigest(),
+        "code": code,
+        "frozen": [bool(variable.trainable) for variable in model.variables],
+        "samples": [[str(array.dtype), list(array.shape[1:])] for array in leaves((samples.x, samples.y))],
+        "weighted": samples.sample_weight is not None,
+        "policy": [keras.config.floatx(), keras.config.dtype_policy().name, keras.config.image_data_format()],
+        "compile": [bool(model.jit_compile), bool(model.run_eagerly)],
+        "framework": settings(),
+        "environment": {key: os.environ[key] for key in sorted(os.environ) if key.startswith(_ENVIRONMENT)},
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "machine": [platform.machine(), platform.python_version(), _processor(), os.cpu_count()],
+        "host": reading.host.total_bytes,
+        "devices": [[device.uuid, device.name, device.total_bytes] for device in reading.devices],
+        "question": dict(question),
+    }
+
+
+def _own_code(model: Any) -> Iterator[Any]:
+    """The classes and functions behind a model that are not Keras' own: a configuration names them but not their text."""
+    items: list[Any] = [model, model.optimizer, *model._flatten_layers(), *model.metrics, *_flat(model.loss)]
+    for item in items:
+        code = item if inspect.isfunction(item) else type(item)
+        if str(code.__module__).partition(".")[0] not in _LIBRARIES:
+            yield code
+
+
+def _flat(loss: Any) -> Iterable[Any]:
+    if isinstance(loss, dict):
+        return [part for value in loss.values() for part in _flat(value)]
+    if isinstance(loss, list | tuple):
+        return [part for value in loss for part in _flat(value)]
+    return [] if loss is None or isinstance(loss, str) else [loss]
+
+
+def _source(code: Any) -> str:
+    return hashlib.sha256(inspect.getsource(code).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:  # importlib's PackageNotFoundError: a checkout, or a build under another name
+        return "unknown"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - a pseudo-file, read line by line
+            return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()

@@ -1,0 +1,48 @@
+"""Trials in the caller's own process, for models that cannot be rebuilt in another one.
+
+Covered: running out of memory where that raises an exception, and putting everything back bit for bit. Not covered: a
+deadline (a running step cannot be interrupted), and an allocation that ends the process instead of raising, as on most
+CPUs. So here, too, nothing is tried that the measured peaks do not allow.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from autobatch.data.batch import Batch
+from autobatch.errors import OutOfMemoryError
+from autobatch.probing.answer import Answer
+from autobatch.probing.runner import Runner
+from autobatch.probing.trial import Outcome, Where
+from autobatch.step.backend import preserved
+
+
+class InProcess:
+    """Runs trials of the caller's model and puts it back after each.
+
+    Args:
+        model: The caller's compiled model. What is not built yet is built.
+        samples: A few real samples.
+    """
+
+    where: Where = "caller"
+
+    def __init__(self, model: Any, samples: Batch) -> None:
+        self._model = model
+        self._runner = Runner(model, samples)
+
+    def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float) -> Answer:
+        """Runs one size; errors that are not about memory are raised as they are."""
+        del timeout_s
+        began = time.monotonic()
+        with preserved(self._model):
+            try:
+                payload = self._runner.run(size, options)
+            except OutOfMemoryError as error:
+                return Answer(Outcome.OUT_OF_MEMORY, detail=str(error), wall_s=time.monotonic() - began)
+            finally:
+                self._runner.abandon()
+        return Answer(Outcome.RAN, payload, wall_s=time.monotonic() - began)
+
+    def close(self) -> None:
+        """Nothing to end."""

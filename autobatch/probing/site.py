@@ -1,0 +1,113 @@
+"""Where trials run: in a worker process if the model can be rebuilt there, else in the caller's."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from autobatch.data.batch import Batch
+from autobatch.probing.answer import Answer
+from autobatch.probing.inprocess import InProcess
+from autobatch.probing.parcel import CannotTravelError, pack
+from autobatch.probing.trial import Outcome, Where
+from autobatch.probing.worker import SUPPORTED, Worker
+from autobatch.step.backend import settings
+
+_NO_FAULT_OF_THE_MODEL = (Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.KILLED)
+
+
+class Site:
+    """Runs trials of one model, moving into the caller's process when the worker turns out to be unable to.
+
+    Args:
+        model: The caller's compiled model; a worker leaves it untouched, the caller's process puts it back.
+        samples: A few real samples.
+        open_timeout_s: Seconds the worker has to start and rebuild the model.
+        worker: The worker to use, one of its own if left out.
+
+    Attributes:
+        notes: Why trials do not run in a worker, if they do not.
+    """
+
+    def __init__(self, model: Any, samples: Batch, *, open_timeout_s: float, worker: Worker | None = None) -> None:
+        self._model, self._samples = model, samples
+        self._inside: InProcess | None = None
+        self._worker: Worker | None = None
+        self._held_bytes = 0
+        self._largest = 0
+        self._ran = False
+        self.notes: list[str] = []
+        if not SUPPORTED:
+            self._move_in("worker processes need a POSIX system")
+            return
+        self._worker = worker or Worker()
+        self._open(open_timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def where(self) -> Where:
+        """Where the next trial will run."""
+        return "worker" if self._inside is None else "caller"
+
+    @property
+    def held_bytes(self) -> int:
+        """What the process of the trials holds above its baseline, left over from the last trial: its next can use it."""
+        return self._held_bytes
+
+    def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float, fresh: bool = False) -> Answer:
+        """Runs one size.
+
+        Args:
+            size: Samples in the micro-batch.
+            options: For the runner.
+            timeout_s: Seconds the trial may take.
+            fresh: Start the worker anew if it has run a larger size, so that the peak can be measured.
+        """
+        if self._worker is not None and fresh and size < self._largest:
+            self._worker.restart()
+            self._largest = self._held_bytes = 0
+        answer = self._run(size, options, timeout_s)
+        if answer.outcome is Outcome.ERROR and self._inside is None and not self._ran:
+            # The model's own error shows itself here, as itself; an error of the worker's alone does not.
+            self._move_in(f"the worker failed: {answer.detail}")
+            answer = self._run(size, options, timeout_s)
+        self._ran = self._ran or answer.outcome is Outcome.RAN
+        return answer
+
+    def close(self) -> None:
+        """Ends the worker, if there is one."""
+        if self._worker is not None:
+            self._worker.close()
+
+    def _run(self, size: int, options: Mapping[str, Any], timeout_s: float) -> Answer:
+        place = self._inside or self._worker
+        assert place is not None  # noqa: S101 - there always is one of the two
+        answer = place.trial(size, options, timeout_s=timeout_s)
+        ran = answer.outcome is Outcome.RAN
+        self._held_bytes = int(answer.payload["held_bytes"]) if ran else 0
+        self._largest = max(self._largest, size) if ran else 0
+        return answer
+
+    def _open(self, timeout_s: float) -> None:
+        assert self._worker is not None  # noqa: S101 - made just before
+        try:
+            payload = pack(self._model, self._samples, self._worker.folder)
+        except CannotTravelError as error:
+            self._move_in(str(error))
+            return
+        answer = self._worker.open({**payload, "framework": settings()}, timeout_s)
+        if answer.outcome is not Outcome.RAN and answer.outcome not in _NO_FAULT_OF_THE_MODEL:
+            self._move_in(f"the worker could not rebuild the model: {answer.detail}")
+
+    def _move_in(self, reason: str) -> None:
+        self.close()
+        self._worker, self._held_bytes, self._largest = None, 0, 0
+        self._inside = InProcess(self._model, self._samples)
+        first_line = reason.strip().splitlines()[0]
+        self.notes.append(f"Trials run in this process, without a deadline, because {first_line}")

@@ -1,0 +1,213 @@
+"""`autobatch.fit`: finds the batch size, proves it, and trains with it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Unpack
+
+from autobatch.data.cut import rungs
+from autobatch.data.match import match_directory
+from autobatch.data.options import FlowOptions
+from autobatch.data.source import Source
+from autobatch.data.weight import with_class_weight
+from autobatch.memory.read import read_memory
+from autobatch.memory.reading import Reserve, parse_reserve
+from autobatch.probing.arguments import BatchSize, parse_batch_size, require_count, require_seconds
+from autobatch.probing.find import Question, capped, find
+from autobatch.probing.run import LOADERS, READ_AHEAD_BYTES, a_few, open_cache, seed_or_new
+from autobatch.step.backend import engine_for, require_trainable
+from autobatch.train.loop import Plan, Progress, run
+from autobatch.train.report import Decision, RunReport
+from autobatch.train.updating import Cutter
+from autobatch.train.validating import KerasValidation, SourceValidation, Validation
+
+_log = logging.getLogger("autobatch")
+
+
+def fit(
+    model: Any,
+    datagen: Any,
+    directory: str | PathLike[str],
+    *,
+    batch_size: BatchSize = "auto",
+    epochs: int = 1,
+    initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    verbose: int | str = "auto",
+    callbacks: Any = None,
+    validation_data: Any = None,
+    validation_freq: int | Sequence[int] = 1,
+    validation_steps: int | None = None,
+    class_weight: Mapping[int, float] | None = None,
+    shuffle: bool = True,
+    seed: int | None = None,
+    workers: int | None = None,
+    reserve: float | Reserve | None = None,
+    max_batch_size: int | None = None,
+    trial_timeout_s: float = 300.0,
+    cache: bool | str | PathLike[str] = True,
+    **flow: Unpack[FlowOptions],
+) -> Any:
+    """Trains a model on a folder of pictures with a batch size that is found, proven, and kept safe.
+
+    Every sample is used once an epoch, in an order and with an augmentation that follow from the seed and the epoch
+    alone. A micro-batch that runs out of memory all the same is rolled back and run again in smaller ones; the effective
+    batch, and with it what is computed, stays.
+
+    Args:
+        model: A compiled Keras model.
+        datagen: An `ImageDataGenerator`. Its `validation_split` is used for training and validation.
+        directory: A folder with one subfolder of pictures for each class.
+        batch_size: `"auto"` for the smallest size with 95 % of the best throughput, `"largest"` for the largest safe
+            one, or the effective batch in samples, run in smaller micro-batches if it does not fit at once.
+        epochs: As in `model.fit`, like `initial_epoch`, `verbose`, `callbacks`, `validation_freq` and `class_weight`.
+        initial_epoch: The epoch to begin with.
+        steps_per_epoch: Updates in an epoch; one pass over the samples if left out.
+        verbose: 0 prints nothing.
+        callbacks: Keras callbacks.
+        validation_data: Another folder of pictures, a pair of a generator and a folder, or anything `model.evaluate`
+            takes. Pictures of a folder are not transformed at random for validation.
+        validation_freq: After which epochs to validate.
+        validation_steps: Steps of `batch_size` samples to validate on; all samples if left out.
+        class_weight: From class number to weight.
+        shuffle: Whether samples are put in a new order in every epoch.
+        seed: What order and augmentation derive from; drawn if left out, and reported.
+        workers: Threads that read pictures; by default one for each core, at most 8.
+        reserve: What to leave free: a fraction of the capacity below 1, or bytes. 8 % by default, at least 128 MiB.
+        max_batch_size: Try nothing larger, in samples.
+        trial_timeout_s: Seconds one trial may take.
+        cache: Whether to use and keep answers of earlier probes, or the folder to keep them in.
+        **flow: Whatever `flow_from_directory` takes. What is left out is inferred from the model, and reported.
+
+    Returns:
+        Keras' `History`, with the `RunReport` of this run as `.autobatch`.
+
+    Raises:
+        ArgumentError: An argument that cannot be meant.
+        ModelError: The model is not compiled, cannot be trained in micro-batches, or does not fit the folder.
+        DataError: The folder or a picture cannot be used; `.path` names it.
+        DoesNotFitError: Not even one sample fits.
+        ProbeError: The trials gave no answer.
+
+    Example:
+        ```python
+        datagen = ImageDataGenerator(rescale=1 / 255, horizontal_flip=True, validation_split=0.1)
+        history = autobatch.fit(model, datagen, "data/train", epochs=5)
+        print(history.autobatch)
+        ```
+    """
+    mode, effective = parse_batch_size(batch_size)
+    require_count(
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        validation_steps=validation_steps,
+        workers=workers,
+        max_batch_size=max_batch_size,
+    )
+    require_seconds(trial_timeout_s=trial_timeout_s)
+    kept_free = parse_reserve(reserve)
+    require_trainable(model)
+    seed = seed_or_new(seed)
+    source, notes = match_directory(model, datagen, directory, seed=seed, options=flow)
+    held_out = _held_out(model, datagen, directory, validation_data, seed, flow)
+    cap, said = capped(effective, len(source), max_batch_size)
+    question = Question(
+        mode=mode,
+        cap=cap,
+        effective=None if effective is None else min(effective, len(source)),
+        reserve=kept_free,
+        read_ahead_bytes=LOADERS * READ_AHEAD_BYTES,
+        trial_timeout_s=trial_timeout_s,
+    )
+    samples = with_class_weight(a_few(source), class_weight)
+    reading = read_memory()
+    found = find(model, samples, question, cache=open_cache(cache))
+    report = RunReport(
+        effective=question.effective or found.batch_size,
+        micro=found.batch_size,
+        seed=seed,
+        probe=found,
+        reading=reading,
+        notes=(*notes, *said, *found.notes),
+    )
+    _say(report, verbose)
+    progress = Progress()
+    plan = Plan(
+        effective=report.effective,
+        epochs=epochs,
+        initial_epoch=initial_epoch,
+        steps_per_epoch=steps_per_epoch,
+        shuffle=shuffle,
+        class_weight=class_weight,
+        validation=_validation(held_out, report, progress, validation_steps, workers),
+        validation_freq=validation_freq,
+        callbacks=callbacks,
+        verbose=verbose,
+        workers=workers,
+        max_bytes=READ_AHEAD_BYTES,
+        progress=progress,
+    )
+    engine = engine_for(model, samples)
+    history = run(model, engine, source, _cutter(report, progress, "training"), plan)
+    history.autobatch = report
+    return history
+
+
+def _held_out(model: Any, datagen: Any, directory: Any, given: Any, seed: int, flow: FlowOptions) -> Any:
+    """What to validate on: a source of our own for folders, anything else as it was given, `None` for nothing."""
+    if given is None:
+        if "subset" in flow or not getattr(datagen, "_validation_split", None):
+            return None
+        return _validation_source(model, datagen, directory, seed, flow, subset="validation")
+    if isinstance(given, str | PathLike):
+        return _validation_source(model, _without_split(datagen), given, seed, flow)
+    if isinstance(given, tuple) and len(given) == 2 and hasattr(given[0], "flow_from_directory"):
+        return _validation_source(model, _without_split(given[0]), given[1], seed, flow)
+    return given
+
+
+def _validation_source(model: Any, datagen: Any, directory: Any, seed: int, flow: FlowOptions, **subset: Any) -> Source:
+    options = {name: value for name, value in flow.items() if name not in {"subset", "save_to_dir"}}
+    source, _ = match_directory(model, datagen, directory, seed=seed, augment=False, options=options, **subset)
+    return source
+
+
+def _without_split(datagen: Any) -> Any:
+    """The same generator for a folder that is all for validation."""
+    import copy
+
+    whole = copy.copy(datagen)
+    whole._validation_split = None
+    return whole
+
+
+def _validation(
+    held_out: Any, report: RunReport, progress: Progress, steps: int | None, workers: int | None
+) -> Validation | None:
+    if held_out is None:
+        return None
+    if not hasattr(held_out, "read"):
+        return KerasValidation(held_out, batch_size=report.micro, steps=steps)
+    return SourceValidation(
+        held_out,
+        effective=report.effective,
+        cutter=_cutter(report, progress, "validation"),
+        steps=steps,
+        workers=workers,
+        max_bytes=READ_AHEAD_BYTES,
+    )
+
+
+def _cutter(report: RunReport, progress: Progress, phase: str) -> Cutter:
+    def shrunk(before: int, after: int, reason: str) -> None:
+        report.decisions.append(Decision(progress.epoch, progress.update, phase, before, after, reason))
+        _log.warning("%s", report.decisions[-1])
+
+    return Cutter(report.micro, rungs(report.effective, report.micro), shrunk)
+
+
+def _say(report: RunReport, verbose: Any) -> None:
+    for line in (report.chosen(), *report.notes):
+        _log.info("%s", line)
+    if verbose != 0:
+        print(report.chosen(), flush=True)  # noqa: T201 - as Keras prints its progress

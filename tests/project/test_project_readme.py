@@ -1,0 +1,90 @@
+"""What the README says is so: its examples run, and it names every option, exit code and function."""
+
+import argparse
+import re
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+import autobatch
+from autobatch.cli.exit_codes import MEANINGS
+from autobatch.cli.options import build_parser
+
+README = Path(__file__).parents[2] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+COMMAND = TEXT.partition("## The command")[2].partition("## The functions")[0]
+
+
+def trains(block):
+    return bool(re.search(r"autobatch\.(fit|probe)\((?!.*big)", block))
+
+
+def subparsers():
+    (action,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return action.choices
+
+
+def options_of(command):
+    strings = {text for action in subparsers()[command]._actions for text in action.option_strings}
+    return {text for text in strings if text.startswith("--")} - {"--help"}
+
+
+def options_said(command):
+    rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| ([a-z, ]+) \|", COMMAND, flags=re.MULTILINE)
+    return {flag for flag, commands in rows if commands == "all" or command in commands.split(", ")}
+
+
+@pytest.fixture
+def model():
+    import keras
+
+    layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential(layers)
+    model.compile("sgd", "categorical_crossentropy")
+    return model
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with 2 x 20 grey pictures in data/train, and a cache of its own."""
+    from PIL import Image
+
+    for name, number in zip("ab" * 20, count()):
+        path = tmp_path / "data" / "train" / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, number, number)).save(path)
+    monkeypatch.setenv("AUTOBATCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def cases():
+    marks = [[pytest.mark.slow] if trains(block) else [] for block in BLOCKS]
+    return [pytest.param(block, id=f"block-{number}", marks=marks[number]) for number, block in enumerate(BLOCKS)]
+
+
+@pytest.mark.parametrize("block", cases())
+def test_every_python_example_runs_as_it_stands(block, model, folder):
+    exec(compile(block, str(README), "exec"), {"model": model})  # noqa: S102 - our own README, on purpose
+
+
+@pytest.mark.parametrize("command", list(subparsers()))
+def test_the_readme_names_exactly_the_options_of_every_command(command):
+    """Seen to fail with an option added to the parser, and with one of the README's rows taken out."""
+    assert options_said(command) == options_of(command)
+
+
+def test_the_readme_names_every_exit_code_with_its_meaning():
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", COMMAND, flags=re.MULTILINE)
+    assert rows == [(str(code.value), meaning) for code, meaning in MEANINGS.items()]
+
+
+def test_the_readme_names_everything_that_is_exported():
+    named = set(re.findall(r"`(\w+)", TEXT.partition("## The functions")[2]))
+    assert set(autobatch.__all__) <= named
+
+
+def test_the_links_lead_somewhere():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)
+    assert [link for link in links if not (README.parent / link).exists()] == []
