@@ -26,19 +26,26 @@ make_venv() {
     fi
 }
 
-# step NAME COMMAND... : runs the command and says how long it took
+# step NAME COMMAND... : runs the command and says how long it took; a failure ends the script, which says where.
+# (Nothing here may run the command in a condition: bash would go on after a failure inside it.)
 step() {
-    local name=$1 start=$SECONDS status=0
+    local start=$SECONDS
+    current=$1
     shift
-    printf '\n== %s\n' "$name"
-    "$@" || status=$?
-    if ((status)); then
-        printf '== %s: FAILED after %d s\n' "$name" $((SECONDS - start)) >&2
-    else
-        printf '== %s: %d s\n' "$name" $((SECONDS - start))
-    fi
-    return "$status"
+    printf '\n== %s\n' "$current"
+    "$@"
+    printf '== %s: %d s\n' "$current" $((SECONDS - start))
+    current=
 }
+
+current=
+say_where_it_failed() {
+    local status=$?
+    if ((status)) && [[ -n $current ]]; then
+        printf '== %s: FAILED after %d s in all\n' "$current" "$SECONDS" >&2
+    fi
+}
+trap say_where_it_failed EXIT
 
 # What a laptop and a build machine check alike, with the tools of one environment: run_checks FOLDER [PYTEST OPTIONS]
 run_checks() {

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from os import PathLike, fspath
 from typing import Any, Unpack
 
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from autobatch.data.batch import Batch
+from autobatch.data.batch import Batch, concatenate
 from autobatch.data.chance import Tamed, seeded
 from autobatch.data.folder import check_folder, check_found, check_subset
 from autobatch.data.options import ClassMode, FlowOptions, check_options
@@ -126,40 +126,46 @@ class DirectorySource:
             IndexError: There is no such sample.
         """
         wanted = as_indices(indices, len(self)).tolist()
-        flow = copy.copy(self._flow)
-        flow.image_data_generator = PictureMaker(self._datagen, self._tamed, augment=self._augment)
-        samples = (self._read_one(flow, index, epoch) for index in wanted)
-        first = next(samples, None)
-        if first is None:
+        if not wanted:
             raise ArgumentError("There is nothing to read. Received: indices=[]. Expected at least one.")
-        if len(wanted) == 1:
-            return first
-        batch = first.room_for(len(wanted))
-        batch.fill(0, first)
-        for place, sample in enumerate(samples, start=1):
-            batch.fill(place, sample)
-        return batch
+        if len(wanted) > 1 and not self._flow.save_to_dir:
+            # Should one of them fail, reading them singly tells which.
+            with suppress(Exception):
+                return _make(self._flow_for(wanted, epoch), wanted)
+        return concatenate([self._make_one(index, epoch) for index in wanted])
 
-    def _read_one(self, flow: Any, index: int, epoch: int) -> Batch:
-        seed = sample_seed(self._seed, epoch if self._augment else 0, index)
-        maker: PictureMaker = flow.image_data_generator
-        maker.begin(seed)
+    def _make_one(self, index: int, epoch: int) -> Batch:
+        flow = self._flow_for([index], epoch)
         # Keras draws the name of a saved picture from numpy's global state, too.
-        alone = seeded(seed) if flow.save_to_dir else nullcontext()
+        alone = seeded(self._sample_seed(index, epoch)) if flow.save_to_dir else nullcontext()
         try:
             with alone:
-                made = flow._get_batches_of_transformed_samples([index])
+                return _make(flow, [index])
         except (ImportError, MemoryError):
             raise
         except Exception as error:
             file = flow.filepaths[index]
-            if maker.decoded:
+            if flow.image_data_generator.decoded:
                 error.add_note(f"autobatch was making sample {index} from {file}.")
                 raise
             # Decoders raise whatever they like at a broken file: OSError, SyntaxError, ValueError, struct.error, ...
             message = f"{file} cannot be read as a picture: {error}. Repair the file or take it out of the folder."
             raise DataError(message, file) from error
-        return Batch(*made) if isinstance(made, tuple) else Batch(made)
+
+    def _flow_for(self, indices: list[int], epoch: int) -> Any:
+        """Keras' own flow, so that each option has its meaning there, with draws of our own."""
+        seeds = (self._sample_seed(index, epoch) for index in indices)
+        flow = copy.copy(self._flow)
+        flow.image_data_generator = PictureMaker(self._datagen, self._tamed, seeds, augment=self._augment)
+        return flow
+
+    def _sample_seed(self, index: int, epoch: int) -> int:
+        return sample_seed(self._seed, epoch if self._augment else 0, index)
+
+
+def _make(flow: Any, indices: list[int]) -> Batch:
+    made = flow._get_batches_of_transformed_samples(indices)
+    return Batch(*made) if isinstance(made, tuple) else Batch(made)
 
 
 def _walk(datagen: Any, directory: str | PathLike[str], options: FlowOptions) -> Any:

@@ -17,7 +17,7 @@ _KINDS: dict[str, LossKind] = {
     "categoricalhinge": "categorical",
     "kldivergence": "categorical",
     "sparsecategoricalcrossentropy": "sparse",
-    "circle": "sparse",
+    "categoricalgeneralizedcrossentropy": "sparse",
     "cosinesimilarity": "regression",
     "huber": "regression",
     "logcosh": "regression",

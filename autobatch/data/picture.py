@@ -1,6 +1,6 @@
-"""What stands in for the `ImageDataGenerator` while a Keras flow makes the picture of one sample."""
+"""What stands in for the `ImageDataGenerator` while a Keras flow makes the pictures of some samples."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,19 +12,24 @@ STEPS = ("get_random_transform", "apply_transform", "standardize")
 
 
 class PictureMaker:
-    """An `ImageDataGenerator` whose draws depend on the seed of the current sample alone. Serves one thread.
+    """An `ImageDataGenerator` whose draws depend on the seed of the current picture alone. Serves one call of a flow.
 
     Args:
         datagen: The user's generator; everything but the draws is its own.
         tamed: For each of `STEPS`, the watch kept on it; shared by all threads.
         augment: Whether pictures are transformed at random. Rescaling, standardisation and the user's
             `preprocessing_function` happen either way.
+        seeds: One for each picture, in the order in which the flow makes them.
+
+    Attributes:
+        decoded: How many files have been read and decoded.
     """
 
-    def __init__(self, datagen: Any, tamed: Mapping[str, Tamed], *, augment: bool) -> None:
+    def __init__(self, datagen: Any, tamed: Mapping[str, Tamed], seeds: Iterable[int], *, augment: bool) -> None:
         self._datagen = datagen
         self._tamed = tamed
         self._augment = augment
+        self._seeds = iter(seeds)
         self._seed = 0
         self._generator = np.random.RandomState(0)
         self._draw = drawing_from(datagen.get_random_transform, self._generator)
@@ -33,17 +38,13 @@ class PictureMaker:
             self._foreign.add("standardize")
         if self._draw is None:
             self._foreign.add("get_random_transform")
-        self.decoded = False
-
-    def begin(self, seed: int) -> None:
-        """Starts the picture of another sample; `decoded` is false until its file has been read."""
-        self._seed = seed
-        self.decoded = False
+        self.decoded = 0
 
     def get_random_transform(self, shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
-        """The parameters of this sample's transformation; none where pictures are not transformed."""
-        del seed  # the flow gives none, and the sample's own decides
-        self.decoded = True
+        """Begins a picture: the parameters of its transformation, none where pictures are not transformed."""
+        del seed  # the flow gives none, and the picture's own decides
+        self._seed = next(self._seeds)
+        self.decoded += 1
         if not self._augment:
             return {}
         if self._draw is not None and "get_random_transform" not in self._foreign:

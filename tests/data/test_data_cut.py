@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,7 +61,7 @@ def test_a_ladder_descends_from_at_most_the_largest_to_one_by_factors_of_at_most
     ladder = rungs(effective, largest)
     assert ladder[-1] == 1
     assert ladder[0] <= min(effective, largest)
-    assert all(low < high <= 2 * low for high, low in zip(ladder, ladder[1:], strict=False))
+    assert all(low < high <= 2 * low for high, low in pairwise(ladder))
     if largest >= effective:
         assert ladder[0] == effective
 
@@ -93,8 +95,10 @@ def test_the_next_rung_is_the_largest_below(size, lower):
     assert next_rung(size, (64, 32, 8)) == lower
 
 
-@pytest.mark.parametrize("call", [(near_equal, -1, 2), (near_equal, 3, 0), (updates, 10, 0), (rungs, 2.5, 3), (rungs, True, 3)])
+@pytest.mark.parametrize(
+    "call", [(near_equal, -1, 2), (near_equal, 3, 0), (updates, 10, 0), (rungs, 2.5, 3), (rungs, True, 3)]
+)
 def test_a_size_that_is_none_is_refused(call):
     function, *numbers = call
-    with pytest.raises(ArgumentError, match="Received: .* Expected a whole number"):
+    with pytest.raises(ArgumentError, match=r"Received: .* Expected a whole number"):
         function(*numbers)

@@ -1,3 +1,4 @@
+# ruff: noqa: NPY002 - numpy's global random state is what is looked after here
 import random
 
 import numpy as np
@@ -6,7 +7,7 @@ from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.directory import DirectorySource
 from autobatch.data.order import sample_seed
-from autobatch.errors import DataError
+from autobatch.errors import ArgumentError, DataError
 
 EVERYTHING = {
     "rotation_range": 20,
@@ -232,3 +233,18 @@ def test_what_the_users_function_raises_passes_unchanged_and_names_the_file(writ
     with pytest.raises(ZeroDivisionError, match="mine") as caught:
         source.read([1], epoch=0)
     assert "class1/0000.png" in caught.value.__notes__[0]
+
+
+def test_a_picture_of_the_wrong_shape_is_the_users_function(write_folder):
+    source = DirectorySource(ImageDataGenerator(preprocessing_function=lambda x: x[:3]), write_folder(1, 1))
+    with pytest.raises(ValueError, match="broadcast") as caught:
+        source.read([0, 1], epoch=0)
+    assert "class0/0000.png" in caught.value.__notes__[0]
+
+
+def test_nothing_to_read_and_samples_that_are_none_are_refused(write_folder):
+    source = DirectorySource(ImageDataGenerator(), write_folder(1, 1))
+    with pytest.raises(ArgumentError, match=r"Received: indices=\[\]"):
+        source.read([], epoch=0)
+    with pytest.raises(IndexError, match="There are 2 samples"):
+        source.read([2], epoch=0)

@@ -6,7 +6,7 @@ from autobatch.errors import ArgumentError, DataError
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(DataError, match="There is no such folder: .*nowhere") as caught:
+    with pytest.raises(DataError, match=r"There is no such folder: .*nowhere") as caught:
         DirectorySource(ImageDataGenerator(), tmp_path / "nowhere")
     assert caught.value.path == str(tmp_path / "nowhere")
 
@@ -60,12 +60,12 @@ def test_a_subset_needs_a_split(write_folder, part):
 
 
 def test_a_split_that_leaves_nothing_is_said(write_folder):
-    with pytest.raises(DataError, match="No pictures in .* for the validation part"):
+    with pytest.raises(DataError, match=r"No pictures in .* for the validation part"):
         DirectorySource(ImageDataGenerator(validation_split=0.1), write_folder(3, 3), subset="validation")
 
 
 def test_a_class_that_is_not_there(write_folder):
-    with pytest.raises(DataError, match="no subfolder for 1 of the 2 classes.*cats"):
+    with pytest.raises(DataError, match=r"no subfolder for 1 of the 2 classes.*cats"):
         DirectorySource(ImageDataGenerator(), write_folder(1, 1), classes=["class0", "cats"])
 
 
@@ -89,5 +89,5 @@ def test_an_option_that_means_nothing(write_folder, options, message):
 
 
 def test_something_else_than_a_generator(write_folder):
-    with pytest.raises(ArgumentError, match="Received: datagen=None. Expected an ImageDataGenerator"):
+    with pytest.raises(ArgumentError, match=r"Received: datagen=None. Expected an ImageDataGenerator"):
         DirectorySource(None, write_folder(1, 1))

@@ -67,7 +67,9 @@ def take_all(loader, sizes):
     workers=st.sampled_from([1, 2, 4]),
     chunks_ahead=st.integers(1, 6),
 )
-def test_any_sequence_of_sizes_takes_each_sample_of_a_pass_once_and_in_order(count, sizes, chunk, workers, chunks_ahead):
+def test_any_sequence_of_sizes_takes_each_sample_of_a_pass_once_and_in_order(
+    count, sizes, chunk, workers, chunks_ahead
+):
     # seen to fail when what is left of a split chunk is dropped
     bound = chunks_ahead * chunk * SAMPLE_BYTES
     with Loader(Numbers(count), passes=3, chunk=chunk, workers=workers, max_bytes=bound) as loader:
@@ -161,8 +163,8 @@ def test_what_is_read_ahead_stays_within_the_bound(sizes, bound, workers):
     source.read = watched
     with Loader(source, chunk=chunk, max_bytes=bound * SAMPLE_BYTES, workers=workers) as loader:
         assert loader.bytes_ahead <= allowed
-        for size in sizes:
-            size = min(size, loader.remaining or 60)
+        for wanted in sizes:
+            size = min(wanted, loader.remaining or 60)
             # what is taken leaves the buffer chunk by chunk while the batch is gathered
             with source.lock:
                 released += size
@@ -207,7 +209,7 @@ def test_a_read_that_fails_once_loses_nothing(number):
     assert [sorted(x.tolist()) for x in passes] == [list(range(48))] * 2
 
 
-@pytest.mark.parametrize("bad", range(0, 24))
+@pytest.mark.parametrize("bad", range(24))
 @pytest.mark.parametrize("size", [1, 7, 8, 24])
 def test_a_sample_that_fails_for_good_is_raised_at_the_take_that_needs_it(bad, size):
     # seen to fail when the samples gathered before the bad one are not given back
@@ -267,16 +269,25 @@ def test_a_closed_loader_gives_nothing():
 
 def test_an_abandoned_loader_stops_reading():
     # seen to fail without the finalizer
-    source = Numbers(10_000, delay=0.01)
-    loader = Loader(source, chunk=1, workers=2)
+    source, begun, gate = Numbers(100), threading.Event(), threading.Event()
+    read = source.read
+
+    def gated(indices, epoch):
+        begun.set()
+        gate.wait(20)
+        return read(indices, epoch)
+
+    source.read = gated
+    loader = Loader(source, chunk=1, workers=1)
     threads = loader_threads()
-    assert threads
+    assert begun.wait(20)
     del loader
     gc.collect()
+    gate.set()
     for thread in threads:
         thread.join(timeout=20)
     assert not loader_threads()
-    assert source.reads < 100
+    assert source.reads == 1
 
 
 def test_a_forgotten_loader_does_not_keep_the_interpreter_from_ending():

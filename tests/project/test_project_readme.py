@@ -47,6 +47,13 @@ def model():
 
 
 @pytest.fixture
+def datagen():
+    from keras.src.legacy.preprocessing.image import ImageDataGenerator
+
+    return ImageDataGenerator(rescale=1 / 255)
+
+
+@pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The current folder, with 2 x 20 grey pictures in data/train, and a cache of its own."""
     from PIL import Image
@@ -65,8 +72,8 @@ def cases():
 
 
 @pytest.mark.parametrize("block", cases())
-def test_every_python_example_runs_as_it_stands(block, model, folder):
-    exec(compile(block, str(README), "exec"), {"model": model})  # noqa: S102 - our own README, on purpose
+def test_every_python_example_runs_on_a_model_and_a_generator(block, model, datagen, folder):
+    exec(compile(block, str(README), "exec"), {"model": model, "datagen": datagen})  # noqa: S102 - our own README, on purpose
 
 
 @pytest.mark.parametrize("command", list(subparsers()))

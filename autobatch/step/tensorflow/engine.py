@@ -22,7 +22,7 @@ from autobatch.step.engine import Logs, Whole, part_weights
 from autobatch.step.oom import Cause, classify
 from autobatch.step.tensorflow import intercept, memory
 from autobatch.step.tensorflow.state import Backup, mutable_variables
-from autobatch.step.tensorflow.update import Update, Use
+from autobatch.step.tensorflow.update import Update, Use, count_operations, side_effects
 
 Function = Callable[..., Any]
 
@@ -172,10 +172,12 @@ class TensorFlowEngine:
             captured = intercept.Captured(update.variables)
             share = intercept.Share(samples, weights)
             with self._backed_up(attempt), intercept.intercepted(model, share, captured):
+                count = count_operations()
                 logs = model.train_step(_packed(form, arrays))
+                effects = side_effects(count)
             captured.require_one_call()
             branch = Use(int(use)) if model.run_eagerly else fixed
-            update.use(captured.gradients, use if branch is None else branch, factor, attempt)
+            update.use(captured.gradients, effects, use if branch is None else branch, factor, attempt)
             return logs
 
         return train

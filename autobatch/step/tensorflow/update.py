@@ -37,17 +37,18 @@ class Update:
         """Whether the attempt came as far as writing weights."""
         return int(self._began) == attempt
 
-    def use(self, gradients: list[Any], use: Any, share: Any, attempt: Any) -> None:
-        """Applies or keeps gradients, once all of them are computed.
+    def use(self, gradients: list[Any], effects: Any, use: Any, share: Any, attempt: Any) -> None:
+        """Applies or keeps gradients, once all of them are computed and the pass has done all it does besides.
 
         Args:
             gradients: One for each trainable variable, `None` where it has none.
+            effects: What else the pass does (metrics, averages), as operations or tensors.
             use: A `Use`, or an integer tensor with its value.
             share: What the gradients are multiplied by when they are kept.
             attempt: Number of the attempt.
         """
         self._has_gradient = [gradient is not None for gradient in gradients]
-        gradients = _all_computed(gradients)
+        gradients = _all_computed(gradients, effects)
         branches = {
             Use.APPLY: lambda: self._apply(gradients, attempt),
             Use.STORE: lambda: self._store(_weighted(gradients, share)),
@@ -70,7 +71,11 @@ class Update:
                 accumulator.assign(tf.zeros(variable.shape, accumulator.dtype))
 
     def _apply(self, gradients: list[Any], attempt: Any) -> None:
-        begun = self._began.assign(attempt, read_value=False)
+        # A branch of the step is inlined, and only control edges between operations of its own are kept: without these
+        # its first writes would not wait for the gradients.
+        gradients = _all_computed([None if gradient is None else tf.identity(gradient) for gradient in gradients])
+        with tf.control_dependencies(_tensors(gradients)):
+            begun = self._began.assign(attempt, read_value=False)
         with tf.control_dependencies([] if begun is None else [begun]):
             self._optimizer.apply(gradients, self.variables)
 
@@ -89,11 +94,31 @@ def _dtype(variable: Any) -> Any:
     return variable.value.dtype
 
 
-def _all_computed(gradients: list[Any]) -> list[Any]:
+def side_effects(count_before: int) -> list[Any]:
+    """The operations with side effects that were added to the graph being traced; none when nothing is traced."""
+    if tf.executing_eagerly():
+        return []
+    return [operation for operation in _operations()[count_before:] if operation.op_def.is_stateful]
+
+
+def count_operations() -> int:
+    """How many operations the graph being traced has; 0 when nothing is traced."""
+    return 0 if tf.executing_eagerly() else len(_operations())
+
+
+def _operations() -> list[Any]:
+    return tf.compat.v1.get_default_graph().get_operations()  # type: ignore[no-any-return]
+
+
+def _all_computed(gradients: list[Any], effects: Any = ()) -> list[Any]:
     """The same gradients, none of which can be used before the last of them exists."""
-    computed = tf.nest.flatten([gradient for gradient in gradients if gradient is not None], expand_composites=True)
-    with tf.control_dependencies(computed):
+    with tf.control_dependencies([*_tensors(gradients), *effects]):
         return [None if gradient is None else tf.identity(gradient) for gradient in gradients]
+
+
+def _tensors(gradients: list[Any]) -> list[Any]:
+    present = [gradient for gradient in gradients if gradient is not None]
+    return tf.nest.flatten(present, expand_composites=True)  # type: ignore[no-any-return]
 
 
 def _weighted(gradients: list[Any], share: Any) -> list[Any]:
