@@ -39,21 +39,21 @@ def seeded(seed: int) -> Iterator[Scope]:
     """
     scope = Scope()
     with _GLOBAL_STATE:
-        before = np.random.get_state(), random.getstate()  # noqa: NPY002 - the global state is the subject
+        before = np.random.get_state(), random.getstate()
         try:
-            np.random.seed(seed)  # noqa: NPY002
+            np.random.seed(seed)
             random.seed(seed)
             start = _mark()
             yield scope
             scope.drew = _mark() != start
         finally:
-            np.random.set_state(before[0])  # noqa: NPY002
+            np.random.set_state(before[0])
             random.setstate(before[1])
 
 
 def _mark() -> tuple[Any, ...]:
     """What changes with every draw."""
-    _, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    _, keys, position, has_gauss, gauss = np.random.get_state()
     return position, int(keys[0]), has_gauss, gauss, random.getstate()
 
 

@@ -190,7 +190,7 @@ class Loader:
         while self._planned is not None:
             window = self._planned
             nbytes = len(window.indices) * self._sample_bytes
-            full = self._bytes_ahead + nbytes > self._max_bytes
+            full = self._bytes_ahead + nbytes > self._max_bytes or len(self._ahead) >= self._most_chunks
             if full and self._ahead:
                 return
             reading = self._pool.submit(read_chunk, self._source, window.indices, window.epoch)

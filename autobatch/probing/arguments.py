@@ -1,6 +1,6 @@
 """What people may give as a batch size, a bound or a time, and what it means."""
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal
 
 from autobatch.errors import ArgumentError
@@ -50,7 +50,7 @@ def require_seconds(**times: Any) -> None:
         ArgumentError: Names the argument.
     """
     for name, seconds in times.items():
-        if isinstance(seconds, bool) or not isinstance(seconds, Real) or not seconds > 0:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
             raise ArgumentError(f"Received: {name}={seconds!r}. Expected a number of seconds above 0.")
 
 

@@ -82,7 +82,7 @@ def find(
 class _Finder:
     def __init__(self, model: Any, samples: Batch, question: Question, on_trial: OnTrial | None) -> None:
         self._model, self._samples, self._question = model, samples, question
-        self._on_trial = on_trial or (lambda trial: None)
+        self._on_trial = on_trial or (lambda _: None)
         self._gpu = accelerator_index()
         self._reading = read_memory()
         self._budgets = self._free(self._reading, idle_pool_bytes())
@@ -155,8 +155,8 @@ class _Finder:
                 limit = self._reading.host_budget(self._question.reserve)
                 msg = (
                     f"Nothing is left for a training step ({name}): {limit}, "
-                    f"{format_bytes(self._question.read_ahead_bytes)} of which pictures are read ahead into. Free memory "
-                    "or give a smaller reserve=."
+                    f"{format_bytes(self._question.read_ahead_bytes)} of which pictures are read ahead into. "
+                    "Free memory or give a smaller reserve=."
                 )
                 raise DoesNotFitError(msg, None, max(0, budget))
 
@@ -225,7 +225,7 @@ class _Finder:
 
     def _reasons(self, chosen: int, best: Trial, fast: Trial | None) -> Sequence[str]:
         why_chosen = {
-            "auto": f"{chosen} is the smallest size that reached 95 % of the best throughput measured{_speed(fast)}.",
+            "auto": f"{chosen} is the smallest size within 5 % of the best throughput measured{_speed(fast)}.",
             "largest": f"{chosen} is the largest size that ran within the budget.",
             "micro": f"{chosen} is the largest micro-batch that {self._question.effective} samples are cut into.",
         }[self._question.mode]
@@ -284,4 +284,3 @@ def capped(batch_size: int | None, samples: int, most: int | None) -> tuple[int,
     if batch_size is not None and batch_size > samples:
         notes.append(f"batch_size={batch_size} is more than the {samples} samples there are: {samples} is used.")
     return cap, notes
-

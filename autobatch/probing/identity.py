@@ -57,7 +57,7 @@ def identity(model: Any, samples: Batch, reading: MemoryReading, question: Mappi
 
 
 def _own_code(model: Any) -> Iterator[Any]:
-    """The classes and functions behind a model that are not Keras' own: a configuration names them but not their text."""
+    """The classes and functions behind a model that are not Keras' own: a configuration only names them."""
     items: list[Any] = [model, model.optimizer, *model._flatten_layers(), *model.metrics, *_flat(model.loss)]
     for item in items:
         code = item if inspect.isfunction(item) else type(item)

@@ -60,8 +60,18 @@ class ProbeResult:
 
     @property
     def peaks(self) -> Mapping[str, int]:
-        """Per resource, the measured peak in bytes of `batch_size`; empty where nothing was measured."""
-        return self.proof.peaks if self.proof else {}
+        """Per resource, the measured peak in bytes of `batch_size`.
+
+        A size that ran after a larger one in the same process has no peak of its own: then it is the fitted model's.
+        """
+        if self.proof and self.proof.peaks:
+            return self.proof.peaks
+        return {name: round(model.predict(self.batch_size)) for name, model in self.models.items()}
+
+    @property
+    def measured(self) -> bool:
+        """Whether `peaks` were measured, not predicted."""
+        return bool(self.proof and self.proof.peaks)
 
     @property
     def binding(self) -> str | None:

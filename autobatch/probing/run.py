@@ -104,7 +104,7 @@ def a_few(source: Source) -> Batch:
     return source.read(indices, epoch=0)
 
 
-def open_cache(cache: bool | str | PathLike[str]) -> Cache | None:
+def open_cache(cache: Any) -> Cache | None:
     """The folder of earlier answers that was asked for, `None` if none is to be used."""
     if isinstance(cache, bool):
         return Cache() if cache else None

@@ -57,7 +57,7 @@ class Site:
 
     @property
     def held_bytes(self) -> int:
-        """What the process of the trials holds above its baseline, left over from the last trial: its next can use it."""
+        """What the process of the trials still holds above its baseline: the next trial can use it."""
         return self._held_bytes
 
     def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float, fresh: bool = False) -> Answer:

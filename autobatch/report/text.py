@@ -70,7 +70,8 @@ def _use(result: "ProbeResult") -> str:
     unit, word = (GIB, "GiB") if budget >= GIB else (MIB, "MiB")
     digits = 1 if unit == GIB else 0
     limit = result.limits.get(name, name)
-    return f"peak {peak / unit:.{digits}f} of {budget / unit:.{digits}f} {word} budget, limit: {limit}"
+    about = "" if result.measured else "about "
+    return f"peak {about}{peak / unit:.{digits}f} of {budget / unit:.{digits}f} {word} budget, limit: {limit}"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -40,7 +40,8 @@ class Engine(Protocol):
 
     An update is `accumulate` for each micro-batch, then `apply` once. Every call either does all of its work or leaves
     the model as it was: when `accumulate` raises, the weights, BatchNorm averages, dropout seeds, metrics and the
-    gradients accumulated so far are those from before the call, and the samples can be handed in again in smaller parts.
+    gradients accumulated so far are those from before the call, and its samples can be handed in again in smaller
+    parts.
     """
 
     @property
@@ -50,10 +51,12 @@ class Engine(Protocol):
     def accumulate(self, batch: Batch, whole: Whole) -> Logs:
         """Adds one micro-batch's share of the gradient and returns the metrics so far.
 
-        A micro-batch that is the whole effective batch needs no accumulators.
+        A micro-batch that is the whole effective batch needs no accumulators: its update is done at once, and `apply`
+        has nothing left to do.
 
         Raises:
             OutOfMemoryError: It did not fit; nothing has changed.
+            UpdateInterruptedError: It failed while weights were being written.
         """
 
     def apply(self) -> None:
@@ -65,6 +68,12 @@ class Engine(Protocol):
 
     def abandon(self) -> None:
         """Forgets the gradient accumulated since the last `apply`."""
+
+    def can_be_cut(self, batch: Batch) -> bool:
+        """Whether cutting a batch leaves its gradient as it is, tried out on a few samples.
+
+        It does for losses that are means or sums over samples. A loss of the user's own may be anything.
+        """
 
     def evaluate(self, batch: Batch, whole: Whole) -> Logs:
         """Runs the test step on one micro-batch and returns the metrics so far.

@@ -1,8 +1,8 @@
 """Tells out-of-memory from every other error, and says so where it cannot be told.
 
 Two things must agree: the *kind* of exception and what it says about an allocation. A file called `oom.png` that is
-missing is no memory problem, a full disk is `ResourceExhaustedError` in TensorFlow too, and `CUDNN_STATUS_INTERNAL_ERROR`
-may or may not be one: that is `UNKNOWN`, which is never treated as out-of-memory.
+missing is no memory problem, a full disk is `ResourceExhaustedError` in TensorFlow too, and
+`CUDNN_STATUS_INTERNAL_ERROR` may or may not be one: that is `UNKNOWN`, which is never treated as out-of-memory.
 """
 
 import enum

@@ -5,17 +5,22 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Unpack
 
+import keras
+
+from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
 from autobatch.data.match import match_directory
 from autobatch.data.options import FlowOptions
 from autobatch.data.source import Source
 from autobatch.data.weight import with_class_weight
+from autobatch.errors import ModelError
 from autobatch.memory.read import read_memory
 from autobatch.memory.reading import Reserve, parse_reserve
 from autobatch.probing.arguments import BatchSize, parse_batch_size, require_count, require_seconds
 from autobatch.probing.find import Question, capped, find
 from autobatch.probing.run import LOADERS, READ_AHEAD_BYTES, a_few, open_cache, seed_or_new
 from autobatch.step.backend import engine_for, require_trainable
+from autobatch.step.engine import Engine
 from autobatch.train.loop import Plan, Progress, run
 from autobatch.train.report import Decision, RunReport
 from autobatch.train.updating import Cutter
@@ -51,8 +56,8 @@ def fit(
     """Trains a model on a folder of pictures with a batch size that is found, proven, and kept safe.
 
     Every sample is used once an epoch, in an order and with an augmentation that follow from the seed and the epoch
-    alone. A micro-batch that runs out of memory all the same is rolled back and run again in smaller ones; the effective
-    batch, and with it what is computed, stays.
+    alone. A micro-batch that runs out of memory all the same is rolled back and run again in smaller ones; the
+    effective batch, and with it what is computed, stays.
 
     Args:
         model: A compiled Keras model.
@@ -128,7 +133,7 @@ def fit(
         seed=seed,
         probe=found,
         reading=reading,
-        notes=(*notes, *said, *found.notes),
+        notes=(*notes, *said, *found.notes, *_batch_statistics(model, found.batch_size, question.effective)),
     )
     _say(report, verbose)
     progress = Progress()
@@ -148,7 +153,8 @@ def fit(
         progress=progress,
     )
     engine = engine_for(model, samples)
-    history = run(model, engine, source, _cutter(report, progress, "training"), plan)
+    cuttable = _require_cuttable(engine, samples, report)
+    history = run(model, engine, source, _cutter(report, progress, "training", cuttable=cuttable), plan)
     history.autobatch = report
     return history
 
@@ -181,6 +187,17 @@ def _without_split(datagen: Any) -> Any:
     return whole
 
 
+def _batch_statistics(model: Any, micro: int, effective: int | None) -> list[str]:
+    norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
+    if effective is None or micro >= effective or not norms:
+        return []
+    said = (
+        f"The model's {norms} BatchNormalization layers normalise by the statistics of the micro-batch, {micro} "
+        f"samples, not of all {effective}; their moving averages keep their time constant."
+    )
+    return [said]
+
+
 def _validation(
     held_out: Any, report: RunReport, progress: Progress, steps: int | None, workers: int | None
 ) -> Validation | None:
@@ -198,12 +215,30 @@ def _validation(
     )
 
 
-def _cutter(report: RunReport, progress: Progress, phase: str) -> Cutter:
+def _require_cuttable(engine: Engine, samples: Batch, report: RunReport) -> bool:
+    """Whether updates may be cut smaller, should memory run out.
+
+    Raises:
+        ModelError: They have to be cut, and the loss does not allow it.
+    """
+    cuttable = engine.can_be_cut(samples)
+    if not cuttable and report.micro < report.effective:
+        msg = (
+            "The loss is neither a mean nor a sum over samples (on a few samples, cutting them changed the gradient), "
+            f"so {report.effective} samples cannot be run in micro-batches of {report.micro}. Give a batch_size of at "
+            f"most {report.micro}, or let the loss return one value a sample and choose its reduction."
+        )
+        raise ModelError(msg)
+    return cuttable
+
+
+def _cutter(report: RunReport, progress: Progress, phase: str, *, cuttable: bool = True) -> Cutter:
     def shrunk(before: int, after: int, reason: str) -> None:
         report.decisions.append(Decision(progress.epoch, progress.update, phase, before, after, reason))
         _log.warning("%s", report.decisions[-1])
 
-    return Cutter(report.micro, rungs(report.effective, report.micro), shrunk)
+    ladder = rungs(report.effective, report.micro) if cuttable else ()
+    return Cutter(report.micro, ladder, shrunk)
 
 
 def _say(report: RunReport, verbose: Any) -> None:

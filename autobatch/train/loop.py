@@ -73,7 +73,12 @@ def run(model: Any, engine: Engine, source: Source, cutter: Cutter, plan: Plan) 
     last_logs = None
     if first < plan.epochs:
         with Loader(
-            source, shuffle=plan.shuffle, start_epoch=first, workers=plan.workers, max_bytes=plan.max_bytes
+            source,
+            shuffle=plan.shuffle,
+            start_epoch=first,
+            passes=None if plan.steps_per_epoch else plan.epochs - first,
+            workers=plan.workers,
+            max_bytes=plan.max_bytes,
         ) as loader:
             last_logs = _epochs(model, engine, loader, cutter, plan, range(first, plan.epochs), steps, callbacks)
         engine.finish()

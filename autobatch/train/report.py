@@ -83,5 +83,3 @@ class RunReport:
     def __str__(self) -> str:
         lines = [self.chosen(), f"seed={self.seed}", *self.notes, *map(str, self.decisions)]
         return "\n".join(lines)
-
-

@@ -78,9 +78,10 @@ class Cutter:
         before = error.size
         after = next_rung(before, self._ladder)
         if after is None:
+            what = "Not even one sample fits" if before == 1 else f"{before} samples, which cannot be cut, do not fit"
             msg = (
-                "Not even one sample fits in memory any more; the model is as it was before this update. Save it, free "
-                "memory, and train on."
+                f"{what} in memory any more; the weights are as they were before this update. Save them, free memory, "
+                "and train on."
             )
             raise DoesNotFitError(msg, None, 0) from error
         self.micro = after

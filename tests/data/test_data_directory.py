@@ -1,4 +1,3 @@
-# ruff: noqa: NPY002 - numpy's global random state is what is looked after here
 import random
 
 import numpy as np

@@ -1,4 +1,3 @@
-# ruff: noqa: NPY002 - numpy's global random state is what foreign code draws from
 """The same seed gives the same samples, order and pixels, however they are cut and by however many threads read."""
 
 import threading

@@ -129,7 +129,8 @@ def model():
     keras.utils.set_random_seed(5)
     layers = [keras.Input((64, 64, 3))]
     for width in (16, 32):
-        layers += [keras.layers.Conv2D(width, 3, padding="same"), keras.layers.BatchNormalization(), keras.layers.ReLU()]
+        layers += [keras.layers.Conv2D(width, 3, padding="same"), keras.layers.BatchNormalization()]
+        layers += [keras.layers.ReLU()]
     layers += [keras.layers.Dropout(0.3), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4, "softmax")]
     return compiled(keras.Sequential(layers), optimizer=keras.optimizers.Adam(1e-3))
 

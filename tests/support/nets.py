@@ -17,10 +17,15 @@ def pictures(count: int, *, side: int = 12, classes: int = 4, seed: int = 0, cha
     return Batch(x, np.eye(classes, dtype=np.float32)[labels])
 
 
-def conv_net(*, side: int = 12, classes: int = 4, seed: int = 1, norm: bool = False, dropout: float = 0.0, l2: bool = True) -> Any:
+def conv_net(
+    *, side: int = 12, classes: int = 4, seed: int = 1, norm: bool = False, dropout: float = 0.0, l2: bool = True
+) -> Any:
     """An uncompiled conv net; without `norm` it has no batch statistics."""
     keras.utils.set_random_seed(seed)
-    layers: list[Any] = [keras.Input((side, side, 3)), keras.layers.Conv2D(8, 3, kernel_regularizer="l2" if l2 else None)]
+    layers: list[Any] = [
+        keras.Input((side, side, 3)),
+        keras.layers.Conv2D(8, 3, kernel_regularizer="l2" if l2 else None),
+    ]
     if norm:
         layers.append(keras.layers.BatchNormalization())
     layers += [keras.layers.Activation("relu"), keras.layers.Conv2D(8, 3, strides=2, activation="relu")]

@@ -1,8 +1,8 @@
 """Updates of one compiled Keras model on TensorFlow, in micro-batches that can be undone.
 
-One compiled function runs a micro-batch: a backup of what it may change, forward, backward, and only when every gradient
-exists, their use (`update.py`). When it fails, the backup is put back. One trace serves all sizes and uses; with XLA each
-size and use is compiled once.
+One compiled function runs a micro-batch: a backup of what it may change, forward, backward, and only when every
+gradient exists, their use (`update.py`). When it fails, the backup is put back. One trace serves all sizes and uses;
+with XLA each size and use is compiled once.
 
 Not covered: an allocation that fails while the optimizer writes. It needs less memory than the backward pass that has
 just ended, so it is not expected; should it happen, `UpdateInterruptedError` says that the weights cannot be trusted.
@@ -21,6 +21,7 @@ from autobatch.errors import ModelError, OutOfMemoryError, UpdateInterruptedErro
 from autobatch.step.engine import Logs, Whole, part_weights
 from autobatch.step.oom import Cause, classify
 from autobatch.step.tensorflow import intercept, memory
+from autobatch.step.tensorflow.cutcheck import TOLERANCE, cut_error, has_own_loss
 from autobatch.step.tensorflow.state import Backup, mutable_variables
 from autobatch.step.tensorflow.update import Update, Use, count_operations, side_effects
 
@@ -96,6 +97,10 @@ class TensorFlowEngine:
     def abandon(self) -> None:
         """Forgets the gradient accumulated since the last `apply`."""
         self._kept = False
+
+    def can_be_cut(self, batch: Batch) -> bool:
+        """Whether cutting a batch leaves its gradient as it is; see `Engine.can_be_cut`."""
+        return not has_own_loss(self._model) or cut_error(self._model, batch) < TOLERANCE
 
     def evaluate(self, batch: Batch, whole: Whole) -> Logs:
         """Runs the test step on one micro-batch; see `Engine.evaluate`."""
@@ -209,7 +214,9 @@ def require_supported(model: Any) -> None:
         ModelError: Not compiled, several replicas, or an optimizer that accumulates by itself.
     """
     if not getattr(model, "compiled", False):
-        msg = "The model is not compiled, so it has no loss and no optimizer. Call model.compile(optimizer, loss) first."
+        msg = (
+            "The model is not compiled, so it has no loss and no optimizer. Call model.compile(optimizer, loss) first."
+        )
         raise ModelError(msg)
     replicas = model.distribute_strategy.num_replicas_in_sync
     if replicas > 1:

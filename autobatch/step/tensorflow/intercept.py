@@ -24,7 +24,6 @@ import tensorflow as tf
 from autobatch.errors import ModelError
 
 
-
 @dataclass(slots=True)
 class Share:
     """A micro-batch's part of the effective batch, as tensors of a trace.
@@ -87,7 +86,7 @@ def needs_weights(model: Any) -> bool:
 
 def outputs(model: Any) -> int:
     """Number of compiled losses."""
-    return max(1, len(_flat_losses(model)))
+    return max(1, len(flat_losses(model)))
 
 
 @contextlib.contextmanager
@@ -100,7 +99,7 @@ def intercepted(model: Any, share: Share, captured: Captured | None) -> Iterator
                 momentum = tf.cast(layer.momentum, tf.float32) ** share.samples
                 undo.enter_context(_attribute(layer, "momentum", momentum))
         compiled = model._compile_loss
-        if _flat_losses(model):
+        if flat_losses(model):
             scaled = [_scaled(item, share, place) for place, item in enumerate(compiled._flat_losses)]
             undo.enter_context(_attribute(compiled, "_flat_losses", scaled))
             for metric in compiled.metrics:
@@ -108,13 +107,14 @@ def intercepted(model: Any, share: Share, captured: Captured | None) -> Iterator
         yield
 
 
-def _flat_losses(model: Any) -> list[Any]:
+def flat_losses(model: Any) -> list[Any]:
+    """The compiled losses, one for each output; none before they are built."""
     compiled = model._compile_loss
     return list(compiled._flat_losses or ()) if compiled is not None else []
 
 
 def _reductions(model: Any) -> list[Any]:
-    return [getattr(item.loss, "reduction", "sum_over_batch_size") for item in _flat_losses(model)]
+    return [getattr(item.loss, "reduction", "sum_over_batch_size") for item in flat_losses(model)]
 
 
 def _batch_norms(model: Any) -> list[Any]:

@@ -35,7 +35,7 @@ class Update:
 
     def began(self, attempt: Any) -> bool:
         """Whether the attempt came as far as writing weights."""
-        return int(self._began) == attempt
+        return bool(int(self._began) == attempt)
 
     def use(self, gradients: list[Any], effects: Any, use: Any, share: Any, attempt: Any) -> None:
         """Applies or keeps gradients, once all of them are computed and the pass has done all it does besides.
@@ -123,7 +123,9 @@ def _tensors(gradients: list[Any]) -> list[Any]:
 
 def _weighted(gradients: list[Any], share: Any) -> list[Any]:
     dense = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
-    return _all_computed([None if gradient is None else gradient * tf.cast(share, gradient.dtype) for gradient in dense])
+    return _all_computed(
+        [None if gradient is None else gradient * tf.cast(share, gradient.dtype) for gradient in dense]
+    )
 
 
 def _numbered(branch: Any) -> Any:

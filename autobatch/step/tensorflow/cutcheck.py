@@ -1,0 +1,56 @@
+"""Tries out on a few samples whether a user's own loss may be cut: is the whole gradient the sum of the parts'?
+
+Keras' losses are means or sums over samples, and known to be. A function of the user's may sum by itself, compare the
+samples of a batch with each other, or divide by something else.
+"""
+
+import inspect
+from typing import Any
+
+import tensorflow as tf
+
+from autobatch.data.batch import Batch, map_leaves
+from autobatch.step.engine import Whole, part_weights
+from autobatch.step.tensorflow import intercept
+from autobatch.step.tensorflow.state import preserved
+
+TOLERANCE = 1e-3  # between rounding (1e-6) and the smallest error of a loss that cannot be cut (some per cent)
+
+
+def has_own_loss(model: Any) -> bool:
+    """Whether a loss, or the way losses are put together, is not Keras' own."""
+    own = [item.loss for item in intercept.flat_losses(model)]
+    own = [loss.fn if type(loss).__name__ == "LossFunctionWrapper" else loss for loss in own]
+    codes = [loss if inspect.isfunction(loss) else type(loss) for loss in own]
+    codes.append(type(model).compute_loss)
+    return any(not str(code.__module__).startswith("keras.") for code in codes)
+
+
+def cut_error(model: Any, batch: Batch) -> float:
+    """Relative L2 distance of a batch's gradient from the sum of its parts', without dropout and batch statistics."""
+    size = batch.size
+    if size < 2:
+        return 0.0
+    cut = (size + 1) // 2
+    with preserved(model):
+        whole = _gradient(model, batch, Whole.of(batch))
+        parts = [_gradient(model, part, Whole.of(batch)) for part in (batch[:cut], batch[cut:])]
+    difference = sum(float(tf.reduce_sum((w - a - b) ** 2)) for w, a, b in zip(whole, *parts, strict=True))
+    length = sum(float(tf.reduce_sum(w**2)) for w in whole)
+    return float((difference / length) ** 0.5) if length else 0.0
+
+
+def _gradient(model: Any, batch: Batch, whole: Whole) -> list[Any]:
+    samples = tf.constant(batch.size / whole.size)
+    own = part_weights(batch)
+    of = whole.weights or ()
+    ratios = [a / b if b else 0.0 for a, b in zip(own, of, strict=True)] or [batch.size / whole.size]
+    weights = tf.broadcast_to(tf.constant(ratios), [intercept.outputs(model)])
+    x, y, sample_weight = map_leaves(tf.convert_to_tensor, (batch.x, batch.y, batch.sample_weight))
+    variables = [variable.value for variable in model.trainable_variables]
+    with intercept.intercepted(model, intercept.Share(samples, weights), None), tf.GradientTape() as tape:
+        y_pred = model(x, training=False)
+        loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
+    gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+    factor = 1.0 if intercept.has_vector_loss(model) else samples
+    return [tf.convert_to_tensor(gradient) * tf.cast(factor, gradient.dtype) for gradient in gradients]
