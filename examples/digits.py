@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{autobatch.read_memory()}\n")
     keras.utils.set_random_seed(1)
     model, datagen = build_model(), build_datagen()
-    # fit would probe by itself: asked for beforehand, the trials can be looked at, and fit finds the answer in the cache
+    # fit would probe by itself; asked for beforehand, the trials can be looked at, and fit finds them in the cache
     print(f"{autobatch.probe(model, datagen, args.folder, seed=1)}\n")
     history = autobatch.fit(model, datagen, args.folder, epochs=args.epochs, seed=1, verbose=2)
     print(f"\n{history.autobatch}\n")

@@ -10,7 +10,7 @@ from typing import Any
 
 from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
-from autobatch.errors import ArgumentError, DoesNotFitError, ProbeError
+from autobatch.errors import DoesNotFitError, ProbeError
 from autobatch.memory.read import read_memory
 from autobatch.memory.reading import DEFAULT_RESERVE, MemoryReading, Reserve
 from autobatch.memory.units import format_bytes
@@ -42,6 +42,7 @@ class Question:
     Attributes:
         mode: `"auto"`, `"largest"`, or `"micro"` for the micro-batch of an effective batch.
         cap: The largest size that makes sense: samples, effective batch, or the user's bound.
+        cap_reason: Which of them, in words.
         effective: The effective batch in mode `"micro"`.
         reserve: What to leave free of each limit.
         read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
@@ -50,6 +51,7 @@ class Question:
 
     mode: Mode
     cap: int
+    cap_reason: str = "what was asked for"
     effective: int | None = None
     reserve: Reserve = DEFAULT_RESERVE
     read_ahead_bytes: int = 0
@@ -227,13 +229,13 @@ class _Finder:
         why_chosen = {
             "auto": f"{chosen} is the smallest size within 5 % of the best throughput measured{_speed(fast)}.",
             "largest": f"{chosen} is the largest size that ran within the budget.",
-            "micro": f"{chosen} is the largest micro-batch that {self._question.effective} samples are cut into.",
+            "micro": _why_this_cut(chosen, self._question.effective or chosen),
         }[self._question.mode]
         return [why_chosen, self._why_no_larger(best)]
 
     def _why_no_larger(self, best: Trial) -> str:
         if best.size >= self._question.cap:
-            return f"{best.size} is the most that was asked for or that there are samples for."
+            return f"Everything up to {best.size} fits, and that is {self._question.cap_reason}."
         failed = min((t for t in self._trials if t.size > best.size), key=lambda t: t.size, default=None)
         if failed is not None and failed.size <= ladder_next(best.size):
             return f"No larger size is safe: {failed.size} samples: {failed.outcome.value}"
@@ -267,20 +269,44 @@ class _Finder:
         return ProbeError(f"The trials gave no answer, so no size is claimed to be safe. {tried}", self._trials)
 
 
+def _why_this_cut(micro: int, effective: int) -> str:
+    if micro == effective:
+        return f"The effective batch of {effective} samples fits at once."
+    parts = -(-effective // micro)
+    return (
+        f"The effective batch of {effective} samples is run as {parts} micro-batches, the fewest of a size that fits."
+    )
+
+
 def _speed(fast: Trial | None) -> str:
     return "" if fast is None or fast.samples_per_s is None else f" ({fast.samples_per_s:,.0f} samples/s)"
 
 
-def capped(batch_size: int | None, samples: int, most: int | None) -> tuple[int, list[str]]:
-    """The largest size that makes sense, and what to say about it.
+def question_for(
+    mode: Mode,
+    batch_size: int | None,
+    samples: int,
+    *,
+    most: int | None,
+    reserve: Reserve,
+    read_ahead_bytes: int,
+    trial_timeout_s: float,
+) -> tuple[Question, list[str]]:
+    """The question that follows from what a user gave, and what to say about it.
 
-    Raises:
-        ArgumentError: There are no samples.
+    Args:
+        mode: What to look for.
+        batch_size: The effective batch that was given, in samples.
+        samples: How many there are.
+        most: The user's bound on the micro-batch.
+        reserve: What to leave free of each limit.
+        read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
+        trial_timeout_s: Seconds that one trial may take.
     """
-    if samples < 1:
-        raise ArgumentError(f"There is nothing to train on. Received: {samples} samples. Expected at least 1.")
-    cap = min(samples, most or samples, batch_size or samples)
+    bounds = {"all the samples there are": samples, "the effective batch": batch_size, "max_batch_size": most}
+    cap, reason = min((bound, reason) for reason, bound in bounds.items() if bound is not None)
     notes = []
     if batch_size is not None and batch_size > samples:
         notes.append(f"batch_size={batch_size} is more than the {samples} samples there are: {samples} is used.")
-    return cap, notes
+    effective = None if batch_size is None else min(batch_size, samples)
+    return Question(mode, cap, reason, effective, reserve, read_ahead_bytes, trial_timeout_s), notes

@@ -15,7 +15,7 @@ from autobatch.data.weight import with_class_weight
 from autobatch.memory.reading import Reserve, parse_reserve
 from autobatch.probing.arguments import BatchSize, parse_batch_size, require_count, require_seconds
 from autobatch.probing.cache import Cache
-from autobatch.probing.find import Question, capped, find
+from autobatch.probing.find import find, question_for
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.trial import Trial
 from autobatch.step.backend import require_trainable
@@ -84,11 +84,11 @@ def probe(
     kept_free = parse_reserve(reserve)
     require_trainable(model)
     source, notes = match_directory(model, datagen, directory, seed=seed_or_new(seed), options=flow)
-    cap, said = capped(effective, len(source), max_batch_size)
-    question = Question(
-        mode=mode,
-        cap=cap,
-        effective=None if effective is None else min(effective, len(source)),
+    question, said = question_for(
+        mode,
+        effective,
+        len(source),
+        most=max_batch_size,
         reserve=kept_free,
         read_ahead_bytes=LOADERS * READ_AHEAD_BYTES,
         trial_timeout_s=trial_timeout_s,

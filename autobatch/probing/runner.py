@@ -18,7 +18,7 @@ from autobatch.step.engine import Engine, Whole
 
 LEAST_UPDATES = 3  # peaks vary by a few per cent from step to step: the largest of three counts
 MOST_UPDATES = 20
-ENOUGH_S = 0.3
+ENOUGH_S = 0.5
 
 
 class Runner:

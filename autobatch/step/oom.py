@@ -31,21 +31,23 @@ _ALLOCATION_FAILED = re.compile(
     | (?i:\bout\ of\ memory\b)(?!\ killer)                          # XLA, CUDA, TensorFlow on GPU
     | \bCUDA_ERROR_OUT_OF_MEMORY\b
     | \bCU(?:DNN|BLAS|FFT|SOLVER)_STATUS_ALLOC_FAILED\b | \bCUFFT_ALLOC_FAILED\b
-    | (?i:\bfailed\ to\ allocate\ (?:memory|scratch|(?:request|requested)\b|\d))
+    | (?i:\bfailed\ to\ allocate\ (?:the\ )?(?:memory|scratch|(?:request|requested)\b|\d))
     | (?i:\bfailed\ to\ allocate\ .{0,40}\bbytes\b)
     | (?i:\bunable\ to\ allocate\b)
+    | \bDst\ tensor\ is\ not\ initialized\b                         # TensorFlow: no room on the GPU for a copy
     """,
     re.VERBOSE,
 )
 _SOMETHING_ELSE_EXHAUSTED = re.compile(
     r"""(?ix)
     \bno\ space\ left\ on\ device\b | \btoo\ many\ open\ files\b | \bdisk\ quota\b
-    | \blarger\ than\ max\b | \bquota\ exceeded\b | \bthread\b.*\bresource\ temporarily\ unavailable\b
+    | \bthis\ is\ not\ a\ failure\b | \blarger\ than\ max\b | \bquota\ exceeded\b
+    | \bthread\b.*\bresource\ temporarily\ unavailable\b
     """,
 )
 _UNCLEAR = re.compile(
     r"CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED|EXECUTION_FAILED)|CUBLAS_STATUS_(?:NOT_INITIALIZED|EXECUTION_FAILED)"
-    r"|RESOURCE_EXHAUSTED|CUDA_ERROR_LAUNCH_FAILED"
+    r"|RESOURCE_EXHAUSTED|CUDA_ERROR_LAUNCH_FAILED|Blas \w+ launch failed"
 )
 
 

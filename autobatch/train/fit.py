@@ -17,7 +17,7 @@ from autobatch.errors import ModelError
 from autobatch.memory.read import read_memory
 from autobatch.memory.reading import Reserve, parse_reserve
 from autobatch.probing.arguments import BatchSize, parse_batch_size, require_count, require_seconds
-from autobatch.probing.find import Question, capped, find
+from autobatch.probing.find import find, question_for
 from autobatch.probing.run import LOADERS, READ_AHEAD_BYTES, a_few, open_cache, seed_or_new
 from autobatch.step.backend import engine_for, require_trainable
 from autobatch.step.engine import Engine
@@ -115,11 +115,11 @@ def fit(
     seed = seed_or_new(seed)
     source, notes = match_directory(model, datagen, directory, seed=seed, options=flow)
     held_out = _held_out(model, datagen, directory, validation_data, seed, flow)
-    cap, said = capped(effective, len(source), max_batch_size)
-    question = Question(
-        mode=mode,
-        cap=cap,
-        effective=None if effective is None else min(effective, len(source)),
+    question, said = question_for(
+        mode,
+        effective,
+        len(source),
+        most=max_batch_size,
         reserve=kept_free,
         read_ahead_bytes=LOADERS * READ_AHEAD_BYTES,
         trial_timeout_s=trial_timeout_s,

@@ -90,7 +90,7 @@ def test_when_one_sample_does_not_fit_the_error_says_so_and_the_model_is_whole()
 
 def test_a_failure_while_the_optimizer_writes_is_said_and_never_called_rolled_back() -> None:
     """Seen to fail without the mark that is set before the first write."""
-    model, _ = stateful_model()
+    model, loss = stateful_model()
     apply = model.optimizer.apply
 
     def half(gradients: list[object], variables: list[object]) -> None:
@@ -105,8 +105,10 @@ def test_a_failure_while_the_optimizer_writes_is_said_and_never_called_rolled_ba
 
     model.optimizer.apply = half
     for micro in (EFFECTIVE, 4):
+        loss.calls = 0
         with pytest.raises(UpdateInterruptedError, match="checkpoint"):
             train(model, DATA, micro=micro)
+        assert loss.calls == EFFECTIVE // micro, "samples were run again though weights had moved"
 
 
 CAPPED = """

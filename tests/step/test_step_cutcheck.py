@@ -42,9 +42,7 @@ def test_the_check_agrees_that_keras_losses_can_be_cut(reduction, data):
     assert cut_error(model, data) < TOLERANCE / 100
 
 
-@pytest.mark.parametrize(
-    ("loss", "cuttable"), [(mean_each, True), (sum_in_disguise, False), (compares_samples, False)]
-)
+@pytest.mark.parametrize(("loss", "cuttable"), [(mean_each, True), (sum_in_disguise, False), (compares_samples, False)])
 def test_a_loss_of_the_users_own_is_tried_out(loss, cuttable):
     """Seen to fail with every loss taken for a mean."""
     model = compiled(conv_net(), loss=loss)
