@@ -231,6 +231,8 @@ class _Finder:
             "largest": f"{chosen} is the largest size that ran within the budget.",
             "micro": _why_this_cut(chosen, self._question.effective or chosen),
         }[self._question.mode]
+        if chosen == self._question.effective:
+            return [why_chosen]
         return [why_chosen, self._why_no_larger(best)]
 
     def _why_no_larger(self, best: Trial) -> str:

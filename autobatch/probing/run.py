@@ -1,28 +1,18 @@
 """`autobatch.probe`: the answer alone, without training."""
 
-import secrets
 from collections.abc import Callable, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
-
-from autobatch.data.batch import Batch
-from autobatch.data.match import match_directory
 from autobatch.data.options import FlowOptions
-from autobatch.data.source import Source
-from autobatch.data.weight import with_class_weight
-from autobatch.memory.reading import Reserve, parse_reserve
-from autobatch.probing.arguments import BatchSize, parse_batch_size, require_count, require_seconds
+from autobatch.memory.reading import Reserve
+from autobatch.probing.arguments import BatchSize
 from autobatch.probing.cache import Cache
-from autobatch.probing.find import find, question_for
+from autobatch.probing.find import find
 from autobatch.probing.result import ProbeResult
+from autobatch.probing.task import prepare
 from autobatch.probing.trial import Trial
-from autobatch.step.backend import require_trainable
-
-REAL_SAMPLES = 8
-READ_AHEAD_BYTES = 64 * 2**20
-LOADERS = 2  # one for training and one for validation
 
 
 def probe(
@@ -78,41 +68,23 @@ def probe(
         model.fit(datagen.flow_from_directory("data/train", batch_size=result.batch_size))
         ```
     """
-    mode, effective = parse_batch_size(batch_size)
-    require_count(max_batch_size=max_batch_size)
-    require_seconds(trial_timeout_s=trial_timeout_s)
-    kept_free = parse_reserve(reserve)
-    require_trainable(model)
-    source, notes = match_directory(model, datagen, directory, seed=seed_or_new(seed), options=flow)
-    question, said = question_for(
-        mode,
-        effective,
-        len(source),
-        most=max_batch_size,
-        reserve=kept_free,
-        read_ahead_bytes=LOADERS * READ_AHEAD_BYTES,
+    task = prepare(
+        model,
+        datagen,
+        directory,
+        flow,
+        batch_size=batch_size,
+        class_weight=class_weight,
+        seed=seed,
+        reserve=reserve,
+        max_batch_size=max_batch_size,
         trial_timeout_s=trial_timeout_s,
     )
-    samples = with_class_weight(a_few(source), class_weight)
-    result = find(model, samples, question, cache=open_cache(cache), on_trial=on_trial)
-    return result.with_notes(*notes, *said)
-
-
-def a_few(source: Source) -> Batch:
-    """Some real samples from all over the source."""
-    indices = np.unique(np.linspace(0, len(source) - 1, REAL_SAMPLES).astype(np.int64))
-    return source.read(indices, epoch=0)
+    return find(model, task.samples, task.question, cache=open_cache(cache), on_trial=on_trial).with_notes(*task.notes)
 
 
 def open_cache(cache: Any) -> Cache | None:
     """The folder of earlier answers that was asked for, `None` if none is to be used."""
     if isinstance(cache, bool):
         return Cache() if cache else None
-    from pathlib import Path
-
     return Cache(Path(cache))
-
-
-def seed_or_new(seed: int | None) -> int:
-    """The seed that was given, or a new one."""
-    return secrets.randbelow(2**31) if seed is None else int(seed)

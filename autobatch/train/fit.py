@@ -9,18 +9,17 @@ import keras
 
 from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
-from autobatch.data.match import match_directory
 from autobatch.data.options import FlowOptions
-from autobatch.data.source import Source
-from autobatch.data.weight import with_class_weight
 from autobatch.errors import ModelError
 from autobatch.memory.read import read_memory
-from autobatch.memory.reading import Reserve, parse_reserve
-from autobatch.probing.arguments import BatchSize, parse_batch_size, require_count, require_seconds
-from autobatch.probing.find import find, question_for
-from autobatch.probing.run import LOADERS, READ_AHEAD_BYTES, a_few, open_cache, seed_or_new
-from autobatch.step.backend import engine_for, require_trainable
+from autobatch.memory.reading import Reserve
+from autobatch.probing.arguments import BatchSize, require_count
+from autobatch.probing.find import find
+from autobatch.probing.run import open_cache
+from autobatch.probing.task import READ_AHEAD_BYTES, prepare
+from autobatch.step.backend import engine_for
 from autobatch.step.engine import Engine
+from autobatch.train.held_out import held_out
 from autobatch.train.loop import Plan, Progress, run
 from autobatch.train.report import Decision, RunReport
 from autobatch.train.updating import Cutter
@@ -101,39 +100,29 @@ def fit(
         print(history.autobatch)
         ```
     """
-    mode, effective = parse_batch_size(batch_size)
-    require_count(
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        validation_steps=validation_steps,
-        workers=workers,
+    require_count(epochs=epochs, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps, workers=workers)
+    task = prepare(
+        model,
+        datagen,
+        directory,
+        flow,
+        batch_size=batch_size,
+        class_weight=class_weight,
+        seed=seed,
+        reserve=reserve,
         max_batch_size=max_batch_size,
-    )
-    require_seconds(trial_timeout_s=trial_timeout_s)
-    kept_free = parse_reserve(reserve)
-    require_trainable(model)
-    seed = seed_or_new(seed)
-    source, notes = match_directory(model, datagen, directory, seed=seed, options=flow)
-    held_out = _held_out(model, datagen, directory, validation_data, seed, flow)
-    question, said = question_for(
-        mode,
-        effective,
-        len(source),
-        most=max_batch_size,
-        reserve=kept_free,
-        read_ahead_bytes=LOADERS * READ_AHEAD_BYTES,
         trial_timeout_s=trial_timeout_s,
     )
-    samples = with_class_weight(a_few(source), class_weight)
+    validation, said = held_out(model, datagen, directory, validation_data, task.source, flow)
     reading = read_memory()
-    found = find(model, samples, question, cache=open_cache(cache))
+    found = find(model, task.samples, task.question, cache=open_cache(cache))
     report = RunReport(
-        effective=question.effective or found.batch_size,
+        effective=task.question.effective or found.batch_size,
         micro=found.batch_size,
-        seed=seed,
+        seed=task.source.seed,
         probe=found,
         reading=reading,
-        notes=(*notes, *said, *found.notes, *_batch_statistics(model, found.batch_size, question.effective)),
+        notes=(*task.notes, *said, *found.notes, *_batch_statistics(model, found.batch_size, task.question.effective)),
     )
     _say(report, verbose)
     progress = Progress()
@@ -144,7 +133,7 @@ def fit(
         steps_per_epoch=steps_per_epoch,
         shuffle=shuffle,
         class_weight=class_weight,
-        validation=_validation(held_out, report, progress, validation_steps, workers),
+        validation=_validation(validation, report, progress, validation_steps, workers),
         validation_freq=validation_freq,
         callbacks=callbacks,
         verbose=verbose,
@@ -152,39 +141,11 @@ def fit(
         max_bytes=READ_AHEAD_BYTES,
         progress=progress,
     )
-    engine = engine_for(model, samples)
-    cuttable = _require_cuttable(engine, samples, report)
-    history = run(model, engine, source, _cutter(report, progress, "training", cuttable=cuttable), plan)
+    engine = engine_for(model, task.samples)
+    cuttable = _require_cuttable(engine, task.samples, report)
+    history = run(model, engine, task.source, _cutter(report, progress, "training", cuttable=cuttable), plan)
     history.autobatch = report
     return history
-
-
-def _held_out(model: Any, datagen: Any, directory: Any, given: Any, seed: int, flow: FlowOptions) -> Any:
-    """What to validate on: a source of our own for folders, anything else as it was given, `None` for nothing."""
-    if given is None:
-        if "subset" in flow or not getattr(datagen, "_validation_split", None):
-            return None
-        return _validation_source(model, datagen, directory, seed, flow, subset="validation")
-    if isinstance(given, str | PathLike):
-        return _validation_source(model, _without_split(datagen), given, seed, flow)
-    if isinstance(given, tuple) and len(given) == 2 and hasattr(given[0], "flow_from_directory"):
-        return _validation_source(model, _without_split(given[0]), given[1], seed, flow)
-    return given
-
-
-def _validation_source(model: Any, datagen: Any, directory: Any, seed: int, flow: FlowOptions, **subset: Any) -> Source:
-    options = {name: value for name, value in flow.items() if name not in {"subset", "save_to_dir"}}
-    source, _ = match_directory(model, datagen, directory, seed=seed, augment=False, options=options, **subset)
-    return source
-
-
-def _without_split(datagen: Any) -> Any:
-    """The same generator for a folder that is all for validation."""
-    import copy
-
-    whole = copy.copy(datagen)
-    whole._validation_split = None
-    return whole
 
 
 def _batch_statistics(model: Any, micro: int, effective: int | None) -> list[str]:
@@ -199,14 +160,14 @@ def _batch_statistics(model: Any, micro: int, effective: int | None) -> list[str
 
 
 def _validation(
-    held_out: Any, report: RunReport, progress: Progress, steps: int | None, workers: int | None
+    data: Any, report: RunReport, progress: Progress, steps: int | None, workers: int | None
 ) -> Validation | None:
-    if held_out is None:
+    if data is None:
         return None
-    if not hasattr(held_out, "read"):
-        return KerasValidation(held_out, batch_size=report.micro, steps=steps)
+    if not hasattr(data, "read"):
+        return KerasValidation(data, batch_size=report.micro, steps=steps)
     return SourceValidation(
-        held_out,
+        data,
         effective=report.effective,
         cutter=_cutter(report, progress, "validation"),
         steps=steps,

@@ -169,7 +169,7 @@ def test_a_message_is_taken_for_what_it_is(error: Exception, cause: Cause) -> No
     ids=["numpy", "TensorFlow, eager", "TensorFlow, graph", "Python"],
 )
 def test_what_really_runs_out_of_memory_is_recognised(function: Callable[[], Any]) -> None:
-    """Seen to fail without `OOM when allocating` in the table, and with `MemoryError` itself but not its subclasses."""
+    """Seen to fail without `OOM when allocating` in the table."""
     with pytest.raises(Exception, match=r"allocat|^$") as caught:
         function()
     assert classify(caught.value) is Cause.OUT_OF_MEMORY
