@@ -96,6 +96,7 @@ class _Finder:
         self._require_room()
         key = self._key() if cache else None
         if cache and key and self._recall(cache, key):
+            self._notes.append("The trials are those of an earlier probe; cache=False measures anew.")
             return self._result(from_cache=True)
         with Site(self._model, self._samples, open_timeout_s=self._question.trial_timeout_s) as site:
             self._search(site)
@@ -134,7 +135,10 @@ class _Finder:
     def _judged(self, size: int, answer: Answer) -> Trial:
         if answer.outcome is not Outcome.RAN:
             return Trial(size, answer.outcome, wall_s=answer.wall_s, detail=answer.detail)
-        measurement = Measurement(tuple(answer.payload["seconds"]), answer.payload["peaks"])
+        peaks, start = answer.payload["peaks"], answer.payload.get("start_peaks", {})
+        if verdict(start, self._budgets) is not Outcome.RAN:
+            peaks = start  # what compiling takes is needed at any size, so none fits
+        measurement = Measurement(tuple(answer.payload["seconds"]), peaks)
         outcome = verdict(measurement.peaks, self._budgets)
         return Trial.measured(size, outcome, measurement, wall_s=answer.wall_s, where="worker")
 

@@ -2,7 +2,7 @@
 
 The peak on the host is the process's own high-water mark above what it held when the model had just been built. A
 framework's memory pool never shrinks, so after a larger size the mark says nothing about a smaller one; then no peak is
-reported.
+reported. What compiling takes, once and whatever the size, is measured apart: it would hide what a sample adds.
 """
 
 import time
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import near_equal
 from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
 from autobatch.probing.parcel import repeat, unpack
+from autobatch.probing.warming import update, warm_up
 from autobatch.step.backend import apply_settings, device_bytes, engine_for
 from autobatch.step.engine import Engine, Whole
 
@@ -38,6 +38,7 @@ class Runner:
         self._baseline, self._device_baseline = rss_bytes(), device_bytes()
         self._engine: Engine = engine_for(model, samples)
         self._largest = 0
+        self._warm = False
         self.facts = {"baseline_bytes": self._baseline}
 
     def run(self, size: int, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,33 +50,41 @@ class Runner:
                 accumulated.
 
         Returns:
-            `seconds` of each micro-batch, `peaks` in bytes per resource, and `held_bytes`, what the process holds
-            above its baseline now.
+            `seconds` of each micro-batch, `peaks` in bytes per resource, `start_peaks`, those of compiling the step, in
+            the first trial of a process, and `held_bytes`, what the process holds above its baseline now.
         """
-        reset_peak_rss()
-        self._engine.reset_peak()
+        accumulated = int(options.get("effective") or size) > size
+        start_peaks = {} if self._warm else self._start(accumulated=accumulated)
+        self._reset()
         batch = repeat(self._samples, size)
-        seconds = self._train(batch, accumulated=int(options.get("effective") or size) > size)
+        seconds = self._train(batch, accumulated=accumulated)
         self._engine.evaluate(batch, Whole.of(batch))
         peaks = self._peaks(size)
         self._largest = max(self._largest, size)
-        return {"seconds": seconds, "peaks": peaks, "held_bytes": rss_bytes() - self._baseline}
+        held_bytes = rss_bytes() - self._baseline
+        return {"seconds": seconds, "peaks": peaks, "start_peaks": start_peaks, "held_bytes": held_bytes}
 
     def abandon(self) -> None:
         """Forgets what a trial that failed half-way had accumulated."""
         self._engine.abandon()
 
+    def _start(self, *, accumulated: bool) -> dict[str, int]:
+        """Compiles the steps; returns the peaks of that."""
+        self._reset()
+        warm_up(self._engine, self._samples, accumulated=accumulated, evaluated=True)
+        self._warm = True
+        return self._peaks(0)
+
+    def _reset(self) -> None:
+        reset_peak_rss()
+        self._engine.reset_peak()
+
     def _train(self, batch: Batch, *, accumulated: bool) -> list[float]:
-        # Two micro-batches an update are enough to fill the accumulators and to add to them.
-        whole = Whole.of(batch, batch) if accumulated else Whole.of(batch)
         seconds: list[float] = []
         while len(seconds) < LEAST_UPDATES or (sum(seconds[1:]) < ENOUGH_S and len(seconds) < MOST_UPDATES):
             began = time.perf_counter()
-            for _ in near_equal(whole.size, batch.size):
-                logs = self._engine.accumulate(batch, whole)
-            self._engine.apply()
-            _wait_for(logs)
-            seconds.append((time.perf_counter() - began) * batch.size / whole.size)
+            _wait_for(update(self._engine, batch, accumulated=accumulated))
+            seconds.append((time.perf_counter() - began) / (2 if accumulated else 1))
         return seconds
 
     def _peaks(self, size: int) -> dict[str, int]:
