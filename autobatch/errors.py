@@ -22,6 +22,10 @@ from typing import Any
 class AutobatchError(Exception):
     """The root: catch it to catch everything that autobatch itself raises."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle would hand the message alone to constructors that want more; errors of a trial cross processes.
+        return _revived, (type(self), str(self), dict(vars(self)))
+
 
 class ArgumentError(AutobatchError, ValueError):
     """An argument cannot mean what was given; nothing has been started."""
@@ -87,3 +91,11 @@ class ProbeError(AutobatchError, RuntimeError):
 
 class UpdateInterruptedError(AutobatchError, RuntimeError):
     """The optimizer ran out of memory while it was writing: some weights have moved and some have not."""
+
+
+def _revived(kind: type[AutobatchError], message: str, attributes: dict[str, Any]) -> AutobatchError:
+    notes = attributes.pop("__notes__", [])
+    error = kind(message, **attributes)
+    for note in notes:
+        error.add_note(note)
+    return error

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from os import PathLike, fspath
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 import keras
 import numpy as np
@@ -116,6 +116,15 @@ class DirectorySource:
         picture = int(np.prod(self.sample_shape))
         target = {"input": picture, "categorical": len(self.class_indices), "sparse": 1, "binary": 1}
         return item * (picture + target.get(self.class_mode or "", 0))
+
+    def without_saving(self) -> Self:
+        """The same pictures, but reading them writes nothing, whatever `save_to_dir` says."""
+        if not self._flow.save_to_dir:
+            return self
+        quiet = copy.copy(self)
+        quiet._flow = copy.copy(self._flow)
+        quiet._flow.save_to_dir = None
+        return quiet
 
     def read(self, indices: Sequence[int] | npt.NDArray[np.int64], epoch: int) -> Batch:
         """The samples at `indices` as they look in `epoch`: pictures `(len(indices), ...)` and their targets.

@@ -38,15 +38,19 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-def check_options(options: Mapping[str, Any]) -> None:
+def check_options(options: Mapping[str, Any], beside: Iterable[str] = ()) -> None:
     """Says what is wrong with the options of a flow, if anything is.
+
+    Args:
+        options: What was given.
+        beside: Names that the function takes besides, for the message about a name that it doesn't.
 
     Raises:
         ArgumentError: A name that `flow_from_directory` doesn't take, or a value that it doesn't know.
     """
     for name in options:
         if name not in FlowOptions.__annotations__:
-            raise ArgumentError(unknown(name, options[name], FlowOptions.__annotations__))
+            raise ArgumentError(unknown(name, options[name], [*FlowOptions.__annotations__, *beside]))
     for name, choices in CHOICES.items():
         if name in options and options[name] not in choices:
             expected = ", ".join(repr(choice) for choice in choices)

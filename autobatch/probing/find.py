@@ -4,7 +4,7 @@ Budgets are bytes that a process may still take. While a worker is alive it coun
 prove are bounded by what is left beside the caller and itself; the answer says so where that was the bound.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from autobatch.probing.search import (
 )
 from autobatch.probing.site import Site
 from autobatch.probing.trial import Measurement, Outcome, Trial
-from autobatch.step.backend import accelerator_index, idle_pool_bytes
+from autobatch.step.backend import accelerator_index, device_bytes, idle_pool_bytes
 
 OnTrial = Callable[[Trial], None]
 _WORTH_A_NEW_PROBE = 1.1  # with an earlier answer at hand, look again only if more than this is to be gained
@@ -59,7 +59,7 @@ class Question:
 
     def lasting(self) -> dict[str, Any]:
         """The part that an earlier answer must share to be of use; the budget is read anew each time."""
-        return {"effective": self.effective, "read_ahead_bytes": self.read_ahead_bytes}
+        return {"effective": self.effective}
 
 
 def find(
@@ -87,9 +87,10 @@ class _Finder:
         self._on_trial = on_trial or (lambda _: None)
         self._gpu = accelerator_index()
         self._reading = read_memory()
-        self._budgets = self._free(self._reading, idle_pool_bytes())
+        self._budgets = self._free(self._reading, {"host": idle_pool_bytes()})
         self._squeezed = False  # whether the worker's own needs lowered a budget
         self._trials: list[Trial] = []
+        self._last_error: Exception | None = None
         self._notes = list(self._reading.notes)
 
     def find(self, cache: Cache | None) -> ProbeResult:
@@ -98,7 +99,8 @@ class _Finder:
         if cache and key and self._recall(cache, key):
             self._notes.append("The trials are those of an earlier probe; cache=False measures anew.")
             return self._result(from_cache=True)
-        with Site(self._model, self._samples, open_timeout_s=self._question.trial_timeout_s) as site:
+        timeout_s = self._question.trial_timeout_s
+        with Site(self._model, self._samples, open_timeout_s=timeout_s, stay_in=self._why_stay_in()) as site:
             self._search(site)
             self._notes += site.notes
         result = self._result(from_cache=False)
@@ -118,9 +120,18 @@ class _Finder:
             while (size := next_throughput_size(self._trials)) is not None:
                 self._try(site, size)
         if self._question.effective is not None:
-            rung = rungs(self._question.effective, best.size)[0]
+            self._try_rungs(site, rungs(self._question.effective, best.size))
+
+    def _try_rungs(self, site: Site, ladder: Sequence[int]) -> None:
+        """Makes sure that the largest size that the effective batch can be cut into has run."""
+        for rung in ladder:
             if all(trial.size != rung for trial in self._trials):
                 self._try(site, rung)
+            if self._has_run(rung):
+                return
+
+    def _has_run(self, size: int) -> bool:
+        return any(trial.size == size and trial.outcome is Outcome.RAN for trial in self._trials)
 
     def _try(self, site: Site, size: int, *, fresh: bool = False) -> None:
         options = {"effective": self._question.effective}
@@ -128,6 +139,7 @@ class _Finder:
         answer = site.trial(size, options, timeout_s=self._question.trial_timeout_s, fresh=fresh)
         if answer.outcome is Outcome.ERROR:
             raise answer.exception or ProbeError(f"A trial of {size} samples failed: {answer.detail}", self._trials)
+        self._last_error = answer.exception or self._last_error
         trial = self._judged(size, answer)
         self._trials.append(replace(trial, where=site.where if answer.outcome is Outcome.RAN else where))
         self._on_trial(self._trials[-1])
@@ -144,16 +156,36 @@ class _Finder:
 
     def _current(self, site: Site) -> dict[str, int]:
         """What a step may take: in training, when the worker is gone, and in the next trial, beside the worker."""
-        now = self._free(read_memory(), site.held_bytes)
+        now = self._free(read_memory(), site.held)
         self._squeezed = self._squeezed or any(now[name] < budget for name, budget in self._budgets.items())
         self._budgets = {name: min(budget, now[name]) for name, budget in self._budgets.items()}
         return self._budgets
 
-    def _free(self, reading: MemoryReading, own_bytes: int) -> dict[str, int]:
+    def _free(self, reading: MemoryReading, own: Mapping[str, int]) -> dict[str, int]:
+        """Per resource, what the process of a step may take on top of what it held before its first.
+
+        Args:
+            reading: Of now.
+            own: What that process has taken since and will use again.
+        """
         reserve = self._question.reserve
-        host = reading.host_budget(reserve).free_bytes + own_bytes - self._question.read_ahead_bytes
+        host = reading.host_budget(reserve).free_bytes + own.get("host", 0) - self._question.read_ahead_bytes
         device = None if self._gpu is None else reading.device_budget(reserve, self._gpu)
-        return {"host": host} if device is None else {"host": host, "device": device.free_bytes}
+        if device is None:
+            return {"host": host}
+        return {"host": host, "device": device.free_bytes + own.get("device", 0) + self._pool_bytes(reading)}
+
+    def _pool_bytes(self, reading: MemoryReading) -> int:
+        """What the caller's framework holds of the GPU without using it, as far as NVML tells."""
+        used = next((d.used_by_this_process_bytes for d in reading.devices if d.index == self._gpu), None)
+        return max(0, (used or 0) - device_bytes())
+
+    def _why_stay_in(self) -> str | None:
+        """TensorFlow takes a whole GPU at its start, unless told otherwise: a worker would find nothing left."""
+        total = next((d.total_bytes for d in self._reading.devices if d.index == self._gpu), 0)
+        if self._gpu is None or self._pool_bytes(self._reading) <= total // 2:
+            return None
+        return "this process holds most of the GPU (memory growth is off)"
 
     def _require_room(self) -> None:
         for name, budget in self._budgets.items():
@@ -167,7 +199,8 @@ class _Finder:
                 raise DoesNotFitError(msg, None, max(0, budget))
 
     def _key(self) -> str | None:
-        parts = identity(self._model, self._samples, self._reading, self._question.lasting())
+        question = {**self._question.lasting(), "gpu": self._gpu}
+        parts = identity(self._model, self._samples, self._reading, question)
         if parts is None:
             self._notes.append("This answer is not kept for later: the model's configuration or code has no text.")
             return None
@@ -180,7 +213,11 @@ class _Finder:
             trials = [Trial.from_dict(trial) for trial in (stored or {})["trials"]]
         except (KeyError, TypeError, ValueError):
             return False
-        self._trials = [trial for trial in trials if trial.size <= self._question.cap]
+        trials = [trial for trial in trials if trial.size <= self._question.cap]
+        if any(trial.peaks and not self._budgets.keys() <= trial.peaks.keys() for trial in trials):
+            return False
+        # Judged anew: what was over the budget of that day may be within that of today, and the other way round.
+        self._trials = [replace(t, outcome=verdict(t.peaks, self._budgets)) if t.peaks else t for t in trials]
         best = largest(self._trials, self._budgets)
         if best is not None and self._answers(best):
             return True
@@ -194,22 +231,23 @@ class _Finder:
         if self._question.mode == "auto":
             return next_throughput_size(self._trials) is None
         if self._question.effective is not None:
-            return rungs(self._question.effective, best.size)[0] in {trial.size for trial in self._trials}
+            return self._has_run(rungs(self._question.effective, best.size)[0])
         return True
 
     def _result(self, *, from_cache: bool) -> ProbeResult:
         question = self._question
         best = largest(self._trials, self._budgets)
         if best is None:
-            raise self._failure()
+            raise self._failure() from self._last_error
         fast = most_efficient(self._trials, budgets=self._budgets)
         chosen = best.size
         if question.mode == "auto" and fast is not None:
             chosen = fast.size
         if question.effective is not None:
-            chosen = rungs(question.effective, best.size)[0]
-            if all(trial.size != chosen or trial.outcome is not Outcome.RAN for trial in self._trials):
-                raise ProbeError(f"The micro-batch of {chosen} samples did not run.", self._trials)
+            ladder = rungs(question.effective, best.size)
+            chosen = next((rung for rung in ladder if self._has_run(rung)), 0)
+            if not chosen:
+                raise ProbeError(f"No micro-batch that {question.effective} samples are cut into ran.", self._trials)
         budget = self._reading.host_budget(question.reserve)
         device = None if self._gpu is None else self._reading.device_budget(question.reserve, self._gpu)
         limits = {"host": budget.limit.kind} | ({"device": "device"} if device else {})
@@ -259,7 +297,14 @@ class _Finder:
     def _failure(self) -> Exception:
         smallest = min(self._trials, key=lambda trial: trial.size, default=None)
         if smallest is None:
-            return ProbeError("No trial was run.", self._trials)
+            tightest = min(self._budgets.values())
+            msg = (
+                "The process of the trials itself leaves nothing to try a size with: "
+                f"{format_bytes(max(0, tightest))} beside it and the reserve (limit: "
+                f"{self._reading.host_budget(self._question.reserve).limit.kind}). Free memory, or give a smaller "
+                "reserve=."
+            )
+            return DoesNotFitError(msg, None, max(0, tightest))
         memory = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
         budget = self._budgets["host"]
         if smallest.outcome in memory and smallest.size == 1:

@@ -13,6 +13,7 @@ import keras
 
 from autobatch.data.batch import Batch, leaves
 from autobatch.memory.reading import MemoryReading
+from autobatch.probing.parcel import configuration
 from autobatch.step.backend import settings
 
 # Variables that change how much memory a step takes, how fast it is, or which device it runs on.
@@ -34,7 +35,7 @@ def identity(model: Any, samples: Batch, reading: MemoryReading, question: Mappi
         `None` where that cannot be written down: a model without a configuration, or code without a source.
     """
     try:
-        config = json.dumps(keras.saving.serialize_keras_object(model), sort_keys=True)
+        config = json.dumps(configuration(model), sort_keys=True)
         code = sorted({_source(item) for item in _own_code(model)})
     except Exception:  # noqa: BLE001 - any get_config may raise anything; then the answer is just not kept
         return None
@@ -60,9 +61,9 @@ def _own_code(model: Any) -> Iterator[Any]:
     """The classes and functions behind a model that are not Keras' own: a configuration only names them."""
     items: list[Any] = [model, model.optimizer, *model._flatten_layers(), *model.metrics, *_flat(model.loss)]
     for item in items:
-        code = item if inspect.isfunction(item) else type(item)
-        if str(code.__module__).partition(".")[0] not in _LIBRARIES:
-            yield code
+        for code in [item] if inspect.isfunction(item) else type(item).__mro__:
+            if str(code.__module__).partition(".")[0] not in _LIBRARIES:
+                yield code
 
 
 def _flat(loss: Any) -> Iterable[Any]:

@@ -14,7 +14,7 @@ from autobatch.errors import OutOfMemoryError
 from autobatch.probing.answer import Answer
 from autobatch.probing.runner import Runner
 from autobatch.probing.trial import Outcome, Where
-from autobatch.step.backend import preserved
+from autobatch.step.backend import preserved, preserved_random_states
 
 
 class InProcess:
@@ -29,7 +29,8 @@ class InProcess:
 
     def __init__(self, model: Any, samples: Batch) -> None:
         self._model = model
-        self._runner = Runner(model, samples)
+        with preserved_random_states():
+            self._runner = Runner(model, samples)
 
     def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float) -> Answer:
         """Runs one size; errors that are not about memory are raised as they are."""
@@ -39,7 +40,10 @@ class InProcess:
             try:
                 payload = self._runner.run(size, options)
             except OutOfMemoryError as error:
-                return Answer(Outcome.OUT_OF_MEMORY, detail=str(error), wall_s=time.monotonic() - began)
+                # Without its traceback, whose frames hold what the trial had in memory.
+                error.with_traceback(None)
+                wall_s = time.monotonic() - began
+                return Answer(Outcome.OUT_OF_MEMORY, detail=str(error), wall_s=wall_s, exception=error)
             finally:
                 self._runner.abandon()
         return Answer(Outcome.RAN, payload, wall_s=time.monotonic() - began)

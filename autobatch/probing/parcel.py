@@ -6,6 +6,7 @@ do not depend on them. What cannot be rebuilt elsewhere (a class defined in the 
 """
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,7 @@ def pack(model: Any, samples: Batch, folder: Path) -> dict[str, Any]:
         CannotTravelError: The model has no complete configuration.
     """
     try:
-        config = keras.saving.serialize_keras_object(model)
-        text = json.dumps(config)
+        text = json.dumps(configuration(model))
     except Exception as error:
         # Any layer's or loss' own get_config may raise anything; every one of them means the same here.
         raise CannotTravelError(f"its configuration cannot be written ({type(error).__name__}: {error})") from error
@@ -48,6 +48,16 @@ def pack(model: Any, samples: Batch, folder: Path) -> dict[str, Any]:
             "dtype_policy": keras.config.dtype_policy().name,
         },
     }
+
+
+def configuration(model: Any) -> Any:
+    """Keras' configuration of a compiled model.
+
+    Keras warns of lambdas, which are unsafe to load from strangers; these are loaded by their owner, or only compared.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*includes a `lambda`", category=UserWarning)
+        return keras.saving.serialize_keras_object(model)
 
 
 def unpack(payload: dict[str, Any]) -> tuple[Any, Batch]:

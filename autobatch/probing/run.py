@@ -73,6 +73,7 @@ def probe(
         datagen,
         directory,
         flow,
+        beside=probe.__kwdefaults__ or (),
         batch_size=batch_size,
         class_weight=class_weight,
         seed=seed,

@@ -38,6 +38,7 @@ class Runner:
         self._baseline, self._device_baseline = rss_bytes(), device_bytes()
         self._engine: Engine = engine_for(model, samples)
         self._largest = 0
+        self._device_pool = 0
         self._warm = False
         self.facts = {"baseline_bytes": self._baseline}
 
@@ -51,27 +52,27 @@ class Runner:
 
         Returns:
             `seconds` of each micro-batch, `peaks` in bytes per resource, `start_peaks`, those of compiling the step, in
-            the first trial of a process, and `held_bytes`, what the process holds above its baseline now.
+            the first trial of a process, and `held`, per resource, what the process holds above its baseline now.
         """
         accumulated = int(options.get("effective") or size) > size
-        start_peaks = {} if self._warm else self._start(accumulated=accumulated)
+        start_peaks = {} if self._warm else self._start(self._samples[:size], accumulated=accumulated)
         self._reset()
         batch = repeat(self._samples, size)
         seconds = self._train(batch, accumulated=accumulated)
         self._engine.evaluate(batch, Whole.of(batch))
         peaks = self._peaks(size)
         self._largest = max(self._largest, size)
-        held_bytes = rss_bytes() - self._baseline
-        return {"seconds": seconds, "peaks": peaks, "start_peaks": start_peaks, "held_bytes": held_bytes}
+        held = {"host": rss_bytes() - self._baseline, "device": self._device_pool}
+        return {"seconds": seconds, "peaks": peaks, "start_peaks": start_peaks, "held": held}
 
     def abandon(self) -> None:
         """Forgets what a trial that failed half-way had accumulated."""
         self._engine.abandon()
 
-    def _start(self, *, accumulated: bool) -> dict[str, int]:
+    def _start(self, samples: Batch, *, accumulated: bool) -> dict[str, int]:
         """Compiles the steps; returns the peaks of that."""
         self._reset()
-        warm_up(self._engine, self._samples, accumulated=accumulated, evaluated=True)
+        warm_up(self._engine, samples, accumulated=accumulated, evaluated=True)
         self._warm = True
         return self._peaks(0)
 
@@ -88,12 +89,14 @@ class Runner:
         return seconds
 
     def _peaks(self, size: int) -> dict[str, int]:
+        device = self._engine.device_peak_bytes()
+        device = None if device is None else max(0, device - self._device_baseline)
+        self._device_pool = max(self._device_pool, device or 0)
         if size < self._largest:
             return {}
         mark = peak_rss_bytes()
         peaks = {} if mark is None else {"host": max(0, mark - self._baseline)}
-        device = self._engine.device_peak_bytes()
-        return peaks if device is None else peaks | {"device": max(0, device - self._device_baseline)}
+        return peaks if device is None else peaks | {"device": device}
 
 
 def open_runner(payload: dict[str, Any]) -> Runner:

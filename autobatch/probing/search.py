@@ -123,10 +123,18 @@ def peak_models(trials: Sequence[Trial]) -> dict[str, PeakModel]:
 
 
 def _proven(trials: Sequence[Trial], budgets: Mapping[str, int] | None) -> list[Trial]:
+    def measured_to_fit(trial: Trial) -> bool:
+        return trial.outcome.ran and bool(trial.peaks) and verdict(trial.peaks, budgets or {}) is Outcome.RAN
+
+    any_peaks = any(trial.peaks for trial in trials)
+    proven = max((trial.size for trial in trials if measured_to_fit(trial)), default=0)
+
     def fits(trial: Trial) -> bool:
         if budgets is None or not trial.outcome.ran:
             return trial.outcome is Outcome.RAN
-        return verdict(trial.peaks, budgets) is Outcome.RAN
+        if trial.peaks or not any_peaks:
+            return verdict(trial.peaks, budgets) is Outcome.RAN
+        return trial.size <= proven  # without a peak of its own it needs at most what a larger one did
 
     failed = {trial.size for trial in trials if not fits(trial)}
     return [trial for trial in trials if trial.size not in failed]

@@ -12,7 +12,8 @@ from autobatch.probing.trial import Outcome, Where
 from autobatch.probing.worker import SUPPORTED, Worker
 from autobatch.step.backend import settings
 
-_NO_FAULT_OF_THE_MODEL = (Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.KILLED)
+# A crash, too: on a CPU it is a usual form of running out of memory, and would take the caller with it.
+_NO_FAULT_OF_THE_MODEL = (Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.KILLED, Outcome.CRASHED)
 
 
 class Site:
@@ -22,25 +23,39 @@ class Site:
         model: The caller's compiled model; a worker leaves it untouched, the caller's process puts it back.
         samples: A few real samples.
         open_timeout_s: Seconds the worker has to start and rebuild the model.
+        stay_in: Why trials have to run in the caller's process from the start, `None` if they don't.
         worker: The worker to use, one of its own if left out.
 
     Attributes:
         notes: Why trials do not run in a worker, if they do not.
     """
 
-    def __init__(self, model: Any, samples: Batch, *, open_timeout_s: float, worker: Worker | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        samples: Batch,
+        *,
+        open_timeout_s: float,
+        stay_in: str | None = None,
+        worker: Worker | None = None,
+    ) -> None:
         self._model, self._samples = model, samples
         self._inside: InProcess | None = None
         self._worker: Worker | None = None
-        self._held_bytes = 0
+        self._held: Mapping[str, int] = {}
         self._largest = 0
         self._ran = False
         self.notes: list[str] = []
-        if not SUPPORTED:
-            self._move_in("worker processes need a POSIX system")
+        stay_in = stay_in if SUPPORTED else "worker processes need a POSIX system"
+        if stay_in:
+            self._move_in(stay_in)
             return
         self._worker = worker or Worker()
-        self._open(open_timeout_s)
+        try:
+            self._open(open_timeout_s)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -56,9 +71,9 @@ class Site:
         return "worker" if self._inside is None else "caller"
 
     @property
-    def held_bytes(self) -> int:
-        """What the process of the trials still holds above its baseline: the next trial can use it."""
-        return self._held_bytes
+    def held(self) -> Mapping[str, int]:
+        """Per resource, bytes that the process of the trials still holds above its baseline: the next can use them."""
+        return self._held
 
     def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float, fresh: bool = False) -> Answer:
         """Runs one size.
@@ -71,7 +86,7 @@ class Site:
         """
         if self._worker is not None and fresh and size < self._largest:
             self._worker.restart()
-            self._largest = self._held_bytes = 0
+            self._largest, self._held = 0, {}
         answer = self._run(size, options, timeout_s)
         if answer.outcome is Outcome.ERROR and self._inside is None and not self._ran:
             # The model's own error shows itself here, as itself; an error of the worker's alone does not.
@@ -90,8 +105,10 @@ class Site:
         assert place is not None  # noqa: S101 - there always is one of the two
         answer = place.trial(size, options, timeout_s=timeout_s)
         ran = answer.outcome is Outcome.RAN
-        self._held_bytes = int(answer.payload["held_bytes"]) if ran else 0
-        self._largest = max(self._largest, size) if ran else 0
+        self._held = answer.payload["held"] if ran else {}
+        # A process that lives on after an error keeps the memory that it had taken, so its marks are void below.
+        lives = self._worker is None or self._worker.pid is not None
+        self._largest = max(self._largest, size) if lives else 0
         return answer
 
     def _open(self, timeout_s: float) -> None:
@@ -107,7 +124,7 @@ class Site:
 
     def _move_in(self, reason: str) -> None:
         self.close()
-        self._worker, self._held_bytes, self._largest = None, 0, 0
+        self._worker, self._held, self._largest = None, {}, 0
         self._inside = InProcess(self._model, self._samples)
         first_line = reason.strip().splitlines()[0]
         self.notes.append(f"Trials run in this process, without a deadline, because {first_line}")

@@ -36,6 +36,13 @@ def require_trainable(model: Any) -> None:
     require_supported(model)
 
 
+def divides_by_weights(model: Any) -> bool:
+    """Whether a loss of a compiled model divides by the sum of the sample weights; nothing is built to find out."""
+    from autobatch.step.tensorflow.intercept import asks_for_weights
+
+    return asks_for_weights(model.loss)
+
+
 def idle_pool_bytes() -> int:
     """Bytes that the framework's CPU allocator keeps for itself and will use again, as far as it tells."""
     from autobatch.step.tensorflow.memory import allocator_bytes
@@ -58,6 +65,13 @@ def preserved(model: Any) -> AbstractContextManager[None]:
     from autobatch.step.tensorflow.state import preserved as tensorflow_preserved
 
     return tensorflow_preserved(model)
+
+
+def preserved_random_states() -> AbstractContextManager[None]:
+    """Puts Python's and numpy's random states back when the context ends."""
+    from autobatch.step.tensorflow.state import preserved_random_states as tensorflow_preserved_random_states
+
+    return tensorflow_preserved_random_states()
 
 
 def accelerator_index() -> int | None:

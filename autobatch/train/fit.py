@@ -10,13 +10,14 @@ import keras
 from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
 from autobatch.data.options import FlowOptions
-from autobatch.errors import ModelError
+from autobatch.errors import ArgumentError, ModelError
 from autobatch.memory.read import read_memory
 from autobatch.memory.reading import Reserve
 from autobatch.probing.arguments import BatchSize, require_count
 from autobatch.probing.find import find
 from autobatch.probing.run import open_cache
 from autobatch.probing.task import READ_AHEAD_BYTES, prepare
+from autobatch.probing.warming import warm_up_untouched
 from autobatch.step.backend import engine_for
 from autobatch.step.engine import Engine
 from autobatch.train.held_out import held_out
@@ -42,6 +43,7 @@ def fit(
     validation_data: Any = None,
     validation_freq: int | Sequence[int] = 1,
     validation_steps: int | None = None,
+    validation_batch_size: int | None = None,
     class_weight: Mapping[int, float] | None = None,
     shuffle: bool = True,
     seed: int | None = None,
@@ -72,7 +74,8 @@ def fit(
         validation_data: Another folder of pictures, a pair of a generator and a folder, or anything `model.evaluate`
             takes. Pictures of a folder are not transformed at random for validation.
         validation_freq: After which epochs to validate.
-        validation_steps: Steps of `batch_size` samples to validate on; all samples if left out.
+        validation_steps: Steps to validate on; all samples if left out.
+        validation_batch_size: Samples in such a step, run in micro-batches that fit; `batch_size` if left out.
         class_weight: From class number to weight.
         shuffle: Whether samples are put in a new order in every epoch.
         seed: What order and augmentation derive from; drawn if left out, and reported.
@@ -100,12 +103,21 @@ def fit(
         print(history.autobatch)
         ```
     """
-    require_count(epochs=epochs, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps, workers=workers)
+    require_count(
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        validation_steps=validation_steps,
+        validation_batch_size=validation_batch_size,
+        workers=workers,
+    )
+    if initial_epoch < 0:
+        raise ArgumentError(f"Received: initial_epoch={initial_epoch!r}. Expected a whole number of at least 0.")
     task = prepare(
         model,
         datagen,
         directory,
         flow,
+        beside=fit.__kwdefaults__ or (),
         batch_size=batch_size,
         class_weight=class_weight,
         seed=seed,
@@ -114,15 +126,20 @@ def fit(
         trial_timeout_s=trial_timeout_s,
     )
     validation, said = held_out(model, datagen, directory, validation_data, task.source, flow)
-    reading = read_memory()
+    readings = [read_memory()]
     found = find(model, task.samples, task.question, cache=open_cache(cache))
     report = RunReport(
         effective=task.question.effective or found.batch_size,
         micro=found.batch_size,
         seed=task.source.seed,
         probe=found,
-        reading=reading,
-        notes=(*task.notes, *said, *found.notes, *_batch_statistics(model, found.batch_size, task.question.effective)),
+        readings=readings,
+        notes=(
+            *task.notes,
+            *said,
+            *found.notes,
+            *_what_cutting_means(model, found.batch_size, task.question.effective),
+        ),
     )
     _say(report, verbose)
     progress = Progress()
@@ -133,7 +150,8 @@ def fit(
         steps_per_epoch=steps_per_epoch,
         shuffle=shuffle,
         class_weight=class_weight,
-        validation=_validation(validation, report, progress, validation_steps, workers),
+        validation=_validation(validation, report, progress, validation_steps, validation_batch_size, workers),
+        after_epoch=lambda: readings.append(read_memory()),
         validation_freq=validation_freq,
         callbacks=callbacks,
         verbose=verbose,
@@ -142,33 +160,49 @@ def fit(
         progress=progress,
     )
     engine = engine_for(model, task.samples)
+    warm_up_untouched(
+        model,
+        engine,
+        task.samples[: report.micro],
+        accumulated=report.micro < report.effective,
+        evaluated=hasattr(validation, "read"),
+    )
     cuttable = _require_cuttable(engine, task.samples, report)
     history = run(model, engine, task.source, _cutter(report, progress, "training", cuttable=cuttable), plan)
     history.autobatch = report
     return history
 
 
-def _batch_statistics(model: Any, micro: int, effective: int | None) -> list[str]:
-    norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
-    if effective is None or micro >= effective or not norms:
+def _what_cutting_means(model: Any, micro: int, effective: int | None) -> list[str]:
+    """What a user should know whose updates are run in several micro-batches."""
+    if effective is None or micro >= effective:
         return []
-    said = (
-        f"The model's {norms} BatchNormalization layers normalise by the statistics of the micro-batch, {micro} "
-        f"samples, not of all {effective}; their moving averages keep their time constant."
-    )
-    return [said]
+    said = []
+    norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
+    if norms:
+        said.append(
+            f"The model's {norms} BatchNormalization layers normalise by the statistics of the micro-batch, {micro} "
+            f"samples, not of all {effective}; their moving averages keep their time constant."
+        )
+    if type(model).train_step.__module__.partition(".")[0] != "keras":
+        said.append(
+            "The model has a train_step of its own: updates in several micro-batches are exact if its loss is a mean "
+            "over samples, and if it changes gradients only through the optimizer."
+        )
+    return said
 
 
 def _validation(
-    data: Any, report: RunReport, progress: Progress, steps: int | None, workers: int | None
+    data: Any, report: RunReport, progress: Progress, steps: int | None, size: int | None, workers: int | None
 ) -> Validation | None:
     if data is None:
         return None
     if not hasattr(data, "read"):
-        return KerasValidation(data, batch_size=report.micro, steps=steps)
+        cutter = _cutter(report, progress, "validation", first=min(size or report.micro, report.micro))
+        return KerasValidation(data, cutter=cutter, steps=steps)
     return SourceValidation(
         data,
-        effective=report.effective,
+        effective=size or report.effective,
         cutter=_cutter(report, progress, "validation"),
         steps=steps,
         workers=workers,
@@ -182,7 +216,7 @@ def _require_cuttable(engine: Engine, samples: Batch, report: RunReport) -> bool
     Raises:
         ModelError: They have to be cut, and the loss does not allow it.
     """
-    cuttable = engine.can_be_cut(samples)
+    cuttable = engine.can_be_cut(samples[: max(2, report.micro)])
     if not cuttable and report.micro < report.effective:
         msg = (
             "The loss is neither a mean nor a sum over samples (on a few samples, cutting them changed the gradient), "
@@ -193,17 +227,19 @@ def _require_cuttable(engine: Engine, samples: Batch, report: RunReport) -> bool
     return cuttable
 
 
-def _cutter(report: RunReport, progress: Progress, phase: str, *, cuttable: bool = True) -> Cutter:
+def _cutter(
+    report: RunReport, progress: Progress, phase: str, *, first: int | None = None, cuttable: bool = True
+) -> Cutter:
     def shrunk(before: int, after: int, reason: str) -> None:
         report.decisions.append(Decision(progress.epoch, progress.update, phase, before, after, reason))
         _log.warning("%s", report.decisions[-1])
 
     ladder = rungs(report.effective, report.micro) if cuttable else ()
-    return Cutter(report.micro, ladder, shrunk)
+    return Cutter(first or report.micro, ladder, shrunk)
 
 
 def _say(report: RunReport, verbose: Any) -> None:
     for line in (report.chosen(), *report.notes):
         _log.info("%s", line)
     if verbose != 0:
-        print(report.chosen(), flush=True)  # noqa: T201 - as Keras prints its progress
+        print(report.chosen(), *report.notes, sep="\n", flush=True)  # noqa: T201 - as Keras prints its progress

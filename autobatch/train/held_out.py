@@ -35,8 +35,10 @@ def held_out(
         ArgumentError: A folder for validation has other classes than the one for training.
     """
     if given is None:
-        if "subset" in flow or not getattr(datagen, "_validation_split", None):
+        if not getattr(datagen, "_validation_split", None):
             return None, ()
+        if "subset" in flow:
+            return None, (f"no validation: subset={flow['subset']!r} was given, so its other part is left alone",)
         source, _ = _source(model, datagen, directory, training, flow, subset="validation")
         share = f"validation: {len(source)} pictures that validation_split holds back, without random transformation"
         return source, (share,)

@@ -3,7 +3,7 @@
 Keras' `fit` cannot change a batch size under way; this loop follows it call for call in everything else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import keras
 
 from autobatch.data.cut import number_of_updates
 from autobatch.data.loader import Loader
+from autobatch.data.order import sequential, shuffled
 from autobatch.data.source import Source
 from autobatch.step.engine import Engine
 from autobatch.train.feed import Feed
@@ -43,6 +44,8 @@ class Plan:
         verbose: As in `model.fit`.
         workers: Threads that read.
         max_bytes: The most to read ahead.
+        progress: Kept up to date for whoever wants to know.
+        after_epoch: Called when an epoch has ended.
     """
 
     effective: int
@@ -58,6 +61,7 @@ class Plan:
     workers: int | None = None
     max_bytes: int = 64 * 2**20
     progress: Progress = field(default_factory=Progress)
+    after_epoch: Callable[[], None] = lambda: None
 
 
 def run(model: Any, engine: Engine, source: Source, cutter: Cutter, plan: Plan) -> Any:
@@ -72,18 +76,30 @@ def run(model: Any, engine: Engine, source: Source, cutter: Cutter, plan: Plan) 
     first = getattr(model, "_initial_epoch", None) or plan.initial_epoch
     last_logs = None
     if first < plan.epochs:
-        with Loader(
-            source,
-            shuffle=plan.shuffle,
-            start_epoch=first,
-            passes=None if plan.steps_per_epoch else plan.epochs - first,
-            workers=plan.workers,
-            max_bytes=plan.max_bytes,
-        ) as loader:
+        with _loader(source, plan, first, steps) as loader:
             last_logs = _epochs(model, engine, loader, cutter, plan, range(first, plan.epochs), steps, callbacks)
-        engine.finish()
+    engine.finish()
     callbacks.on_train_end(logs=last_logs)
     return model.history
+
+
+def _loader(source: Source, plan: Plan, first: int, steps: int) -> Loader:
+    """The samples from the first update of epoch `first` on, as a run from the beginning would have come to them."""
+    per_pass = number_of_updates(len(source), plan.effective)
+    first_pass, updates_done = divmod(first * steps, per_pass)
+    order = shuffled(source.seed, len(source)) if plan.shuffle else sequential(len(source))
+
+    def remaining(number: int) -> Any:
+        return order(number)[updates_done * plan.effective :] if number == first_pass else order(number)
+
+    return Loader(
+        source,
+        order=remaining,
+        start_epoch=first_pass,
+        passes=-(-plan.epochs * steps // per_pass) - first_pass,
+        workers=plan.workers,
+        max_bytes=plan.max_bytes,
+    )
 
 
 def _epochs(
@@ -107,6 +123,7 @@ def _epochs(
         if plan.validation is not None and model._should_eval(epoch, plan.validation_freq):
             results = plan.validation.run(model, engine, callbacks)
             logs.update((f"val_{name}", value) for name, value in results.items())
+        plan.after_epoch()
         callbacks.on_epoch_end(epoch, logs)
         if model.stop_training:
             break

@@ -43,7 +43,7 @@ class RunReport:
         micro: Samples in one forward and backward pass, as the run began; it changes by `decisions`.
         seed: What order and augmentation derive from: the same seed gives the same run.
         probe: The trials that the size rests on.
-        reading: What limited the process before the run.
+        readings: What limited the process: before the run, then after each epoch.
         notes: What was inferred and said, one sentence each.
         decisions: Changes of the micro-batch, in order.
     """
@@ -52,7 +52,7 @@ class RunReport:
     micro: int
     seed: int
     probe: ProbeResult
-    reading: MemoryReading
+    readings: list[MemoryReading]
     notes: tuple[str, ...] = ()
     decisions: list[Decision] = field(default_factory=list)
 
@@ -75,7 +75,7 @@ class RunReport:
             "accumulation_steps": self.accumulation_steps,
             "seed": self.seed,
             "probe": self.probe.to_dict(),
-            "reading": self.reading.to_dict(),
+            "readings": [reading.to_dict() for reading in self.readings],
             "notes": list(self.notes),
             "decisions": [asdict(decision) for decision in self.decisions],
         }

@@ -52,7 +52,11 @@ class Cutter:
 
     def _whole(self, engine: Engine, feed: Feed, size: int) -> Whole:
         """The effective batch; its weights only where a loss divides by them, since that needs all samples at once."""
-        if not engine.needs_weights or size <= self.micro:
+        if not engine.needs_weights:
+            return Whole(size)
+        first = feed.take(min(size, self.micro))
+        feed.put_back(first)
+        if first.sample_weight is None:
             return Whole(size)
         batch = feed.take(size)
         feed.put_back(batch)
@@ -67,14 +71,19 @@ class Cutter:
                 logs = step(part)
             except OutOfMemoryError as error:
                 feed.put_back(part)
-                self._shrink(error)
+                self.shrink(error)
                 todo = list(self._cut(sum(todo), self.micro))
             else:
                 del todo[0]
             del part
         return logs
 
-    def _shrink(self, error: OutOfMemoryError) -> None:
+    def shrink(self, error: OutOfMemoryError, cause: BaseException | None = None) -> None:
+        """Falls to the next smaller size.
+
+        Raises:
+            DoesNotFitError: There is none.
+        """
         before = error.size
         after = next_rung(before, self._ladder)
         if after is None:
@@ -83,6 +92,6 @@ class Cutter:
                 f"{what} in memory any more; the weights are as they were before this update. Save them, free memory, "
                 "and train on."
             )
-            raise DoesNotFitError(msg, None, 0) from error
+            raise DoesNotFitError(msg, None, 0) from (cause or error)
         self.micro = after
         self._shrunk(before, after, "it ran out of memory; it was rolled back and its samples are run in smaller ones")

@@ -1,12 +1,15 @@
 """Validation after an epoch: our own source in safe sizes, or whatever else Keras can evaluate."""
 
+import gc
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from autobatch.data.cut import number_of_updates, updates
 from autobatch.data.loader import Loader
 from autobatch.data.source import Source
+from autobatch.errors import OutOfMemoryError
 from autobatch.step.engine import Engine
+from autobatch.step.oom import Cause, classify
 from autobatch.train.feed import Feed
 from autobatch.train.updating import Cutter
 
@@ -69,26 +72,35 @@ class SourceValidation:
 class KerasValidation:
     """Leaves evaluation to `model.evaluate`: for arrays, datasets and generators.
 
+    Arrays are evaluated in smaller batches when memory runs out, from the start. Datasets and generators bring batches
+    of their own, which nothing here has proven.
+
     Args:
         data: What `validation_data` of `model.fit` may be.
-        batch_size: For arrays, in samples.
+        cutter: Keeps the size of batches of arrays.
         steps: Steps to run, all if left out.
     """
 
-    def __init__(self, data: Any, *, batch_size: int, steps: int | None) -> None:
-        self._data, self._steps = data, steps
-        self._batch_size = batch_size
+    def __init__(self, data: Any, *, cutter: Cutter, steps: int | None) -> None:
+        self._data, self._steps, self._cutter = data, steps, cutter
 
     def run(self, model: Any, engine: Engine, callbacks: Any) -> dict[str, float]:
         """Evaluates once."""
         del engine
         options: dict[str, Any] = {"callbacks": callbacks, "return_dict": True, "steps": self._steps, "verbose": 0}
-        if isinstance(self._data, list | tuple):
-            x, y, weight = (*self._data, None, None)[:3]
-            results = model.evaluate(x, y, sample_weight=weight, batch_size=self._batch_size, **options)
-        else:
-            results = model.evaluate(self._data, **options)
-        return dict(results)
+        if not isinstance(self._data, list | tuple):
+            return dict(model.evaluate(self._data, **options))
+        x, y, weight = (*self._data, None, None)[:3]
+        while True:
+            size = self._cutter.micro
+            try:
+                return dict(model.evaluate(x, y, sample_weight=weight, batch_size=size, **options))
+            except Exception as error:
+                if classify(error) is not Cause.OUT_OF_MEMORY:
+                    raise
+                msg = f"A validation batch of {size} samples did not fit in memory."
+                self._cutter.shrink(OutOfMemoryError(msg, size), error.with_traceback(None))
+            gc.collect()
 
 
 def as_numbers(model: Any, logs: Any) -> dict[str, float]:

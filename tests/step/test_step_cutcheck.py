@@ -66,3 +66,24 @@ def test_trying_out_leaves_the_model_as_it_was():
     engine.can_be_cut(DATA)
     after = [np.array(variable.value) for variable in (*model.variables, *model.metrics_variables)]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+class AddsASum(keras.layers.Layer):
+    def call(self, inputs):
+        self.add_loss(0.1 * keras.ops.sum(inputs**2))
+        return inputs
+
+
+def test_a_layer_that_adds_a_sum_is_found():
+    """Seen to fail with only the compiled losses looked at."""
+    inputs = keras.Input((12, 12, 3))
+    outputs = keras.layers.Dense(4, "softmax")(AddsASum()(keras.layers.Dense(6)(keras.layers.Flatten()(inputs))))
+    model = compiled(keras.Model(inputs, outputs))
+    assert not TensorFlowEngine(model, DATA).can_be_cut(DATA)
+
+
+def test_an_activity_regularizer_is_tried_out():
+    inputs = keras.Input((12, 12, 3))
+    hidden = keras.layers.Dense(6, activity_regularizer="l2")(keras.layers.Flatten()(inputs))
+    model = compiled(keras.Model(inputs, keras.layers.Dense(4, "softmax")(hidden)))
+    assert has_own_loss(model)

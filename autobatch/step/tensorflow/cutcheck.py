@@ -1,7 +1,8 @@
 """Tries out on a few samples whether a user's own loss may be cut: is the whole gradient the sum of the parts'?
 
 Keras' losses are means or sums over samples, and known to be. A function of the user's may sum by itself, compare the
-samples of a batch with each other, or divide by something else.
+samples of a batch with each other, or divide by something else; so may losses that layers add, among them activity
+regularizers, which older versions of Keras sum. Not tried out: what a user's own `train_step` does with the loss.
 """
 
 import inspect
@@ -18,11 +19,14 @@ TOLERANCE = 1e-3  # between rounding (1e-6) and the smallest error of a loss tha
 
 
 def has_own_loss(model: Any) -> bool:
-    """Whether a loss, or the way losses are put together, is not Keras' own."""
+    """Whether a loss, the way losses are put together, or a layer that may add one, is not Keras' own."""
     own = [item.loss for item in intercept.flat_losses(model)]
     own = [loss.fn if type(loss).__name__ == "LossFunctionWrapper" else loss for loss in own]
     codes = [loss if inspect.isfunction(loss) else type(loss) for loss in own]
-    codes.append(type(model).compute_loss)
+    layers = model._flatten_layers()
+    codes += [type(model).compute_loss, *(type(layer) for layer in layers)]
+    if any(getattr(layer, "activity_regularizer", None) is not None for layer in layers):
+        return True
     return any(not str(code.__module__).startswith("keras.") for code in codes)
 
 

@@ -87,10 +87,10 @@ class TensorFlowEngine:
         try:
             self._backup.attempt += 1
             self._apply(self._backup.attempt)
-        except BaseException as error:
-            if classify(error) is not Cause.OUT_OF_MEMORY:
-                raise
-            _raise_interrupted(error)
+        except Exception as error:
+            if self._update.began(self._backup.attempt):
+                _raise_interrupted(error)
+            raise  # nothing was written
         finally:
             self.abandon()
 
@@ -131,7 +131,9 @@ class TensorFlowEngine:
             yield
         except BaseException as error:
             if self._update.began(self._backup.attempt):
-                _raise_interrupted(error)
+                if isinstance(error, Exception):
+                    _raise_interrupted(error)
+                raise  # Ctrl-C is delivered once the step is done: the update is whole
             self._backup.restore()
             if classify(error) is not Cause.OUT_OF_MEMORY:
                 raise
@@ -144,6 +146,8 @@ class TensorFlowEngine:
     def _run(self, batch: Batch, whole: Whole, use: Use | None, factor: np.float32) -> Any:
         nest = (batch.x, batch.y, batch.sample_weight)
         arrays = list(leaves(nest))
+        if self._model.run_eagerly:
+            arrays = [tf.convert_to_tensor(array) for array in arrays]
         shares = self._weight_shares(batch, whole)
         function = self._function(nest, arrays, use)
         scalars = (np.float32(batch.size / whole.size), factor, np.int32(use or 0))
@@ -222,7 +226,8 @@ def require_supported(model: Any) -> None:
     if replicas > 1:
         msg = f"Several replicas are not supported. Received: a model on {replicas} replicas. Expected 1."
         raise ModelError(msg)
-    steps = getattr(model.optimizer, "gradient_accumulation_steps", None)
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    steps = getattr(optimizer, "gradient_accumulation_steps", None)
     if steps:
         msg = (
             "autobatch accumulates gradients by itself, and exactly. Leave gradient_accumulation_steps out of the "
@@ -239,8 +244,12 @@ def _build(model: Any, example: Batch) -> None:
 
 
 def _packed(form: Any, arrays: list[Any]) -> Any:
+    """The data as Keras hands it to a step: `(x,)`, `(x, y)` or `(x, y, sample_weight)`."""
     present = iter(arrays)
-    return map_leaves(lambda _: next(present), form)
+    parts = map_leaves(lambda _: next(present), form)
+    while len(parts) > 1 and parts[-1] is None:
+        parts = parts[:-1]
+    return parts
 
 
 def _raise_interrupted(error: BaseException) -> NoReturn:

@@ -84,6 +84,12 @@ def needs_weights(model: Any) -> bool:
     return "mean_with_sample_weight" in _reductions(model)
 
 
+def asks_for_weights(loss: Any) -> bool:
+    """As `needs_weights`, of what `compile` was given: a loss, its name, or a nest of them."""
+    losses = tf.nest.flatten(loss)
+    return any(getattr(item, "reduction", None) == "mean_with_sample_weight" for item in losses)
+
+
 def outputs(model: Any) -> int:
     """Number of compiled losses."""
     return max(1, len(flat_losses(model)))

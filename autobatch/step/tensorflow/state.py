@@ -1,7 +1,8 @@
 """What a forward and backward pass may change besides weights, and how to put it back.
 
-That is: BatchNorm averages and other non-trainable variables of layers, seeds of dropout and augmentation layers, and
-metrics. Frozen weights are not among it (only an optimizer writes those), nor are optimizer variables.
+That is: BatchNorm averages and other non-trainable variables of layers, seeds of dropout and augmentation layers, the
+seed that all of Keras shares, and metrics. Frozen weights are not among it (only an optimizer writes those), nor are
+optimizer variables.
 """
 
 import contextlib
@@ -20,7 +21,8 @@ def mutable_variables(model: Any) -> list[Any]:
     for layer in model._flatten_layers():
         owned: Iterable[Any] = [*layer._non_trainable_variables, *_seed_states(layer)]
         found.update((id(variable), variable) for variable in owned)
-    found.update((id(variable), variable) for metric in model.metrics for variable in metric.variables)
+    others = [variable for metric in model.metrics for variable in metric.variables] + _shared_seed_state()
+    found.update((id(variable), variable) for variable in others)
     return list(found.values())
 
 
@@ -32,20 +34,27 @@ def preserved(model: Any) -> Iterator[None]:
     """
     variables = _all_variables(model)
     values = [variable.numpy() for variable in variables]
+    with preserved_random_states():
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+
+@contextlib.contextmanager
+def preserved_random_states() -> Iterator[None]:
+    """Puts Python's and numpy's random states back: layers may draw from them whenever they are traced."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         yield
     finally:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
         random.setstate(python)
         np.random.set_state(numpy)
 
 
 def _all_variables(model: Any) -> list[Any]:
     found = [*model.variables, *mutable_variables(model), *model.optimizer.variables]
-    seeds = keras.src.backend.common.global_state.get_global_attribute("global_seed_generator")
-    found += [] if seeds is None else [seeds.state]
     return [variable.value for variable in {id(variable): variable for variable in found}.values()]
 
 
@@ -74,6 +83,12 @@ class Backup:
         if int(self._written) == self.attempt:
             for copy, original in zip(self._copies, self._originals, strict=True):
                 original.assign(copy.value())
+
+
+def _shared_seed_state() -> list[Any]:
+    """The seed of random operations that are given none, if anything has drawn from it yet."""
+    generator = keras.src.backend.common.global_state.get_global_attribute("global_seed_generator")
+    return [] if generator is None else [generator.state]
 
 
 def _seed_states(layer: Any) -> list[Any]:

@@ -1,0 +1,91 @@
+"""Earlier trials are judged by today's budget, and a size without a peak of its own proves nothing by itself."""
+
+import pytest
+from nets import compiled, conv_net, pictures
+
+from autobatch.errors import DoesNotFitError
+from autobatch.probing.cache import Cache
+from autobatch.probing.find import Question, _Finder, find, question_for
+from autobatch.probing.search import largest, most_efficient
+from autobatch.probing.trial import Outcome, Trial
+
+GIB = 2**30
+SAMPLES = pictures(4)
+
+
+def ran(size, gib=None, outcome=Outcome.RAN):
+    peaks = {} if gib is None else {"host": int(gib * GIB)}
+    return Trial(size, outcome, peaks, 0.1, size / 0.1)
+
+
+@pytest.mark.parametrize(
+    ("budget_gib", "expected"), [(20, 128), (5, 32), (0.5, None)], ids=["all", "the small ones", "none"]
+)
+def test_a_size_without_a_peak_is_worth_what_a_larger_one_proves(budget_gib, expected):
+    """Seen to fail with a missing peak taken for one that fits any budget."""
+    trials = [ran(2, 1), ran(32, 3), ran(128, 8), ran(60)]
+    budgets = {"host": int(budget_gib * GIB)}
+    best = largest(trials, budgets)
+    assert (best.size if best else None) == expected
+    fast = most_efficient(trials, budgets=budgets)
+    assert (fast.size if fast else None) == expected
+
+
+def recalled(trials, cap=128, free_gib=10, tmp_path=None, **question):
+    finder = _Finder(compiled(conv_net()), SAMPLES, Question(mode="largest", cap=cap, **question), None)
+    finder._budgets = {"host": free_gib * GIB}
+    cache = Cache(tmp_path)
+    key = finder._key()
+    cache.put(key, {"trials": [trial.to_dict() for trial in trials]})
+    return finder, finder._recall(cache, key)
+
+
+def test_what_was_over_the_budget_of_that_day_may_fit_today(tmp_path):
+    """Seen to fail with the old outcome kept: no size was proven though all had run."""
+    trials = [ran(2, 1), ran(16, 1.5), ran(128, 8, Outcome.OVER_BUDGET)]
+    finder, found = recalled(trials, tmp_path=tmp_path)
+    assert found
+    result = finder._result(from_cache=True)
+    assert (result.batch_size, result.proof.outcome, result.from_cache) == (128, Outcome.RAN, True)
+
+
+def test_what_fitted_that_day_may_be_over_the_budget_today(tmp_path):
+    """Seen to fail with the old outcome kept."""
+    trials = [ran(2, 1), ran(16, 2), ran(24, 2.5), ran(128, 8)]
+    finder, found = recalled(trials, free_gib=3, tmp_path=tmp_path)
+    sizes = [trial.size for trial in finder._trials if trial.outcome is Outcome.RAN]
+    assert (found, max(sizes, default=None)) in {(True, 24), (False, None)}
+
+
+def test_trials_that_lack_a_resource_are_no_answer(tmp_path):
+    """Seen to fail with a peak that was never measured passing any budget."""
+    finder, _ = recalled([ran(2, 1)], tmp_path=tmp_path)
+    finder._budgets = {"host": 10 * GIB, "device": 10 * GIB}
+    cache = Cache(tmp_path)
+    assert not finder._recall(cache, finder._key())
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "most", "cap", "reason"),
+    [
+        (None, None, 100, "all the samples there are"),
+        (32, None, 32, "the effective batch"),
+        (500, None, 100, "all the samples there are"),
+        (64, 16, 16, "max_batch_size"),
+    ],
+)
+def test_the_cap_is_the_least_of_what_makes_sense_and_its_reason_is_said(batch_size, most, cap, reason):
+    from autobatch.memory.reserve import DEFAULT_RESERVE
+
+    question, said = question_for(
+        "auto", batch_size, 100, most=most, reserve=DEFAULT_RESERVE, read_ahead_bytes=0, trial_timeout_s=1.0
+    )
+    assert (question.cap, question.cap_reason) == (cap, reason)
+    assert bool(said) == (batch_size == 500)
+
+
+def test_without_room_the_error_has_the_numbers_and_nothing_is_started():
+    question = Question(mode="largest", cap=4, read_ahead_bytes=2**50)
+    with pytest.raises(DoesNotFitError, match="Nothing is left") as caught:
+        find(compiled(conv_net()), SAMPLES, question)
+    assert caught.value.available_bytes == 0

@@ -1,0 +1,306 @@
+"""Promise 4: a probe leaves no trace in the caller's model, random states, data, files, processes and threads."""
+
+import random
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import psutil
+import pytest
+import tensorflow as tf
+from folders import write_pictures
+from keras.src.backend.common import global_state
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
+from keras.src.utils.rng_utils import get_random_seed
+from nets import compiled
+
+import autobatch
+
+COUNT = 12
+
+
+class NoConfig(keras.layers.Layer):
+    """A layer as many people write them: without what it takes to be rebuilt elsewhere."""
+
+    def __init__(self, width: int, scale: list[float]) -> None:
+        super().__init__()
+        self.width, self.scale = width, scale
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(shape[-1], self.width))
+        self.seen = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, inputs: Any) -> Any:
+        self.seen.assign_add(1.0)
+        self.draws = random.random(), np.random.random()  # whenever it is traced
+        noise = keras.random.normal(
+            (1,), dtype=inputs.dtype
+        )  # without a seed: from the generator that all of Keras shares
+        return inputs @ self.kernel * self.scale[0] + noise
+
+    def get_config(self) -> dict[str, Any]:
+        raise NotImplementedError("this layer has no configuration")
+
+
+class Unregistered(keras.layers.Layer):
+    """A layer with a configuration and a class that no other process can import."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * 2.0
+
+
+def layers(*special: Any) -> list[Any]:
+    return [
+        keras.Input((8, 8, 3)),
+        keras.layers.Conv2D(4, 3),
+        keras.layers.BatchNormalization(),
+        keras.layers.ReLU(),
+        keras.layers.RandomFlip(),
+        keras.layers.Dropout(0.3),
+        keras.layers.Flatten(),
+        *special,
+        keras.layers.Dense(2, "softmax"),
+    ]
+
+
+def travels() -> Any:
+    return compiled(keras.Sequential(layers()), optimizer=keras.optimizers.Adam(1e-3))
+
+
+def no_config() -> Any:
+    return compiled(keras.Sequential(layers(NoConfig(5, [0.5]))), optimizer=keras.optimizers.Adam(1e-3))
+
+
+def not_importable() -> Any:
+    return compiled(keras.Sequential(layers(Unregistered())), optimizer=keras.optimizers.Adam(1e-3))
+
+
+def mixed() -> Any:
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        return compiled(keras.Sequential(layers(NoConfig(5, [0.5]))), optimizer=keras.optimizers.Adam(1e-3))
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+class Subclassed(keras.Model):
+    """A model that is built by its first call and cannot say what it is made of."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.body = keras.Sequential([keras.layers.Flatten(), *map(keras.layers.Dense, widths)])
+        self.drop = keras.layers.Dropout(0.5)
+        self.out = keras.layers.Dense(2, "softmax")
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        return self.out(self.drop(self.body(inputs), training=training))
+
+
+def subclassed() -> Any:
+    model = compiled(Subclassed((6, 5)), optimizer=keras.optimizers.Adam(1e-3))
+    model(np.zeros((1, 8, 8, 3), np.float32))
+    return model
+
+
+KINDS: dict[str, tuple[Callable[[], Any], str]] = {
+    "in a worker": (travels, "worker"),
+    "in the caller: no configuration": (no_config, "caller"),
+    "in the caller: not importable": (not_importable, "caller"),
+    "in the caller: mixed precision": (mixed, "caller"),
+    "in the caller: a subclass": (subclassed, "caller"),
+}
+
+
+def values(model: Any) -> dict[str, bytes]:
+    """Everything that a step may change, by name."""
+    generators = [g.state for layer in model._flatten_layers() for g in getattr(layer, "_seed_generators", ())]
+    metrics = [variable for metric in model.metrics for variable in metric.variables]
+    found = [*model.variables, *model.optimizer.variables, *generators, *metrics]
+    return {f"{place} {variable.path}": np.array(variable.value).tobytes() for place, variable in enumerate(found)}
+
+
+def random_states() -> dict[str, Any]:
+    """Python's, numpy's and Keras'."""
+    generator = global_state.get_global_attribute("global_seed_generator")
+    return {
+        "python": random.getstate(),
+        "numpy": [np.asarray(part).tobytes() for part in np.random.get_state()],
+        "keras seed": get_random_seed(),
+        "keras generator": None if generator is None else np.array(generator.state.value).tobytes(),
+    }
+
+
+def files(folder: Path) -> dict[str, tuple[bytes, int]]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for temporary files of our own, so that what others on the machine leave there is not blamed on us."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield folder
+    tempfile.tempdir = None
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "pictures", COUNT // 2, COUNT // 2)
+
+
+class Surroundings:
+    """What of a process could be left behind, as it was before."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._threads = set(threading.enumerate())
+        self._children = set(psutil.Process().children(recursive=True))
+
+    def require_nothing_new(self) -> None:
+        assert set(threading.enumerate()) <= self._threads
+        assert set(psutil.Process().children(recursive=True)) <= self._children
+        assert list(self._scratch.iterdir()) == []
+
+
+def used(model: Any) -> Any:
+    """The model after some training: its optimizer's slots, averages, seeds and metrics are no longer zero."""
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(8, 8, 8, 3)).astype(np.float32), np.eye(2, dtype=np.float32)[draw.integers(0, 2, 8)]
+    model.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_probe_leaves_everything_as_it_was(kind: str, pictures: Path, scratch: Path) -> None:
+    """Seen to fail without `preserved` around trials in the caller, and with parts of what it keeps left out."""
+    make, where = KINDS[kind]
+    keras.utils.set_random_seed(11)
+    random.seed(12)
+    model = used(make())
+    datagen = ImageDataGenerator(rescale=1 / 255, rotation_range=20, horizontal_flip=True)
+    before, states, data = values(model), random_states(), files(pictures)
+    surroundings = Surroundings(scratch)
+    result = autobatch.probe(model, datagen, pictures, cache=False, seed=3, target_size=(8, 8))
+    assert {trial.where for trial in result.trials} == {where}
+    assert values(model) == before
+    assert random_states() == states
+    assert files(pictures) == data
+    surroundings.require_nothing_new()
+
+
+@pytest.mark.parametrize("kind", ["in a worker", "in the caller: no configuration"])
+def test_what_is_drawn_afterwards_is_what_would_have_been_drawn(kind: str, pictures: Path, scratch: Path) -> None:
+    """Seen to fail without Keras' global generator among what is put back."""
+    make, _ = KINDS[kind]
+
+    def draws(*, probe: bool) -> list[Any]:
+        keras.utils.set_random_seed(11)
+        model = make()
+        if probe:
+            autobatch.probe(model, ImageDataGenerator(), pictures, cache=False, seed=3, max_batch_size=4)
+        drawn = [np.random.random(3), random.random(), keras.random.normal((3,)), tf.random.uniform((3,))]
+        weights = keras.layers.Dense(3)
+        weights.build((None, 4))
+        return [np.asarray(value).tolist() for value in (*drawn, weights.kernel.value)]
+
+    assert draws(probe=True) == draws(probe=False)
+
+
+@pytest.mark.parametrize("kind", ["in a worker", "in the caller: no configuration"])
+def test_training_after_a_probe_is_training_without_one(kind: str, pictures: Path, scratch: Path) -> None:
+    """Keras' own fit, on a fresh model, bit for bit. Seen to fail without `preserved` around trials in the caller."""
+    make, _ = KINDS[kind]
+    x = np.random.default_rng(1).normal(size=(16, 8, 8, 3)).astype(np.float32)
+    y = np.eye(2, dtype=np.float32)[np.arange(16) % 2]
+
+    def trained(*, probe: bool) -> list[bytes]:
+        keras.utils.set_random_seed(11)
+        model = make()
+        if probe:
+            autobatch.probe(model, ImageDataGenerator(), pictures, cache=False, seed=3, max_batch_size=4)
+        model.fit(x, y, batch_size=4, epochs=2, verbose=0)
+        return list(values(model).values())
+
+    assert trained(probe=True) == trained(probe=False)
+
+
+class RaisesError(Exception):
+    pass
+
+
+class Raises(keras.layers.Layer):
+    """A layer that fails where it is used, here and elsewhere."""
+
+    def call(self, inputs: Any) -> Any:
+        if hasattr(inputs, "numpy"):  # a real batch, not the symbol that a model is built with
+            raise RaisesError("this layer fails")
+        return inputs
+
+
+def raising_callback(*_: Any) -> None:
+    raise RaisesError("this callback fails")
+
+
+@pytest.mark.parametrize("kind", ["in a worker", "in the caller: no configuration"])
+def test_nothing_is_left_when_the_callers_callback_raises(kind: str, pictures: Path, scratch: Path) -> None:
+    """Seen to fail with the trials' place left open."""
+    model = used(KINDS[kind][0]())
+    before = values(model)
+    surroundings = Surroundings(scratch)
+    with pytest.raises(RaisesError, match="this callback fails"):
+        autobatch.probe(model, ImageDataGenerator(), pictures, cache=False, on_trial=raising_callback)
+    assert values(model) == before
+    surroundings.require_nothing_new()
+
+
+def test_nothing_is_left_when_the_model_raises(pictures: Path, scratch: Path) -> None:
+    """Seen to fail without `preserved` around trials in the caller."""
+    model = compiled(keras.Sequential(layers(Raises())), run_eagerly=True)
+    model._symbolic_build(data_batch=(np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 2), np.float32)))
+    model.optimizer.build(model.trainable_variables)
+    before, states = values(model), random_states()
+    surroundings = Surroundings(scratch)
+    with pytest.raises(RaisesError, match="this layer fails"):
+        autobatch.probe(model, ImageDataGenerator(), pictures, cache=False)
+    assert values(model) == before
+    assert random_states() == states
+    surroundings.require_nothing_new()
+
+
+def test_nothing_is_left_when_nothing_fits(pictures: Path, scratch: Path) -> None:
+    surroundings = Surroundings(scratch)
+    with pytest.raises(autobatch.DoesNotFitError, match="reserve="):
+        autobatch.probe(travels(), ImageDataGenerator(), pictures, cache=False, reserve=0.999)
+    surroundings.require_nothing_new()
+
+
+def test_nothing_is_left_when_trials_end_at_their_deadline(pictures: Path, scratch: Path) -> None:
+    """A worker cannot start within a millisecond. Seen to fail with the process of a missed deadline left running."""
+    surroundings = Surroundings(scratch)
+    with pytest.raises(autobatch.ProbeError):
+        autobatch.probe(travels(), ImageDataGenerator(), pictures, cache=False, trial_timeout_s=0.001)
+    surroundings.require_nothing_new()
+
+
+class Interrupted(keras.layers.Layer):
+    """Somebody presses Ctrl-C while the model is being packed for its journey."""
+
+    def get_config(self) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+
+def test_nothing_is_left_when_the_start_is_interrupted(pictures: Path, scratch: Path) -> None:
+    """Seen to fail with a worker's folder that has no owner until the trials begin."""
+    model = compiled(keras.Sequential(layers(Interrupted())))
+    surroundings = Surroundings(scratch)
+    with pytest.raises(KeyboardInterrupt):
+        autobatch.probe(model, ImageDataGenerator(), pictures, cache=False)
+    surroundings.require_nothing_new()
