@@ -1,4 +1,7 @@
-"""Fakes for tests: sensors that say what the test tells them. They need no GPU, no root and no Linux."""
+"""Fakes for tests: sensors that say what the test tells them, and an engine that trains nothing.
+
+They need no GPU, no root, no Linux and no framework.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,9 +9,12 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+from autobatch.data.batch import Batch
+from autobatch.errors import OutOfMemoryError
 from autobatch.memory.facts import ControlGroup, Device, HostMemory, ProcessMemory
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.units import GIB, MIB
+from autobatch.step.engine import Logs, Whole
 
 
 def memory_reading(
@@ -151,3 +157,122 @@ class FakeNvml:
 
     def _nvmlDeviceGetComputeInstanceId(self, gpu: FakeGpu) -> int:  # noqa: N802
         return gpu.instance[1]
+
+
+class FakeEngine:
+    """An `autobatch.step.engine.Engine` that keeps the samples it is handed instead of training on them.
+
+    It follows the protocol to the letter: a call that fails has no effect, a micro-batch that is the whole effective
+    batch is an update at once, and `apply` without anything to apply does nothing.
+
+    Args:
+        fails: From the number of a call of `accumulate` or `evaluate`, counted from 1, and its samples to whether it
+            runs out of memory.
+        needs_weights: Whether it asks for the weights of the whole effective batch.
+        cuttable: What it answers to `can_be_cut`.
+
+    Attributes:
+        updates: For each update, its micro-batches in order.
+        pending: The micro-batches that wait for `apply`.
+        evaluated: The micro-batches that were evaluated.
+        calls: How often it was handed samples.
+        finished: How often `finish` was called.
+
+    Example:
+        >>> import numpy as np
+        >>> engine = FakeEngine(fails=lambda call, size: size > 2)
+        >>> batch = Batch(np.arange(4))
+        >>> try:
+        ...     engine.accumulate(batch, Whole(4))
+        ... except OutOfMemoryError as error:
+        ...     print(error.size)
+        4
+        >>> for part in (batch[:2], batch[2:]):
+        ...     logs = engine.accumulate(part, Whole(4))
+        >>> engine.apply()
+        >>> [part.x.tolist() for part in engine.updates[0]]
+        [[0, 1], [2, 3]]
+    """
+
+    def __init__(
+        self,
+        fails: Callable[[int, int], bool] = lambda _call, _size: False,
+        *,
+        needs_weights: bool = False,
+        cuttable: bool = True,
+    ) -> None:
+        self.updates: list[list[Batch]] = []
+        self.pending: list[Batch] = []
+        self.evaluated: list[Batch] = []
+        self.calls = 0
+        self.finished = 0
+        self._fails = fails
+        self._needs_weights = needs_weights
+        self._cuttable = cuttable
+
+    @property
+    def needs_weights(self) -> bool:
+        """What the constructor was told."""
+        return self._needs_weights
+
+    def accumulate(self, batch: Batch, whole: Whole) -> Logs:
+        """Keeps a micro-batch.
+
+        Raises:
+            OutOfMemoryError: The constructor was told so; nothing has changed.
+            ValueError: More samples than the effective batch has.
+        """
+        self._maybe_fail(batch)
+        size = sum(part.size for part in self.pending) + batch.size
+        if size > whole.size:
+            raise ValueError(f"The effective batch is full. Received: {size} samples. Expected at most {whole.size}.")
+        self.pending.append(batch)
+        if batch.size == whole.size:
+            self.apply()
+        return {"loss": 0.0}
+
+    def apply(self) -> None:
+        """Makes an update of what is pending, if anything is."""
+        if self.pending:
+            self.updates.append(self.pending)
+            self.pending = []
+
+    def abandon(self) -> None:
+        """Forgets what is pending."""
+        self.pending = []
+
+    def can_be_cut(self, batch: Batch) -> bool:
+        """What the constructor was told."""
+        del batch
+        return self._cuttable
+
+    def evaluate(self, batch: Batch, whole: Whole) -> Logs:
+        """Keeps a micro-batch for evaluation.
+
+        Raises:
+            OutOfMemoryError: The constructor was told so; nothing has changed.
+        """
+        del whole
+        self._maybe_fail(batch)
+        self.evaluated.append(batch)
+        return {"loss": 0.0}
+
+    def finish(self) -> None:
+        """Counts."""
+        self.finished += 1
+
+    def device_peak_bytes(self) -> int | None:
+        """Nothing: there is no device."""
+        return None
+
+    def allocator_bytes(self) -> tuple[int, int] | None:
+        """Nothing: there is no allocator."""
+        return None
+
+    def reset_peak(self) -> None:
+        """Does nothing."""
+
+    def _maybe_fail(self, batch: Batch) -> None:
+        self.calls += 1
+        if self._fails(self.calls, batch.size):
+            raise OutOfMemoryError(f"A micro-batch of {batch.size} samples was told not to fit.", batch.size)

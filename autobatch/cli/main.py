@@ -33,8 +33,8 @@ def main(
         An `ExitCode`.
 
     Example:
-        >>> main(["--version"])  # doctest: +SKIP
-        autobatch 0.1.0
+        >>> main(["--version"])
+        autobatch 0...
         0
     """
     out, err = stdout or sys.stdout, stderr or sys.stderr

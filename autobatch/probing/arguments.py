@@ -1,6 +1,8 @@
 """What people may give as a batch size, a bound or a time, and what it means."""
 
+from collections.abc import Mapping
 from numbers import Integral
+from os import PathLike
 from typing import Any, Literal
 
 from autobatch.errors import ArgumentError
@@ -32,15 +34,37 @@ def parse_batch_size(batch_size: Any) -> tuple[Mode, int | None]:
     raise ArgumentError(msg)
 
 
-def require_count(**numbers: Any) -> None:
-    """Refuses what is given and not a whole number of at least 1.
+def require_count(*, least: int = 1, **numbers: Any) -> None:
+    """Refuses what is given and not a whole number of at least `least`.
 
     Raises:
         ArgumentError: Names the argument.
     """
     for name, number in numbers.items():
-        if number is not None and not (_whole(number) and number >= 1):
-            raise ArgumentError(f"Received: {name}={number!r}. Expected a whole number of at least 1.")
+        if number is not None and not (_whole(number) and number >= least):
+            raise ArgumentError(f"Received: {name}={number!r}. Expected a whole number of at least {least}.")
+
+
+def require_folder(**folders: Any) -> None:
+    """Refuses what is no path; whether there is such a folder is for others to see.
+
+    Raises:
+        ArgumentError: Names the argument.
+    """
+    for name, folder in folders.items():
+        if not isinstance(folder, str | PathLike):
+            raise ArgumentError(f"Received: {name}={folder!r}. Expected the path of a folder.")
+
+
+def require_class_weight(class_weight: Any) -> None:
+    """Refuses class weights that are no mapping.
+
+    Raises:
+        ArgumentError: Says what they are.
+    """
+    if class_weight is not None and not isinstance(class_weight, Mapping):
+        msg = f"Received: class_weight={class_weight!r}. Expected a dictionary from class numbers to weights."
+        raise ArgumentError(msg)
 
 
 def require_seconds(**times: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from autobatch.data.options import FlowOptions
+from autobatch.errors import ArgumentError
 from autobatch.memory.reading import Reserve
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.cache import Cache
@@ -63,9 +64,11 @@ def probe(
 
     Example:
         ```python
-        result = autobatch.probe(model, ImageDataGenerator(rescale=1 / 255), "data/train")
+        datagen = ImageDataGenerator(rescale=1 / 255)
+        result = autobatch.probe(model, datagen, "data/train")
         print(result)
-        model.fit(datagen.flow_from_directory("data/train", batch_size=result.batch_size))
+        size = model.input_shape[1:3]
+        model.fit(datagen.flow_from_directory("data/train", target_size=size, batch_size=result.batch_size))
         ```
     """
     task = prepare(
@@ -85,7 +88,13 @@ def probe(
 
 
 def open_cache(cache: Any) -> Cache | None:
-    """The folder of earlier answers that was asked for, `None` if none is to be used."""
+    """The folder of earlier answers that was asked for, `None` if none is to be used.
+
+    Raises:
+        ArgumentError: Neither yes, no nor a path.
+    """
     if isinstance(cache, bool):
         return Cache() if cache else None
+    if not isinstance(cache, str | PathLike):
+        raise ArgumentError(f"Received: cache={cache!r}. Expected True, False, or the path of a folder.")
     return Cache(Path(cache))

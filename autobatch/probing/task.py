@@ -14,7 +14,13 @@ from autobatch.data.match import match_directory
 from autobatch.data.options import FlowOptions, check_options
 from autobatch.data.weight import with_class_weight
 from autobatch.memory.reading import Reserve, parse_reserve
-from autobatch.probing.arguments import parse_batch_size, require_count, require_seconds
+from autobatch.probing.arguments import (
+    parse_batch_size,
+    require_class_weight,
+    require_count,
+    require_folder,
+    require_seconds,
+)
 from autobatch.probing.find import Question, question_for
 from autobatch.step.backend import divides_by_weights, require_trainable
 
@@ -66,6 +72,9 @@ def prepare(
     check_options(flow, beside)
     mode, effective = parse_batch_size(batch_size)
     require_count(max_batch_size=max_batch_size)
+    require_count(least=0, seed=seed)
+    require_folder(directory=directory)
+    require_class_weight(class_weight)
     require_seconds(trial_timeout_s=trial_timeout_s)
     kept_free = parse_reserve(reserve)
     require_trainable(model)

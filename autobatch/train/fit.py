@@ -21,7 +21,7 @@ from autobatch.probing.warming import warm_up_untouched
 from autobatch.step.backend import engine_for
 from autobatch.step.engine import Engine
 from autobatch.train.held_out import held_out
-from autobatch.train.loop import Plan, Progress, run
+from autobatch.train.loop import Plan, Progress, require_callbacks, run
 from autobatch.train.report import Decision, RunReport
 from autobatch.train.updating import Cutter
 from autobatch.train.validating import KerasValidation, SourceValidation, Validation
@@ -110,8 +110,8 @@ def fit(
         validation_batch_size=validation_batch_size,
         workers=workers,
     )
-    if initial_epoch < 0:
-        raise ArgumentError(f"Received: initial_epoch={initial_epoch!r}. Expected a whole number of at least 0.")
+    require_count(least=0, initial_epoch=initial_epoch)
+    require_callbacks(callbacks)
     task = prepare(
         model,
         datagen,

@@ -13,6 +13,7 @@ from autobatch.data.cut import number_of_updates
 from autobatch.data.loader import Loader
 from autobatch.data.order import sequential, shuffled
 from autobatch.data.source import Source
+from autobatch.errors import ArgumentError
 from autobatch.step.engine import Engine
 from autobatch.train.feed import Feed
 from autobatch.train.updating import Cutter
@@ -147,6 +148,20 @@ def _one_epoch(
 def _samples_of_next_update(loader: Loader, effective: int) -> int:
     """A full effective batch, or what the pass has left: an update never spans two passes."""
     return min(effective, loader.remaining or loader.pass_length)
+
+
+def require_callbacks(callbacks: Any) -> None:
+    """Refuses what `model.fit` would only stumble over once training begins.
+
+    Raises:
+        ArgumentError: Something among them is no callback of Keras.
+    """
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return
+    for callback in keras.tree.flatten(callbacks):
+        if callback is not None and not isinstance(callback, keras.callbacks.Callback):
+            msg = f"Received: callbacks with {callback!r}. Expected instances of keras.callbacks.Callback."
+            raise ArgumentError(msg)
 
 
 def _callback_list(model: Any, plan: Plan, steps: int) -> Any:

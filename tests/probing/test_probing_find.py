@@ -33,7 +33,7 @@ def test_a_size_without_a_peak_is_worth_what_a_larger_one_proves(budget_gib, exp
 
 def recalled(trials, cap=128, free_gib=10, tmp_path=None, **question):
     finder = _Finder(compiled(conv_net()), SAMPLES, Question(mode="largest", cap=cap, **question), None)
-    finder._budgets = {"host": free_gib * GIB}
+    finder._budgets = {"host": int(free_gib * GIB)}
     cache = Cache(tmp_path)
     key = finder._key()
     cache.put(key, {"trials": [trial.to_dict() for trial in trials]})
@@ -51,15 +51,18 @@ def test_what_was_over_the_budget_of_that_day_may_fit_today(tmp_path):
 
 def test_what_fitted_that_day_may_be_over_the_budget_today(tmp_path):
     """Seen to fail with the old outcome kept."""
-    trials = [ran(2, 1), ran(16, 2), ran(24, 2.5), ran(128, 8)]
-    finder, found = recalled(trials, free_gib=3, tmp_path=tmp_path)
-    sizes = [trial.size for trial in finder._trials if trial.outcome is Outcome.RAN]
-    assert (found, max(sizes, default=None)) in {(True, 24), (False, None)}
+    trials = [ran(2, 1), ran(16, 2), ran(24, 2.5), ran(25, 2.56), ran(128, 8)]
+    finder, found = recalled(trials, free_gib=2.6, tmp_path=tmp_path)
+    assert found
+    result = finder._result(from_cache=True)
+    assert result.batch_size == 25
+    assert result.trials[-1].outcome is Outcome.OVER_BUDGET
 
 
 def test_trials_that_lack_a_resource_are_no_answer(tmp_path):
     """Seen to fail with a peak that was never measured passing any budget."""
-    finder, _ = recalled([ran(2, 1)], tmp_path=tmp_path)
+    finder, found = recalled([ran(2, 1)], cap=2, tmp_path=tmp_path)
+    assert found
     finder._budgets = {"host": 10 * GIB, "device": 10 * GIB}
     cache = Cache(tmp_path)
     assert not finder._recall(cache, finder._key())

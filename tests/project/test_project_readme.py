@@ -1,7 +1,9 @@
-"""What the README says is so: its examples run, and it names every option, exit code and function."""
+"""The README's examples and those of fit and probe run, and it names every option, exit code and function."""
 
 import argparse
+import inspect
 import re
+import textwrap
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +15,11 @@ from autobatch.cli.options import build_parser
 
 README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+DOCSTRINGS = "\n".join(inspect.getdoc(function) for function in (autobatch.fit, autobatch.probe))
+BLOCKS = [
+    textwrap.dedent(block)
+    for block in re.findall(r"^ *```python\n(.*?)^ *```", f"{TEXT}\n{DOCSTRINGS}", flags=re.MULTILINE | re.DOTALL)
+]
 COMMAND = TEXT.partition("## The command")[2].partition("## The functions")[0]
 
 
@@ -73,7 +79,10 @@ def cases():
 
 @pytest.mark.parametrize("block", cases())
 def test_every_python_example_runs_on_a_model_and_a_generator(block, model, datagen, folder):
-    exec(compile(block, str(README), "exec"), {"model": model, "datagen": datagen})  # noqa: S102 - our own README, on purpose
+    from keras.src.legacy.preprocessing.image import ImageDataGenerator
+
+    names = {"model": model, "datagen": datagen, "autobatch": autobatch, "ImageDataGenerator": ImageDataGenerator}
+    exec(compile(block, str(README), "exec"), names)  # noqa: S102 - our own README, on purpose
 
 
 @pytest.mark.parametrize("command", list(subparsers()))
