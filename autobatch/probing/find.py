@@ -12,7 +12,7 @@ from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
 from autobatch.errors import DoesNotFitError, ProbeError
 from autobatch.memory.read import read_memory
-from autobatch.memory.reading import DEFAULT_RESERVE, MemoryReading, Reserve
+from autobatch.memory.reading import DEFAULT_RESERVE, Budget, MemoryReading, Reserve
 from autobatch.memory.units import format_bytes
 from autobatch.probing.answer import Answer
 from autobatch.probing.cache import Cache, cache_key
@@ -190,13 +190,18 @@ class _Finder:
     def _require_room(self) -> None:
         for name, budget in self._budgets.items():
             if budget <= 0:
-                limit = self._reading.host_budget(self._question.reserve)
+                tightest = self._tightest(name)
                 msg = (
-                    f"Nothing is left for a training step ({name}): {limit}, "
-                    f"{format_bytes(self._question.read_ahead_bytes)} of which pictures are read ahead into. "
-                    "Free memory or give a smaller reserve=."
+                    f"Nothing is left for a training step: of the {format_bytes(tightest.limit.available_bytes)} that "
+                    f"are available ({tightest.limit.kind}), {format_bytes(tightest.reserve_bytes)} are the reserve"
                 )
-                raise DoesNotFitError(msg, None, max(0, budget))
+                if name == "host":
+                    msg += f", and {format_bytes(self._question.read_ahead_bytes)} are for pictures read ahead"
+                raise DoesNotFitError(f"{msg}. Free memory, or give a smaller reserve=.", None, 0)
+
+    def _tightest(self, resource: str) -> Budget:
+        device = self._reading.device_budget(self._question.reserve, self._gpu) if resource == "device" else None
+        return device or self._reading.host_budget(self._question.reserve)
 
     def _key(self) -> str | None:
         question = {**self._question.lasting(), "gpu": self._gpu}
@@ -297,14 +302,13 @@ class _Finder:
     def _failure(self) -> Exception:
         smallest = min(self._trials, key=lambda trial: trial.size, default=None)
         if smallest is None:
-            tightest = min(self._budgets.values())
+            name = min(self._budgets, key=lambda resource: self._budgets[resource])
             msg = (
-                "The process of the trials itself leaves nothing to try a size with: "
-                f"{format_bytes(max(0, tightest))} beside it and the reserve (limit: "
-                f"{self._reading.host_budget(self._question.reserve).limit.kind}). Free memory, or give a smaller "
-                "reserve=."
+                "The process of the trials leaves nothing to try a size with: beside it and the reserve there are "
+                f"{format_bytes(max(0, self._budgets[name]))} (limit: {self._tightest(name).limit.kind}). Free memory, "
+                "or give a smaller reserve=."
             )
-            return DoesNotFitError(msg, None, max(0, tightest))
+            return DoesNotFitError(msg, None, max(0, self._budgets[name]))
         memory = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
         budget = self._budgets["host"]
         if smallest.outcome in memory and smallest.size == 1:

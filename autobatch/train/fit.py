@@ -10,7 +10,7 @@ import keras
 from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
 from autobatch.data.options import FlowOptions
-from autobatch.errors import ArgumentError, ModelError
+from autobatch.errors import ModelError
 from autobatch.memory.read import read_memory
 from autobatch.memory.reading import Reserve
 from autobatch.probing.arguments import BatchSize, require_count

@@ -43,9 +43,7 @@ class TensorFlowEngine:
         require_supported(model)
         self._model = model
         _build(model, example)
-        if not model.trainable_variables:
-            msg = "The model has no trainable weights, so there is nothing to train. Set `trainable = True` on a layer."
-            raise ModelError(msg)
+        _require_weights(model)
         self._vector_loss = intercept.has_vector_loss(model)
         self._outputs = intercept.outputs(model)
         self._backup = Backup(mutable_variables(model))
@@ -215,13 +213,18 @@ def require_supported(model: Any) -> None:
     """Refuses models whose updates cannot be cut, before anything is built.
 
     Raises:
-        ModelError: Not compiled, several replicas, or an optimizer that accumulates by itself.
+        ModelError: Not compiled, nothing to train, several replicas, or an optimizer that accumulates by itself.
     """
-    if not getattr(model, "compiled", False):
+    if not hasattr(model, "compiled"):
+        msg = f"Received: model={model!r:.100}. Expected a compiled Keras model."
+        raise ModelError(msg)
+    if not model.compiled:
         msg = (
             "The model is not compiled, so it has no loss and no optimizer. Call model.compile(optimizer, loss) first."
         )
         raise ModelError(msg)
+    if model.built:
+        _require_weights(model)
     replicas = model.distribute_strategy.num_replicas_in_sync
     if replicas > 1:
         msg = f"Several replicas are not supported. Received: a model on {replicas} replicas. Expected 1."
@@ -233,6 +236,12 @@ def require_supported(model: Any) -> None:
             "autobatch accumulates gradients by itself, and exactly. Leave gradient_accumulation_steps out of the "
             f"optimizer and give fit(batch_size=...) the effective batch. Received: gradient_accumulation_steps={steps}"
         )
+        raise ModelError(msg)
+
+
+def _require_weights(model: Any) -> None:
+    if not model.trainable_variables:
+        msg = "The model has no trainable weights, so there is nothing to train. Set `trainable = True` on a layer."
         raise ModelError(msg)
 
 
