@@ -1,24 +1,24 @@
-"""Finds the size for one model: asks the search for sizes, has them tried, judges what was measured, and says why.
+"""Finds the size for one model: asks the search for sizes, has them tried, and judges what was measured.
 
 Budgets are bytes that a process may still take. While a worker is alive it counts among the others, so the sizes it can
 prove are bounded by what is left beside the caller and itself; the answer says so where that was the bound.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
-from autobatch.errors import DoesNotFitError, ProbeError
+from autobatch.errors import ProbeError
 from autobatch.memory.read import read_memory
-from autobatch.memory.reading import DEFAULT_RESERVE, Budget, MemoryReading, Reserve
-from autobatch.memory.units import format_bytes
+from autobatch.memory.reading import Budget, MemoryReading
 from autobatch.probing.answer import Answer
 from autobatch.probing.cache import Cache, cache_key
+from autobatch.probing.explain import no_answer, no_room, why_chosen, why_no_larger
 from autobatch.probing.identity import identity
-from autobatch.probing.ladder import ladder_next
-from autobatch.probing.result import Mode, ProbeResult
+from autobatch.probing.question import Question
+from autobatch.probing.result import ProbeResult
 from autobatch.probing.search import (
     largest,
     most_efficient,
@@ -33,33 +33,6 @@ from autobatch.step.backend import accelerator_index, device_bytes, idle_pool_by
 
 OnTrial = Callable[[Trial], None]
 _WORTH_A_NEW_PROBE = 1.1  # with an earlier answer at hand, look again only if more than this is to be gained
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What to look for.
-
-    Attributes:
-        mode: `"auto"`, `"largest"`, or `"micro"` for the micro-batch of an effective batch.
-        cap: The largest size that makes sense: samples, effective batch, or the user's bound.
-        cap_reason: Which of them, in words.
-        effective: The effective batch in mode `"micro"`.
-        reserve: What to leave free of each limit.
-        read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
-        trial_timeout_s: Seconds that one trial, or the start of the worker, may take.
-    """
-
-    mode: Mode
-    cap: int
-    cap_reason: str = "what was asked for"
-    effective: int | None = None
-    reserve: Reserve = DEFAULT_RESERVE
-    read_ahead_bytes: int = 0
-    trial_timeout_s: float = 300.0
-
-    def lasting(self) -> dict[str, Any]:
-        """The part that an earlier answer must share to be of use; the budget is read anew each time."""
-        return {"effective": self.effective}
 
 
 def find(
@@ -190,14 +163,7 @@ class _Finder:
     def _require_room(self) -> None:
         for name, budget in self._budgets.items():
             if budget <= 0:
-                tightest = self._tightest(name)
-                msg = (
-                    f"Nothing is left for a training step: of the {format_bytes(tightest.limit.available_bytes)} that "
-                    f"are available ({tightest.limit.kind}), {format_bytes(tightest.reserve_bytes)} are the reserve"
-                )
-                if name == "host":
-                    msg += f", and {format_bytes(self._question.read_ahead_bytes)} are for pictures read ahead"
-                raise DoesNotFitError(f"{msg}. Free memory, or give a smaller reserve=.", None, 0)
+                raise no_room(name, self._tightest(name), self._question.read_ahead_bytes)
 
     def _tightest(self, resource: str) -> Budget:
         device = self._reading.device_budget(self._question.reserve, self._gpu) if resource == "device" else None
@@ -243,7 +209,8 @@ class _Finder:
         question = self._question
         best = largest(self._trials, self._budgets)
         if best is None:
-            raise self._failure() from self._last_error
+            name = min(self._budgets, key=lambda resource: self._budgets[resource])
+            raise no_answer(self._trials, self._budgets[name], self._tightest(name)) from self._last_error
         fast = most_efficient(self._trials, budgets=self._budgets)
         chosen = best.size
         if question.mode == "auto" and fast is not None:
@@ -268,100 +235,13 @@ class _Finder:
             limits=dict(limits),
             reserves=reserves,
             from_cache=from_cache,
-            reasons=tuple(self._reasons(chosen, best, fast)),
+            reasons=self._reasons(chosen, best, fast),
             notes=tuple(self._notes),
         )
 
-    def _reasons(self, chosen: int, best: Trial, fast: Trial | None) -> Sequence[str]:
-        why_chosen = {
-            "auto": f"{chosen} is the smallest size within 5 % of the best throughput measured{_speed(fast)}.",
-            "largest": f"{chosen} is the largest size that ran within the budget.",
-            "micro": _why_this_cut(chosen, self._question.effective or chosen),
-        }[self._question.mode]
+    def _reasons(self, chosen: int, best: Trial, fast: Trial | None) -> tuple[str, ...]:
+        why = why_chosen(self._question, chosen, fast)
         if chosen == self._question.effective:
-            return [why_chosen]
-        return [why_chosen, self._why_no_larger(best)]
-
-    def _why_no_larger(self, best: Trial) -> str:
-        if best.size >= self._question.cap:
-            return f"Everything up to {best.size} fits, and that is {self._question.cap_reason}."
-        failed = min((t for t in self._trials if t.size > best.size), key=lambda t: t.size, default=None)
-        if failed is not None and failed.size <= ladder_next(best.size):
-            return f"No larger size is safe: {failed.size} samples: {failed.outcome.value}"
-        upcoming = ladder_next(best.size)
-        for name, model in peak_models(self._trials).items():
-            if model.upper(upcoming) > self._budgets[name]:
-                beside = " beside the worker that proves it" if self._squeezed else ""
-                return (
-                    f"No larger size is safe: {upcoming} samples would peak at up to "
-                    f"{format_bytes(model.upper(upcoming))} ({name}), over the budget of "
-                    f"{format_bytes(self._budgets[name])}{beside}."
-                )
-        return f"The search ended at {best.size} after {len(self._trials)} trials."
-
-    def _failure(self) -> Exception:
-        smallest = min(self._trials, key=lambda trial: trial.size, default=None)
-        if smallest is None:
-            name = min(self._budgets, key=lambda resource: self._budgets[resource])
-            msg = (
-                "The process of the trials leaves nothing to try a size with: beside it and the reserve there are "
-                f"{format_bytes(max(0, self._budgets[name]))} (limit: {self._tightest(name).limit.kind}). Free memory, "
-                "or give a smaller reserve=."
-            )
-            return DoesNotFitError(msg, None, max(0, self._budgets[name]))
-        memory = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
-        budget = self._budgets["host"]
-        if smallest.outcome in memory and smallest.size == 1:
-            needed = smallest.peaks.get("host")
-            need = "more than there is" if needed is None else format_bytes(needed)
-            msg = (
-                f"Not even one sample fits: it needs {need}, and the budget is {format_bytes(budget)} (limit: "
-                f"{self._reading.host_budget(self._question.reserve).limit.kind}, without the reserve). Take a smaller "
-                "model or smaller pictures, free memory, or give a smaller reserve=."
-            )
-            return DoesNotFitError(msg, needed, budget)
-        tried = "; ".join(f"{trial.size}: {trial.outcome.value} {trial.detail or ''}".strip() for trial in self._trials)
-        return ProbeError(f"The trials gave no answer, so no size is claimed to be safe. {tried}", self._trials)
-
-
-def _why_this_cut(micro: int, effective: int) -> str:
-    if micro == effective:
-        return f"The effective batch of {effective} samples fits at once."
-    parts = -(-effective // micro)
-    return (
-        f"The effective batch of {effective} samples is run as {parts} micro-batches, the fewest of a size that fits."
-    )
-
-
-def _speed(fast: Trial | None) -> str:
-    return "" if fast is None or fast.samples_per_s is None else f" ({fast.samples_per_s:,.0f} samples/s)"
-
-
-def question_for(
-    mode: Mode,
-    batch_size: int | None,
-    samples: int,
-    *,
-    most: int | None,
-    reserve: Reserve,
-    read_ahead_bytes: int,
-    trial_timeout_s: float,
-) -> tuple[Question, list[str]]:
-    """The question that follows from what a user gave, and what to say about it.
-
-    Args:
-        mode: What to look for.
-        batch_size: The effective batch that was given, in samples.
-        samples: How many there are.
-        most: The user's bound on the micro-batch.
-        reserve: What to leave free of each limit.
-        read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
-        trial_timeout_s: Seconds that one trial may take.
-    """
-    bounds = {"all the samples there are": samples, "the effective batch": batch_size, "max_batch_size": most}
-    cap, reason = min((bound, reason) for reason, bound in bounds.items() if bound is not None)
-    notes = []
-    if batch_size is not None and batch_size > samples:
-        notes.append(f"batch_size={batch_size} is more than the {samples} samples there are: {samples} is used.")
-    effective = None if batch_size is None else min(batch_size, samples)
-    return Question(mode, cap, reason, effective, reserve, read_ahead_bytes, trial_timeout_s), notes
+            return (why,)
+        beside = self._squeezed
+        return why, why_no_larger(self._question, best.size, self._trials, self._budgets, beside_worker=beside)

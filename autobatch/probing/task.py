@@ -21,7 +21,7 @@ from autobatch.probing.arguments import (
     require_folder,
     require_seconds,
 )
-from autobatch.probing.find import Question, question_for
+from autobatch.probing.question import Question, question_for
 from autobatch.step.backend import divides_by_weights, require_trainable
 
 REAL_SAMPLES = 8

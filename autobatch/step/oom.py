@@ -38,6 +38,7 @@ _ALLOCATION_FAILED = re.compile(
     """,
     re.VERBOSE,
 )
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Keras sets what a layer raised in bold, right before its first word
 _SOMETHING_ELSE_EXHAUSTED = re.compile(
     r"""(?ix)
     \bno\ space\ left\ on\ device\b | \btoo\ many\ open\ files\b | \bdisk\ quota\b
@@ -77,6 +78,7 @@ def classify(error: BaseException) -> Cause:
 
 
 def _classify_text(text: str, *, exhausted: bool) -> Cause:
+    text = _COLOUR.sub(" ", text)
     if _SOMETHING_ELSE_EXHAUSTED.search(text):
         return Cause.OTHER
     if _ALLOCATION_FAILED.search(text):

@@ -5,7 +5,8 @@ from nets import compiled, conv_net, pictures
 
 from autobatch.errors import DoesNotFitError
 from autobatch.probing.cache import Cache
-from autobatch.probing.find import Question, _Finder, find, question_for
+from autobatch.probing.find import _Finder, find
+from autobatch.probing.question import Question, question_for
 from autobatch.probing.search import largest, most_efficient
 from autobatch.probing.trial import Outcome, Trial
 

@@ -106,7 +106,7 @@ def no_thread_stays() -> Iterator[None]:
 @pytest.mark.parametrize("what", MODELS)
 @pytest.mark.parametrize("function", [autobatch.probe, autobatch.fit], ids=["probe", "fit"])
 def test_the_models_own_error_comes_out_as_from_keras(what: str, function: Callable[..., Any], folder: Path) -> None:
-    """As from `train_on_batch`. Seen to fail with failed trials in a `ProbeError`, and with words deciding alone."""
+    """As from `train_on_batch`. Seen to fail with every failure in this process taken for memory."""
     make, words = MODELS[what]
     with pytest.raises(Exception, match=words) as keras_error:
         make().train_on_batch(DATA.x, DATA.y)
@@ -156,7 +156,7 @@ def test_a_micro_batch_that_did_not_fit_says_so_and_chains_what_happened() -> No
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 def test_an_interruption_within_a_step_passes(kind: type[BaseException]) -> None:
-    """Seen to fail with interruptions taken for failures of the trial."""
+    """Seen to fail with every exception of a step taken for memory."""
     engine = engine_for(failing(kind), DATA[:2])
     with pytest.raises(kind):
         engine.accumulate(DATA, Whole(8))

@@ -298,9 +298,10 @@ class Interrupted(keras.layers.Layer):
 
 
 def test_nothing_is_left_when_the_start_is_interrupted(pictures: Path, scratch: Path) -> None:
-    """Seen to fail with a worker's folder that has no owner until the trials begin."""
+    """Seen to fail with a worker that has no owner until the trials begin."""
     model = compiled(keras.Sequential(layers(Interrupted())))
     surroundings = Surroundings(scratch)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         autobatch.probe(model, ImageDataGenerator(), pictures, cache=False)
     surroundings.require_nothing_new()
+    assert caught.tb is not None  # a traceback that is kept, as by a notebook, keeps its frames' objects

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -156,6 +157,27 @@ CASES = [
 def test_a_message_is_taken_for_what_it_is(error: Exception, cause: Cause) -> None:
     """Seen to fail with the text alone deciding, with the class alone deciding, and without the look-alikes."""
     assert classify(error) is cause
+
+
+@pytest.mark.parametrize(("error", "cause"), CASES)
+def test_a_message_is_the_same_when_a_layer_raised_it(error: Exception, cause: Cause) -> None:
+    """Keras wraps it and sets it in bold. Seen to fail with the escape sequence glued to the first word."""
+    wrapped = f"Exception encountered when calling Dense.call().\n\n\x1b[1m{error}\x1b[0m\n\nArguments received"
+    if isinstance(error, tf.errors.OpError):
+        assert classify(type(error)(None, None, wrapped)) is cause
+
+
+def test_a_real_layer_that_runs_out_of_memory_is_recognised() -> None:
+    """Through Keras itself, whatever its way of wrapping. Seen to fail with the escape sequence glued to the word."""
+
+    class Full(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            raise tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory [Op:AddV2]")
+
+    with pytest.raises(tf.errors.ResourceExhaustedError) as caught:
+        Full()(np.zeros((2, 2)))
+    assert "Exception encountered" in str(caught.value)
+    assert classify(caught.value) is Cause.OUT_OF_MEMORY
 
 
 @pytest.mark.parametrize(

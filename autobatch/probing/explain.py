@@ -1,0 +1,104 @@
+"""Why a size was chosen, why no larger one is safe, and why none is: sentences with the numbers they rest on."""
+
+from collections.abc import Mapping, Sequence
+
+from autobatch.errors import DoesNotFitError, ProbeError
+from autobatch.memory.reading import Budget
+from autobatch.memory.units import format_bytes
+from autobatch.probing.ladder import ladder_next
+from autobatch.probing.question import Question
+from autobatch.probing.search import peak_models
+from autobatch.probing.trial import Outcome, Trial
+
+_MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
+_REMEDY = "Free memory, or give a smaller reserve=."
+
+
+def why_chosen(question: Question, size: int, fast: Trial | None) -> str:
+    """Why this size was chosen.
+
+    Args:
+        question: What was asked.
+        size: The answer.
+        fast: The trial of the smallest size that is about as fast as any.
+    """
+    if question.mode == "auto":
+        speed = "" if fast is None or fast.samples_per_s is None else f" ({fast.samples_per_s:,.0f} samples/s)"
+        return f"{size} is the smallest size within 5 % of the best throughput measured{speed}."
+    if question.effective is None:
+        return f"{size} is the largest size that ran within the budget."
+    if size == question.effective:
+        return f"The effective batch of {size} samples fits at once."
+    parts = -(-question.effective // size)
+    return (
+        f"The effective batch of {question.effective} samples is run as {parts} micro-batches, the fewest of a size "
+        "that fits."
+    )
+
+
+def why_no_larger(
+    question: Question, best: int, trials: Sequence[Trial], budgets: Mapping[str, int], *, beside_worker: bool
+) -> str:
+    """Why nothing above the largest safe size is.
+
+    Args:
+        question: What was asked.
+        best: The largest safe size.
+        trials: All that was tried.
+        budgets: Per resource, bytes that a step may take.
+        beside_worker: Whether the process of the trials lowered a budget by its own needs.
+    """
+    if best >= question.cap:
+        return f"Everything up to {best} fits, and that is {question.cap_reason}."
+    failed = min((trial for trial in trials if trial.size > best), key=lambda trial: trial.size, default=None)
+    upcoming = ladder_next(best)
+    if failed is not None and failed.size <= upcoming:
+        return f"No larger size is safe: {failed.size} samples: {failed.outcome.value}"
+    for name, model in peak_models(trials).items():
+        if model.upper(upcoming) > budgets[name]:
+            beside = " beside the worker that proves it" if beside_worker else ""
+            return (
+                f"No larger size is safe: {upcoming} samples would peak at up to "
+                f"{format_bytes(model.upper(upcoming))} ({name}), over the budget of "
+                f"{format_bytes(budgets[name])}{beside}."
+            )
+    return f"The search ended at {best} after {len(trials)} trials."
+
+
+def no_room(resource: str, tightest: Budget, read_ahead_bytes: int) -> DoesNotFitError:
+    """The error when nothing is left before anything has been tried."""
+    available, reserve = format_bytes(tightest.limit.available_bytes), format_bytes(tightest.reserve_bytes)
+    pictures = f", and {format_bytes(read_ahead_bytes)} are for pictures read ahead" if resource == "host" else ""
+    msg = (
+        f"Nothing is left for a training step: of the {available} that are available ({tightest.limit.kind}), "
+        f"{reserve} are the reserve{pictures}. {_REMEDY}"
+    )
+    return DoesNotFitError(msg, None, 0)
+
+
+def no_answer(trials: Sequence[Trial], left_bytes: int, tightest: Budget) -> DoesNotFitError | ProbeError:
+    """The error when no size is safe.
+
+    Args:
+        trials: All that was tried.
+        left_bytes: The tightest budget of a step.
+        tightest: The limit behind it.
+    """
+    left, kind = format_bytes(max(0, left_bytes)), tightest.limit.kind
+    if not trials:
+        msg = (
+            "The process of the trials leaves nothing to try a size with: beside it and the reserve there are "
+            f"{left} (limit: {kind}). {_REMEDY}"
+        )
+        return DoesNotFitError(msg, None, max(0, left_bytes))
+    smallest = min(trials, key=lambda trial: trial.size)
+    if smallest.outcome in _MEMORY and smallest.size == 1:
+        needed = max(smallest.peaks.values(), default=None)
+        need = "more than there is" if needed is None else format_bytes(needed)
+        msg = (
+            f"Not even one sample fits: it needs {need}, and the budget is {left} (limit: {kind}, without the "
+            f"reserve). Take a smaller model or smaller pictures. {_REMEDY}"
+        )
+        return DoesNotFitError(msg, needed, max(0, left_bytes))
+    tried = "; ".join(f"{trial.size}: {trial.outcome.value} {trial.detail or ''}".strip() for trial in trials)
+    return ProbeError(f"The trials gave no answer, so no size is claimed to be safe. {tried}", trials)

@@ -1,0 +1,64 @@
+"""What a probe is asked: the mode, and the bounds that follow from what a user gave."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from autobatch.memory.reading import DEFAULT_RESERVE, Reserve
+from autobatch.probing.result import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to look for.
+
+    Attributes:
+        mode: `"auto"`, `"largest"`, or `"micro"` for the micro-batch of an effective batch.
+        cap: The largest size that makes sense: samples, effective batch, or the user's bound.
+        cap_reason: Which of them, in words.
+        effective: The effective batch in mode `"micro"`.
+        reserve: What to leave free of each limit.
+        read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
+        trial_timeout_s: Seconds that one trial, or the start of the worker, may take.
+    """
+
+    mode: Mode
+    cap: int
+    cap_reason: str = "what was asked for"
+    effective: int | None = None
+    reserve: Reserve = DEFAULT_RESERVE
+    read_ahead_bytes: int = 0
+    trial_timeout_s: float = 300.0
+
+    def lasting(self) -> dict[str, Any]:
+        """The part that an earlier answer must share to be of use; the budget is read anew each time."""
+        return {"effective": self.effective}
+
+
+def question_for(
+    mode: Mode,
+    batch_size: int | None,
+    samples: int,
+    *,
+    most: int | None,
+    reserve: Reserve,
+    read_ahead_bytes: int,
+    trial_timeout_s: float,
+) -> tuple[Question, list[str]]:
+    """The question that follows from what a user gave, and what to say about it.
+
+    Args:
+        mode: What to look for.
+        batch_size: The effective batch that was given, in samples.
+        samples: How many there are.
+        most: The user's bound on the micro-batch.
+        reserve: What to leave free of each limit.
+        read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
+        trial_timeout_s: Seconds that one trial may take.
+    """
+    bounds = {"all the samples there are": samples, "the effective batch": batch_size, "max_batch_size": most}
+    cap, reason = min((bound, reason) for reason, bound in bounds.items() if bound is not None)
+    notes = []
+    if batch_size is not None and batch_size > samples:
+        notes.append(f"batch_size={batch_size} is more than the {samples} samples there are: {samples} is used.")
+    effective = None if batch_size is None else min(batch_size, samples)
+    return Question(mode, cap, reason, effective, reserve, read_ahead_bytes, trial_timeout_s), notes
