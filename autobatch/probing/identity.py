@@ -13,6 +13,7 @@ import keras
 
 from autobatch.data.batch import Batch, leaves
 from autobatch.memory.reading import MemoryReading
+from autobatch.probing.anonymous import without_made_up_names
 from autobatch.probing.parcel import configuration
 from autobatch.step.backend import settings
 
@@ -35,7 +36,7 @@ def identity(model: Any, samples: Batch, reading: MemoryReading, question: Mappi
         `None` where that cannot be written down: a model without a configuration, or code without a source.
     """
     try:
-        config = json.dumps(configuration(model), sort_keys=True)
+        config = json.dumps(without_made_up_names(configuration(model)), sort_keys=True)
         code = sorted({_source(item) for item in _own_code(model)})
     except Exception:  # noqa: BLE001 - any get_config may raise anything; then the answer is just not kept
         return None

@@ -67,6 +67,15 @@ def test_a_train_step_gets_tensors(eager):
     update(TensorFlowEngine(model, DATA), DATA, (8,))
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """A shell that starts something in the background has it ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 @pytest.mark.parametrize("micro", [EFFECTIVE, EFFECTIVE // 2])
 def test_ctrl_c_stays_ctrl_c_and_leaves_whole_updates(micro):
     """With a real signal. Seen to fail with every error after the first write taken for a broken update."""
