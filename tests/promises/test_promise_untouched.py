@@ -268,7 +268,6 @@ def test_nothing_is_left_when_the_callers_callback_raises(kind: str, pictures: P
 
 
 def test_nothing_is_left_when_the_model_raises(pictures: Path, scratch: Path) -> None:
-    """Seen to fail without `preserved` around trials in the caller."""
     model = compiled(keras.Sequential(layers(Raises())), run_eagerly=True)
     model._symbolic_build(data_batch=(np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 2), np.float32)))
     model.optimizer.build(model.trainable_variables)

@@ -7,10 +7,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from faults import FaultyLoss
+from keras.src.random.seed_generator import global_seed_generator
 from nets import compiled, conv_net, numbers, pictures, relative_l2, update
 
 from autobatch.data.batch import Batch
-from autobatch.errors import ModelError
+from autobatch.errors import ModelError, OutOfMemoryError
 from autobatch.step.backend import engine_for, require_trainable
 from autobatch.step.engine import Whole
 from autobatch.step.tensorflow.engine import TensorFlowEngine
@@ -148,7 +150,7 @@ def test_a_weight_without_a_gradient_is_left_alone() -> None:
 @pytest.mark.parametrize("cut", CUTS[:3])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_frozen_layers_stay_bit_identical(cut: tuple[int, ...], jit_compile: bool) -> None:
-    """Seen to fail with the frozen kernel among what is trained."""
+    """Seen to fail with an update that writes all variables."""
     model = conv_net(norm=True, dropout=0.2)
     model.layers[0].trainable = False
     model.layers[1].trainable = False  # BatchNorm: its averages stand still, too
@@ -330,3 +332,25 @@ def test_other_forms_of_data_get_a_step_of_their_own() -> None:
     for batch in (DATA, weighted, DATA, weighted):
         update(engine, batch, (12, 12))
     assert int(model.optimizer.iterations) == 4
+
+
+class Noise(keras.layers.Layer):
+    """Draws without a seed: from the generator that all of Keras shares."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs + keras.random.normal((1,))
+
+
+def test_a_failed_step_puts_the_shared_seed_back_too() -> None:
+    """Seen to fail with only the seeds of layers put back."""
+    keras.utils.set_random_seed(1)
+    layers = [keras.Input((12, 12, 3)), Noise(), keras.layers.Flatten(), keras.layers.Dense(4, activation="softmax")]
+    model = compiled(keras.Sequential(layers), loss=FaultyLoss(lambda call: call == 2))
+    engine = TensorFlowEngine(model, DATA[:2])
+    engine.accumulate(DATA[:8], Whole(24))
+    before = np.array(global_seed_generator().state.value).tolist()
+    with pytest.raises(OutOfMemoryError):
+        engine.accumulate(DATA[8:16], Whole(24))
+    assert np.array(global_seed_generator().state.value).tolist() == before
+    engine.accumulate(DATA[8:16], Whole(24))
+    assert np.array(global_seed_generator().state.value).tolist() != before

@@ -184,11 +184,10 @@ def test_a_real_layer_that_runs_out_of_memory_is_recognised() -> None:
     "function",
     [
         lambda: np.empty((10**6, 10**6, 10**6)),
-        lambda: tf.zeros([2**30, 2**30]),
         lambda: tf.function(lambda x: tf.reduce_sum(tf.tile(x, [2**30, 2**30])))(tf.zeros([1, 1])),
         lambda: bytearray(2**62),
     ],
-    ids=["numpy", "TensorFlow, eager", "TensorFlow, graph", "Python"],
+    ids=["numpy", "TensorFlow", "Python"],
 )
 def test_what_really_runs_out_of_memory_is_recognised(function: Callable[[], Any]) -> None:
     """Seen to fail without `OOM when allocating` in the table."""

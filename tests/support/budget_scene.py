@@ -1,0 +1,151 @@
+"""A user's process in a control group: looks for the largest batch size, or trains at one, and prints what happened.
+
+`python budget_scene.py PROCS NET find|halved|SIZE`, where PROCS is the `cgroup.procs` of the group to join first.
+`halved` looks with a worker that reports half of what it took.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+UPDATES = 20
+READ_AHEAD_BYTES = 16 * 2**20
+
+if __name__ == "__main__":
+    # Before anything is imported: all that this process holds is to count.
+    Path(sys.argv[1]).write_text("0")
+
+import keras
+import numpy as np
+
+from autobatch.data.batch import Batch
+from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
+from autobatch.probing import find as finding
+from autobatch.probing.bound import PeakBound
+from autobatch.probing.ladder import ladder_next
+from autobatch.probing.question import Question
+from autobatch.probing.result import ProbeResult
+from autobatch.probing.runner import Runner
+from autobatch.probing.runner import open_runner as open_honest_runner
+from autobatch.probing.site import Site
+from autobatch.probing.warming import warm_up_untouched
+from autobatch.probing.worker import Worker
+from autobatch.step.backend import engine_for
+from autobatch.step.engine import Whole
+from autobatch.train.loop import Plan, run
+from autobatch.train.updating import Cutter
+
+CLASSES = 10
+
+
+class Endless:
+    """As many samples as a run wants, made of eight."""
+
+    seed = 1
+
+    def __init__(self, side: int, count: int) -> None:
+        draw = np.random.default_rng(0)
+        labels = np.eye(CLASSES, dtype=np.float32)[draw.integers(0, CLASSES, 8)]
+        self.few = Batch(draw.random((8, side, side, 3), np.float32), labels)
+        self.sample_bytes = self.few.nbytes // 8
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, indices: Any, epoch: int) -> Batch:
+        return self.few.take(np.asarray(indices) % 8)
+
+
+def net(name: str) -> tuple[Any, int]:
+    """A compiled model and the side of its pictures."""
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    if name == "MobileNetV2":
+        side = 96
+        model = keras.applications.MobileNetV2((side, side, 3), weights=None, classes=CLASSES)
+    else:
+        side = 160
+        model = keras.Sequential(
+            [
+                keras.Input((side, side, 3)),
+                layers.Conv2D(8, 3, padding="same", activation="relu"),
+                layers.Conv2D(8, 3, padding="same", activation="relu"),
+                layers.MaxPooling2D(),
+                layers.Conv2D(16, 3, padding="same", activation="relu"),
+                layers.GlobalAveragePooling2D(),
+                layers.Dense(CLASSES, activation="softmax"),
+            ]
+        )
+    model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+    return model, side
+
+
+def look(model: Any, few: Batch) -> ProbeResult:
+    """The largest safe size."""
+    question = Question("largest", cap=4096, cap_reason="enough", read_ahead_bytes=READ_AHEAD_BYTES)
+    return finding.find(model, few, question)
+
+
+def too_large_by(result: ProbeResult) -> int:
+    """How far the size after the answer is over its budget, in bytes, by what the trials tell of it; below 0 if not."""
+    size = ladder_next(result.largest)
+    if any(trial.size == size for trial in result.trials):
+        return 1  # it was tried, and is not the answer
+    over = []
+    for name, budget in result.budgets.items():
+        points = [(trial.size, trial.peaks[name]) for trial in result.trials if name in trial.peaks]
+        over.append(int(PeakBound.of(points).upper(size)) - budget)
+    return max(over)
+
+
+def train(model: Any, source: Endless, size: int) -> dict[str, int]:
+    """Trains as `fit` does, then evaluates once; returns what that took at most."""
+    before = read_process()[0].rss_bytes
+    reset_peak_rss()
+    engine = engine_for(model, source.few)
+    warm_up_untouched(model, engine, source.few, accumulated=False, evaluated=True)
+    ran: list[int] = []
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ran.append(batch))
+    plan = Plan(effective=size, steps_per_epoch=UPDATES, callbacks=[watch], verbose=0, max_bytes=READ_AHEAD_BYTES)
+    run(model, engine, source, Cutter(size, (), lambda *decision: None), plan)
+    batch = source.read(range(size), 0)
+    engine.evaluate(batch, Whole.of(batch))
+    return {"updates": len(ran), "growth_bytes": int(peak_rss_bytes() or 0) - before}
+
+
+class Halved(Runner):
+    """Reports half of what it took, so that the search believes that twice as much fits."""
+
+    def _peaks(self, size: int) -> dict[str, int]:
+        return {name: peak // 2 for name, peak in super()._peaks(size).items()}
+
+
+def open_runner(payload: dict[str, Any]) -> Runner:
+    """The worker's side of `HalvedWorker`."""
+    honest = open_honest_runner(payload)
+    return Halved(honest._model, honest._samples)
+
+
+class HalvedWorker(Worker):
+    """A worker whose trials are measured wrongly."""
+
+    def open(self, payload: Any, timeout_s: float) -> Any:
+        return super().open({**payload, "runner": "budget_scene:open_runner"}, timeout_s)
+
+
+def main(name: str, task: str) -> dict[str, Any]:
+    model, side = net(name)
+    if task.isdigit():
+        return train(model, Endless(side, int(task) * UPDATES), int(task))
+    if task == "halved":
+        finding.Site = lambda *args, **options: Site(*args, **options, worker=HalvedWorker())
+    free_bytes = finding.read_memory().host_budget().free_bytes
+    result = look(model, Endless(side, 8).few)
+    said = {"free_bytes": free_bytes, "too_large_by": too_large_by(result), "result": result.to_dict()}
+    return said | train(model, Endless(side, result.batch_size * UPDATES), result.batch_size)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[2], sys.argv[3])))
