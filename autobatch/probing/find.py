@@ -19,6 +19,7 @@ from autobatch.probing.explain import no_answer, no_room, why_chosen, why_no_lar
 from autobatch.probing.identity import identity
 from autobatch.probing.question import Question
 from autobatch.probing.result import ProbeResult
+from autobatch.probing.runner import LONG_S, WORST
 from autobatch.probing.search import (
     largest,
     most_efficient,
@@ -84,9 +85,7 @@ class _Finder:
         return result
 
     def _search(self, site: Site) -> None:
-        while (size := next_size(self._trials, self._current(site), self._question.cap)) is not None:
-            self._try(site, size, fresh=True)
-        best = largest(self._trials, self._budgets)
+        best = self._find_largest(site)
         if best is None:
             return
         if self._question.mode == "auto":
@@ -94,6 +93,25 @@ class _Finder:
                 self._try(site, size)
         if self._question.effective is not None:
             self._try_rungs(site, rungs(self._question.effective, best.size))
+
+    def _find_largest(self, site: Site) -> Trial | None:
+        confirmed: set[int] = set()
+        while True:
+            while (size := self._next_size(self._current(site))) is not None:
+                self._try(site, size, fresh=True)
+            best = largest(self._trials, self._budgets)
+            if best is None or best.size in confirmed or self._has_room_to_grow(best):
+                return best
+            site.renew()
+            self._try(site, best.size, enough_s=LONG_S)
+            confirmed.add(best.size)
+
+    def _next_size(self, budgets: Mapping[str, int]) -> int | None:
+        return next_size(self._trials, budgets, self._question.cap, self._guards())
+
+    def _has_room_to_grow(self, trial: Trial) -> bool:
+        """Whether a trial stays within the budget, whatever more updates than it has run may add."""
+        return trial.peaks.get(WORST, 0) <= self._budgets["host"]
 
     def _try_rungs(self, site: Site, ladder: Sequence[int]) -> None:
         """Makes sure that the largest size that the effective batch can be cut into has run."""
@@ -106,8 +124,8 @@ class _Finder:
     def _has_run(self, size: int) -> bool:
         return any(trial.size == size and trial.outcome is Outcome.RAN for trial in self._trials)
 
-    def _try(self, site: Site, size: int, *, fresh: bool = False) -> None:
-        options = {"effective": self._question.effective}
+    def _try(self, site: Site, size: int, *, fresh: bool = False, enough_s: float | None = None) -> None:
+        options = {"effective": self._question.effective, "enough_s": enough_s}
         where = site.where
         answer = site.trial(size, options, timeout_s=self._question.trial_timeout_s, fresh=fresh)
         if answer.outcome is Outcome.ERROR:
@@ -133,6 +151,12 @@ class _Finder:
         self._squeezed = self._squeezed or any(now[name] < budget for name, budget in self._budgets.items())
         self._budgets = {name: min(budget, now[name]) for name, budget in self._budgets.items()}
         return self._budgets
+
+    def _guards(self) -> dict[str, int]:
+        """What an untried size may come to at worst: that may take the reserve, but no more."""
+        if all(WORST not in trial.peaks for trial in self._trials):
+            return {}
+        return {WORST: self._budgets["host"] + self._reading.host_budget(self._question.reserve).reserve_bytes}
 
     def _free(self, reading: MemoryReading, own: Mapping[str, int]) -> dict[str, int]:
         """Per resource, what the process of a step may take on top of what it held before its first.
@@ -196,7 +220,9 @@ class _Finder:
         return False
 
     def _answers(self, best: Trial) -> bool:
-        upcoming = next_size(self._trials, self._budgets, self._question.cap)
+        if not self._has_room_to_grow(best) and sum(trial.size == best.size for trial in self._trials) < 2:
+            return False  # it was not the answer then, so it has run a few updates only
+        upcoming = self._next_size(self._budgets)
         if upcoming is not None and upcoming > _WORTH_A_NEW_PROBE * best.size:
             return False
         if self._question.mode == "auto":
@@ -243,5 +269,5 @@ class _Finder:
         why = why_chosen(self._question, chosen, fast)
         if chosen == self._question.effective:
             return (why,)
-        beside = self._squeezed
-        return why, why_no_larger(self._question, best.size, self._trials, self._budgets, beside_worker=beside)
+        budgets = {**self._budgets, **self._guards()}
+        return why, why_no_larger(self._question, best.size, self._trials, budgets, beside_worker=self._squeezed)

@@ -45,7 +45,9 @@ def verdict(peaks: Mapping[str, int], budgets: Mapping[str, int]) -> Outcome:
     return Outcome.OVER_BUDGET if over else Outcome.RAN
 
 
-def next_size(trials: Sequence[Trial], budgets: Mapping[str, int], cap: int) -> int | None:
+def next_size(
+    trials: Sequence[Trial], budgets: Mapping[str, int], cap: int, guards: Mapping[str, int] | None = None
+) -> int | None:
     """The size to try next in search of the largest safe one, or `None` if the search is done.
 
     Trials that ran are judged by the budgets given now, not by those of the day: a budget that has fallen since makes
@@ -56,6 +58,7 @@ def next_size(trials: Sequence[Trial], budgets: Mapping[str, int], cap: int) -> 
         budgets: Per resource, bytes that the process may grow by, as read now.
         cap: The largest size that makes sense (samples, or the user's bound); it may be tried though it is not on the
             ladder.
+        guards: Further budgets, for untried sizes only: what has run is not judged by them.
 
     Raises:
         ArgumentError: `cap` is below 1.
@@ -71,7 +74,7 @@ def next_size(trials: Sequence[Trial], budgets: Mapping[str, int], cap: int) -> 
     if best is None:
         return _smaller_start(trials)
     bad = min((trial.size for trial in trials if trial.size > best.size), default=None)
-    size = _largest_that_fits(best.size, trials, budgets, cap)
+    size = _largest_that_fits(best.size, trials, {**budgets, **(guards or {})}, cap)
     if bad is not None and size >= bad:
         size = ladder_middle(best.size, bad)
     return size if size > best.size else _second_point(trials, budgets)

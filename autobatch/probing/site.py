@@ -84,9 +84,8 @@ class Site:
             timeout_s: Seconds the trial may take.
             fresh: Start the worker anew if it has run a larger size, so that the peak can be measured.
         """
-        if self._worker is not None and fresh and size < self._largest:
-            self._worker.restart()
-            self._largest, self._held = 0, {}
+        if fresh and size < self._largest:
+            self.renew()
         answer = self._run(size, options, timeout_s)
         if answer.outcome is Outcome.ERROR and self._inside is None and not self._ran:
             # The model's own error shows itself here, as itself; an error of the worker's alone does not.
@@ -94,6 +93,12 @@ class Site:
             answer = self._run(size, options, timeout_s)
         self._ran = self._ran or answer.outcome is Outcome.RAN
         return answer
+
+    def renew(self) -> None:
+        """Starts the worker anew, if there is one, so that the next trial finds what training will: a fresh process."""
+        if self._worker is not None:
+            self._worker.restart()
+            self._largest, self._held = 0, {}
 
     def close(self) -> None:
         """Ends the worker, if there is one."""

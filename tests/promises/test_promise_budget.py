@@ -106,7 +106,9 @@ def test_it_is_near_the_true_largest(scene: Scene) -> None:
         true, size = size, ladder_next(size)
     growths[size] = growth
     print(f"\n{scene.net}: {scene.result.largest} of {true}; budget {scene.budget_bytes // MIB} MiB,", end=" ")
-    print(f"of the process alone {scene.said['free_bytes'] // MIB}; {scene.result.summary()}; fresh processes:", end=" ")
+    print(
+        f"of the process alone {scene.said['free_bytes'] // MIB}; {scene.result.summary()}; fresh processes:", end=" "
+    )
     print({size: growth // MIB for size, growth in growths.items()})
     assert scene.result.largest >= 0.9 * true
 

@@ -4,6 +4,7 @@
 `halved` looks with a worker that reports half of what it took.
 """
 
+# ruff: noqa: E402 - the group is joined before anything is imported
 import json
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ from autobatch.probing.bound import PeakBound
 from autobatch.probing.ladder import ladder_next
 from autobatch.probing.question import Question
 from autobatch.probing.result import ProbeResult
-from autobatch.probing.runner import Runner
+from autobatch.probing.runner import WORST, Runner
 from autobatch.probing.runner import open_runner as open_honest_runner
 from autobatch.probing.site import Site
 from autobatch.probing.warming import warm_up_untouched
@@ -94,7 +95,8 @@ def too_large_by(result: ProbeResult) -> int:
     if any(trial.size == size for trial in result.trials):
         return 1  # it was tried, and is not the answer
     over = []
-    for name, budget in result.budgets.items():
+    # What it may come to at worst may take the reserve, too.
+    for name, budget in {**result.budgets, WORST: result.budgets["host"] + result.reserves["host"]}.items():
         points = [(trial.size, trial.peaks[name]) for trial in result.trials if name in trial.peaks]
         over.append(int(PeakBound.of(points).upper(size)) - budget)
     return max(over)

@@ -35,7 +35,9 @@ def memory_group(limit_bytes: int) -> Iterator[Path]:
 def kills(folder: Path) -> int:
     """How many processes of a group the kernel has killed for memory so far."""
     name = "memory.oom_control" if (folder / "memory.oom_control").exists() else "memory.events"
-    return next(int(line.split()[1]) for line in (folder / name).read_text().splitlines() if line.startswith("oom_kill "))
+    return next(
+        int(line.split()[1]) for line in (folder / name).read_text().splitlines() if line.startswith("oom_kill ")
+    )
 
 
 def _writable_root() -> tuple[Path, str, str]:
