@@ -25,10 +25,12 @@ def summary_line(result: "ProbeResult") -> str:
 def trial_table(result: "ProbeResult") -> str:
     """One row for each trial, in order; the chosen size is marked.
 
-    Peaks are above what the process held before its first step, and so are the budgets they are compared with.
+    Peaks are above what the process held before its first step, and so are the budgets they are compared with. "host at
+    worst" is what the peak on the host may come to after many more updates than a trial runs.
     """
     resources = sorted({name for trial in result.trials for name in trial.peaks})
-    head = ["size", "outcome", *(f"{name} peak" for name in resources), "s/update", "samples/s", "seconds", ""]
+    peaks = [name if " " in name else f"{name} peak" for name in resources]
+    head = ["size", "outcome", *peaks, "s/update", "samples/s", "seconds", ""]
     rows = [_row(trial, resources, chosen=trial is result.proof) for trial in result.trials]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     # Numbers stand to the right, so that their digits line up; the outcome is text.
