@@ -21,6 +21,7 @@ from autobatch.errors import (
     ModelError,
     OutOfMemoryError,
     ProbeError,
+    TooLateError,
     UpdateInterruptedError,
 )
 
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from autobatch.memory.reading import MemoryReading
     from autobatch.probing.result import ProbeResult
     from autobatch.probing.run import probe
+    from autobatch.step.sharing import share_memory
     from autobatch.train.fit import fit
-    from autobatch.train.report import RunReport
+    from autobatch.train.report import Decision, Observation, RunReport
 
 __version__ = "0.1.0"
 
@@ -38,27 +40,34 @@ __all__ = [
     "ArgumentError",
     "AutobatchError",
     "DataError",
+    "Decision",
     "DoesNotFitError",
     "MemoryReading",
     "ModelError",
+    "Observation",
     "OutOfMemoryError",
     "ProbeError",
     "ProbeResult",
     "RunReport",
+    "TooLateError",
     "UpdateInterruptedError",
     "__version__",
     "fit",
     "probe",
     "read_memory",
+    "share_memory",
 ]
 
 _HOMES = {
+    "Decision": "autobatch.train.report",
     "MemoryReading": "autobatch.memory.reading",
+    "Observation": "autobatch.train.report",
     "ProbeResult": "autobatch.probing.result",
     "RunReport": "autobatch.train.report",
     "fit": "autobatch.train.fit",
     "probe": "autobatch.probing.run",
     "read_memory": "autobatch.memory.read",
+    "share_memory": "autobatch.step.sharing",
 }
 
 

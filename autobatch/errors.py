@@ -8,6 +8,7 @@ AutobatchError
 ├── OutOfMemoryError (MemoryError)      one micro-batch did not fit; its effects are rolled back: `.size`
 ├── DoesNotFitError (MemoryError)       not even one sample fits: `.needed_bytes`, `.available_bytes`
 ├── ProbeError (RuntimeError)           the trials gave no answer: `.trials`
+├── TooLateError (RuntimeError)         call it before TensorFlow starts
 └── UpdateInterruptedError (RuntimeError)  the optimizer stopped half-way: restore the weights from a checkpoint
 ```
 
@@ -91,6 +92,10 @@ class ProbeError(AutobatchError, RuntimeError):
 
 class UpdateInterruptedError(AutobatchError, RuntimeError):
     """The optimizer ran out of memory while it was writing: some weights have moved and some have not."""
+
+
+class TooLateError(AutobatchError, RuntimeError):
+    """It can only be set up before TensorFlow starts, and TensorFlow has started; nothing has been changed."""
 
 
 def _revived(kind: type[AutobatchError], message: str, attributes: dict[str, Any]) -> AutobatchError:

@@ -10,6 +10,7 @@ from autobatch.errors import (
     ModelError,
     OutOfMemoryError,
     ProbeError,
+    TooLateError,
     UpdateInterruptedError,
 )
 
@@ -45,6 +46,7 @@ _OF_ERRORS: dict[type[AutobatchError], ExitCode] = {
     DoesNotFitError: ExitCode.DOES_NOT_FIT,
     OutOfMemoryError: ExitCode.DOES_NOT_FIT,
     ProbeError: ExitCode.INCONCLUSIVE,
+    TooLateError: ExitCode.USAGE,
     UpdateInterruptedError: ExitCode.HALF_UPDATED,
 }
 

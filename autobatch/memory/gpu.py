@@ -7,7 +7,7 @@ isn't `PCI_BUS_ID` (NVML numbers them by their bus).
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from autobatch.memory.facts import Device
@@ -19,7 +19,7 @@ def read_devices(
 ) -> tuple[tuple[Device, ...], tuple[str, ...]]:
     """Returns the GPUs that a process may use, in its own order, and notes on what could not be read.
 
-    NVML counts who started it: a caller that asks often may hold one `nvmlInit` of its own, which makes this cheap.
+    A caller that asks often makes this cheap by asking within `hold_nvml`.
 
     Args:
         pid: The process whose own use is looked up.
@@ -35,6 +35,36 @@ def read_devices(
         return (), (f"No GPU is counted: NVML does not start ({error}).",)
     with _closing(nvml):
         return _read_all(nvml, pid, os.environ if environ is None else environ)
+
+
+@contextmanager
+def hold_nvml(nvml: Any = None) -> Iterator[None]:
+    """Keeps NVML started while the context lasts, so that readings within don't start it each time; never raises.
+
+    NVML counts who started it, so contexts may overlap. Without a GPU nothing is held.
+
+    Args:
+        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
+
+    Example:
+        >>> from autobatch.testing import FakeGpu, FakeNvml
+        >>> nvml = FakeNvml(FakeGpu("GPU-1"))
+        >>> with hold_nvml(nvml):
+        ...     devices, _ = read_devices(1, nvml)
+        ...     print(nvml.open_count)
+        1
+    """
+    nvml = _pynvml() if nvml is None else nvml
+    with _closing(nvml) if nvml is not None and _starts(nvml) else nullcontext():
+        yield
+
+
+def _starts(nvml: Any) -> bool:
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return False
+    return True
 
 
 def _pynvml() -> Any:

@@ -50,6 +50,7 @@ def warm_up_untouched(model: Any, engine: Engine, samples: Batch, *, accumulated
         return
     with preserved(model):
         warm_up(engine, samples, accumulated=accumulated, evaluated=evaluated)
+    engine.empty()
 
 
 def update(engine: Engine, batch: Batch, *, accumulated: bool) -> Any:

@@ -1,19 +1,23 @@
 """Chooses the engine for a model. Everything outside `step/` makes engines here."""
 
+import os
 from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.data.batch import Batch
 from autobatch.errors import ModelError
+from autobatch.memory.trim import keep_freed_memory, keeps_freed_memory
 from autobatch.step.engine import Engine
+from autobatch.step.variable import StateVariable
 
 
-def engine_for(model: Any, example: Batch) -> Engine:
+def engine_for(model: Any, example: Batch, *, rescaled: bool = False) -> Engine:
     """The engine that trains a compiled model.
 
     Args:
         model: A compiled Keras model; it is built from `example` if it is not built yet.
         example: A few samples in the form that training will use.
+        rescaled: Whether its learning rate is to follow the effective batch, through `Engine.rescale`.
 
     Raises:
         ModelError: Keras runs on a backend without an engine, or the model cannot be trained in micro-batches.
@@ -21,7 +25,7 @@ def engine_for(model: Any, example: Batch) -> Engine:
     require_backend()
     from autobatch.step.tensorflow.engine import TensorFlowEngine
 
-    return TensorFlowEngine(model, example)
+    return TensorFlowEngine(model, example, rescaled=rescaled)
 
 
 def require_trainable(model: Any) -> None:
@@ -67,6 +71,26 @@ def preserved(model: Any) -> AbstractContextManager[None]:
     return tensorflow_preserved(model)
 
 
+def state_variables(model: Any, *, shared_seed: bool | None = None) -> list[StateVariable]:
+    """Everything of a built model that a training changes: weights, state, metrics, optimizer and seeds, in order.
+
+    Args:
+        model: A model whose engine has been made.
+        shared_seed: Whether the seed that all of Keras shares is the last of them, made if need be; by default it is
+            if something has drawn from it.
+    """
+    from autobatch.step.tensorflow.state import state_variables as tensorflow_state_variables
+
+    return tensorflow_state_variables(model, shared_seed=shared_seed)
+
+
+def is_shared_seed(name: str) -> bool:
+    """Whether a state variable of that name is the seed that all of Keras shares, which belongs to no model."""
+    from autobatch.step.tensorflow.state import SHARED_SEED
+
+    return name == SHARED_SEED
+
+
 def preserved_random_states() -> AbstractContextManager[None]:
     """Puts Python's and numpy's random states back when the context ends."""
     from autobatch.step.tensorflow.state import preserved_random_states as tensorflow_preserved_random_states
@@ -86,13 +110,15 @@ def settings() -> dict[str, Any]:
     """What of the framework's global settings changes a step's memory or speed; `apply_settings` takes it."""
     from autobatch.step.tensorflow import settings as tensorflow_settings
 
-    return tensorflow_settings.read()
+    return {**tensorflow_settings.read(), "keeps_heap": keeps_freed_memory()}
 
 
 def apply_settings(values: dict[str, Any]) -> None:
     """Sets what `settings` read in another process; call it before the framework is used."""
     from autobatch.step.tensorflow import settings as tensorflow_settings
 
+    if values["keeps_heap"]:
+        keep_freed_memory(os.environ)  # the environment was inherited, the settings of the heap were not
     tensorflow_settings.write(values)
 
 

@@ -69,6 +69,27 @@ class Engine(Protocol):
     def abandon(self) -> None:
         """Forgets the gradient accumulated since the last `apply`."""
 
+    def rescale(self, rate: float, updates: float) -> None:
+        """Multiplies the learning rate of coming updates by `rate`, on an engine that was made for it.
+
+        `optimizer.learning_rate` shows and takes the user's own rate all along.
+
+        Args:
+            rate: Above 0. It is 1 until the first call.
+            updates: How many updates of the reference batch the samples so far would have made; it may be a fraction.
+                A learning-rate schedule is asked for the rate at that update, rounded down, instead of at
+                `optimizer.iterations`. It stands still until the next call.
+
+        Raises:
+            ArgumentError: The engine was not made for it, or the numbers cannot be meant.
+        """
+
+    def accumulator_bytes(self) -> int:
+        """Bytes that gradients take while they are kept for an update in several micro-batches."""
+
+    def empty(self) -> None:
+        """Frees what gradients that were kept have left; call it when none are."""
+
     def can_be_cut(self, batch: Batch) -> bool:
         """Whether cutting a batch leaves its gradient as it is, tried out on a few samples.
 

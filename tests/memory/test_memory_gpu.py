@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.memory.gpu import read_devices
+from autobatch.memory.gpu import hold_nvml, read_devices
 from autobatch.testing import FakeGpu, FakeNvml
 
 GIB = 1 << 30
@@ -145,6 +145,40 @@ def test_what_was_never_opened_is_not_closed():
     nvml = FakeNvml(fails={"nvmlInit": "Driver Not Loaded"})
     read(nvml)
     assert "nvmlShutdown" not in nvml.calls
+
+
+def test_readings_within_a_hold_do_not_start_nvml_anew():
+    """Seen to fail with the hold's own `nvmlInit` left out: nothing was open between two readings."""
+    nvml = FakeNvml(FIRST)
+    with hold_nvml(nvml):
+        read(nvml)
+        between = nvml.open_count
+        read(nvml)
+    assert between == 1
+    assert nvml.open_count == 0
+
+
+def test_a_hold_ends_when_its_body_raises():
+    """Seen to fail with the shutdown outside `finally`."""
+    nvml = FakeNvml(FIRST)
+    with pytest.raises(ZeroDivisionError), hold_nvml(nvml):
+        raise ZeroDivisionError
+    assert nvml.open_count == 0
+
+
+def test_holds_may_overlap():
+    nvml = FakeNvml(FIRST)
+    with hold_nvml(nvml), hold_nvml(nvml):
+        assert nvml.open_count == 2
+    assert nvml.open_count == 0
+
+
+def test_a_driver_that_does_not_start_holds_nothing():
+    """Seen to fail with the failed start shut down all the same."""
+    nvml = FakeNvml(fails={"nvmlInit": "Driver Not Loaded"})
+    with hold_nvml(nvml):
+        pass
+    assert nvml.calls == ["nvmlInit"]
 
 
 def test_the_real_library_or_its_absence_is_read():

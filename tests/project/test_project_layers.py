@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "memory": set(),
     "data": set(),
-    "step": {"data"},
+    "step": {"data", "memory"},
     "probing": {"data", "memory", "report", "step"},
     "train": {"data", "memory", "probing", "report", "step"},
     "report": {"memory", "probing", "train"},

@@ -17,11 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 from autobatch.data.batch import Batch, leaves, map_leaves
-from autobatch.errors import ModelError, OutOfMemoryError, UpdateInterruptedError
+from autobatch.errors import ArgumentError, ModelError, OutOfMemoryError, UpdateInterruptedError
 from autobatch.step.engine import Logs, Whole, part_weights
 from autobatch.step.oom import Cause, classify
 from autobatch.step.tensorflow import intercept, memory
 from autobatch.step.tensorflow.cutcheck import TOLERANCE, cut_error, has_own_loss
+from autobatch.step.tensorflow.rescale import Rescaling
 from autobatch.step.tensorflow.state import Backup, mutable_variables
 from autobatch.step.tensorflow.update import Update, Use, count_operations, side_effects
 
@@ -34,12 +35,13 @@ class TensorFlowEngine:
     Args:
         model: A compiled Keras model; it is built from `example` where it is not built yet.
         example: A few samples in the form that training will use.
+        rescaled: Whether `rescale` is going to be called. If not, the learning rate is nobody's business here.
 
     Raises:
         ModelError: The model cannot be trained in micro-batches, and why.
     """
 
-    def __init__(self, model: Any, example: Batch) -> None:
+    def __init__(self, model: Any, example: Batch, *, rescaled: bool = False) -> None:
         require_supported(model)
         self._model = model
         _build(model, example)
@@ -47,7 +49,8 @@ class TensorFlowEngine:
         self._vector_loss = intercept.has_vector_loss(model)
         self._outputs = intercept.outputs(model)
         self._backup = Backup(mutable_variables(model))
-        self._update = Update(model)
+        self._rescaling = Rescaling(model.optimizer) if rescaled else None
+        self._update = Update(model, self._rescaling.in_force if self._rescaling else contextlib.nullcontext)
         self._functions: dict[Any, Function] = {}
         self._apply = self._compiled(self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
         self._kept = False  # whether the accumulators hold part of this update
@@ -95,6 +98,21 @@ class TensorFlowEngine:
     def abandon(self) -> None:
         """Forgets the gradient accumulated since the last `apply`."""
         self._kept = False
+
+    def rescale(self, rate: float, updates: float) -> None:
+        """Multiplies the learning rate of coming updates by `rate`; see `Engine.rescale`."""
+        if self._rescaling is None:
+            msg = f"Received: rate={rate!r} for an engine made without rescaled=True. Expected one made with it."
+            raise ArgumentError(msg)
+        self._rescaling.set(rate, updates)
+
+    def accumulator_bytes(self) -> int:
+        """Bytes that gradients take while they are kept."""
+        return self._update.kept_bytes
+
+    def empty(self) -> None:
+        """Frees what gradients that were kept have left."""
+        self._update.empty()
 
     def can_be_cut(self, batch: Batch) -> bool:
         """Whether cutting a batch leaves its gradient as it is; see `Engine.can_be_cut`."""

@@ -14,6 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from autobatch.errors import ModelError
+from autobatch.step.variable import StateVariable
+
+SHARED_SEED = "keras/shared_seed"
+
 
 def mutable_variables(model: Any) -> list[Any]:
     """The Keras variables that a train or test step may write, without the optimizer's."""
@@ -53,9 +58,47 @@ def preserved_random_states() -> Iterator[None]:
         np.random.set_state(numpy)
 
 
+def state_variables(model: Any, *, shared_seed: bool | None = None) -> list[StateVariable]:
+    """Everything of a built model that a training changes, in an order that another process finds, too.
+
+    Args:
+        model: A model whose metrics and optimizer are built.
+        shared_seed: Whether the seed that all of Keras shares is the last of them; it is made where there is none.
+            By default it is if something has drawn from it.
+    """
+    shared = _shared_seed_state()
+    if shared_seed and not shared:
+        with preserved_random_states():
+            shared = [keras.src.random.seed_generator.global_seed_generator().state]
+    seeds = [] if shared_seed is False else [_state_variable(SHARED_SEED, state.value) for state in shared]
+    apart = {id(state) for state in shared}
+    return [_state_variable(found.path, found.value) for found in _found(model) if id(found) not in apart] + seeds
+
+
+def _state_variable(name: str, variable: Any) -> StateVariable:
+    dtype = np.dtype(variable.dtype.as_numpy_dtype)
+    shape = tuple(variable.shape)
+    if dtype.hasobject:
+        raise ModelError(f"The variable {name} cannot be kept in a checkpoint. Received: {dtype}. Expected numbers.")
+
+    def read() -> memoryview:
+        # Numbers of types that Python's buffers do not know (bfloat16) travel as plain bytes.
+        return np.ascontiguousarray(variable.numpy()).reshape(-1).view(np.uint8).data
+
+    def write(values: bytes) -> None:
+        variable.assign(np.frombuffer(values, dtype).reshape(shape))
+
+    count = int(np.prod(shape, dtype=np.int64))
+    return StateVariable(name, shape, variable.dtype.name, count * dtype.itemsize, read, write)
+
+
 def _all_variables(model: Any) -> list[Any]:
+    return [variable.value for variable in _found(model)]
+
+
+def _found(model: Any) -> list[Any]:
     found = [*model.variables, *mutable_variables(model), *model.optimizer.variables]
-    return [variable.value for variable in {id(variable): variable for variable in found}.values()]
+    return list({id(variable): variable for variable in found}.values())
 
 
 class Backup:

@@ -5,6 +5,8 @@ exist before the first variable is written, so a backward pass that runs out of 
 """
 
 import enum
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,15 @@ class Use(enum.IntEnum):
 
 
 class Update:
-    """The optimizer's side of a model: its variables, the accumulators, and whether a write has begun."""
+    """The optimizer's side of a model: its variables, the accumulators, and whether a write has begun.
 
-    def __init__(self, model: Any) -> None:
+    Args:
+        model: A compiled model whose optimizer is built.
+        during_apply: What to enter while the optimizer is traced or run.
+    """
+
+    def __init__(self, model: Any, during_apply: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        self._during_apply = during_apply
         self.variables = list(model.trainable_variables)
         self._optimizer = model.optimizer
         self._has_gradient = [True] * len(self.variables)
@@ -70,13 +78,23 @@ class Update:
             if accumulator.value().shape != tuple(variable.shape):
                 accumulator.assign(tf.zeros(variable.shape, accumulator.dtype))
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the accumulators when they are in use."""
+        return sum(variable.value.dtype.size * variable.value.shape.num_elements() for variable in self.variables)
+
+    def empty(self) -> None:
+        """Frees the accumulators; the next micro-batch that is kept fills them anew."""
+        for accumulator in self._accumulators:
+            accumulator.assign(tf.zeros([0], accumulator.dtype))
+
     def _apply(self, gradients: list[Any], attempt: Any) -> None:
         # A branch of the step is inlined, and only control edges between operations of its own are kept: without these
         # its first writes would not wait for the gradients.
         gradients = _all_computed([None if gradient is None else tf.identity(gradient) for gradient in gradients])
         with tf.control_dependencies(_tensors(gradients)):
             begun = self._began.assign(attempt, read_value=False)
-        with tf.control_dependencies([] if begun is None else [begun]):
+        with tf.control_dependencies([] if begun is None else [begun]), self._during_apply():
             self._optimizer.apply(gradients, self.variables)
 
     def _store(self, gradients: list[Any]) -> None:
