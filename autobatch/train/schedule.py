@@ -1,0 +1,163 @@
+"""An effective batch that changes from epoch to epoch, and where a run stands that had several.
+
+Raising the batch can take the place of decaying the learning rate (Smith et al. 2018, arXiv 1711.00489).
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from numbers import Integral
+from typing import Any, NamedTuple
+
+from autobatch.data.cut import number_of_updates
+from autobatch.errors import ArgumentError
+
+
+class Schedule:
+    """The effective batch of every epoch, counted from 0.
+
+    A function is asked once for each epoch, so that the sizes that were proven are those that are run.
+
+    Args:
+        of: From the number of an epoch to samples.
+
+    Example:
+        >>> schedule = Schedule(lambda epoch: 64 * 2**epoch)
+        >>> schedule.at(2), schedule.sizes(3), schedule.largest(3)
+        (256, (64, 128, 256), 256)
+    """
+
+    def __init__(self, of: Callable[[int], Any]) -> None:
+        self._of = of
+        self._known: dict[int, int] = {}
+
+    def at(self, epoch: int) -> int:
+        """The effective batch of one epoch, in samples.
+
+        Raises:
+            ArgumentError: The function returned no batch size.
+        """
+        if epoch not in self._known:
+            self._known[epoch] = _require_size(self._of(epoch), epoch)
+        return self._known[epoch]
+
+    def sizes(self, epochs: int, first: int = 0) -> tuple[int, ...]:
+        """The effective batches from epoch `first` to before `epochs`.
+
+        Raises:
+            ArgumentError: The function returned no batch size for one of them.
+        """
+        return tuple(self.at(epoch) for epoch in range(first, epochs))
+
+    def largest(self, epochs: int, first: int = 0) -> int:
+        """The largest of `sizes`; the effective batch of `first` where there are none.
+
+        Raises:
+            ArgumentError: The function returned no batch size for one of them.
+        """
+        return max(self.sizes(max(epochs, first + 1), first))
+
+
+def parse_schedule(batch_size: Any) -> Schedule | None:
+    """The schedule that was given as a batch size, `None` where it is none.
+
+    Args:
+        batch_size: Pairs of an epoch and the effective batch from then on, or a function from the number of an epoch to
+            its effective batch. Anything else is not for this function.
+
+    Raises:
+        ArgumentError: Meant as a schedule, but the pairs make none.
+
+    Example:
+        >>> parse_schedule([(0, 64), (5, 128)]).sizes(7)
+        (64, 64, 64, 64, 64, 128, 128)
+        >>> parse_schedule(64) is None
+        True
+    """
+    if isinstance(batch_size, list | tuple):
+        return _from_pairs(batch_size)
+    return Schedule(batch_size) if callable(batch_size) else None
+
+
+def _from_pairs(pairs: Sequence[Any]) -> Schedule:
+    if not _are_steps(pairs):
+        msg = (
+            f"These pairs are no schedule of batch sizes. Received: batch_size={pairs!r}. Expected pairs of an epoch "
+            "and a whole number of samples of at least 1, the first for epoch 0, the epochs rising."
+        )
+        raise ArgumentError(msg)
+    starts, sizes = zip(*pairs, strict=True)
+    return Schedule(lambda epoch: sizes[bisect_right(starts, epoch) - 1])
+
+
+def _are_steps(pairs: Sequence[Any]) -> bool:
+    if not pairs or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        return False
+    starts, sizes = zip(*pairs, strict=True)
+    if not all(_is_whole(epoch, 0) for epoch in starts) or not all(_is_whole(size, 1) for size in sizes):
+        return False
+    return starts[0] == 0 and all(one < other for one, other in pairwise(starts))
+
+
+def _require_size(size: Any, epoch: int) -> int:
+    if not _is_whole(size, 1):
+        msg = (
+            f"The batch size of epoch {epoch} is none. "
+            f"Received: batch_size({epoch})={size!r}. Expected a whole number of samples of at least 1."
+        )
+        raise ArgumentError(msg)
+    return int(size)
+
+
+def _is_whole(number: Any, least: int) -> bool:
+    return not isinstance(number, bool) and isinstance(number, Integral) and int(number) >= least
+
+
+class Position(NamedTuple):
+    """Where a run stands between two updates.
+
+    Attributes:
+        number: The pass over the samples, counted from 0.
+        taken: Samples of that pass that were used already, fewer than it has.
+    """
+
+    number: int
+    taken: int
+
+    @property
+    def passes(self) -> int:
+        """The passes that were needed to come here, a begun one included."""
+        return self.number + (self.taken > 0)
+
+
+BEGINNING = Position(0, 0)
+
+
+def position_after(epochs: Iterable[tuple[int, int | None]], samples: int, start: Position = BEGINNING) -> Position:
+    """Where a run stands after some epochs, each with an effective batch of its own.
+
+    An update never spans two passes: it takes the effective batch, or what the pass has left. Costs a few divisions an
+    epoch, however many updates that has.
+
+    Args:
+        epochs: For each its effective batch in samples, and its updates: `None` for as many as a whole pass takes.
+        samples: Samples in a pass, at least 1.
+        start: Where the first of the epochs begins.
+
+    Example:
+        >>> position_after([(4, 3), (8, 1)], samples=10)
+        Position(number=1, taken=8)
+    """
+    for effective, steps in epochs:
+        start = _after_epoch(start, effective, steps, samples)
+    return start
+
+
+def _after_epoch(start: Position, effective: int, steps: int | None, samples: int) -> Position:
+    per_pass = number_of_updates(samples, effective)
+    left = number_of_updates(samples - start.taken, effective)
+    steps = per_pass if steps is None else steps
+    if steps < left:
+        return Position(start.number, start.taken + steps * effective)
+    passes, steps = divmod(steps - left, per_pass)
+    return Position(start.number + 1 + passes, steps * effective)

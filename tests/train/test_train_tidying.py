@@ -1,0 +1,52 @@
+"""Memory that micro-batches do not need goes back while memory is tight, and seldom where little comes of it."""
+
+import pytest
+
+from autobatch.memory.units import MIB
+from autobatch.train.sight import Room
+from autobatch.train.tidying import Tidying
+
+NEED = 1000 * MIB
+
+
+def room(free: int, occupied: int) -> Room:
+    return Room(budget_bytes=occupied + free - 100 * MIB, reserve_bytes=100 * MIB, limit="host")
+
+
+@pytest.mark.parametrize(
+    ("spare", "free", "rate", "expected"),
+    [
+        (200, 50, 0.0, True),
+        (200, 250, 0.0, False),
+        (200, 250, 1e6, True),
+        (40, 50, 1e9, False),
+        (-100, 50, 1e9, False),
+    ],
+    ids=["tight", "room enough", "others are taking", "not worth it", "nothing to give"],
+)
+def test_it_is_worth_it_while_memory_is_tight(spare: int, free: int, rate: float, expected: bool) -> None:
+    """Seen to fail with each of the three conditions left out."""
+    occupied = NEED + spare * MIB
+    assert Tidying().due(0.0, occupied, NEED, room(free * MIB, occupied), rate) is expected
+
+
+def times(returned: int, rate: float, seconds: int) -> list[int]:
+    tidying, occupied, done = Tidying(), NEED + 200 * MIB, []
+    for at_s in range(seconds):
+        if tidying.due(float(at_s), occupied, NEED, room(50 * MIB, occupied), rate):
+            done.append(at_s)
+            tidying.came_to(returned)
+    return done
+
+
+def test_it_is_done_seldom() -> None:
+    assert times(returned=150 * MIB, rate=0.0, seconds=35) == [0, 10, 20, 30]
+
+
+def test_it_is_done_every_second_while_others_are_taking() -> None:
+    assert times(returned=150 * MIB, rate=1e6, seconds=4) == [0, 1, 2, 3]
+
+
+def test_it_is_done_more_and_more_seldom_where_little_comes_of_it() -> None:
+    """A pool that keeps what it has. Seen to fail with the wait left at its least."""
+    assert times(returned=0, rate=1e6, seconds=300) == [0, 20, 60, 140]
