@@ -20,6 +20,7 @@ import numpy as np
 
 from autobatch.data.batch import Batch
 from autobatch.step.backend import engine_for
+from autobatch.train.controller import falling
 from autobatch.train.loop import Plan, run
 from autobatch.train.updating import Cutter
 
@@ -80,7 +81,7 @@ def compare(name: str, size: int, updates: int, turns: int) -> dict[str, Any]:
 
     def train_ours() -> None:
         plan = Plan(effective=size, verbose=0)
-        run(ours, engine, Arrays(data), Cutter(size, (size,), print), plan)
+        run(ours, engine, Arrays(data), Cutter(falling(size, (size,), print)), plan)
 
     def train_theirs() -> None:
         theirs.fit(x, y, batch_size=size, verbose=0)

@@ -36,11 +36,13 @@ def probe(args: argparse.Namespace, api: Api, progress: TextIO) -> Answer:
     return Answer(str(result), result.to_dict())
 
 
-def fit(args: argparse.Namespace, api: Api, _progress: TextIO) -> Answer:
-    """A training at the size that fits; the model is saved where `--output` says."""
+def fit(args: argparse.Namespace, api: Api, progress: TextIO) -> Answer:
+    """A training at the size that fits, in this process; the model is saved where `--output` says."""
     output = _output(args.output)
+    if args.share_memory:  # before anything imports TensorFlow
+        print(api.share_memory(), file=progress, flush=True)
     model, datagen = _inputs(args, api)
-    options = _search(args)
+    options = _search(args) | _bounded(args) | _saved(args)
     if args.validation is not None:
         options["validation_data"] = args.validation
     history = api.fit(model, datagen, args.directory, epochs=args.epochs, **options)
@@ -117,6 +119,17 @@ def _search(args: argparse.Namespace) -> dict[str, Any]:
     }
     given = {name: value for name, value in options.items() if value is not None}
     return {"batch_size": args.batch_size, "cache": not args.no_cache, **given}
+
+
+def _bounded(args: argparse.Namespace) -> dict[str, Any]:
+    """The smaller of the user's bound and that of a restart."""
+    bounds = [bound for bound in (args.max_batch_size, args.ceiling) if bound is not None]
+    return {"max_batch_size": min(bounds)} if bounds else {}
+
+
+def _saved(args: argparse.Namespace) -> dict[str, Any]:
+    options = {"checkpoint": args.checkpoint, "checkpoint_every_s": args.checkpoint_every}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _output(name: str | None) -> Path | None:

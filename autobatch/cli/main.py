@@ -30,7 +30,7 @@ def main(
         stderr: Where progress and errors go.
 
     Returns:
-        An `ExitCode`.
+        An `ExitCode`; of a training in a child whatever that ended with.
 
     Example:
         >>> main(["--version"])
@@ -43,10 +43,13 @@ def main(
             args = build_parser().parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
+    api = api or real_api()
     try:
+        if args.command == "fit" and not args.in_process:
+            return api.supervise(sys.argv[1:] if argv is None else argv, args, err)
         # Keras and the user's own code print as they please: stdout is for the result alone
         with contextlib.redirect_stdout(err):
-            answer = COMMANDS[args.command](args, api or real_api(), err)
+            answer = COMMANDS[args.command](args, api, err)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the door to the shell: every error becomes a status
         return _explain(error, err)
     print(json.dumps(_plain(answer.data), indent=2) if args.json else answer.text, file=out)

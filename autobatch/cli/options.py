@@ -63,6 +63,35 @@ def _add_fit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     training.add_argument("--validation", metavar="DIR", help="folder of validation pictures, one subfolder per class")
     training.add_argument("--output", metavar="FILE", help="where to save the trained model; ends in .keras")
     _add_search(parser)
+    _add_supervision(parser)
+
+
+def _add_supervision(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "staying alive",
+        "The training runs in a process of its own. When the kernel kills it for memory, it goes on from its "
+        "checkpoint with smaller micro-batches; any other end is handed on as it is.",
+    )
+    group.add_argument(
+        "--restarts", type=values.restarts, default=3, metavar="N", help="restarts at most (default: 3; 0 for none)"
+    )
+    group.add_argument(
+        "--checkpoint",
+        metavar="FOLDER",
+        help="folder to save the run in, and to go on from if it holds one that did not end; emptied when the "
+        "training is done (default: a temporary one)",
+    )
+    group.add_argument(
+        "--checkpoint-every", type=values.seconds, metavar="SECONDS", help="time between two saves (default: 60)"
+    )
+    group.add_argument(
+        "--share-memory", action="store_true", help="use allocators that can give memory back to other processes"
+    )
+    group.add_argument(
+        "--in-process", action="store_true", help="train in this process, without restarts (for debuggers)"
+    )
+    # What a restarted training is told by its supervisor: the largest micro-batch.
+    group.add_argument("--ceiling", type=values.count, metavar="N", help=argparse.SUPPRESS)
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:

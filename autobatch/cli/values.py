@@ -28,6 +28,11 @@ def count(text: str) -> int:
     return value
 
 
+def restarts(text: str) -> int:
+    """A whole number from 0."""
+    return 0 if text.strip() == "0" else count(text)
+
+
 def seed(text: str) -> int:
     """A whole number from 0 that numpy takes as a seed."""
     try:

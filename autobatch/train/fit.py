@@ -1,32 +1,41 @@
 """`autobatch.fit`: finds the batch size, proves it, and trains with it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import keras
 
 from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
 from autobatch.data.options import FlowOptions
-from autobatch.errors import ModelError
-from autobatch.memory.read import read_memory
+from autobatch.errors import ArgumentError, ModelError
+from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.reading import Reserve
-from autobatch.probing.arguments import BatchSize, require_count
+from autobatch.probing.arguments import BatchSize, require_count, require_seconds
 from autobatch.probing.find import find
 from autobatch.probing.run import open_cache
 from autobatch.probing.task import READ_AHEAD_BYTES, prepare
 from autobatch.probing.warming import warm_up_untouched
 from autobatch.step.backend import engine_for
 from autobatch.step.engine import Engine
+from autobatch.train.diary import Diary
 from autobatch.train.held_out import held_out
-from autobatch.train.loop import Plan, Progress, require_callbacks, run
-from autobatch.train.report import Decision, RunReport
+from autobatch.train.keeper import Keeper
+from autobatch.train.learning_rate import Rule, parse_rule, scale
+from autobatch.train.loop import Plan, Resizing, require_callbacks, run
+from autobatch.train.report import Event, RunReport
+from autobatch.train.saved import Saved
+from autobatch.train.schedule import Schedule, parse_schedule
+from autobatch.train.steering import Seams, Steering
 from autobatch.train.updating import Cutter
 from autobatch.train.validating import KerasValidation, SourceValidation, Validation
 
 _log = logging.getLogger("autobatch")
+
+WhenMemoryChanges = Literal["keep", "resize"]
+EffectiveBatch = BatchSize | Sequence[tuple[int, int]] | Callable[[int], int]
 
 
 def fit(
@@ -34,7 +43,9 @@ def fit(
     datagen: Any,
     directory: str | PathLike[str],
     *,
-    batch_size: BatchSize = "auto",
+    batch_size: EffectiveBatch = "auto",
+    when_memory_changes: WhenMemoryChanges = "keep",
+    scale_learning_rate: Rule | None = None,
     epochs: int = 1,
     initial_epoch: int = 0,
     steps_per_epoch: int | None = None,
@@ -52,20 +63,36 @@ def fit(
     max_batch_size: int | None = None,
     trial_timeout_s: float = 300.0,
     cache: bool | str | PathLike[str] = True,
+    checkpoint: str | PathLike[str] | None = None,
+    checkpoint_every_s: float = 60.0,
+    on_event: Callable[[Event], None] | None = None,
     **flow: Unpack[FlowOptions],
 ) -> Any:
     """Trains a model on a folder of pictures with a batch size that is found, proven, and kept safe.
 
     Every sample is used once an epoch, in an order and with an augmentation that follow from the seed and the epoch
-    alone. A micro-batch that runs out of memory all the same is rolled back and run again in smaller ones; the
-    effective batch, and with it what is computed, stays.
+    alone. Memory is read between micro-batches: when others take of it, the next micro-batch is as small as it has to
+    be, and when they leave it grows again. A micro-batch that runs out of memory all the same is rolled back and run
+    again in smaller ones. The effective batch, and with it what is computed, stays.
+
+    Keras' logs get `autobatch/micro_batch`, `autobatch/accumulation_steps` and `autobatch/headroom_bytes` (of the last
+    reading, NaN where it is not known).
 
     Args:
         model: A compiled Keras model.
         datagen: An `ImageDataGenerator`. Its `validation_split` is used for training and validation.
         directory: A folder with one subfolder of pictures for each class.
         batch_size: `"auto"` for the smallest size with 95 % of the best throughput, `"largest"` for the largest safe
-            one, or the effective batch in samples, run in smaller micro-batches if it does not fit at once.
+            one, or the effective batch in samples, run in smaller micro-batches if it does not fit at once. Pairs
+            `[(0, 64), (5, 128)]` of an epoch and the effective batch from then on, or a function from the epoch to it,
+            change it under way, as Smith et al. (2018, arXiv 1711.00489) do instead of lowering the learning rate.
+        when_memory_changes: `"keep"` keeps the effective batch and accumulates gradients over smaller micro-batches.
+            `"resize"` makes every micro-batch an update of its own: more and smaller ones while memory is tight, never
+            more samples than `batch_size`.
+        scale_learning_rate: How the learning rate follows an effective batch that changes: `"linear"` (for SGD) or
+            `"sqrt"` (for Adam), relative to `batch_size` or that of the first epoch; it stays if left out. The rate
+            that callbacks see and set stays the one for that reference; a schedule goes by updates of that size.
+            Momentum is not corrected; `autobatch.train.learning_rate` says why.
         epochs: As in `model.fit`, like `initial_epoch`, `verbose`, `callbacks`, `validation_freq` and `class_weight`.
         initial_epoch: The epoch to begin with.
         steps_per_epoch: Updates in an epoch; one pass over the samples if left out.
@@ -84,6 +111,10 @@ def fit(
         max_batch_size: Try nothing larger, in samples.
         trial_timeout_s: Seconds one trial may take.
         cache: Whether to use and keep answers of earlier probes, or the folder to keep them in.
+        checkpoint: A folder to save the run in, mid-epoch too, and to go on from if it holds a run that did not end.
+            What callbacks remember of their own is not in it. It is emptied when the training is done.
+        checkpoint_every_s: Seconds between two such saves within an epoch.
+        on_event: Called with every `Decision` and every `Observation` of memory; what it raises ends the training.
         **flow: Whatever `flow_from_directory` takes. What is left out is inferred from the model, and reported.
 
     Returns:
@@ -111,71 +142,147 @@ def fit(
         workers=workers,
     )
     require_count(least=0, initial_epoch=initial_epoch)
+    require_seconds(checkpoint_every_s=checkpoint_every_s)
     require_callbacks(callbacks)
+    resizes = _require_when(when_memory_changes) == "resize"
+    rule, schedule = parse_rule(scale_learning_rate), parse_schedule(batch_size)
+    saved = None if checkpoint is None else Saved.open(checkpoint)
     task = prepare(
         model,
         datagen,
         directory,
         flow,
         beside=fit.__kwdefaults__ or (),
-        batch_size=batch_size,
+        batch_size=_asked(batch_size, schedule, saved, range(initial_epoch, epochs)),
         class_weight=class_weight,
-        seed=seed,
+        seed=seed if saved is None else saved.seed(seed),
         reserve=reserve,
         max_batch_size=max_batch_size,
         trial_timeout_s=trial_timeout_s,
     )
+    if saved is not None:
+        saved.require_same(len(task.source), initial_epoch)
     validation, said = held_out(model, datagen, directory, validation_data, task.source, flow)
-    readings = [read_memory()]
-    found = find(model, task.samples, task.question, cache=open_cache(cache))
-    report = RunReport(
-        effective=task.question.effective or found.batch_size,
-        micro=found.batch_size,
-        seed=task.source.seed,
-        probe=found,
-        readings=readings,
-        notes=(
-            *task.notes,
-            *said,
-            *found.notes,
-            *_what_cutting_means(model, found.batch_size, task.question.effective),
-        ),
-    )
-    _say(report, verbose)
-    progress = Progress()
-    plan = Plan(
-        effective=report.effective,
-        epochs=epochs,
-        initial_epoch=initial_epoch,
-        steps_per_epoch=steps_per_epoch,
-        shuffle=shuffle,
-        class_weight=class_weight,
-        validation=_validation(validation, report, progress, validation_steps, validation_batch_size, workers),
-        after_epoch=lambda: readings.append(read_memory()),
-        validation_freq=validation_freq,
-        callbacks=callbacks,
-        verbose=verbose,
-        workers=workers,
-        max_bytes=READ_AHEAD_BYTES,
-        progress=progress,
-    )
-    engine = engine_for(model, task.samples)
-    warm_up_untouched(
-        model,
-        engine,
-        task.samples[: report.micro],
-        accumulated=report.micro < report.effective,
-        evaluated=hasattr(validation, "read"),
-    )
-    cuttable = _require_cuttable(engine, task.samples, report)
-    history = run(model, engine, task.source, _cutter(report, progress, "training", cuttable=cuttable), plan)
+    with hold_nvml():
+        seams = Seams()
+        readings = [seams.read()]
+        found = find(model, task.samples, task.question, cache=open_cache(cache))
+        effective_at = _effective_at(schedule, len(task.source))
+        effective = task.question.effective or found.batch_size
+        effective = effective_at(initial_epoch) if effective_at else effective
+        micro = min(found.batch_size, effective) if resizes else _first_rung(effective, found.batch_size)
+        largest = task.question.effective or effective
+        report = RunReport(
+            effective=effective,
+            micro=micro,
+            seed=task.source.seed,
+            probe=found,
+            readings=readings,
+            notes=(
+                *task.notes,
+                *said,
+                *found.notes,
+                *_what_it_means(model, _first_rung(largest, found.batch_size), largest, rule, resizes=resizes),
+                *_idle(rule, resizes or schedule),
+            ),
+        )
+        _say(report, verbose)
+        diary = Diary(report, on_event)
+        before = seams.read()
+        resizing = _resizing(effective_at(0) if effective_at else effective, rule, follows=resizes, changes=schedule)
+        engine = engine_for(model, task.samples, rescaled=resizing is not None)
+        warm_up_untouched(
+            model, engine, task.samples[:micro], accumulated=not resizes, evaluated=hasattr(validation, "read")
+        )
+        cuttable = resizes or _require_cuttable(engine, task.samples, largest, found.batch_size)
+        keeper = None if saved is None else Keeper(saved.checkpoint, checkpoint_every_s, note=diary.note)
+        steering = Steering(
+            found,
+            task.question,
+            before,
+            diary,
+            cuttable=cuttable,
+            accumulator_bytes=0 if resizes else engine.accumulator_bytes(),
+            running=None if saved is None else saved.running,
+            urge=None if keeper is None else keeper.urge,
+            seams=seams,
+        )
+        plan = Plan(
+            effective=effective,
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            validation=_validation(validation, report, steering, validation_steps, validation_batch_size, workers),
+            after_epoch=lambda: readings.append(seams.read()),
+            validation_freq=validation_freq,
+            callbacks=callbacks,
+            verbose=verbose,
+            workers=workers,
+            max_bytes=READ_AHEAD_BYTES,
+            progress=diary.progress,
+            effective_at=effective_at,
+            policy_for=steering.policy,
+            resizing=resizing,
+            keeper=keeper,
+            standing=None if saved is None else saved.restore(model),
+        )
+        history = run(model, engine, task.source, Cutter(steering.controller("training", effective, micro)), plan)
+    report.notes = (*report.notes, *steering.watch.notes)
     history.autobatch = report
     return history
 
 
-def _what_cutting_means(model: Any, micro: int, effective: int | None) -> list[str]:
-    """What a user should know whose updates are run in several micro-batches."""
-    if effective is None or micro >= effective:
+def _require_when(when: Any) -> WhenMemoryChanges:
+    if when in get_args(WhenMemoryChanges):
+        return when  # type: ignore[no-any-return]
+    msg = (
+        "This is nothing that can be done when memory changes. "
+        f"Received: when_memory_changes={when!r}. Expected 'keep' or 'resize'."
+    )
+    raise ArgumentError(msg)
+
+
+def _asked(batch_size: Any, schedule: Schedule | None, saved: Saved | None, epochs: range) -> Any:
+    """The effective batch to look for: the largest of a schedule, that of the run that goes on, or what was given."""
+    if schedule is not None:
+        return schedule.largest(epochs.stop, epochs.start)
+    return batch_size if saved is None else saved.batch_size(batch_size)
+
+
+def _effective_at(schedule: Schedule | None, samples: int) -> Callable[[int], int] | None:
+    return None if schedule is None else lambda epoch: min(schedule.at(epoch), samples)
+
+
+def _first_rung(effective: int, micro: int) -> int:
+    """The largest size that an effective batch is cut into, up to `micro`."""
+    return rungs(effective, min(micro, effective))[0]
+
+
+def _resizing(reference: int, rule: Rule | None, *, follows: bool, changes: Any) -> Resizing | None:
+    if not follows and (rule is None or changes is None):
+        return None
+    return Resizing(follows, lambda size: scale(rule, size, reference), reference)
+
+
+def _what_it_means(model: Any, micro: int, effective: int, rule: Rule | None, *, resizes: bool) -> list[str]:
+    """What a user should know whose effective batch is run in several micro-batches, or follows memory."""
+    if not resizes:
+        return _what_cutting_means(model, micro, effective)
+    rate = "stays as it is" if rule is None else f"follows by the {rule} rule"
+    return [f"The effective batch follows memory, up to {effective} samples; the learning rate {rate}."]
+
+
+def _idle(rule: Rule | None, changes: Any) -> list[str]:
+    if rule is None or changes:
+        return []
+    held = f"scale_learning_rate={rule!r} has nothing to do: the effective batch is held."
+    return [f"{held} It changes with when_memory_changes='resize', or with a schedule as batch_size."]
+
+
+def _what_cutting_means(model: Any, micro: int, effective: int) -> list[str]:
+    if micro >= effective:
         return []
     said = []
     norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
@@ -193,49 +300,39 @@ def _what_cutting_means(model: Any, micro: int, effective: int | None) -> list[s
 
 
 def _validation(
-    data: Any, report: RunReport, progress: Progress, steps: int | None, size: int | None, workers: int | None
+    data: Any, report: RunReport, steering: Steering, steps: int | None, size: int | None, workers: int | None
 ) -> Validation | None:
     if data is None:
         return None
     if not hasattr(data, "read"):
-        cutter = _cutter(report, progress, "validation", first=min(size or report.micro, report.micro))
-        return KerasValidation(data, cutter=cutter, steps=steps)
+        first = min(size or report.micro, report.micro)
+        return KerasValidation(data, controller=steering.controller("validation", first, first), steps=steps)
+    effective = size or report.effective
     return SourceValidation(
         data,
-        effective=size or report.effective,
-        cutter=_cutter(report, progress, "validation"),
+        effective=effective,
+        cutter=Cutter(steering.controller("validation", effective, _first_rung(effective, report.micro))),
         steps=steps,
         workers=workers,
         max_bytes=READ_AHEAD_BYTES,
     )
 
 
-def _require_cuttable(engine: Engine, samples: Batch, report: RunReport) -> bool:
+def _require_cuttable(engine: Engine, samples: Batch, effective: int, micro: int) -> bool:
     """Whether updates may be cut smaller, should memory run out.
 
     Raises:
         ModelError: They have to be cut, and the loss does not allow it.
     """
-    cuttable = engine.can_be_cut(samples[: max(2, report.micro)])
-    if not cuttable and report.micro < report.effective:
+    cuttable = engine.can_be_cut(samples[: max(2, micro)])
+    if not cuttable and micro < effective:
         msg = (
             "The loss is neither a mean nor a sum over samples (on a few samples, cutting them changed the gradient), "
-            f"so {report.effective} samples cannot be run in micro-batches of {report.micro}. Give a batch_size of at "
-            f"most {report.micro}, or let the loss return one value a sample and choose its reduction."
+            f"so {effective} samples cannot be run in micro-batches of {micro}. Give a batch_size of at most {micro}, "
+            "or let the loss return one value a sample and choose its reduction."
         )
         raise ModelError(msg)
     return cuttable
-
-
-def _cutter(
-    report: RunReport, progress: Progress, phase: str, *, first: int | None = None, cuttable: bool = True
-) -> Cutter:
-    def shrunk(before: int, after: int, reason: str) -> None:
-        report.decisions.append(Decision(progress.epoch, progress.update, phase, before, after, reason))
-        _log.warning("%s", report.decisions[-1])
-
-    ladder = rungs(report.effective, report.micro) if cuttable else ()
-    return Cutter(first or report.micro, ladder, shrunk)
 
 
 def _say(report: RunReport, verbose: Any) -> None:

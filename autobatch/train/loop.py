@@ -1,8 +1,13 @@
 """The training loop: Keras' callbacks, metrics, validation and History, on updates of our own.
 
 Keras' `fit` cannot change a batch size under way; this loop follows it call for call in everything else.
+
+An epoch is a sequence of windows: as many samples as the effective batch has. With the effective batch held, a window
+is an update. With an effective batch that follows memory, a window of the reference size is cut into as many updates as
+it takes, so that epochs, positions and the clock of a learning-rate schedule stay where they were.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,17 +20,35 @@ from autobatch.data.order import sequential, shuffled
 from autobatch.data.source import Source
 from autobatch.errors import ArgumentError
 from autobatch.step.engine import Engine
+from autobatch.train.bar import Bar
+from autobatch.train.checkpoint import Standing
+from autobatch.train.diary import Progress
 from autobatch.train.feed import Feed
+from autobatch.train.keeper import Keeper
+from autobatch.train.policy import Policy
+from autobatch.train.schedule import Position, position_after
+from autobatch.train.sight import samples
 from autobatch.train.updating import Cutter
 from autobatch.train.validating import Validation
 
 
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands: the epoch and the update of that epoch, both counted from 0."""
+@dataclass(frozen=True, slots=True)
+class Resizing:
+    """How an effective batch that changes is trained with.
 
-    epoch: int = 0
-    update: int = 0
+    Attributes:
+        follows_memory: Whether each micro-batch is an update of its own.
+        rate: From the effective batch in force to the factor on the learning rate.
+        reference: The effective batch that the learning rate was chosen for: the unit of a schedule's clock.
+    """
+
+    follows_memory: bool
+    rate: Callable[[int], float]
+    reference: int
+
+    def updates_of(self, window: int, effective: int) -> float:
+        """Updates of the reference batch that a window stands for; the short one at the end of a pass is whole."""
+        return window / self.reference if window == effective else math.ceil(window / self.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +70,11 @@ class Plan:
         max_bytes: The most to read ahead.
         progress: Kept up to date for whoever wants to know.
         after_epoch: Called when an epoch has ended.
+        effective_at: From the epoch to its effective batch, if it is not always the same.
+        policy_for: From an effective batch to the policy for its micro-batches; asked when it changes.
+        resizing: How the learning rate and the updates follow the effective batch; `None` where they do not.
+        keeper: Saves the run every now and then.
+        standing: Where to go on; from the beginning if `None`.
     """
 
     effective: int
@@ -63,6 +91,15 @@ class Plan:
     max_bytes: int = 64 * 2**20
     progress: Progress = field(default_factory=Progress)
     after_epoch: Callable[[], None] = lambda: None
+    effective_at: Callable[[int], int] | None = None
+    policy_for: Callable[[int], Policy] | None = None
+    resizing: Resizing | None = None
+    keeper: Keeper | None = None
+    standing: Standing | None = None
+
+    def effective_of(self, epoch: int) -> int:
+        """Samples behind one update of an epoch."""
+        return self.effective if self.effective_at is None else self.effective_at(epoch)
 
 
 def run(model: Any, engine: Engine, source: Source, cutter: Cutter, plan: Plan) -> Any:
@@ -70,84 +107,202 @@ def run(model: Any, engine: Engine, source: Source, cutter: Cutter, plan: Plan) 
 
     Errors of the user's callbacks, data and model pass through; no thread is left behind.
     """
-    steps = plan.steps_per_epoch or number_of_updates(len(source), plan.effective)
-    callbacks = _callback_list(model, plan, steps)
-    model.stop_training = False
-    callbacks.on_train_begin()
-    first = getattr(model, "_initial_epoch", None) or plan.initial_epoch
-    last_logs = None
-    if first < plan.epochs:
-        with _loader(source, plan, first, steps) as loader:
-            last_logs = _epochs(model, engine, loader, cutter, plan, range(first, plan.epochs), steps, callbacks)
-    engine.finish()
-    callbacks.on_train_end(logs=last_logs)
-    return model.history
+    return _Run(model, engine, source, cutter, plan).go()
 
 
-def _loader(source: Source, plan: Plan, first: int, steps: int) -> Loader:
-    """The samples from the first update of epoch `first` on, as a run from the beginning would have come to them."""
-    per_pass = number_of_updates(len(source), plan.effective)
-    first_pass, updates_done = divmod(first * steps, per_pass)
-    order = shuffled(source.seed, len(source)) if plan.shuffle else sequential(len(source))
+class _Run:
+    def __init__(self, model: Any, engine: Engine, source: Source, cutter: Cutter, plan: Plan) -> None:
+        self._model, self._engine, self._source, self._cutter, self._plan = model, engine, source, cutter, plan
+        self._controller = cutter.controller
+        self._effective = plan.effective
+        self._callbacks, self._bar = callback_list(model, plan, self._windows(plan.initial_epoch))
 
-    def remaining(number: int) -> Any:
-        return order(number)[updates_done * plan.effective :] if number == first_pass else order(number)
+    def go(self) -> Any:
+        model, plan, standing = self._model, self._plan, self._plan.standing
+        model.stop_training = False
+        self._callbacks.on_train_begin()
+        first = plan.initial_epoch if standing is None else standing.epoch
+        first = getattr(model, "_initial_epoch", None) or first
+        if standing is not None:
+            model.history.epoch = list(standing.epochs_done)
+            model.history.history = {name: list(values) for name, values in standing.history.items()}
+        last_logs = None
+        if first < plan.epochs:
+            self._clock = _clock(model, standing)
+            self._begun = standing.update if standing is not None and standing.epoch == first else 0
+            with self._open(first) as self._loader:
+                self._feed = Feed(self._loader, plan.class_weight)
+                # Killed before the next save, the run would begin anew with another seed.
+                self._keep(first, self._begun, at_once=True)
+                last_logs = self._epochs(range(first, plan.epochs))
+        self._engine.finish()
+        self._callbacks.on_train_end(logs=last_logs)
+        if plan.keeper is not None:
+            plan.keeper.done()
+        return model.history
 
-    return Loader(
-        source,
-        order=remaining,
-        start_epoch=first_pass,
-        passes=-(-plan.epochs * steps // per_pass) - first_pass,
-        workers=plan.workers,
-        max_bytes=plan.max_bytes,
-    )
+    def _windows(self, epoch: int) -> int:
+        return self._plan.steps_per_epoch or number_of_updates(len(self._source), self._plan.effective_of(epoch))
+
+    def _open(self, first: int) -> Loader:
+        """The samples from the next one on, as a run from the beginning would have come to them."""
+        plan, count = self._plan, len(self._source)
+
+        def stands_before(epoch: int) -> Position:
+            return position_after(((plan.effective_of(e), plan.steps_per_epoch) for e in range(epoch)), count)
+
+        first_pass, taken = stands_before(first)
+        if plan.standing is not None and plan.standing.epoch == first:
+            first_pass, taken = plan.standing.pass_number, plan.standing.position
+        if taken == count:
+            first_pass, taken = first_pass + 1, 0
+        order = shuffled(self._source.seed, count) if plan.shuffle else sequential(count)
+
+        def remaining(number: int) -> Any:
+            return order(number)[taken:] if number == first_pass else order(number)
+
+        self._skipped = first_pass, taken
+        return Loader(
+            self._source,
+            order=remaining,
+            start_epoch=first_pass,
+            # None may be left, if only the end of the last epoch is still to come.
+            passes=max(1, stands_before(plan.epochs).passes - first_pass),
+            workers=plan.workers,
+            max_bytes=plan.max_bytes,
+        )
+
+    def _epochs(self, epochs: range) -> dict[str, Any] | None:
+        model, plan, logs = self._model, self._plan, None
+        for epoch in epochs:
+            plan.progress.epoch = epoch
+            if not self._begun:
+                model.reset_metrics()
+            self._adopt(epoch)
+            self._callbacks.on_epoch_begin(epoch)
+            last = self._one_epoch(epoch)
+            logs = dict(model._get_metrics_result_or_logs(last)) | self._own_logs()
+            if plan.validation is not None and model._should_eval(epoch, plan.validation_freq):
+                results = plan.validation.run(model, self._engine, self._callbacks)
+                logs.update((f"val_{name}", value) for name, value in results.items())
+            plan.after_epoch()
+            self._callbacks.on_epoch_end(epoch, logs)
+            if model.stop_training:
+                break
+            self._keep(epoch + 1, 0, at_once=True)
+        return logs
+
+    def _adopt(self, epoch: int) -> None:
+        """Goes over to the effective batch of an epoch."""
+        plan, effective = self._plan, self._plan.effective_of(epoch)
+        self._controller.pause()
+        if effective != self._effective and plan.policy_for is not None:
+            self._controller.adopt(plan.policy_for(effective), f"the effective batch is {samples(effective)} now")
+        self._effective = effective
+        self._expect(self._begun, self._windows(epoch) - self._begun)
+
+    def _one_epoch(self, epoch: int) -> Any:
+        windows = self._windows(epoch)
+        begun, self._begun = self._begun, 0
+        # All updates of an epoch may have been done before the run was interrupted.
+        logs: Any = self._model.get_metrics_result() if begun else {}
+        step = begun
+        for window in range(begun, windows):
+            whole = left = self._samples_of_next_window()
+            while left and not self._model.stop_training:
+                self._expect(step, windows - window - 1, left)
+                logs, size = self._update(step, whole, left)
+                left, step = left - size, step + 1
+            if self._model.stop_training:
+                break
+            self._clock += self._updates_of(whole)
+            self._keep(epoch, window + 1)
+        return logs
+
+    def _update(self, step: int, whole: int, left: int) -> tuple[Any, int]:
+        """Runs the next update of a window of `whole` samples, of which `left` are left; returns how many it took."""
+        self._plan.progress.update = step
+        self._callbacks.on_train_batch_begin(step)
+        done = self._updates_of(whole) * (whole - left) / whole
+        if self._follows_memory:
+            logs, size = self._cutter.step(self._engine, self._feed, left, lambda: self._rescale(done))
+        else:
+            self._rescale(done)
+            logs, size = self._cutter.update(self._engine, self._feed, left), left
+        self._callbacks.on_train_batch_end(step, {**logs, **self._own_logs()})
+        return logs, size
+
+    def _samples_of_next_window(self) -> int:
+        """A full effective batch, or what the pass has left: an update never spans two passes."""
+        return min(self._effective, self._loader.remaining or self._loader.pass_length)
+
+    def _updates_of(self, window: int) -> float:
+        resizing = self._plan.resizing
+        return 1.0 if resizing is None else resizing.updates_of(window, self._effective)
+
+    @property
+    def _follows_memory(self) -> bool:
+        return self._plan.resizing is not None and self._plan.resizing.follows_memory
+
+    @property
+    def _in_force(self) -> int:
+        """The effective batch as it is now, whatever the last updates of a window come to."""
+        return min(self._effective, self._controller.micro) if self._follows_memory else self._effective
+
+    def _rescale(self, done: float) -> None:
+        if self._plan.resizing is not None:
+            self._engine.rescale(self._plan.resizing.rate(self._in_force), self._clock + done)
+
+    def _expect(self, steps_done: int, windows_left: int, samples_left: int = 0) -> None:
+        """Tells the progress bar and the callbacks how many updates this epoch comes to, as things stand."""
+        steps = steps_done + windows_left * -(-self._effective // self._in_force)
+        steps += -(-samples_left // self._in_force)
+        if self._callbacks.params.get("steps") != steps:
+            self._callbacks.set_params({**self._callbacks.params, "steps": steps})
+            if self._bar is not None:
+                self._bar.expect(steps)
+
+    def _own_logs(self) -> dict[str, Any]:
+        micro, headroom = min(self._controller.micro, self._effective), self._controller.headroom_bytes
+        return {
+            "autobatch/micro_batch": micro,
+            "autobatch/accumulation_steps": -(-self._in_force // micro),
+            "autobatch/headroom_bytes": math.nan if headroom is None else float(headroom),
+        }
+
+    def _keep(self, epoch: int, update: int, *, at_once: bool = False) -> None:
+        keeper = self._plan.keeper
+        if keeper is not None and (at_once or keeper.due):
+            keeper.keep(self._model, self._standing(epoch, update))
+
+    def _standing(self, epoch: int, update: int) -> Standing:
+        number, position = self._position()
+        history = self._model.history
+        return Standing(
+            epoch=epoch,
+            update=update,
+            pass_number=number,
+            position=position,
+            effective=self._plan.effective,
+            ceiling=None,
+            seed=self._source.seed,
+            samples=len(self._source),
+            history=history.history,
+            epochs_done=list(history.epoch),
+            clock=self._clock,
+        )
+
+    def _position(self) -> tuple[int, int]:
+        """The pass that the next update draws from, and the samples taken from it."""
+        first_pass, skipped = self._skipped
+        number, taken = self._loader.epoch, self._loader.position
+        taken += skipped if number == first_pass else 0
+        return (number + 1, 0) if taken == len(self._source) else (number, taken)
 
 
-def _epochs(
-    model: Any,
-    engine: Engine,
-    loader: Loader,
-    cutter: Cutter,
-    plan: Plan,
-    epochs: range,
-    steps: int,
-    callbacks: Any,
-) -> dict[str, Any] | None:
-    feed = Feed(loader, plan.class_weight)
-    logs: dict[str, Any] | None = None
-    for epoch in epochs:
-        plan.progress.epoch = epoch
-        model.reset_metrics()
-        callbacks.on_epoch_begin(epoch)
-        last = _one_epoch(model, engine, loader, feed, cutter, plan, steps, callbacks)
-        logs = dict(model._get_metrics_result_or_logs(last))
-        if plan.validation is not None and model._should_eval(epoch, plan.validation_freq):
-            results = plan.validation.run(model, engine, callbacks)
-            logs.update((f"val_{name}", value) for name, value in results.items())
-        plan.after_epoch()
-        callbacks.on_epoch_end(epoch, logs)
-        if model.stop_training:
-            break
-    return logs
-
-
-def _one_epoch(
-    model: Any, engine: Engine, loader: Loader, feed: Feed, cutter: Cutter, plan: Plan, steps: int, callbacks: Any
-) -> Any:
-    logs: Any = {}
-    for step in range(steps):
-        plan.progress.update = step
-        callbacks.on_train_batch_begin(step)
-        logs = cutter.update(engine, feed, _samples_of_next_update(loader, plan.effective))
-        callbacks.on_train_batch_end(step, logs)
-        if model.stop_training:
-            break
-    return logs
-
-
-def _samples_of_next_update(loader: Loader, effective: int) -> int:
-    """A full effective batch, or what the pass has left: an update never spans two passes."""
-    return min(effective, loader.remaining or loader.pass_length)
+def _clock(model: Any, standing: Standing | None) -> float:
+    """Updates of the reference batch that the optimizer has behind it."""
+    return float(model.optimizer.iterations.numpy()) if standing is None else standing.clock
 
 
 def require_callbacks(callbacks: Any) -> None:
@@ -164,15 +319,24 @@ def require_callbacks(callbacks: Any) -> None:
             raise ArgumentError(msg)
 
 
-def _callback_list(model: Any, plan: Plan, steps: int) -> Any:
+def callback_list(model: Any, plan: Plan, steps: int) -> tuple[Any, Bar | None]:
+    """The user's callbacks with Keras' own beside them, in Keras' order, and the progress bar if it is ours."""
     if isinstance(plan.callbacks, keras.callbacks.CallbackList):
-        return plan.callbacks
-    return keras.callbacks.CallbackList(
-        plan.callbacks,
+        return plan.callbacks, None
+    given = keras.tree.flatten(plan.callbacks) if plan.callbacks else []
+    bar = None
+    if plan.verbose != 0 and not any(isinstance(one, keras.callbacks.ProgbarLogger) for one in given):
+        bar = Bar()
+        if not any(isinstance(one, keras.callbacks.History) for one in given):
+            given = [*given, keras.callbacks.History()]
+        given = [*given, bar]
+    callbacks = keras.callbacks.CallbackList(
+        given,
         add_history=True,
-        add_progbar=plan.verbose != 0,
+        add_progbar=False,
         verbose=plan.verbose,
         epochs=plan.epochs,
         steps=steps,
         model=model,
     )
+    return callbacks, bar

@@ -4,9 +4,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autobatch.memory.reading import MemoryReading
+from autobatch.memory.units import format_bytes
 from autobatch.probing.result import ProbeResult
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,10 @@ class Decision:
         before: Samples in a micro-batch until then.
         after: Samples in a micro-batch from then on.
         reason: Why.
+        at_s: Seconds since the run began, `None` where no clock was kept.
+        headroom_bytes: What was left above the need of `before` when it was taken, `None` where nothing was read.
+        returned_bytes: What the system got back by it, on host and device together.
+        held_bytes: What this process no longer needs and cannot give back.
     """
 
     epoch: int
@@ -28,10 +33,43 @@ class Decision:
     before: int
     after: int
     reason: str
+    at_s: float | None = None
+    headroom_bytes: int | None = None
+    returned_bytes: int | None = None
+    held_bytes: int | None = None
 
     def __str__(self) -> str:
         where = f"epoch {self.epoch + 1}, update {self.update + 1}, {self.phase}"
-        return f"{where}: micro-batch {self.before} -> {self.after}: {self.reason}"
+        back = f"; {format_bytes(self.returned_bytes)} went back to the system" if self.returned_bytes else ""
+        held = f"; {format_bytes(self.held_bytes)} stay held" if self.held_bytes else ""
+        return f"{where}: micro-batch {self.before} -> {self.after}: {self.reason}{back}{held}"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A reading of the memory while training, as the `on_event` hook gets it.
+
+    Attributes:
+        at_s: Seconds since the run began.
+        epoch: The epoch, counted from 0.
+        update: The update of that epoch, counted from 0.
+        phase: `"training"` or `"validation"`.
+        micro: Samples in a micro-batch.
+        headroom_bytes: What is left above the need of such a micro-batch, the reserve included; `None` where the need
+            is not known.
+        reading: Everything that was read.
+    """
+
+    at_s: float
+    epoch: int
+    update: int
+    phase: str
+    micro: int
+    headroom_bytes: int | None
+    reading: MemoryReading
+
+
+Event = Decision | Observation
 
 
 @dataclass(slots=True)
@@ -39,7 +77,7 @@ class RunReport:
     """The report of one run of `autobatch.fit`.
 
     Attributes:
-        effective: Samples behind one update.
+        effective: Samples behind one update, as the run began.
         micro: Samples in one forward and backward pass, as the run began; it changes by `decisions`.
         seed: What order and augmentation derive from: the same seed gives the same run.
         probe: The trials that the size rests on.

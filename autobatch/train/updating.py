@@ -1,31 +1,28 @@
-"""One update, whatever happens to its micro-batches: cut, accumulate, and when memory runs out, cut smaller."""
+"""One update, whatever happens to its micro-batches: cut, accumulate, and cut again when their size changes."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import near_equal, next_rung
-from autobatch.errors import DoesNotFitError, OutOfMemoryError
+from autobatch.data.cut import near_equal
+from autobatch.errors import OutOfMemoryError
 from autobatch.step.engine import Engine, Logs, Whole
+from autobatch.train.controller import Controller
 from autobatch.train.feed import Feed
 
 Cut = Callable[[int, int], Sequence[int]]
-Shrunk = Callable[[int, int, str], None]
 
 
 class Cutter:
-    """Runs batches in micro-batches of a size that only ever falls.
+    """Runs batches in micro-batches of the size that a controller allows.
 
     Args:
-        micro: Samples in a micro-batch at first.
-        ladder: The sizes to fall to, descending.
-        shrunk: Called with the size before, the size after, and the reason.
+        controller: Knows the size.
         cut: From samples and the most in one micro-batch to the sizes of micro-batches.
     """
 
-    def __init__(self, micro: int, ladder: Sequence[int], shrunk: Shrunk, cut: Cut = near_equal) -> None:
-        self.micro = micro
-        self._ladder = ladder
-        self._shrunk = shrunk
+    def __init__(self, controller: Controller, cut: Cut = near_equal) -> None:
+        self.controller = controller
         self._cut = cut
 
     def update(self, engine: Engine, feed: Feed, size: int) -> Logs:
@@ -45,6 +42,37 @@ class Cutter:
         engine.apply()
         return logs
 
+    def step(self, engine: Engine, feed: Feed, most: int, before: Callable[[], None]) -> tuple[Logs, int]:
+        """Trains on as many of the next `most` samples of the feed as fit at once, as one update.
+
+        Args:
+            engine: What runs it.
+            feed: Where the samples come from.
+            most: Samples to choose from.
+            before: Called right before the micro-batch runs, with its size settled.
+
+        Returns:
+            The metrics so far, and how many samples it took.
+
+        Raises:
+            DoesNotFitError: Not even one sample fits any more.
+        """
+        while True:
+            part = feed.take(self._cut(most, self.controller.micro)[0])
+            self.controller.look()
+            if part.size <= self.controller.micro:
+                before()
+                self.controller.runs(part.size)
+                whole = Whole.of(part) if engine.needs_weights else Whole(part.size)
+                try:
+                    return engine.accumulate(part, whole), part.size
+                except OutOfMemoryError as error:
+                    feed.put_back(part)
+                    self.controller.ran_out(error)
+            else:
+                feed.put_back(part)
+            del part
+
     def evaluate(self, engine: Engine, feed: Feed, size: int) -> Logs:
         """Evaluates the next `size` samples of the feed."""
         whole = self._whole(engine, feed, size)
@@ -54,7 +82,7 @@ class Cutter:
         """The effective batch; its weights only where a loss divides by them, since that needs all samples at once."""
         if not engine.needs_weights:
             return Whole(size)
-        first = feed.take(min(size, self.micro))
+        first = feed.take(min(size, self.controller.micro))
         feed.put_back(first)
         if first.sample_weight is None:
             return Whole(size)
@@ -63,35 +91,24 @@ class Cutter:
         return Whole.of(batch)
 
     def _run(self, step: Callable[[Batch], Logs], feed: Feed, size: int) -> Logs:
-        logs: Logs = {}
-        todo = list(self._cut(size, self.micro))
+        controller, logs = self.controller, cast("Logs", {})
+        todo = list(self._cut(size, controller.micro))
         while todo:
             part = feed.take(todo[0])
-            try:
-                logs = step(part)
-            except OutOfMemoryError as error:
+            controller.look()
+            if part.size > controller.micro:
                 feed.put_back(part)
-                self.shrink(error)
-                todo = list(self._cut(sum(todo), self.micro))
             else:
-                del todo[0]
+                controller.runs(part.size)
+                try:
+                    logs = step(part)
+                except OutOfMemoryError as error:
+                    feed.put_back(part)
+                    controller.ran_out(error)
+                else:
+                    del todo[0]
             del part
+            # A size that has grown serves from the next update on: what is left here is cut already.
+            if todo and todo[0] > controller.micro:
+                todo = list(self._cut(sum(todo), controller.micro))
         return logs
-
-    def shrink(self, error: OutOfMemoryError, cause: BaseException | None = None) -> None:
-        """Falls to the next smaller size.
-
-        Raises:
-            DoesNotFitError: There is none.
-        """
-        before = error.size
-        after = next_rung(before, self._ladder)
-        if after is None:
-            what = "Not even one sample fits" if before == 1 else f"{before} samples, which cannot be cut, do not fit"
-            msg = (
-                f"{what} in memory any more; the weights are as they were before this update. Save them, free memory, "
-                "and train on."
-            )
-            raise DoesNotFitError(msg, None, 0) from (cause or error)
-        self.micro = after
-        self._shrunk(before, after, "it ran out of memory; it was rolled back and its samples are run in smaller ones")

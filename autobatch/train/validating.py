@@ -10,6 +10,7 @@ from autobatch.data.source import Source
 from autobatch.errors import OutOfMemoryError
 from autobatch.step.engine import Engine
 from autobatch.step.oom import Cause, classify
+from autobatch.train.controller import Controller
 from autobatch.train.feed import Feed
 from autobatch.train.updating import Cutter
 
@@ -53,6 +54,7 @@ class SourceValidation:
         callbacks.on_test_begin()
         logs: Any = {}
         model.reset_metrics()
+        self._cutter.controller.pause()
         with self._open() as loader:
             feed = Feed(loader)
             for step, (start, stop) in enumerate(updates(len(self._source), self._effective)[: self._steps]):
@@ -77,12 +79,12 @@ class KerasValidation:
 
     Args:
         data: What `validation_data` of `model.fit` may be.
-        cutter: Keeps the size of batches of arrays.
+        controller: Keeps the size of batches of arrays.
         steps: Steps to run, all if left out.
     """
 
-    def __init__(self, data: Any, *, cutter: Cutter, steps: int | None) -> None:
-        self._data, self._steps, self._cutter = data, steps, cutter
+    def __init__(self, data: Any, *, controller: Controller, steps: int | None) -> None:
+        self._data, self._steps, self._controller = data, steps, controller
 
     def run(self, model: Any, engine: Engine, callbacks: Any) -> dict[str, float]:
         """Evaluates once."""
@@ -92,14 +94,16 @@ class KerasValidation:
             return dict(model.evaluate(self._data, **options))
         x, y, weight = (*self._data, None, None)[:3]
         while True:
-            size = self._cutter.micro
+            self._controller.pause()
+            self._controller.look()
+            size = self._controller.micro
             try:
                 return dict(model.evaluate(x, y, sample_weight=weight, batch_size=size, **options))
             except Exception as error:
                 if classify(error) is not Cause.OUT_OF_MEMORY:
                     raise
                 msg = f"A validation batch of {size} samples did not fit in memory."
-                self._cutter.shrink(OutOfMemoryError(msg, size), error.with_traceback(None))
+                self._controller.ran_out(OutOfMemoryError(msg, size), error.with_traceback(None))
             gc.collect()
 
 

@@ -19,6 +19,7 @@ from autobatch.errors import (
     ModelError,
     OutOfMemoryError,
     ProbeError,
+    TooLateError,
     UpdateInterruptedError,
 )
 
@@ -29,6 +30,7 @@ ERRORS = [
     (OutOfMemoryError("too little", size=1), 3),
     (DataError("broken", path="a.png"), 4),
     (ProbeError("no answer"), 5),
+    (TooLateError("late"), 2),
     (UpdateInterruptedError("half"), 7),
     (AutobatchError("some other"), 6),
     (ZeroDivisionError("the user's own"), 6),
@@ -69,7 +71,7 @@ class FakeApi:
     """Records every call; raises `error` from fit, probe and read_memory if there is one."""
 
     def __init__(self, error=None):
-        self.error, self.calls, self.loaded, self.saved = error, [], [], []
+        self.error, self.calls, self.loaded, self.saved, self.shared = error, [], [], [], False
 
     def _called(self, name, args, options):
         print(f"{name} prints as it pleases")
@@ -102,8 +104,17 @@ class FakeApi:
     def make_datagen(self, **options):
         return options
 
+    def share_memory(self):
+        self.shared = True
+        return "shared"
+
+    def supervise(self, words, args, stream):
+        self._called("supervise", words, vars(args))
+        return 42
+
     def api(self):
-        return Api(self.fit, self.probe, self.read_memory, self.load_model, self.load_datagen, self.make_datagen)
+        inputs = self.load_model, self.load_datagen, self.make_datagen
+        return Api(self.fit, self.probe, self.read_memory, *inputs, self.share_memory, self.supervise)
 
 
 @pytest.fixture
@@ -113,6 +124,12 @@ def pictures(tmp_path):
 
 
 def run(fake, *argv):
+    """Runs the command; a training runs in this process."""
+    here = ["--in-process"] if argv[:1] == ("fit",) else []
+    return run_as_is(fake, *argv, *here)
+
+
+def run_as_is(fake, *argv):
     out, err = io.StringIO(), io.StringIO()
     return main([str(word) for word in argv], api=fake.api(), stdout=out, stderr=err), out.getvalue(), err.getvalue()
 
@@ -157,6 +174,11 @@ def test_every_exit_code_is_explained_in_the_help_of_every_command():
         ["fit", "m:model", "DIR", "--output", "model.h5"],
         ["fit", "m:model", "DIR", "--output", "no/such/folder/model.keras"],
         ["fit", "m:model", "DIR", "--seed", "-1"],
+        ["fit", "m:model", "DIR", "--restarts", "-1"],
+        ["fit", "m:model", "DIR", "--restarts", "many"],
+        ["fit", "m:model", "DIR", "--checkpoint-every", "0"],
+        ["fit", "m:model", "DIR", "--ceiling", "0"],
+        ["probe", "m:model", "DIR", "--checkpoint", "runs/7"],
         ["fit", "m:model", "DIR", "--val", "DIR"],
         ["probe", "m:model", "DIR", "--batch-size", "0"],
         ["probe", "m:model", "DIR", "--batch-size", "-1"],
@@ -240,6 +262,48 @@ def test_fit_passes_epochs_and_validation_on_and_saves_the_model(tmp_path, pictu
     assert (status, fake.saved) == (0, [output])
     assert fake.calls[0][2] == {"batch_size": "auto", "cache": True, "epochs": 2, "validation_data": "held-out"}
     assert out.splitlines() == ["chosen: 8", "epoch 2: loss 0.25, accuracy nan", f"saved to {output}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["--checkpoint", "runs/7"], {"checkpoint": "runs/7"}),
+        (["--checkpoint-every", "5"], {"checkpoint_every_s": 5.0}),
+        (["--ceiling", "8"], {"max_batch_size": 8}),
+        (["--ceiling", "8", "--max-batch-size", "16"], {"max_batch_size": 8}),
+        (["--ceiling", "8", "--max-batch-size", "4"], {"max_batch_size": 4}),
+        (["--restarts", "0"], {}),
+    ],
+    ids=str,
+)
+def test_a_training_in_this_process_is_told_where_to_save_and_how_large_it_may_be(words, options, pictures):
+    fake = FakeApi()
+    assert run(fake, "fit", "m:model", pictures, *words)[0] == 0
+    assert fake.calls[0][2] == {"batch_size": "auto", "cache": True, "epochs": 1} | options
+
+
+def test_memory_is_shared_before_the_model_is_loaded(pictures):
+    """Importing Keras may be too late."""
+    fake = FakeApi()
+    fake.load_model = lambda name: SimpleNamespace(name=name, shared=fake.shared)
+    assert run(fake, "fit", "m:model", pictures, "--share-memory")[0] == 0
+    assert fake.calls[0][1][0].shared
+
+
+def test_a_training_runs_in_a_child_unless_it_is_said_otherwise(pictures):
+    """Its words are handed on as they are, its status comes back as it is, and nothing is added to its output."""
+    fake, words = FakeApi(), ["fit", "m:model", pictures, "--epochs", "2", "--json"]
+    status, out, err = run_as_is(fake, *words)
+    assert (status, out, err) == (42, "", "")
+    assert fake.calls[0][:2] == ("supervise", words)
+    assert (fake.calls[0][2]["restarts"], fake.loaded) == (3, [])
+
+
+@pytest.mark.parametrize(("error", "code"), ERRORS, ids=lambda value: type(value).__name__)
+def test_errors_of_the_supervisor_have_their_exit_codes_too(error, code, pictures):
+    status, _, err = run_as_is(FakeApi(error), "fit", "m:model", pictures)
+    assert status == code
+    assert str(error) in err
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from autobatch.data.source import Source
 from autobatch.errors import DoesNotFitError
 from autobatch.step.engine import Engine
 from autobatch.testing import FakeEngine
+from autobatch.train.controller import falling
 from autobatch.train.feed import Feed
 from autobatch.train.updating import Cutter
 
@@ -87,7 +88,7 @@ def disturbances(draw: st.DrawFn) -> Disturbance:
 
 def run(source: Source, how: Disturbance, engine: Engine, *, shuffle: bool = True) -> None:
     """Trains for some passes, as the loop does."""
-    cutter = Cutter(how.micro, rungs(how.effective, how.effective), lambda *decision: None, how.cut)
+    cutter = Cutter(falling(how.micro, rungs(how.effective, how.effective), lambda *decision: None), how.cut)
     with Loader(
         source,
         shuffle=shuffle,
@@ -187,7 +188,7 @@ def test_evaluation_sees_every_sample_once(count: int, how: Disturbance) -> None
     """Seen to fail with a failed micro-batch's samples not put back."""
     source = Numbered(count)
     engine = FakeEngine(how.fails)
-    cutter = Cutter(how.micro, rungs(how.effective, how.effective), lambda *decision: None, how.cut)
+    cutter = Cutter(falling(how.micro, rungs(how.effective, how.effective), lambda *decision: None), how.cut)
     with Loader(source, shuffle=False, passes=1, workers=1, chunk=how.chunk) as loader:
         feed = Feed(loader)
         for start, stop in updates(count, how.effective):
@@ -201,11 +202,11 @@ def test_the_micro_batch_only_falls_and_says_so(how: Disturbance) -> None:
     """Seen to fail with the size of the failed part forgotten: the same size would fail again."""
     decisions: list[tuple[int, int]] = []
     ladder = rungs(how.effective, how.effective)
-    cutter = Cutter(how.micro, ladder, lambda before, after, reason: decisions.append((before, after)), how.cut)
+    cutter = Cutter(falling(how.micro, ladder, lambda before, after, _: decisions.append((before, after))), how.cut)
     engine = FakeEngine(how.fails)
     with Loader(Numbered(30), passes=1, workers=1) as loader:
         feed = Feed(loader)
         for start, stop in updates(30, how.effective):
             cutter.update(engine, feed, stop - start)
     assert all(after < before and after in ladder for before, after in decisions)
-    assert cutter.micro == (decisions[-1][1] if decisions else how.micro)
+    assert cutter.controller.micro == (decisions[-1][1] if decisions else how.micro)

@@ -123,6 +123,7 @@ from autobatch.errors import OutOfMemoryError
 from autobatch.step.tensorflow.engine import TensorFlowEngine
 from autobatch.step.engine import Whole
 from autobatch.train.feed import Feed
+from autobatch.train.controller import falling
 from autobatch.train.updating import Cutter
 import faults
 faults.EFFECTIVE = EFFECTIVE = 256
@@ -143,13 +144,13 @@ config.enable_op_determinism()
 hit = model()
 decisions = []
 engine = faults.Watched(hit, data[:2])
-cutter = Cutter(EFFECTIVE, rungs(EFFECTIVE, EFFECTIVE), lambda *d: decisions.append(d[:2]))
+cutter = Cutter(falling(EFFECTIVE, rungs(EFFECTIVE, EFFECTIVE), lambda *d: decisions.append(d[:2])))
 feed = Feed(faults.InMemory(data))
 hit.reset_metrics()
 for start in range(0, data.size, EFFECTIVE):
     cutter.update(engine, feed, min(EFFECTIVE, data.size - start))
 calm = model()
-again = faults.train(calm, data, cuts=engine.cuts)
+again = faults.train(calm, data, micro=EFFECTIVE, cuts=engine.cuts)
 print(json.dumps({"decisions": decisions, "cuts": engine.cuts, "same_cuts": again.cuts == engine.cuts,
                   "differences": differences(hit, calm), "loss": float(hit.get_metrics_result()["loss"])}))
 """

@@ -34,6 +34,7 @@ from autobatch.probing.warming import warm_up_untouched
 from autobatch.probing.worker import Worker
 from autobatch.step.backend import engine_for
 from autobatch.step.engine import Whole
+from autobatch.train.controller import falling
 from autobatch.train.loop import Plan, run
 from autobatch.train.updating import Cutter
 
@@ -111,7 +112,7 @@ def train(model: Any, source: Endless, size: int) -> dict[str, int]:
     ran: list[int] = []
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ran.append(batch))
     plan = Plan(effective=size, steps_per_epoch=UPDATES, callbacks=[watch], verbose=0, max_bytes=READ_AHEAD_BYTES)
-    run(model, engine, source, Cutter(size, (), lambda *decision: None), plan)
+    run(model, engine, source, Cutter(falling(size, (), lambda *decision: None)), plan)
     batch = source.read(range(size), 0)
     engine.evaluate(batch, Whole.of(batch))
     return {"updates": len(ran), "growth_bytes": int(peak_rss_bytes() or 0) - before}

@@ -12,6 +12,7 @@ from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
 from autobatch.step.engine import Whole
 from autobatch.step.tensorflow.engine import TensorFlowEngine
+from autobatch.train.controller import falling
 from autobatch.train.feed import Feed
 from autobatch.train.updating import Cutter
 
@@ -87,7 +88,7 @@ def train(
     feed = Feed(InMemory(data))
     replay = iter(cuts or ())
     options: dict[str, Any] = {} if cuts is None else {"cut": lambda count, micro: next(replay)}
-    cutter = Cutter(micro, rungs(EFFECTIVE, EFFECTIVE), lambda *decision: None, **options)
+    cutter = Cutter(falling(micro, rungs(EFFECTIVE, EFFECTIVE), lambda *decision: None), **options)
     model.reset_metrics()
     for start in range(0, data.size, EFFECTIVE):
         cutter.update(engine, feed, min(EFFECTIVE, data.size - start))

@@ -8,6 +8,7 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from autobatch.data.cut import rungs
 from autobatch.data.match import match_directory
 from autobatch.step.backend import engine_for
+from autobatch.train.controller import falling
 from autobatch.train.loop import Plan, run
 from autobatch.train.updating import Cutter
 from autobatch.train.validating import SourceValidation
@@ -62,7 +63,7 @@ class Bench:
 
 
 def cutter(micro: int) -> Cutter:
-    return Cutter(micro, rungs(EFFECTIVE, micro), lambda *decision: None)
+    return Cutter(falling(micro, rungs(EFFECTIVE, micro), lambda *decision: None))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import pytest
 
 from autobatch.data.batch import Batch
 from autobatch.errors import DoesNotFitError
+from autobatch.train.controller import falling
 from autobatch.train.loop import Plan, run
 from autobatch.train.updating import Cutter
 from autobatch.train.validating import KerasValidation
@@ -53,7 +54,7 @@ def trained_on(**options):
     model.compile("sgd", "mse")
     engine = Noting()
     plan = Plan(effective=EFFECTIVE, verbose=0, workers=1, **options)
-    run(model, engine, Numbered(), Cutter(EFFECTIVE, (EFFECTIVE,), print), plan)
+    run(model, engine, Numbered(), Cutter(falling(EFFECTIVE, (EFFECTIVE,), print)), plan)
     return engine.seen
 
 
@@ -86,9 +87,9 @@ class RunsOut:
 def test_arrays_are_validated_in_smaller_batches_when_memory_runs_out():
     """Seen to fail with the error passed on."""
     decisions = []
-    cutter = Cutter(32, (32, 16, 8, 4), lambda *decision: decisions.append(decision[:2]))
+    controller = falling(32, (32, 16, 8, 4), lambda *decision: decisions.append(decision[:2]))
     model = RunsOut(fits=8)
-    validation = KerasValidation((np.zeros((40, 2)), np.zeros(40)), cutter=cutter, steps=None)
+    validation = KerasValidation((np.zeros((40, 2)), np.zeros(40)), controller=controller, steps=None)
     assert validation.run(model, None, None) == {"loss": 40.0}
     assert model.sizes == [32, 16, 8]
     assert decisions == [(32, 16), (16, 8)]
@@ -98,7 +99,7 @@ def test_arrays_are_validated_in_smaller_batches_when_memory_runs_out():
 
 def test_when_nothing_fits_the_validation_says_so_and_chains_the_cause():
     model = RunsOut(fits=0)
-    validation = KerasValidation((np.zeros((4, 2)), np.zeros(4)), cutter=Cutter(2, (2, 1), print), steps=None)
+    validation = KerasValidation((np.zeros((4, 2)), np.zeros(4)), controller=falling(2, (2, 1), print), steps=None)
     with pytest.raises(DoesNotFitError) as caught:
         validation.run(model, None, None)
     assert caught.value.__cause__ is model.error
@@ -106,6 +107,6 @@ def test_when_nothing_fits_the_validation_says_so_and_chains_the_cause():
 
 def test_other_errors_of_a_validation_pass_unchanged():
     model = RunsOut(fits=0, error=ValueError("a bad label"))
-    validation = KerasValidation((np.zeros((4, 2)), np.zeros(4)), cutter=Cutter(2, (2, 1), print), steps=None)
+    validation = KerasValidation((np.zeros((4, 2)), np.zeros(4)), controller=falling(2, (2, 1), print), steps=None)
     with pytest.raises(ValueError, match="a bad label"):
         validation.run(model, None, None)

@@ -1,0 +1,114 @@
+"""A training in a process of its own, to which this one passes on the signals that it gets.
+
+The child leads a process group of its own, so that a Ctrl-C at the terminal reaches it once, from here. On Linux the
+kernel kills it with the process that started it, whatever becomes of that one. Signals are passed on and the tie to
+the parent holds where it is started from the main thread.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Any, Self
+
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def training_command(words: Sequence[str]) -> list[str]:
+    """The command that runs `autobatch` with these words, in a child of this process."""
+    return tied_command("from autobatch.cli.main import main; sys.exit(main(sys.argv[1:]))", words)
+
+
+def tied_command(code: str, words: Sequence[str] = ()) -> list[str]:
+    """The command that runs Python code which ends with this process.
+
+    Args:
+        code: What to run, with the modules that this process would import; `sys` is imported.
+        words: Its arguments.
+    """
+    path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - "" is the working folder here
+    # The kernel's tie is to the thread that starts the child: only the main thread lives as long as this process.
+    parent = str(os.getpid()) if threading.current_thread() is threading.main_thread() else None
+    tie = f"from autobatch.probing.child import bind_to_parent; bind_to_parent({parent!r})"
+    return [sys.executable, "-X", "faulthandler", "-c", f"import sys; sys.path[:] = {path!r}; {tie}; {code}", *words]
+
+
+class Child:
+    """Runs commands one after another, in the foreground; use it as a context manager.
+
+    Attributes:
+        interrupted: The last signal that was passed on, `None` if there was none.
+
+    Args:
+        environ: The environment of the commands.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.interrupted: int | None = None
+        self._pending: int | None = None
+        self._environ = dict(environ)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._handlers = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in _PASSED_ON:
+                self._handlers.enter_context(_handled(number, self._pass_on))
+            self._handlers.enter_context(_handled(signal.SIGTSTP, self._pause))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handlers.close()
+
+    def run(self, command: Sequence[str]) -> int:
+        """Starts a command, waits for its end, and returns its exit status (minus the signal that ended it).
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        process = subprocess.Popen(command, env=self._environ, stdin=subprocess.DEVNULL, process_group=0)
+        self._process = process
+        try:
+            if self._pending is not None:
+                _send(process, self._pending)
+            return process.wait()
+        finally:
+            self._process = self._pending = None
+            if process.returncode is None:  # an error of our own must not leave it running
+                process.kill()
+                process.wait()
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        self.interrupted = number
+        if self._process is None:
+            self._pending = number  # it may be starting at this moment
+        else:
+            _send(self._process, number)
+
+    def _pause(self, _number: int, _frame: FrameType | None) -> None:
+        """Stops both on Ctrl-Z, and has both go on together."""
+        if self._process is not None:
+            _send(self._process, signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if self._process is not None:
+            _send(self._process, signal.SIGCONT)
+
+
+def _send(process: subprocess.Popen[bytes], number: int) -> None:
+    # `wait` reaps it in this very thread, so an id that has no return code yet is still its own.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+@contextlib.contextmanager
+def _handled(number: int, handler: Any) -> Iterator[None]:
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

@@ -1,0 +1,176 @@
+"""A training on disk: where it stands and every variable it changes, so that another process can go on with it.
+
+Kept, bit for bit: weights, state of layers (BatchNorm averages), the optimizer with its step count, slots, learning
+rate and loss scale, metrics in the middle of an epoch, and seed generators. Not kept: what callbacks remember of their
+own (EarlyStopping's `wait` and `best`, ReduceLROnPlateau's counters; CSVLogger goes on in its file only with
+`append=True`), and the random states of Python, numpy and TensorFlow.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from autobatch.errors import ArgumentError, DataError
+from autobatch.step.backend import is_shared_seed, state_variables
+from autobatch.step.variable import StateVariable
+from autobatch.train.disk import Disk, remove_file, replace_file
+from autobatch.train.record import Record, encoded, read_record
+
+FILE_NAME = "training.checkpoint"
+# Keras numbers the layers that a process has made of each kind: a model that is built again has other numbers.
+_NUMBER = re.compile(r"_\d+(?=[/_]|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a run stands, between two updates.
+
+    Attributes:
+        epoch: The epoch, counted from 0.
+        update: Updates of that epoch that are done.
+        pass_number: The pass over the samples (`Loader.epoch`).
+        position: Samples taken from it.
+        effective: Samples behind one update.
+        ceiling: The largest micro-batch to run, `None` for no bound.
+        seed: What order and augmentation derive from.
+        samples: Samples in a pass.
+        history: Keras' History so far, by name.
+        epochs_done: The epochs it is of.
+        clock: Updates of the reference batch so far, by which a learning-rate schedule goes.
+        finished: Whether the training is done.
+    """
+
+    epoch: int
+    update: int
+    pass_number: int
+    position: int
+    effective: int
+    ceiling: int | None
+    seed: int
+    samples: int
+    history: Mapping[str, list[float]] = field(default_factory=dict)
+    epochs_done: list[int] = field(default_factory=list)
+    clock: float = 0.0
+    finished: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by name."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)} | {"history": dict(self.history)}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A checkpoint that was found whole.
+
+    Attributes:
+        standing: Where the run stood.
+        variables: Name, type and shape of each variable, in order.
+        record: The file.
+    """
+
+    standing: Standing
+    variables: tuple[tuple[str, str, tuple[int, ...]], ...]
+    record: Record
+
+
+class Checkpoint:
+    """The checkpoint in a folder, which is for one training.
+
+    Args:
+        folder: Where it is; made when the first one is saved.
+        disk: Its file operations; a seam for tests.
+
+    Example:
+        ```python
+        checkpoint = Checkpoint("runs/7")
+        stored = checkpoint.load()
+        if stored is not None:
+            standing = checkpoint.restore(model, stored)
+        ```
+    """
+
+    def __init__(self, folder: str | PathLike[str], disk: Disk | None = None) -> None:
+        self.path = Path(folder) / FILE_NAME
+        self._disk = disk or Disk()
+
+    def save(self, model: Any, standing: Standing) -> None:
+        """Replaces the checkpoint in one step; whatever fails, the one before stays whole.
+
+        Args:
+            model: The model between two updates; its engine has been made.
+            standing: Where its training stands.
+
+        Raises:
+            OSError: It could not be written (no space left, no permission). No draft is left.
+        """
+        variables = state_variables(model)
+        described = [[variable.name, variable.dtype, variable.shape] for variable in variables]
+        description = {"standing": standing.to_dict(), "variables": described}
+        replace_file(self.path, encoded(description, (variable.read() for variable in variables)), self._disk)
+
+    def load(self) -> Stored | None:
+        """What is on disk, `None` if there is no checkpoint; no model is touched.
+
+        Raises:
+            DataError: There is one, and it is damaged or not from this version of autobatch.
+        """
+        record = read_record(self.path)
+        if record is None:
+            return None
+        try:
+            standing = Standing(**record.description["standing"])
+            variables = tuple((name, dtype, tuple(shape)) for name, dtype, shape in record.description["variables"])
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f"The checkpoint {str(self.path)!r} describes no training that this version of autobatch knows."
+            raise DataError(msg, str(self.path)) from error
+        return Stored(standing, variables, record)
+
+    def restore(self, model: Any, stored: Stored) -> Standing:
+        """Gives a model the stored values, bit for bit, and returns where its training stands.
+
+        Args:
+            model: The same model, its engine made.
+            stored: What `load` returned.
+
+        Raises:
+            ArgumentError: It is another model, or compiled otherwise; nothing was written.
+            DataError: The file has changed since `load`; nothing was written.
+        """
+        shared_seed = any(is_shared_seed(name) for name, _, _ in stored.variables)
+        variables = state_variables(model, shared_seed=shared_seed)
+        self._require_same(variables, stored)
+        values = stored.record.values(variable.nbytes for variable in variables)
+        for variable, value in zip(variables, values, strict=True):
+            variable.write(value)
+        return stored.standing
+
+    def clear(self) -> None:
+        """Removes the checkpoint; the folder stays.
+
+        Raises:
+            OSError: It could not be removed.
+        """
+        remove_file(self.path, self._disk)
+
+    def _require_same(self, variables: list[StateVariable], stored: Stored) -> None:
+        ours = [_kind(variable.name, variable.dtype, variable.shape) for variable in variables]
+        theirs = [_kind(*described) for described in stored.variables]
+        if ours == theirs:
+            return
+        place = next((at for at, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
+        if place is None:
+            what = f"a model with {len(ours)} variables. Expected {len(theirs)}"
+        else:
+            what = f"{ours[place]} as variable {place + 1}. Expected {theirs[place]}"
+        msg = (
+            f"The checkpoint {str(self.path)!r} is of another model, or of one that was compiled otherwise; nothing "
+            f"was restored. Give the model it was made of, or another folder. Received: {what}."
+        )
+        raise ArgumentError(msg)
+
+
+def _kind(name: str, dtype: str, shape: tuple[int, ...]) -> str:
+    return f"{_NUMBER.sub('', name)} ({dtype}, shape {shape})"

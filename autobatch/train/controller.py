@@ -1,0 +1,282 @@
+"""The controller: keeps micro-batches as large as memory allows, reading by reading.
+
+What to do is the policy's (`policy.py`, pure). Here it is given readings and is obeyed: between two micro-batches, so
+that the next one has the new size already.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from autobatch.errors import DoesNotFitError, OutOfMemoryError
+from autobatch.memory.units import format_bytes
+from autobatch.train.diary import Change
+from autobatch.train.policy import Move, Policy, Sight
+from autobatch.train.tidying import Tidying
+from autobatch.train.watch import View, Watch
+
+
+class GivenBack(Protocol):
+    """What handing memory back came to (`autobatch.step.sharing.GivenBack`)."""
+
+    @property
+    def host_bytes(self) -> int | None:
+        """Bytes that the host got back."""
+
+    @property
+    def device_bytes(self) -> int | None:
+        """Bytes that the device got back."""
+
+    @property
+    def holds(self) -> Mapping[str, str]:
+        """Per resource whose memory cannot be given back, why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a controller has to do with the world.
+
+    Attributes:
+        watch: Takes readings, `None` to go by failures alone.
+        changed: Told of every change.
+        seen: Told of every reading, with the size and its headroom in bytes.
+        note: Told what should be said once.
+        give_back: Hands memory that is no longer needed back to the system.
+        sleep: Waits for some seconds.
+        patience_s: How long to wait, in seconds, while not even the smallest micro-batch fits.
+    """
+
+    changed: Callable[[Change], None]
+    watch: Watch | None = None
+    seen: Callable[[View, int, int | None], None] = lambda *_: None
+    note: Callable[[str], None] = lambda _: None
+    give_back: Callable[[], GivenBack] | None = None
+    sleep: Callable[[float], None] = time.sleep
+    patience_s: float = 60.0
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How long micro-batches take: from one boundary between them to the next, whatever happens in between."""
+
+    boundary_s: float | None = None
+    seconds: float | None = None
+    size: int | None = None
+    running: int | None = None
+
+    def reached(self, now_s: float) -> None:
+        if self.boundary_s is not None and self.running is not None:
+            self.seconds, self.size = now_s - self.boundary_s, self.running
+        self.running = None
+
+
+class Controller:
+    """Says how many samples the next micro-batch may have.
+
+    Args:
+        policy: Decides.
+        micro: Samples in a micro-batch at first.
+        outside: Sensors and listeners.
+    """
+
+    def __init__(self, policy: Policy, micro: int, outside: Outside) -> None:
+        self._policy, self._outside = policy, outside
+        self._state = policy.start(micro)
+        self._pace = _Pace()
+        self._tidying = Tidying()
+        self._headroom_bytes: int | None = None
+        self._rested = False
+
+    @property
+    def micro(self) -> int:
+        """Samples in a micro-batch, at most."""
+        return self._state.micro
+
+    @property
+    def smallest(self) -> bool:
+        """Whether there is no smaller size to fall to."""
+        return self.micro == self._policy.ladder[-1]
+
+    @property
+    def headroom_bytes(self) -> int | None:
+        """What the last reading leaves above the need of a micro-batch, the reserve included; `None` if unknown."""
+        return self._headroom_bytes
+
+    def look(self) -> None:
+        """Takes a reading if it is time to, and does what it calls for; call it between two micro-batches.
+
+        Raises:
+            DoesNotFitError: Not even the smallest micro-batch has fitted for a while.
+        """
+        watch = self._outside.watch
+        if watch is None:
+            return
+        self._pace.reached(watch.now_s())
+        if watch.due or self._rested:
+            self._rested = False
+            move = self._read(watch)
+            if move is not None and move.kind == "stuck":
+                self._wait(watch, move)
+        self._pace.boundary_s = watch.now_s()
+
+    def runs(self, size: int) -> None:
+        """Notes that a micro-batch of `size` samples is about to run."""
+        self._pace.running = size
+
+    def pause(self) -> None:
+        """Notes that something else runs until the next `look`.
+
+        It says nothing about the time that micro-batches take, and memory may be another by then: the next `look` takes
+        a reading in any case, since the last one may have gone to another controller.
+        """
+        self._pace.running, self._rested = None, True
+
+    def adopt(self, policy: Policy, reason: str) -> None:
+        """Goes on by another policy, with other sizes; `reason` says why."""
+        view, before = self._last_view(), self.micro
+        self._policy = policy
+        self._state = policy.settle(self._state, self._sight(view))
+        if self.micro != before:
+            self._follow(Move("grow" if self.micro > before else "shrink", before, self.micro, reason, None), view)
+
+    def ran_out(self, error: OutOfMemoryError, cause: BaseException | None = None) -> None:
+        """Falls below a size that has run out of memory.
+
+        Args:
+            error: What the failed micro-batch raised; it is undone already.
+            cause: Where that came from.
+
+        Raises:
+            DoesNotFitError: There is no smaller size.
+        """
+        # A reading from before the failure could be one from before a neighbour took the memory.
+        view = None if self._outside.watch is None else self._outside.watch.look()
+        sight, resource = self._sight(view), _what_ran_out(cause or error.__cause__, view)
+        before = self._state
+        self._state, move = self._policy.ran_out(before, error.size, sight, resource)
+        if move is None:
+            raise DoesNotFitError(_too_small(error.size), None, 0) from (cause or error)
+        self._headroom_bytes = None if sight is None else self._policy.headroom_bytes(self._state, sight)
+        self._follow(move, view, None if sight is None else self._policy.headroom_bytes(before, sight))
+
+    def _last_view(self) -> View | None:
+        return None if self._outside.watch is None else self._outside.watch.last
+
+    def _sight(self, view: View | None) -> Sight | None:
+        if view is None:
+            return None
+        next_s = 0.0 if self._outside.watch is None else self._outside.watch.interval_s
+        return Sight(view.at_s, view.rooms, self._pace.seconds, self._pace.size, next_s)
+
+    def _read(self, watch: Watch) -> Move | None:
+        view = watch.look()
+        sight = self._sight(view)
+        if view is None or sight is None:
+            self._state, self._headroom_bytes = self._policy.missed(self._state), None
+            return None
+        before = self._state
+        self._state, move = self._policy.saw(before, sight)
+        self._headroom_bytes = self._policy.headroom_bytes(self._state, sight)
+        self._outside.seen(view, self.micro, self._headroom_bytes)
+        if move is None:
+            self._tidy(view)
+        elif move.kind != "stuck":
+            self._follow(move, view, self._policy.headroom_bytes(before, sight))
+        return move
+
+    def _tidy(self, view: View) -> None:
+        """Gives back what the heap has grown by beyond the need of micro-batches, while that is worth it."""
+        need, room = self._policy.needs.get("host"), view.rooms.get("host")
+        if need is None or room is None:
+            return
+        occupied, rate = view.reading.process.rss_bytes, self._state.rate("host")
+        if self._tidying.due(view.at_s, occupied, need(self.micro), room, rate):
+            given = self._give_back()
+            self._tidying.came_to(0 if given is None else given.host_bytes or 0)
+
+    def _follow(self, move: Move, view: View | None, headroom_bytes: int | None = None) -> None:
+        returned = held = None
+        given = self._give_back() if move.after <= move.before else None
+        if given is not None:
+            returned = _sum(given.host_bytes, given.device_bytes)
+            held = self._held(given, view)
+            if held:
+                for why in given.holds.values():
+                    self._outside.note(why)
+        self._outside.changed(Change(move.before, move.after, move.reason, headroom_bytes, returned, held))
+
+    def _give_back(self) -> GivenBack | None:
+        try:
+            return None if self._outside.give_back is None else self._outside.give_back()
+        except Exception as error:  # noqa: BLE001 - a courtesy to others, on which the training does not depend
+            self._outside.note(f"Memory that is no longer needed could not be given back ({error!r}).")
+            return None
+
+    def _held(self, given: GivenBack, view: View | None) -> int | None:
+        """Bytes that this process occupies beyond the need of its micro-batches and cannot give back."""
+        if view is None:
+            return None
+        occupied = {"host": view.reading.process.rss_bytes}
+        if "device" in view.rooms:
+            occupied["device"] = sum(device.used_by_this_process_bytes or 0 for device in view.reading.devices)
+        needs = self._policy.needs
+        known = given.holds.keys() & needs.keys() & occupied.keys()
+        return sum(max(0, occupied[name] - needs[name](self.micro)) for name in known)
+
+    def _wait(self, watch: Watch, move: Move) -> None:
+        """Waits for memory that others hold, since running on would end in being killed."""
+        view, until_s = watch.last, watch.now_s() + self._outside.patience_s
+        self._follow(move, view)
+        while watch.now_s() < until_s:
+            self._outside.sleep(watch.interval_s)
+            again = self._read(watch)
+            if again is not None and again.kind == "stuck":
+                move, view = again, watch.last
+            elif watch.last is not None:
+                return
+        raise self._starved(move, view)
+
+    def _starved(self, move: Move, view: View | None) -> DoesNotFitError:
+        name = move.resource or "host"
+        need = self._policy.needs[name](self.micro)
+        room = view.rooms[name] if view is not None else None
+        reach = 0 if room is None else max(0, room.budget_bytes + room.reserve_bytes)
+        waited = f"{self._outside.patience_s:.0f} s"
+        msg = (
+            f"Others hold so much memory that not even a micro-batch of {self.micro} fits: {move.reason}. It was "
+            f"waited for {waited}. The weights are as they were after the last update: save them, free "
+            f"{format_bytes(max(0, need - reach))}, and train on."
+        )
+        return DoesNotFitError(msg, need, reach)
+
+
+def falling(micro: int, ladder: Sequence[int], told: Callable[[int, int, str], None]) -> Controller:
+    """A controller without sensors: its size falls when memory has run out, and never rises.
+
+    Args:
+        micro: Samples in a micro-batch at first.
+        ladder: The sizes to fall to, descending.
+        told: Called with the size before, the size after, and the reason.
+    """
+    policy = Policy(tuple(sorted({micro, *ladder}, reverse=True)), {})
+    return Controller(policy, micro, Outside(lambda change: told(change.before, change.after, change.reason)))
+
+
+def _what_ran_out(cause: BaseException | None, view: View | None) -> str:
+    """The resource: what Python itself could not allocate was the host's."""
+    on_device = view is not None and "device" in view.rooms and not isinstance(cause, MemoryError)
+    return "device" if on_device else "host"
+
+
+def _too_small(size: int) -> str:
+    what = "Not even one sample fits" if size == 1 else f"{size} samples, which cannot be cut, do not fit"
+    return (
+        f"{what} in memory any more; the weights are as they were before this update. Save them, free memory, and "
+        "train on."
+    )
+
+
+def _sum(*parts: int | None) -> int | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None

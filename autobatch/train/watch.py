@@ -1,0 +1,124 @@
+"""Readings of memory while training: as often as is worth it, and never in the way of the training.
+
+A sensor that fails is missing information, no reason to stop: the sizes stay as they are, and what was wrong is said
+once.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autobatch.memory.reading import MemoryReading, Reserve
+from autobatch.train.policy import Room
+
+_log = logging.getLogger("autobatch")
+# Between two readings lie at least so many times what one of them takes: they cost at most half a per cent.
+_TIMES_ITS_COST = 200
+LEAST_S = 0.05
+MOST_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What limited the process at one moment.
+
+    Attributes:
+        at_s: When, in seconds of the clock.
+        rooms: Per resource, what may be occupied.
+        reading: What that was read from.
+    """
+
+    at_s: float
+    rooms: dict[str, Room]
+    reading: MemoryReading
+
+
+class Watch:
+    """Reads the memory again when it is time to.
+
+    Args:
+        read: Takes a reading.
+        reserve: What to leave free of each limit.
+        gpu: The number of the GPU that training runs on, `None` on a CPU.
+        clock: Seconds that never go back.
+        least_s: Seconds between two readings, at least.
+
+    Attributes:
+        last: What was seen last, `None` before the first reading and after one that failed.
+        notes: What went wrong, one sentence for each kind of error.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], MemoryReading],
+        reserve: Reserve,
+        *,
+        gpu: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        least_s: float = LEAST_S,
+    ) -> None:
+        self._read, self._reserve, self._gpu, self._clock = read, reserve, gpu, clock
+        self._least_s = self._interval_s = least_s
+        self._next_s = float("-inf")
+        self.last: View | None = None
+        self.notes: list[str] = []
+        self._said: set[type[Exception]] = set()
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two readings, as things stand."""
+        return self._interval_s
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for another reading."""
+        return self._clock() >= self._next_s
+
+    def now_s(self) -> float:
+        """The time, in seconds of the clock."""
+        return self._clock()
+
+    def look(self) -> View | None:
+        """Reads now; `None` if the sensors fail."""
+        began_s = self._clock()
+        try:
+            reading = self._read()
+            self.last = View(began_s, rooms(reading, self._reserve, self._gpu), reading)
+        except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the training does not depend on it
+            self.last = None
+            self._say_once(error)
+        ended_s = self._clock()
+        self._interval_s = min(MOST_S, max(self._least_s, _TIMES_ITS_COST * (ended_s - began_s)))
+        self._next_s = ended_s + self._interval_s
+        return self.last
+
+    def _say_once(self, error: Exception) -> None:
+        # What a broken sensor says may differ from reading to reading.
+        if type(error) not in self._said:
+            self._said.add(type(error))
+            self.notes.append(f"Memory could not be read while training ({error!r}); sizes stay until it can be.")
+            _log.warning("%s", self.notes[-1])
+
+
+def rooms(reading: MemoryReading, reserve: Reserve, gpu: int | None) -> dict[str, Room]:
+    """Per resource, what a training process may occupy.
+
+    Args:
+        reading: What was read.
+        reserve: What to leave free of each limit.
+        gpu: The number of the GPU that training runs on, `None` on a CPU.
+    """
+    budgets = {"host": reading.host_budget(reserve)}
+    device = None if gpu is None else reading.device_budget(reserve, gpu)
+    if device is not None:
+        budgets["device"] = device
+    return {
+        name: Room(
+            # Below zero by as much as others have eaten into the reserve beyond what this process occupies.
+            budget_bytes=budget.limit.reach_bytes - budget.reserve_bytes,
+            reserve_bytes=budget.reserve_bytes,
+            limit=f"{budget.limit.kind} {budget.limit.detail}".strip(),
+        )
+        for name, budget in budgets.items()
+    }
