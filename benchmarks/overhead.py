@@ -19,10 +19,16 @@ import keras
 import numpy as np
 
 from autobatch.data.batch import Batch
+from autobatch.data.cut import rungs
+from autobatch.memory.read import read_memory
+from autobatch.memory.reading import DEFAULT_RESERVE
 from autobatch.step.backend import engine_for
-from autobatch.train.controller import falling
+from autobatch.step.sharing import give_back
+from autobatch.train.controller import Controller, Outside
 from autobatch.train.loop import Plan, run
+from autobatch.train.policy import Policy
 from autobatch.train.updating import Cutter
+from autobatch.train.watch import Watch
 
 PIXELS, CLASSES = 96, 10
 
@@ -79,9 +85,13 @@ def compare(name: str, size: int, updates: int, turns: int) -> dict[str, Any]:
         model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     engine = engine_for(ours, data[:2])
 
+    # Readings as in a training, and a policy that has something to weigh; what it decides is to stay.
+    policy = Policy(rungs(size, size), {"host": lambda samples: samples})
+    outside = Outside(changed=print, watch=Watch(read_memory, DEFAULT_RESERVE), give_back=give_back)
+
     def train_ours() -> None:
         plan = Plan(effective=size, verbose=0)
-        run(ours, engine, Arrays(data), Cutter(falling(size, (size,), print)), plan)
+        run(ours, engine, Arrays(data), Cutter(Controller(policy, size, outside)), plan)
 
     def train_theirs() -> None:
         theirs.fit(x, y, batch_size=size, verbose=0)

@@ -43,8 +43,12 @@ def fit(args: argparse.Namespace, api: Api, progress: TextIO) -> Answer:
         print(api.share_memory(), file=progress, flush=True)
     model, datagen = _inputs(args, api)
     options = _search(args) | _bounded(args) | _saved(args)
-    if args.validation is not None:
-        options["validation_data"] = args.validation
+    named = {
+        "validation_data": args.validation,
+        "when_memory_changes": args.when_memory_changes,
+        "scale_learning_rate": args.scale_learning_rate,
+    }
+    options |= {name: value for name, value in named.items() if value is not None}
     history = api.fit(model, datagen, args.directory, epochs=args.epochs, **options)
     lines = [str(history.autobatch), *_last_epoch(history)]
     if output is not None:
@@ -147,5 +151,6 @@ def _output(name: str | None) -> Path | None:
 def _last_epoch(history: Any) -> list[str]:
     if not history.epoch:
         return []
-    metrics = ", ".join(f"{name} {values[-1]:.4g}" for name, values in history.history.items() if values)
+    shown = {name: values[-1] for name, values in history.history.items() if values and "/" not in name}
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
     return [f"epoch {history.epoch[-1] + 1}: {metrics}"]

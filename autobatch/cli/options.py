@@ -61,6 +61,16 @@ def _add_fit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--epochs", type=values.count, default=1, metavar="N", help="passes over the samples (default: 1)"
     )
     training.add_argument("--validation", metavar="DIR", help="folder of validation pictures, one subfolder per class")
+    training.add_argument(
+        "--when-memory-changes",
+        choices=("keep", "resize"),
+        help="keep the batch size and add up gradients over smaller micro-batches (default), or resize it",
+    )
+    training.add_argument(
+        "--scale-learning-rate",
+        choices=("linear", "sqrt"),
+        help="how the learning rate follows a resized batch: linear for SGD, sqrt for Adam (default: not at all)",
+    )
     training.add_argument("--output", metavar="FILE", help="where to save the trained model; ends in .keras")
     _add_search(parser)
     _add_supervision(parser)

@@ -195,7 +195,7 @@ def fit(
             model, engine, task.samples[:micro], accumulated=not resizes, evaluated=hasattr(validation, "read")
         )
         cuttable = resizes or _require_cuttable(engine, task.samples, largest, found.batch_size)
-        keeper = None if saved is None else Keeper(saved.checkpoint, checkpoint_every_s, note=diary.note)
+        keeper = None if saved is None else Keeper(saved.checkpoint, checkpoint_every_s, saved.journal, note=diary.note)
         steering = Steering(
             found,
             task.question,

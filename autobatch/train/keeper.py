@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autobatch.train.checkpoint import Checkpoint, Standing
+from autobatch.train.journal import Journal
 
 # Memory that gets tight is what runs are killed for, so the next update is saved; but not again and again.
 _URGENT_S = 10.0
@@ -18,6 +19,7 @@ class Keeper:
     Args:
         checkpoint: Where to save.
         every_s: Seconds between two saves within an epoch.
+        journal: What to remove beside the checkpoint when the run has come to its end.
         note: Told what should be said once.
         clock: Seconds that never go back.
     """
@@ -26,11 +28,13 @@ class Keeper:
         self,
         checkpoint: Checkpoint,
         every_s: float,
+        journal: Journal | None = None,
         *,
         note: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._checkpoint, self._every_s, self._note, self._clock = checkpoint, every_s, note, clock
+        self._journal = journal
         self._saved_s = clock()
         self._urgent = False
 
@@ -56,5 +60,7 @@ class Keeper:
         """Removes what was saved: the run has come to its end."""
         try:
             self._checkpoint.clear()
+            if self._journal is not None:
+                self._journal.clear()
         except OSError as error:
             self._note(f"The saved run could not be removed ({error}).")

@@ -14,7 +14,7 @@ from autobatch.probing.runner import WORST
 from autobatch.probing.trial import Outcome
 from autobatch.step.backend import accelerator_index, device_bytes, idle_pool_bytes
 from autobatch.step.sharing import give_back
-from autobatch.train.controller import Controller, Outside
+from autobatch.train.controller import Controller, GivenBack, Outside
 from autobatch.train.diary import Change, Diary
 from autobatch.train.needs import need_of
 from autobatch.train.policy import Policy, Settings
@@ -33,6 +33,7 @@ class Seams:
         read: Takes a reading of the memory.
         clock: Seconds that never go back.
         sleep: Waits for some seconds.
+        give_back: Hands memory that is no longer needed back to the system.
         settings: How careful the policy is.
         least_s: Seconds between two readings, at least.
         patience_s: Seconds to wait while not even the smallest micro-batch fits.
@@ -41,6 +42,7 @@ class Seams:
     read: Read = read_memory
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    give_back: Callable[[], GivenBack] = give_back
     settings: Settings = field(default_factory=Settings)
     least_s: float = 0.05
     patience_s: float = 60.0
@@ -124,7 +126,7 @@ class Steering:
             watch=self.watch,
             seen=lambda view, size, headroom: self._diary.seen(phase, view, size, headroom),
             note=self._diary.note,
-            give_back=give_back,
+            give_back=self._seams.give_back,
             sleep=self._seams.sleep,
             patience_s=self._seams.patience_s,
         )

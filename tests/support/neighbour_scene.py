@@ -4,7 +4,6 @@
 JSON names the group to join before anything is imported, or none.
 """
 
-# ruff: noqa: E402 - the group is joined before anything is imported
 import json
 import os
 import subprocess
@@ -14,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 if __name__ == "__main__":
     PART = json.loads(sys.argv[2])
@@ -109,6 +108,8 @@ def play(
             played.neighbour = other.status
         if updates is None:
             one.lives_until(lambda: bool(played.micros) and played.micros[-1] == max(played.micros), until_s)
+            then = updates_done() + 5
+            one.lives_until(lambda: updates_done() >= then, until_s)
             stop.touch()
         one.wait(until_s)
     stop.unlink(missing_ok=True)
@@ -134,7 +135,7 @@ class _Actor:
         for thread in self._threads:
             thread.start()
 
-    def __enter__(self) -> "_Actor":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -271,10 +272,7 @@ def train(part: dict[str, Any]) -> None:
 
 
 def _say(kind: str, **facts: Any) -> None:
-    print(
-        json.dumps({"kind": kind, "at_s": time.monotonic(), **{k: v for k, v in facts.items() if k != "at_s"}}),
-        flush=True,
-    )
+    print(json.dumps({"kind": kind, **facts, "at_s": time.monotonic()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The world around a run, as a test tells it: memory, time, and samples that say which they are."""
 
+import errno
 from collections.abc import Callable, Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from autobatch.memory.facts import Device
 from autobatch.memory.reading import MemoryReading, Reserve
 from autobatch.testing import memory_reading
 from autobatch.train.controller import Controller, Outside
+from autobatch.train.disk import Disk
 from autobatch.train.policy import Policy, Settings
 from autobatch.train.watch import Watch
 
@@ -173,3 +176,44 @@ def small_net(*, seed: int = 1, stateful: bool = False, optimizer: Any = None, *
     )
     model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), loss="mse", **{"metrics": ["mae"]} | options)
     return model
+
+
+class FailingDisk(Disk):
+    """A disk whose operations first ask `fails`, with their name, for the error to raise; removing works always."""
+
+    def __init__(self, fails: Callable[[str], OSError | None]) -> None:
+        self._fails = fails
+
+    def make_folder(self, folder: Path) -> None:
+        self._maybe_fail("make_folder")
+        super().make_folder(folder)
+
+    def open(self, path: Path) -> BinaryIO:
+        self._maybe_fail("open")
+        return super().open(path)
+
+    def write(self, file: BinaryIO, data: bytes | memoryview) -> None:
+        self._maybe_fail("write")
+        super().write(file, data)
+
+    def sync(self, file: BinaryIO) -> None:
+        self._maybe_fail("sync")
+        super().sync(file)
+
+    def replace(self, draft: Path, path: Path) -> None:
+        self._maybe_fail("replace")
+        super().replace(draft, path)
+
+    def sync_folder(self, folder: Path) -> None:
+        self._maybe_fail("sync_folder")
+        super().sync_folder(folder)
+
+    def _maybe_fail(self, operation: str) -> None:
+        error = self._fails(operation)
+        if error is not None:
+            raise error
+
+
+def full_disk(_operation: str) -> OSError:
+    """What a full disk answers to everything."""
+    return OSError(errno.ENOSPC, "No space left on device")

@@ -1,0 +1,107 @@
+"""When a run is saved."""
+
+import pytest
+from surroundings import Clock, FailingDisk, Numbered, full_disk, small_net
+
+from autobatch.step.backend import engine_for
+from autobatch.train.checkpoint import Checkpoint, Standing
+from autobatch.train.keeper import Keeper
+
+STANDING = Standing(0, 1, 0, 8, 8, None, 5, 20)
+
+
+class Saves:
+    """Stands for a checkpoint; counts."""
+
+    def __init__(self, error=None):
+        self.saved, self.cleared, self._error = 0, 0, error
+
+    def save(self, model, standing):
+        self.saved += 1
+        if self._error is not None:
+            raise self._error
+
+    def clear(self):
+        self.cleared += 1
+        if self._error is not None:
+            raise self._error
+
+
+def kept(error=None, every_s=60.0):
+    clock, notes = Clock(), []
+    saves = Saves(error)
+    return Keeper(saves, every_s, note=notes.append, clock=clock), saves, clock, notes
+
+
+def test_it_is_due_after_an_interval_and_again_after_the_next():
+    keeper, _, clock, _ = kept()
+    for _ in range(3):
+        assert not keeper.due
+        clock.now_s += 59.9
+        assert not keeper.due
+        clock.now_s += 0.1
+        assert keeper.due
+        keeper.keep(None, STANDING)
+
+
+def test_what_is_urgent_is_due_at_the_next_update_but_not_again_and_again():
+    """Seen to fail with every shrink saved at once: saving would take longer than training."""
+    keeper, _, clock, _ = kept()
+    clock.now_s = 10.0
+    keeper.urge()
+    assert keeper.due
+    keeper.keep(None, STANDING)
+    assert not keeper.due
+    keeper.urge()
+    clock.now_s = 19.9
+    assert not keeper.due
+    clock.now_s = 20.0
+    assert keeper.due
+
+
+def test_what_is_urgent_never_makes_a_short_interval_longer():
+    keeper, _, clock, _ = kept(every_s=1.0)
+    keeper.urge()
+    clock.now_s = 1.0
+    assert keeper.due
+
+
+def test_a_save_that_fails_is_said_and_tried_again_after_the_interval():
+    """Seen to fail with the error passed on, and with a save tried at every update."""
+    keeper, saves, clock, notes = kept(OSError(28, "No space left on device"))
+    clock.now_s = 60.0
+    keeper.keep(None, STANDING)
+    assert not keeper.due
+    assert saves.saved == 1
+    assert "No space left on device" in notes[0]
+
+
+def test_what_is_no_error_of_the_disk_passes():
+    keeper, *_ = kept(ValueError("no bytes"))
+    with pytest.raises(ValueError, match="no bytes"):
+        keeper.keep(None, STANDING)
+
+
+def test_when_all_is_done_it_is_removed():
+    keeper, saves, *_ = kept()
+    keeper.done()
+    assert saves.cleared == 1
+
+
+def test_what_cannot_be_removed_is_said():
+    keeper, _, _, notes = kept(PermissionError(13, "Permission denied"))
+    keeper.done()
+    assert "could not be removed" in notes[0]
+
+
+def test_on_a_full_disk_the_save_before_stays_whole(tmp_path):
+    """Seen to fail with the file written in place."""
+    model = small_net()
+    engine_for(model, Numbered(20).read([0, 1], 0))
+    whole = Checkpoint(tmp_path)
+    whole.save(model, STANDING)
+    notes = []
+    keeper = Keeper(Checkpoint(tmp_path, FailingDisk(full_disk)), 1.0, note=notes.append, clock=Clock())
+    keeper.keep(model, Standing(0, 2, 0, 16, 8, None, 5, 20))
+    assert whole.load().standing == STANDING
+    assert len(notes) == 1
