@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 from groups import kills, memory_group
 from neighbour_scene import MIB, Played, play
 
-NET, LIMIT_MIB, AMOUNT_MIB = "MobileNetV2", 2800, 1400
+NET, LIMIT_MIB, AMOUNT_MIB = "MobileNetV2", 2400, 1200
 RATES = (50, 150, 300)
 
 
@@ -41,7 +41,12 @@ def one(folder: Path, trainer: str, allocator: str, rate: int, seed: int) -> dic
         killed = kills(group)
     facts = {"trainer": trainer, "allocator": allocator, "rate_mib_s": rate, "seed": seed, "killed": killed}
     facts |= {"trainer_status": played.trainer, "neighbour_status": played.neighbour, "micro_batches": played.micros}
-    return facts | {"updates_per_s": speeds(played), "events": played.events, "neighbour": played.usage}
+    return facts | {
+        "updates_per_s": speeds(played),
+        "events": played.events,
+        "neighbour": played.usage,
+        "group": played.group,
+    }
 
 
 def speeds(played: Played) -> dict[str, float]:
@@ -68,18 +73,17 @@ def told(run: dict[str, Any]) -> str:
     return f"{who:<18} {run['rate_mib_s']:>5} {run['seed']:>4}  {fate:<11} {other:<11} {speed:<13} {sizes}"
 
 
-def stacked(run: dict[str, Any], seen: list[dict[str, Any]], start: float) -> tuple[list[float], ...]:
+def stacked(run: dict[str, Any], start: float) -> tuple[list[float], ...]:
     """Seconds, what the training holds then, and what both hold, in GiB."""
-    moments = sorted({event["at_s"] for event in seen} | {at for at, _ in run["neighbour"]})
-    moments = [moment for moment in moments if moment >= seen[0]["at_s"]]
+    others = run["neighbour"]
 
-    def last(pairs: list[tuple[float, int]], moment: float) -> float:
-        return max((pair for pair in pairs if pair[0] <= moment), default=(0.0, 0))[1] / 2**30
+    def held_by_the_neighbour(moment: float) -> float:
+        return max((pair for pair in others if pair[0] <= moment), default=(0.0, 0))[1] / 2**30
 
-    holds = [(event["at_s"], event["rss_bytes"]) for event in seen]
-    ours = [last(holds, moment) for moment in moments]
-    others = [last([(at, held) for at, held in run["neighbour"]], moment) for moment in moments]
-    return [moment - start for moment in moments], ours, [a + b for a, b in zip(ours, others, strict=True)]
+    moments = [moment for moment, _ in run["group"] if moment > start - 2]
+    both = [held / 2**30 for moment, held in run["group"] if moment > start - 2]
+    ours = [max(0.0, total - held_by_the_neighbour(at)) for at, total in zip(moments, both, strict=True)]
+    return [moment - start for moment in moments], ours, both
 
 
 def draw(run: dict[str, Any], place: Path) -> None:
@@ -98,12 +102,12 @@ def draw(run: dict[str, Any], place: Path) -> None:
     )
     memory.axhline(LIMIT_MIB / 1024, color="#b3261e", linewidth=1.2)
     memory.text(at[0], LIMIT_MIB / 1024, " limit of the control group", color="#b3261e", va="bottom", fontsize=9)
-    moments, ours, both = stacked(run, seen, start)
+    moments, ours, both = stacked(run, start)
     memory.fill_between(moments, ours, step="post", color="#1a5fb4", alpha=0.75, linewidth=0, label="the training")
     memory.fill_between(
         moments, ours, both, step="post", color="#e66100", alpha=0.75, linewidth=0, label="its neighbour, on top"
     )
-    memory.set(ylabel="GiB resident", ylim=(0, LIMIT_MIB / 1024 * 1.2))
+    memory.set(ylabel="GiB of their own", ylim=(0, LIMIT_MIB / 1024 * 1.2))
     memory.legend(loc="upper right", frameon=False, fontsize=9, ncols=2, bbox_to_anchor=(1, 1.02))
     size.step(at, [event["micro"] for event in seen], where="post", color="#1a5fb4")
     size.set_yscale("log", base=2)

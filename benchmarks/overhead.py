@@ -27,6 +27,7 @@ from autobatch.step.sharing import give_back
 from autobatch.train.controller import Controller, Outside
 from autobatch.train.loop import Plan, run
 from autobatch.train.policy import Policy
+from autobatch.train.rooms import Rooms
 from autobatch.train.updating import Cutter
 from autobatch.train.watch import Watch
 
@@ -87,7 +88,7 @@ def compare(name: str, size: int, updates: int, turns: int) -> dict[str, Any]:
 
     # Readings as in a training, and a policy that has something to weigh; what it decides is to stay.
     policy = Policy(rungs(size, size), {"host": lambda samples: samples})
-    outside = Outside(changed=print, watch=Watch(read_memory, DEFAULT_RESERVE), give_back=give_back)
+    outside = Outside(changed=print, watch=Watch(read_memory, Rooms(DEFAULT_RESERVE)), give_back=give_back)
 
     def train_ours() -> None:
         plan = Plan(effective=size, verbose=0)

@@ -1,8 +1,9 @@
 """A training in a process of its own, to which this one passes on the signals that it gets.
 
 The child leads a process group of its own, so that a Ctrl-C at the terminal reaches it once, from here. On Linux the
-kernel kills it with the process that started it, whatever becomes of that one. Signals are passed on and the tie to
-the parent holds where it is started from the main thread.
+kernel kills it with the process that started it, whatever becomes of that one. Signals that this process ignores
+(nohup) are left ignored by both. The others are passed on, and the tie to the parent holds, where it is started from
+the main thread.
 """
 
 import contextlib
@@ -56,9 +57,11 @@ class Child:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _PASSED_ON:
-                self._handlers.enter_context(_handled(number, self._pass_on))
-            self._handlers.enter_context(_handled(signal.SIGTSTP, self._pause))
+            own = dict.fromkeys(_PASSED_ON, self._pass_on) | {signal.SIGTSTP: self._pause}
+            for number, handler in own.items():
+                # What is ignored here is ignored by the child, too: under nohup, or in the background of a script.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._handlers.enter_context(_handled(number, handler))
         return self
 
     def __exit__(self, *_: object) -> None:

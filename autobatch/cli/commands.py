@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from autobatch.cli.api import Api
 from autobatch.errors import ArgumentError, DataError
+from autobatch.train.supervised import Supervised
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def fit(args: argparse.Namespace, api: Api, progress: TextIO) -> Answer:
     if output is not None:
         model.save(output)
         lines.append(f"saved to {output}")
+    _forget(options.get("checkpoint"), progress)
     data = {
         "history": history.history,
         "epochs": list(history.epoch),
@@ -126,14 +128,25 @@ def _search(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _bounded(args: argparse.Namespace) -> dict[str, Any]:
-    """The smaller of the user's bound and that of a restart."""
+    """The smaller of the user's bound and that of a restart, and what a restart says of validation."""
     bounds = [bound for bound in (args.max_batch_size, args.ceiling) if bound is not None]
-    return {"max_batch_size": min(bounds)} if bounds else {}
+    options = {"max_batch_size": min(bounds, default=None), "validation_batch_size": args.validation_ceiling}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _saved(args: argparse.Namespace) -> dict[str, Any]:
-    options = {"checkpoint": args.checkpoint, "checkpoint_every_s": args.checkpoint_every}
+    folder = None if args.checkpoint is None else Supervised(args.checkpoint, args.ceiling)
+    options = {"checkpoint": folder, "checkpoint_every_s": args.checkpoint_every}
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _forget(folder: Supervised | None, progress: TextIO) -> None:
+    """Removes the stored run, once nothing depends on it any more."""
+    try:
+        if folder is not None:
+            folder.clear()
+    except OSError as error:
+        print(f"autobatch: the saved run could not be removed ({error})", file=progress, flush=True)
 
 
 def _output(name: str | None) -> Path | None:

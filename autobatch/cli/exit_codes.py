@@ -31,7 +31,9 @@ class ExitCode(IntEnum):
 MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.USAGE: "an argument or the model cannot be used as given; nothing was started",
-    ExitCode.DOES_NOT_FIT: "not even one sample fits in memory, or memory killed the training more often than --restarts allows",
+    ExitCode.DOES_NOT_FIT: (
+        "not even one sample fits in memory, or memory killed the training more often than --restarts allows"
+    ),
     ExitCode.DATA: "a folder or picture cannot be used",
     ExitCode.INCONCLUSIVE: "the trials gave no answer",
     ExitCode.FOREIGN: "the model, the generator or a callback raised an error of its own",

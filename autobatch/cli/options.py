@@ -100,8 +100,9 @@ def _add_supervision(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--in-process", action="store_true", help="train in this process, without restarts (for debuggers)"
     )
-    # What a restarted training is told by its supervisor: the largest micro-batch.
+    # What a restarted training is told by its supervisor: the largest micro-batch, and the largest in validation.
     group.add_argument("--ceiling", type=values.count, metavar="N", help=argparse.SUPPRESS)
+    group.add_argument("--validation-ceiling", type=values.count, metavar="N", help=argparse.SUPPRESS)
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:

@@ -7,16 +7,19 @@ control group that is killed as a whole (`memory.oom.group`), and with it this p
 import argparse
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from autobatch.cli.child import Child, training_command
-from autobatch.cli.verdict import Attempts, Death, End, Restart, Trace, after_death, was_killed
+from autobatch.cli.scratch import scratch_folder
+from autobatch.cli.verdict import Attempts, Bounds, Death, End, Restart, Trace, after_death, was_killed
 from autobatch.errors import DataError
 from autobatch.memory.cgroup import oom_kills as count_oom_kills
 from autobatch.train.checkpoint import Checkpoint
+from autobatch.train.in_use import in_use
 from autobatch.train.journal import Journal
 
 
@@ -40,29 +43,32 @@ def supervise(
         environ: The environment of the child.
 
     Raises:
+        ArgumentError: Another training is using the folder of the checkpoint.
         DataError: The checkpoint cannot be used, or its folder cannot be made.
     """
-    with _folder(args.checkpoint) as folder, Child(environ) as child:
+    with _folder(args.checkpoint, stream) as folder, Child(environ) as child:
         attempts = Attempts(0, args.restarts)
         while True:
-            Journal(folder).clear()  # what an earlier training has left says nothing about this one
+            with in_use(folder):
+                Journal(folder).clear()  # what an earlier training has left says nothing about this one
             before = oom_kills()
-            status = child.run(command(_words(words, folder, attempts.ceiling)))
+            status = child.run(command(_words(words, folder, attempts.bounds)))
             death = Death(status, before, oom_kills())
             verdict = after_death(death, _trace(folder) if was_killed(death) else Trace(), attempts)
             if isinstance(verdict, Restart) and child.interrupted is not None:
                 return 128 + child.interrupted
             if isinstance(verdict, End):
-                _say(verdict, args, stream)
+                _say(verdict, args, folder, stream)
                 return verdict.status
             print(f"autobatch: {verdict.message}", file=stream, flush=True)
-            attempts = Attempts(attempts.restarts + 1, attempts.allowed, verdict.ceiling)
+            attempts = Attempts(attempts.restarts + 1, attempts.allowed, verdict.bounds)
 
 
-def _words(words: Sequence[str], folder: Path, ceiling: int | None) -> list[str]:
+def _words(words: Sequence[str], folder: Path, bounds: Bounds) -> list[str]:
     """The child's words: the user's own, and where its checkpoint is."""
-    bound = [] if ceiling is None else ["--ceiling", str(ceiling)]
-    return [words[0], "--in-process", "--checkpoint", str(folder), *bound, *words[1:]]
+    told = {"--ceiling": bounds.training, "--validation-ceiling": bounds.validation}
+    bounded = [word for name, bound in told.items() if bound is not None for word in (name, str(bound))]
+    return [words[0], "--in-process", "--checkpoint", str(folder), *bounded, *words[1:]]
 
 
 def _trace(folder: Path) -> Trace:
@@ -70,32 +76,51 @@ def _trace(folder: Path) -> Trace:
     return Trace(Journal(folder).read(), None if stored is None else stored.standing)
 
 
-def _say(end: End, args: argparse.Namespace, stream: TextIO) -> None:
+def _say(end: End, args: argparse.Namespace, folder: Path, stream: TextIO) -> None:
     if end.message is None:
         return
-    kind = "error: " if end.gave_up else ""
-    print(f"autobatch: {kind}{end.message}{_what_is_left(args) if end.gave_up else ''}", file=stream, flush=True)
+    kind, left = ("error: ", _what_is_left(args, folder)) if end.gave_up else ("", "")
+    print(f"autobatch: {kind}{end.message}{left}", file=stream, flush=True)
 
 
-def _what_is_left(args: argparse.Namespace) -> str:
+def _what_is_left(args: argparse.Namespace, folder: Path) -> str:
     if args.checkpoint is None:
-        return " The checkpoint was a temporary one; --checkpoint FOLDER keeps it."
+        return "" if _is_finished(folder) else " The checkpoint was a temporary one; --checkpoint FOLDER keeps it."
     return f" The checkpoint is kept in {args.checkpoint}: the same command goes on from it."
 
 
 @contextlib.contextmanager
-def _folder(chosen: str | None) -> Iterator[Path]:
+def _folder(chosen: str | None, stream: TextIO) -> Iterator[Path]:
     """The folder of the checkpoint: the user's own, or a temporary one.
 
     Raises:
         DataError: It cannot be made.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            name = chosen or stack.enter_context(tempfile.TemporaryDirectory(prefix="autobatch-"))
-            folder = Path(name)
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            msg = f"The folder of the checkpoint cannot be made: {error}. Give another one with --checkpoint."
-            raise DataError(msg, chosen) from error
+    try:
+        folder = Path(chosen or tempfile.mkdtemp(prefix="autobatch-", dir=scratch_folder()))
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"The folder of the checkpoint cannot be made: {error}. Give another one with --checkpoint."
+        raise DataError(msg, chosen) from error
+    try:
         yield folder
+    finally:
+        if chosen is None:
+            _remove(folder, stream)
+
+
+def _remove(folder: Path, stream: TextIO) -> None:
+    """Removes a temporary folder, unless a training that is done would be lost with it."""
+    if _is_finished(folder):
+        said = f"the training is done, but what came after it failed. It is kept in {folder}: the same command with "
+        print(f"autobatch: {said}--checkpoint {folder} only saves the model.", file=stream, flush=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        stored = Checkpoint(folder).load()
+    except DataError:
+        return False
+    return stored is not None and stored.standing.finished

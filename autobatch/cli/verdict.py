@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from autobatch.cli.exit_codes import ExitCode
 from autobatch.train.checkpoint import Standing
+from autobatch.train.journal import TRAINING, VALIDATION, Running
 from autobatch.train.restart import micro_below
 
 # A shell says 128 + n where a signal has ended what it ran.
@@ -35,12 +36,43 @@ class Trace:
     """What a training has left behind.
 
     Attributes:
-        micro: The micro-batch that was running, `None` if none had run.
+        running: The micro-batch that was running, `None` if none was.
         standing: Where its last checkpoint stands, `None` without one.
     """
 
-    micro: int | None = None
+    running: Running | None = None
     standing: Standing | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the training itself had come to its end."""
+        return self.standing is not None and self.standing.finished
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The largest micro-batches there may be, `None` for no bound.
+
+    Attributes:
+        training: In training.
+        validation: In validation, which has sizes of its own.
+    """
+
+    training: int | None = None
+    validation: int | None = None
+
+    def of(self, phase: str) -> int | None:
+        """The bound of a phase."""
+        return self.validation if phase == VALIDATION else self.training
+
+    def lowered(self, running: Running, effective: int | None) -> "Bounds":
+        """Bounds below what was running; those of the other phase stay."""
+        bound = self.of(running.phase)
+        # Written down or not, nothing larger than the bound can have run.
+        micro = running.micro if bound is None else min(running.micro, bound)
+        if running.phase == VALIDATION:
+            return Bounds(self.training, micro_below(micro, None))
+        return Bounds(micro_below(micro, effective), self.validation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +82,12 @@ class Attempts:
     Attributes:
         restarts: Restarts so far.
         allowed: The most there may be.
-        ceiling: The largest micro-batch that the training which has just ended was allowed, `None` for no bound.
+        bounds: The largest micro-batches that the training which has just ended was allowed.
     """
 
     restarts: int
     allowed: int
-    ceiling: int | None = None
+    bounds: Bounds = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +95,11 @@ class Restart:
     """Run it again.
 
     Attributes:
-        ceiling: The largest micro-batch from now on, `None` for no bound.
+        bounds: The largest micro-batches from now on.
         message: Why, for people.
     """
 
-    ceiling: int | None
+    bounds: Bounds
     message: str
 
 
@@ -91,7 +123,7 @@ def after_death(death: Death, trace: Trace, attempts: Attempts) -> Restart | End
 
     Example:
         >>> killed = Death(status=-9, kills_before=1, kills_after=2)
-        >>> after_death(killed, Trace(micro=32), Attempts(restarts=0, allowed=3)).ceiling
+        >>> after_death(killed, Trace(Running(32)), Attempts(restarts=0, allowed=3)).bounds.training
         16
     """
     if not was_killed(death):
@@ -102,15 +134,14 @@ def after_death(death: Death, trace: Trace, attempts: Attempts) -> Restart | End
             "the training was ended by SIGKILL. The kernel has killed nothing for memory meanwhile, so somebody else "
             "has sent it.",
         )
-    ceiling = _next_ceiling(trace, attempts)
     what = _what_happened(death, trace)
-    if trace.micro == 1 or attempts.ceiling == 1:
+    if _at_the_smallest(trace, attempts.bounds):
         return _given_up(f"{what} There is no smaller micro-batch. Free memory, or take a smaller model or pictures.")
     if attempts.restarts >= attempts.allowed:
         return _given_up(f"{what} It has been restarted {_times(attempts.restarts)}; --restarts allows no more.")
-    bound = "" if ceiling is None else f" with micro-batches of at most {ceiling}"
-    place = _place(trace.standing)
-    return Restart(ceiling, f"{what} Restart {attempts.restarts + 1} of {attempts.allowed} {place}{bound}.")
+    bounds = _next_bounds(trace, attempts.bounds)
+    goes_on = _place(trace.standing) + _bounded(trace, bounds)
+    return Restart(bounds, f"{what} Restart {attempts.restarts + 1} of {attempts.allowed} {goes_on}.")
 
 
 def was_killed(death: Death) -> bool:
@@ -134,18 +165,22 @@ def _given_up(message: str) -> End:
     return End(ExitCode.DOES_NOT_FIT, message, gave_up=True)
 
 
-def _next_ceiling(trace: Trace, attempts: Attempts) -> int | None:
-    """The next rung below what was running; the bound so far if nothing had run."""
-    if trace.micro is None:
-        return attempts.ceiling
-    effective = None if trace.standing is None else trace.standing.effective
-    # Written down or not, nothing larger than the bound can have run.
-    running = trace.micro if attempts.ceiling is None else min(trace.micro, attempts.ceiling)
-    return micro_below(running, effective)
+def _next_bounds(trace: Trace, bounds: Bounds) -> Bounds:
+    """The next rung below what was running, for the phase that was running; the bounds so far if nothing was."""
+    if trace.running is None or trace.done:
+        return bounds
+    return bounds.lowered(trace.running, None if trace.standing is None else trace.standing.effective)
+
+
+def _at_the_smallest(trace: Trace, bounds: Bounds) -> bool:
+    if trace.done:
+        return False
+    phase, micro = (TRAINING, None) if trace.running is None else (trace.running.phase, trace.running.micro)
+    return 1 in {micro, bounds.of(phase)}
 
 
 def _what_happened(death: Death, trace: Trace) -> str:
-    when = "before its first micro-batch" if trace.micro is None else f"at a micro-batch of {trace.micro}"
+    when = _when(trace)
     if death.kills_before is None or death.kills_after is None:
         return (
             f"the training was ended by SIGKILL {when}. Whether for memory cannot be read here (the kernel shows no "
@@ -154,10 +189,27 @@ def _what_happened(death: Death, trace: Trace) -> str:
     return f"the kernel killed the training for memory {when}."
 
 
+def _when(trace: Trace) -> str:
+    if trace.done:
+        return "after its last epoch, before the model was saved"
+    if trace.running is None:
+        return "before its first micro-batch"
+    in_validation = " of validation" if trace.running.phase == VALIDATION else ""
+    return f"at a micro-batch{in_validation} of {trace.running.micro}"
+
+
 def _place(standing: Standing | None) -> str:
     if standing is None:
-        return "from the beginning (there was no checkpoint yet),"
-    return f"from epoch {standing.epoch + 1}, after update {standing.update},"
+        return "from the beginning (there was no checkpoint yet)"
+    if standing.finished:
+        return "to save the model"
+    return f"from epoch {standing.epoch + 1}, after update {standing.update}"
+
+
+def _bounded(trace: Trace, bounds: Bounds) -> str:
+    said = [f" of at most {bounds.training}"] if bounds.training is not None else []
+    said += [f" of at most {bounds.validation} in validation"] if bounds.validation is not None else []
+    return f", with micro-batches{' and'.join(said)}" if said and not trace.done else ""
 
 
 def _times(number: int) -> str:

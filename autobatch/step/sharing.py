@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autobatch.errors import TooLateError
-from autobatch.memory.cuda_pool import find_pools, trim_pool
+from autobatch.memory.cuda_pool import find_pools, read_pool, trim_pool
 from autobatch.memory.process import read_process
 from autobatch.memory.trim import can_return_freed_memory, keep_freed_memory, return_freed_memory
 from autobatch.step.tensorflow import sharing as tensorflow
@@ -82,7 +82,8 @@ def share_memory(*, driver: Any = None, environ: MutableMapping[str, str] | None
     if tensorflow.has_started() and (plan.missing or (plan.host and tensorflow.keeps_host_memory())):
         raise TooLateError(_too_late(plan.missing or plan.in_force))
     environ.update(plan.missing)
-    keeps_heap, heap_notes = keep_freed_memory(environ) if plan.host else (False, ())
+    # Beside a GPU the host's memory is the loaders', whose threads would wait for each other at a single heap.
+    keeps_heap, heap_notes = keep_freed_memory(environ) if plan.host and not pools else (False, ())
     return Sharing(plan.in_force, keeps_heap, (*plan.contradicted, *heap_notes, *notes, *_without_pools(pools)))
 
 
@@ -108,6 +109,18 @@ def give_back(*, collect: bool = False, driver: Any = None) -> GivenBack:
     device_bytes, why = _trim_pools(tensorflow.gpu_numbers(), driver)
     held = {"host": _why_host_holds(), "device": why}
     return GivenBack(host_bytes, device_bytes, {name: reason for name, reason in held.items() if reason is not None})
+
+
+def device_pool_bytes(number: int) -> int | None:
+    """Returns what this process' memory pool holds of a GPU, `None` where TensorFlow does not allocate from one.
+
+    Args:
+        number: Of the GPU, as CUDA counts them.
+    """
+    if not tensorflow.uses_device_pool(os.environ):
+        return None
+    pool, _ = read_pool(number)
+    return None if pool is None else pool.reserved_bytes
 
 
 def _why_host_holds() -> str | None:

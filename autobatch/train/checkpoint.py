@@ -7,6 +7,7 @@ own (EarlyStopping's `wait` and `best`, ReduceLROnPlateau's counters; CSVLogger 
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from os import PathLike
@@ -33,14 +34,16 @@ class Standing:
         update: Updates of that epoch that are done.
         pass_number: The pass over the samples (`Loader.epoch`).
         position: Samples taken from it.
-        effective: Samples behind one update.
-        ceiling: The largest micro-batch to run, `None` for no bound.
+        effective: Samples behind one update of that epoch.
+        ceiling: The largest micro-batch to run, `None` for no bound: that of a restart, or what is below a size that
+            has really run out of memory.
         seed: What order and augmentation derive from.
         samples: Samples in a pass.
         history: Keras' History so far, by name.
         epochs_done: The epochs it is of.
         clock: Updates of the reference batch so far, by which a learning-rate schedule goes.
         finished: Whether the training is done.
+        run: What the run was begun with, by name (`autobatch.train.facts`).
     """
 
     epoch: int
@@ -55,10 +58,12 @@ class Standing:
     epochs_done: list[int] = field(default_factory=list)
     clock: float = 0.0
     finished: bool = False
+    run: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes by name."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)} | {"history": dict(self.history)}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return values | {"history": dict(self.history), "run": dict(self.run)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,20 @@ class Checkpoint:
         """
         remove_file(self.path, self._disk)
 
+    def require_weights(self, model: Any, stored: Stored) -> None:
+        """Refuses a model whose weights are not among the stored ones, as far as it is built.
+
+        Costs nothing, so it can be asked before anything is run; `restore` compares everything.
+
+        Raises:
+            ArgumentError: It is another model.
+        """
+        theirs = Counter(_kind(*described) for described in stored.variables)
+        ours = Counter(_kind(weight.path, str(weight.dtype), tuple(weight.shape)) for weight in model.weights)
+        missing = next(iter(ours - theirs), None)
+        if missing is not None:
+            self._refuse(f"{missing}. Expected one of those that were stored")
+
     def _require_same(self, variables: list[StateVariable], stored: Stored) -> None:
         ours = [_kind(variable.name, variable.dtype, variable.shape) for variable in variables]
         theirs = [_kind(*described) for described in stored.variables]
@@ -165,6 +184,9 @@ class Checkpoint:
             what = f"a model with {len(ours)} variables. Expected {len(theirs)}"
         else:
             what = f"{ours[place]} as variable {place + 1}. Expected {theirs[place]}"
+        self._refuse(what)
+
+    def _refuse(self, what: str) -> None:
         msg = (
             f"The checkpoint {str(self.path)!r} is of another model, or of one that was compiled otherwise; nothing "
             f"was restored. Give the model it was made of, or another folder. Received: {what}."

@@ -40,6 +40,7 @@ class Outside:
     Attributes:
         watch: Takes readings, `None` to go by failures alone.
         changed: Told of every change.
+        begins: Told the size, when micro-batches begin to run after a pause.
         seen: Told of every reading, with the size and its headroom in bytes.
         note: Told what should be said once.
         give_back: Hands memory that is no longer needed back to the system.
@@ -48,6 +49,7 @@ class Outside:
     """
 
     changed: Callable[[Change], None]
+    begins: Callable[[int], None] = lambda _: None
     watch: Watch | None = None
     seen: Callable[[View, int, int | None], None] = lambda *_: None
     note: Callable[[str], None] = lambda _: None
@@ -99,6 +101,12 @@ class Controller:
         return self.micro == self._policy.ladder[-1]
 
     @property
+    def ceiling(self) -> int | None:
+        """The largest size below those that ran out of memory; `None` if none did, or it has been entered again."""
+        failed = self._state.ceiling
+        return None if failed is None or failed <= self.micro else max(1, failed - 1)
+
+    @property
     def headroom_bytes(self) -> int | None:
         """What the last reading leaves above the need of a micro-batch, the reserve included; `None` if unknown."""
         return self._headroom_bytes
@@ -128,9 +136,10 @@ class Controller:
         """Notes that something else runs until the next `look`.
 
         It says nothing about the time that micro-batches take, and memory may be another by then: the next `look` takes
-        a reading in any case, since the last one may have gone to another controller.
+        a reading in any case, since the last one may have gone to another controller. What runs then begins.
         """
         self._pace.running, self._rested = None, True
+        self._outside.begins(self.micro)
 
     def adopt(self, policy: Policy, reason: str) -> None:
         """Goes on by another policy, with other sizes; `reason` says why."""
@@ -183,7 +192,8 @@ class Controller:
             self._tidy(view)
         elif move.kind != "stuck":
             self._follow(move, view, self._policy.headroom_bytes(before, sight))
-        return move
+        # The smallest size may be too large as well, and must not run to find out.
+        return self._policy.stuck(self._state, sight) or move
 
     def _tidy(self, view: View) -> None:
         """Gives back what the heap has grown by beyond the need of micro-batches, while that is worth it."""
@@ -245,7 +255,7 @@ class Controller:
         waited = f"{self._outside.patience_s:.0f} s"
         msg = (
             f"Others hold so much memory that not even a micro-batch of {self.micro} fits: {move.reason}. It was "
-            f"waited for {waited}. The weights are as they were after the last update: save them, free "
+            f"waited for {waited}. The trainable weights are as they were after the last update: save them, free "
             f"{format_bytes(max(0, need - reach))}, and train on."
         )
         return DoesNotFitError(msg, need, reach)
@@ -272,8 +282,8 @@ def _what_ran_out(cause: BaseException | None, view: View | None) -> str:
 def _too_small(size: int) -> str:
     what = "Not even one sample fits" if size == 1 else f"{size} samples, which cannot be cut, do not fit"
     return (
-        f"{what} in memory any more; the weights are as they were before this update. Save them, free memory, and "
-        "train on."
+        f"{what} in memory any more; the trainable weights are as they were before this update. Save them, free "
+        "memory, and train on."
     )
 
 

@@ -2,33 +2,36 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal, Unpack, get_args
 
-import keras
-
 from autobatch.data.batch import Batch
-from autobatch.data.cut import rungs
 from autobatch.data.options import FlowOptions
 from autobatch.errors import ArgumentError, ModelError
 from autobatch.memory.gpu import hold_nvml
-from autobatch.memory.reading import Reserve
+from autobatch.memory.read import read_memory
+from autobatch.memory.reading import MemoryReading, Reserve
 from autobatch.probing.arguments import BatchSize, require_count, require_seconds
 from autobatch.probing.find import find
+from autobatch.probing.result import ProbeResult
 from autobatch.probing.run import open_cache
-from autobatch.probing.task import READ_AHEAD_BYTES, prepare
+from autobatch.probing.task import READ_AHEAD_BYTES, Task, prepare
 from autobatch.probing.warming import warm_up_untouched
 from autobatch.step.backend import engine_for
 from autobatch.step.engine import Engine
 from autobatch.train.diary import Diary
+from autobatch.train.facts import facts_of
 from autobatch.train.held_out import held_out
 from autobatch.train.keeper import Keeper
 from autobatch.train.learning_rate import Rule, parse_rule, scale
 from autobatch.train.loop import Plan, Resizing, require_callbacks, run
+from autobatch.train.meaning import what_cutting_means, what_is_idle, what_resizing_means
 from autobatch.train.report import Event, RunReport
-from autobatch.train.saved import Saved
+from autobatch.train.saved import Saved, opened
 from autobatch.train.schedule import Schedule, parse_schedule
-from autobatch.train.steering import Seams, Steering
+from autobatch.train.sizes import Sizes, first_rung, sizes_for
+from autobatch.train.steering import Steering
 from autobatch.train.updating import Cutter
 from autobatch.train.validating import KerasValidation, SourceValidation, Validation
 
@@ -146,92 +149,144 @@ def fit(
     require_callbacks(callbacks)
     resizes = _require_when(when_memory_changes) == "resize"
     rule, schedule = parse_rule(scale_learning_rate), parse_schedule(batch_size)
-    saved = None if checkpoint is None else Saved.open(checkpoint)
-    task = prepare(
-        model,
-        datagen,
-        directory,
-        flow,
-        beside=fit.__kwdefaults__ or (),
-        batch_size=_asked(batch_size, schedule, saved, range(initial_epoch, epochs)),
-        class_weight=class_weight,
-        seed=seed if saved is None else saved.seed(seed),
-        reserve=reserve,
-        max_batch_size=max_batch_size,
-        trial_timeout_s=trial_timeout_s,
-    )
-    if saved is not None:
-        saved.require_same(len(task.source), initial_epoch)
-    validation, said = held_out(model, datagen, directory, validation_data, task.source, flow)
-    with hold_nvml():
-        seams = Seams()
-        readings = [seams.read()]
+    with hold_nvml(), opened(checkpoint) as earlier:
+        task = prepare(
+            model,
+            datagen,
+            directory,
+            flow,
+            beside=fit.__kwdefaults__ or (),
+            batch_size=_asked(batch_size, schedule, earlier, range(initial_epoch, epochs)),
+            class_weight=class_weight,
+            seed=seed if earlier is None else earlier.seed(seed),
+            reserve=reserve,
+            max_batch_size=max_batch_size if earlier is None else earlier.max_batch_size(max_batch_size),
+            trial_timeout_s=trial_timeout_s,
+        )
+        if earlier is not None:
+            facts = facts_of(
+                task.source,
+                directory,
+                class_weight,
+                shuffle=bool(shuffle),
+                steps_per_epoch=steps_per_epoch,
+                when_memory_changes=when_memory_changes,
+                scale_learning_rate=rule,
+            )
+            earlier.require_same(facts, len(task.source), initial_epoch)
+            earlier.require_model(model)
+        validation, said = held_out(model, datagen, directory, validation_data, task.source, flow)
+        readings = [read_memory()]
         found = find(model, task.samples, task.question, cache=open_cache(cache))
-        effective_at = _effective_at(schedule, len(task.source))
-        effective = task.question.effective or found.batch_size
-        effective = effective_at(initial_epoch) if effective_at else effective
-        micro = min(found.batch_size, effective) if resizes else _first_rung(effective, found.batch_size)
-        largest = task.question.effective or effective
+        sizes = sizes_for(
+            task.question.effective,
+            found.batch_size,
+            schedule,
+            samples=len(task.source),
+            first_epoch=initial_epoch if earlier is None else earlier.first_epoch(initial_epoch, epochs),
+        )
+        saved = None
+        if earlier is not None:
+            saved = earlier.begun_with(facts, sizes.at or (lambda _: sizes.largest), epochs)
+        resizing = Resizing(resizes, lambda size: scale(rule, size, sizes.reference), sizes.reference)
         report = RunReport(
-            effective=effective,
-            micro=micro,
+            effective=sizes.effective,
+            micro=sizes.micro,
             seed=task.source.seed,
             probe=found,
             readings=readings,
             notes=(
                 *task.notes,
+                *(() if earlier is None else earlier.notes),
                 *said,
                 *found.notes,
-                *_what_it_means(model, _first_rung(largest, found.batch_size), largest, rule, resizes=resizes),
-                *_idle(rule, resizes or schedule),
+                *([what_resizing_means(sizes.largest, rule)] if resizes else _what_cutting_means(model, sizes, found)),
+                *what_is_idle(rule, changes=resizes or schedule is not None),
             ),
         )
         _say(report, verbose)
-        diary = Diary(report, on_event)
-        before = seams.read()
-        resizing = _resizing(effective_at(0) if effective_at else effective, rule, follows=resizes, changes=schedule)
-        engine = engine_for(model, task.samples, rescaled=resizing is not None)
-        warm_up_untouched(
-            model, engine, task.samples[:micro], accumulated=not resizes, evaluated=hasattr(validation, "read")
-        )
-        cuttable = resizes or _require_cuttable(engine, task.samples, largest, found.batch_size)
-        keeper = None if saved is None else Keeper(saved.checkpoint, checkpoint_every_s, saved.journal, note=diary.note)
-        steering = Steering(
-            found,
-            task.question,
-            before,
-            diary,
-            cuttable=cuttable,
-            accumulator_bytes=0 if resizes else engine.accumulator_bytes(),
-            running=None if saved is None else saved.running,
-            urge=None if keeper is None else keeper.urge,
-            seams=seams,
-        )
         plan = Plan(
-            effective=effective,
+            effective=sizes.effective,
             epochs=epochs,
             initial_epoch=initial_epoch,
             steps_per_epoch=steps_per_epoch,
             shuffle=shuffle,
             class_weight=class_weight,
-            validation=_validation(validation, report, steering, validation_steps, validation_batch_size, workers),
-            after_epoch=lambda: readings.append(seams.read()),
             validation_freq=validation_freq,
             callbacks=callbacks,
             verbose=verbose,
             workers=workers,
             max_bytes=READ_AHEAD_BYTES,
-            progress=diary.progress,
-            effective_at=effective_at,
-            policy_for=steering.policy,
-            resizing=resizing,
-            keeper=keeper,
-            standing=None if saved is None else saved.restore(model),
+            after_epoch=lambda: _read_once_more(readings),
+            effective_at=sizes.at,
+            resizing=resizing if resizes or (rule is not None and schedule is not None) else None,
         )
-        history = run(model, engine, task.source, Cutter(steering.controller("training", effective, micro)), plan)
-    report.notes = (*report.notes, *steering.watch.notes)
+        beside = _Beside(validation, validation_steps, validation_batch_size, saved, checkpoint_every_s, on_event)
+        history = _train(model, task, sizes, report, plan, beside)
     history.autobatch = report
     return history
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What goes on beside the updates: validation in steps of a size, saving, telling."""
+
+    validation: Any
+    steps: int | None
+    size: int | None
+    saved: Saved | None
+    every_s: float
+    on_event: Callable[[Event], None] | None
+
+
+def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, beside: _Beside) -> Any:
+    """Trains as planned, under a controller, and returns Keras' `History`."""
+    before, saved = read_memory(), beside.saved
+    resizes = plan.resizing is not None and plan.resizing.follows_memory
+    engine = engine_for(model, task.samples, rescaled=plan.resizing is not None)
+    evaluated = hasattr(beside.validation, "read")
+    warm_up_untouched(model, engine, task.samples[: sizes.micro], accumulated=not resizes, evaluated=evaluated)
+    diary = Diary(report, beside.on_event)
+    keeper = None if saved is None else _keeper(saved, beside.every_s, diary)
+    steering = Steering(
+        report.probe,
+        task.question,
+        before,
+        diary,
+        cuttable=resizes or _require_cuttable(engine, task.samples, sizes.largest, report.probe.batch_size),
+        accumulator_bytes=0 if resizes else engine.accumulator_bytes(),
+        running=None if saved is None else saved.journal.write,
+        urge=None if keeper is None else keeper.urge,
+        # Said already where the run begins with updates that are cut.
+        cut=None
+        if resizes or sizes.micro < sizes.effective
+        else lambda micro, effective: what_cutting_means(model, micro, effective),
+    )
+    plan = replace(
+        plan,
+        validation=_validation(beside, report, steering, plan.workers),
+        progress=diary.progress,
+        policy_for=steering.next_policy,
+        keeper=keeper,
+        standing=None if saved is None else saved.restore(model, plan.epochs),
+    )
+    cutter = Cutter(steering.controller("training", sizes.effective, sizes.micro))
+    try:
+        return run(model, engine, task.source, cutter, plan)
+    finally:
+        report.notes = (*report.notes, *steering.watch.notes)
+
+
+def _keeper(saved: Saved, every_s: float, diary: Diary) -> Keeper:
+    return Keeper(
+        saved.checkpoint,
+        every_s,
+        saved.journal,
+        run=saved.run,
+        ceiling=saved.ceiling,
+        lasting=saved.lasting,
+        note=diary.note,
+    )
 
 
 def _require_when(when: Any) -> WhenMemoryChanges:
@@ -247,72 +302,30 @@ def _require_when(when: Any) -> WhenMemoryChanges:
 def _asked(batch_size: Any, schedule: Schedule | None, saved: Saved | None, epochs: range) -> Any:
     """The effective batch to look for: the largest of a schedule, that of the run that goes on, or what was given."""
     if schedule is not None:
+        if saved is not None:
+            saved.require_schedule(schedule, epochs.stop)
         return schedule.largest(epochs.stop, epochs.start)
     return batch_size if saved is None else saved.batch_size(batch_size)
 
 
-def _effective_at(schedule: Schedule | None, samples: int) -> Callable[[int], int] | None:
-    return None if schedule is None else lambda epoch: min(schedule.at(epoch), samples)
+def _what_cutting_means(model: Any, sizes: Sizes, found: ProbeResult) -> list[str]:
+    return what_cutting_means(model, first_rung(sizes.largest, found.batch_size), sizes.largest)
 
 
-def _first_rung(effective: int, micro: int) -> int:
-    """The largest size that an effective batch is cut into, up to `micro`."""
-    return rungs(effective, min(micro, effective))[0]
-
-
-def _resizing(reference: int, rule: Rule | None, *, follows: bool, changes: Any) -> Resizing | None:
-    if not follows and (rule is None or changes is None):
+def _validation(beside: _Beside, report: RunReport, steering: Steering, workers: int | None) -> Validation | None:
+    if beside.validation is None:
         return None
-    return Resizing(follows, lambda size: scale(rule, size, reference), reference)
-
-
-def _what_it_means(model: Any, micro: int, effective: int, rule: Rule | None, *, resizes: bool) -> list[str]:
-    """What a user should know whose effective batch is run in several micro-batches, or follows memory."""
-    if not resizes:
-        return _what_cutting_means(model, micro, effective)
-    rate = "stays as it is" if rule is None else f"follows by the {rule} rule"
-    return [f"The effective batch follows memory, up to {effective} samples; the learning rate {rate}."]
-
-
-def _idle(rule: Rule | None, changes: Any) -> list[str]:
-    if rule is None or changes:
-        return []
-    held = f"scale_learning_rate={rule!r} has nothing to do: the effective batch is held."
-    return [f"{held} It changes with when_memory_changes='resize', or with a schedule as batch_size."]
-
-
-def _what_cutting_means(model: Any, micro: int, effective: int) -> list[str]:
-    if micro >= effective:
-        return []
-    said = []
-    norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
-    if norms:
-        said.append(
-            f"The model's {norms} BatchNormalization layers normalise by the statistics of the micro-batch, {micro} "
-            f"samples, not of all {effective}; their moving averages keep their time constant."
+    if not hasattr(beside.validation, "read"):
+        first = min(beside.size or report.micro, report.micro)
+        return KerasValidation(
+            beside.validation, controller=steering.controller("validation", first, first), steps=beside.steps
         )
-    if type(model).train_step.__module__.partition(".")[0] != "keras":
-        said.append(
-            "The model has a train_step of its own: updates in several micro-batches are exact if its loss is a mean "
-            "over samples, and if it changes gradients only through the optimizer."
-        )
-    return said
-
-
-def _validation(
-    data: Any, report: RunReport, steering: Steering, steps: int | None, size: int | None, workers: int | None
-) -> Validation | None:
-    if data is None:
-        return None
-    if not hasattr(data, "read"):
-        first = min(size or report.micro, report.micro)
-        return KerasValidation(data, controller=steering.controller("validation", first, first), steps=steps)
-    effective = size or report.effective
+    effective = beside.size or report.effective
     return SourceValidation(
-        data,
+        beside.validation,
         effective=effective,
-        cutter=Cutter(steering.controller("validation", effective, _first_rung(effective, report.micro))),
-        steps=steps,
+        cutter=Cutter(steering.controller("validation", effective, first_rung(effective, report.micro))),
+        steps=beside.steps,
         workers=workers,
         max_bytes=READ_AHEAD_BYTES,
     )
@@ -333,6 +346,13 @@ def _require_cuttable(engine: Engine, samples: Batch, effective: int, micro: int
         )
         raise ModelError(msg)
     return cuttable
+
+
+def _read_once_more(readings: list[MemoryReading]) -> None:
+    try:
+        readings.append(read_memory())
+    except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the training does not depend on it
+        _log.warning("Memory could not be read after the epoch (%r).", error)
 
 
 def _say(report: RunReport, verbose: Any) -> None:

@@ -1,12 +1,28 @@
 """The micro-batch that is running, written down before it runs: what a killed training can no longer tell."""
 
 import json
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from autobatch.train.disk import Disk, remove_file, replace_file
 
 FILE_NAME = "micro.json"
+TRAINING, VALIDATION = "training", "validation"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What was running.
+
+    Attributes:
+        micro: Samples in a micro-batch.
+        phase: `"training"` or `"validation"`.
+    """
+
+    micro: int
+    phase: str = TRAINING
 
 
 class Journal:
@@ -21,22 +37,21 @@ class Journal:
         self.path = Path(folder) / FILE_NAME
         self._disk = disk or Disk()
 
-    def write(self, micro: int) -> None:
-        """Writes a size down; call it before the first micro-batch of that size runs.
+    def write(self, micro: int, phase: str = TRAINING) -> None:
+        """Writes a size down; call it before the first micro-batch of that size, or of that phase, runs.
 
         Raises:
             OSError: It could not be written; the size before still stands there.
         """
-        replace_file(self.path, [json.dumps({"micro": micro}).encode()], self._disk)
+        replace_file(self.path, [json.dumps(asdict(Running(micro, phase))).encode()], self._disk)
 
-    def read(self) -> int | None:
-        """The size that was written last, `None` if there is none that can be read."""
+    def read(self) -> Running | None:
+        """What was written last, `None` if there is nothing that can be read."""
         try:
             entry = json.loads(self.path.read_bytes())
         except (OSError, ValueError):
             return None
-        micro = entry.get("micro") if isinstance(entry, dict) else None
-        return micro if isinstance(micro, int) and micro >= 1 else None
+        return _running(entry) if isinstance(entry, dict) else None
 
     def clear(self) -> None:
         """Removes the file.
@@ -45,3 +60,10 @@ class Journal:
             OSError: It could not be removed.
         """
         remove_file(self.path, self._disk)
+
+
+def _running(entry: dict[str, Any]) -> Running | None:
+    micro, phase = entry.get("micro"), entry.get("phase")
+    if not isinstance(micro, int) or micro < 1 or phase not in (TRAINING, VALIDATION):
+        return None
+    return Running(micro, phase)

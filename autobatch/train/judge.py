@@ -65,10 +65,15 @@ class Judge:
             and all(one.spare_bytes >= max(0.0, self.settings.margin * one.room.budget_bytes) for one in demands)
         )
 
-    def may_settle(self, size: int) -> bool:
-        """Tells whether a size may be carried over to; with nothing ever seen, only what ran out of memory counts."""
+    def may_settle(self, size: int, proven: int | None = None) -> bool:
+        """Tells whether a size may be carried over to.
+
+        With nothing ever seen, what ran out of memory counts, and what has run in a trial (`proven` samples).
+        """
         if size <= self.state.micro:
             return self.fits(size)
         if self.state.takings or self.demands(size):
             return self.may_enter(size)
+        if proven is not None and size > proven:
+            return False
         return all(ceiling.may_enter(size, self.sight) for ceiling in self.state.ceilings)

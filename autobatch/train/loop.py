@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from autobatch.data.cut import number_of_updates
+from autobatch.data.cut import near_equal, number_of_updates
 from autobatch.data.loader import Loader
 from autobatch.data.order import sequential, shuffled
 from autobatch.data.source import Source
@@ -126,19 +126,21 @@ class _Run:
         if standing is not None:
             model.history.epoch = list(standing.epochs_done)
             model.history.history = {name: list(values) for name, values in standing.history.items()}
-        last_logs = None
-        if first < plan.epochs:
+        last_logs, ended = None, standing
+        if first < plan.epochs and (standing is None or not standing.finished):
             self._clock = _clock(model, standing)
             self._begun = standing.update if standing is not None and standing.epoch == first else 0
             with self._open(first) as self._loader:
+                self._pass_clock = self._clock - self._updates_of_pass_so_far()
                 self._feed = Feed(self._loader, plan.class_weight)
                 # Killed before the next save, the run would begin anew with another seed.
                 self._keep(first, self._begun, at_once=True)
                 last_logs = self._epochs(range(first, plan.epochs))
+                ended = self._standing(plan.progress.epoch + 1, 0)
         self._engine.finish()
         self._callbacks.on_train_end(logs=last_logs)
         if plan.keeper is not None:
-            plan.keeper.done()
+            plan.keeper.done(model, ended)
         return model.history
 
     def _windows(self, epoch: int) -> int:
@@ -154,8 +156,6 @@ class _Run:
         first_pass, taken = stands_before(first)
         if plan.standing is not None and plan.standing.epoch == first:
             first_pass, taken = plan.standing.pass_number, plan.standing.position
-        if taken == count:
-            first_pass, taken = first_pass + 1, 0
         order = shuffled(self._source.seed, count) if plan.shuffle else sequential(count)
 
         def remaining(number: int) -> Any:
@@ -175,7 +175,7 @@ class _Run:
     def _epochs(self, epochs: range) -> dict[str, Any] | None:
         model, plan, logs = self._model, self._plan, None
         for epoch in epochs:
-            plan.progress.epoch = epoch
+            plan.progress.epoch, plan.progress.update = epoch, self._begun
             if not self._begun:
                 model.reset_metrics()
             self._adopt(epoch)
@@ -216,6 +216,8 @@ class _Run:
             if self._model.stop_training:
                 break
             self._clock += self._updates_of(whole)
+            if self._loader.remaining == 0:
+                self._end_pass()
             self._keep(epoch, window + 1)
         return logs
 
@@ -225,9 +227,13 @@ class _Run:
         self._callbacks.on_train_batch_begin(step)
         done = self._updates_of(whole) * (whole - left) / whole
         if self._follows_memory:
-            logs, size = self._cutter.step(self._engine, self._feed, left, lambda: self._rescale(done))
+            # The short window at the end of a pass is no smaller batch: plain Keras keeps the rate there, too.
+            short = whole < self._effective
+            logs, size = self._cutter.step(
+                self._engine, self._feed, left, lambda part: self._rescale(done, self._in_force if short else part)
+            )
         else:
-            self._rescale(done)
+            self._rescale(done, self._effective)
             logs, size = self._cutter.update(self._engine, self._feed, left), left
         self._callbacks.on_train_batch_end(step, {**logs, **self._own_logs()})
         return logs, size
@@ -240,6 +246,17 @@ class _Run:
         resizing = self._plan.resizing
         return 1.0 if resizing is None else resizing.updates_of(window, self._effective)
 
+    def _updates_of_pass_so_far(self) -> float:
+        resizing = self._plan.resizing
+        return 0.0 if resizing is None else self._skipped[1] / resizing.reference
+
+    def _end_pass(self) -> None:
+        """Sets the clock to what the reference batch would have made of the pass, whatever it was cut into."""
+        resizing = self._plan.resizing
+        if resizing is not None:
+            self._clock = self._pass_clock + math.ceil(len(self._source) / resizing.reference)
+            self._pass_clock = self._clock
+
     @property
     def _follows_memory(self) -> bool:
         return self._plan.resizing is not None and self._plan.resizing.follows_memory
@@ -247,11 +264,11 @@ class _Run:
     @property
     def _in_force(self) -> int:
         """The effective batch as it is now, whatever the last updates of a window come to."""
-        return min(self._effective, self._controller.micro) if self._follows_memory else self._effective
+        return near_equal(self._effective, self._controller.micro)[0] if self._follows_memory else self._effective
 
-    def _rescale(self, done: float) -> None:
+    def _rescale(self, done: float, size: int) -> None:
         if self._plan.resizing is not None:
-            self._engine.rescale(self._plan.resizing.rate(self._in_force), self._clock + done)
+            self._engine.rescale(self._plan.resizing.rate(size), self._clock + done)
 
     def _expect(self, steps_done: int, windows_left: int, samples_left: int = 0) -> None:
         """Tells the progress bar and the callbacks how many updates this epoch comes to, as things stand."""
@@ -263,7 +280,7 @@ class _Run:
                 self._bar.expect(steps)
 
     def _own_logs(self) -> dict[str, Any]:
-        micro, headroom = min(self._controller.micro, self._effective), self._controller.headroom_bytes
+        micro, headroom = min(self._controller.micro, self._in_force), self._controller.headroom_bytes
         return {
             "autobatch/micro_batch": micro,
             "autobatch/accumulation_steps": -(-self._in_force // micro),
@@ -283,8 +300,8 @@ class _Run:
             update=update,
             pass_number=number,
             position=position,
-            effective=self._plan.effective,
-            ceiling=None,
+            effective=self._plan.effective_of(min(epoch, self._plan.epochs - 1)),
+            ceiling=self._controller.ceiling,
             seed=self._source.seed,
             samples=len(self._source),
             history=history.history,

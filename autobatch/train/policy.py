@@ -37,6 +37,8 @@ class Policy:
         needs: For each resource, the bytes that this process occupies at the peak of a micro-batch, its baseline
             included, from the number of samples; never less for more samples.
         settings: How careful to be.
+        proven: The largest size that has run in a trial, `None` where that is not known: while nothing is known of
+            the memory, no larger one is begun with.
 
     Raises:
         ArgumentError: The ladder is empty, does not descend, or ends below 1.
@@ -53,6 +55,7 @@ class Policy:
     ladder: tuple[int, ...]
     needs: Mapping[str, Callable[[int], int]]
     settings: Settings = field(default_factory=Settings)
+    proven: int | None = None
 
     def __post_init__(self) -> None:
         """Checks the ladder."""
@@ -121,8 +124,12 @@ class Policy:
         the state as it is.)
         """
         judge = self._judge(state, sight)
-        micro = next((rung for rung in self.ladder if judge.may_settle(rung)), self.ladder[-1])
+        micro = next((rung for rung in self.ladder if judge.may_settle(rung, self.proven)), self.ladder[-1])
         return state if micro == state.micro else replace(state, micro=micro, good=0, held=None)
+
+    def stuck(self, state: State, sight: Sight) -> Move | None:
+        """Returns what to say where even the smallest rung would run out of memory by a sight that was seen."""
+        return _stuck(self._judge(state, sight)) if state.micro == self.ladder[-1] else None
 
     def fitting(self, state: State, sight: Sight) -> tuple[int, ...]:
         """Returns the rungs that fit by a sight that the state has seen, descending."""
@@ -154,10 +161,13 @@ class Policy:
         lasted = held >= self.settings.hold * self._patience(state)
         return replace(state, held=None, backoff=1) if lasted else replace(state, held=held)
 
-    def _too_large(self, judge: Judge, sight: Sight) -> tuple[State, Move]:
+    def _too_large(self, judge: Judge, sight: Sight) -> tuple[State, Move | None]:
         state = judge.state
         micro = self._below(judge, state.micro)
-        demand = judge.tightest(state.micro)
+        demand, lower = judge.tightest(state.micro), judge.tightest(micro)
+        if demand is not None and lower is not None and lower.spare_bytes < min(0, demand.spare_bytes):
+            # The gradients that several micro-batches have to keep outweigh what smaller ones save.
+            return replace(state, good=0), None
         if demand is not None and demand.spare_bytes < 0:
             return self._shrunk(state, micro, demand.too_much(), demand.resource)
         ceiling = next(one for one in state.ceilings if not one.may_stay(state.micro, sight))

@@ -8,10 +8,11 @@ def micro_below(micro: int, effective: int | None) -> int | None:
 
     Args:
         micro: The size that was running when memory ran out.
-        effective: Samples behind one update; `micro`, where it is not known.
+        effective: Samples behind one update; `micro`, where it is not known or smaller than that, as it may be where
+            the effective batch changes.
 
     Example:
         >>> micro_below(64, 64), micro_below(22, 64), micro_below(1, 64)
         (32, 16, None)
     """
-    return next_rung(micro, rungs(effective or micro, micro))
+    return next_rung(micro, rungs(max(effective or micro, micro), micro))

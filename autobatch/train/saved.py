@@ -1,12 +1,19 @@
 """The folder of a run: what an earlier process has left there, and what this one writes down."""
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from numbers import Integral
 from os import PathLike
 from typing import Any, Self
 
 from autobatch.errors import ArgumentError
 from autobatch.train.checkpoint import Checkpoint, Standing, Stored
+from autobatch.train.facts import EPOCHS, PICTURES, SIZES, first_difference, sizes_of
+from autobatch.train.in_use import in_use
 from autobatch.train.journal import Journal
+from autobatch.train.schedule import Schedule
+from autobatch.train.supervised import Supervised
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +24,18 @@ class Saved:
         checkpoint: Where it is saved.
         journal: Where the size that is running is written down.
         stored: What an earlier process has left, `None` for a new run.
+        ceiling: The largest micro-batch to run, `None` for no bound. A kill lowers it only where a supervisor says so:
+            what a journal tells may be of a training that was killed for another reason.
+        lasting: Whether the run stays stored when it is done, as one that is finished.
+        run: What the run is begun with, by name.
     """
 
     checkpoint: Checkpoint
     journal: Journal
     stored: Stored | None
+    ceiling: int | None = None
+    lasting: bool = False
+    run: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: str | PathLike[str]) -> Self:
@@ -31,7 +45,10 @@ class Saved:
             DataError: A checkpoint is there, and it is damaged.
         """
         checkpoint = Checkpoint(folder)
-        return cls(checkpoint, Journal(folder), checkpoint.load())
+        stored = checkpoint.load()
+        told = folder.ceiling if isinstance(folder, Supervised) else None
+        ceiling = _least(told, None if stored is None else stored.standing.ceiling)
+        return cls(checkpoint, Journal(folder), stored, ceiling, isinstance(folder, Supervised))
 
     def seed(self, given: int | None) -> int | None:
         """The seed of the run that goes on, or the one that was given.
@@ -43,27 +60,52 @@ class Saved:
             return given
         ours = self.stored.standing.seed
         if given is not None and given != ours:
-            self._refuse(f"seed={given}", f"{ours}, with which it was begun")
+            self._refuse(f"seed={given}", _begun_with(ours))
         return ours
+
+    def max_batch_size(self, given: Any) -> Any:
+        """The bound that was given, or that of the run that goes on where it is tighter."""
+        return _least(given, self.ceiling) if given is None or isinstance(given, int) else given
 
     def batch_size(self, given: Any) -> Any:
         """The effective batch of the run that goes on, or what was given.
 
         Raises:
-            ArgumentError: A number was given, and it is another.
+            ArgumentError: A number was given, and it is another; or the run was begun with a schedule.
         """
         if self.stored is None:
             return given
-        ours = self.stored.standing.effective
-        if given not in {"auto", "largest", ours}:
-            self._refuse(f"batch_size={given!r}", f"{ours}, with which it was begun")
-        return ours
+        standing = self.stored.standing
+        if isinstance(given, Integral):
+            self._require_size(given, lambda _: min(int(given), standing.samples), 1)
+        elif given not in ("auto", "largest"):
+            return given
+        pairs = standing.run.get(SIZES, [[0, standing.effective]])
+        if len(pairs) > 1:
+            self._refuse(f"batch_size={given!r}", _begun_with(_shown(pairs)))
+        return pairs[0][1]
 
-    def require_same(self, samples: int, initial_epoch: int) -> None:
-        """Refuses to go on with other samples.
+    def require_schedule(self, schedule: Schedule, epochs: int) -> None:
+        """Refuses to go on by another schedule, in the epochs that both have.
 
         Raises:
-            ArgumentError: There are more or fewer than there were, or the epochs before are to be skipped.
+            ArgumentError: The effective batch of an epoch is another.
+        """
+        if self.stored is not None:
+            standing = self.stored.standing
+            both = min(epochs, standing.run.get(EPOCHS, 0))
+            self._require_size(schedule.sizes(both), lambda epoch: min(schedule.at(epoch), standing.samples), both)
+
+    def require_same(self, facts: Mapping[str, Any], samples: int, initial_epoch: int) -> None:
+        """Refuses to go on with something that samples depend on, and that is another than it was.
+
+        Args:
+            facts: As `autobatch.train.facts.facts_of` returns them.
+            samples: Samples in a pass.
+            initial_epoch: The epoch to begin with.
+
+        Raises:
+            ArgumentError: It is; or the epochs before `initial_epoch` are to be skipped.
         """
         if self.stored is None:
             return
@@ -72,22 +114,63 @@ class Saved:
             self._refuse(f"{samples} samples", f"the {standing.samples} with which it was begun")
         if initial_epoch:
             self._refuse(f"initial_epoch={initial_epoch}", "0: it goes on where it stood")
+        self._require_facts(facts, standing.run)
 
-    def restore(self, model: Any) -> Standing | None:
+    def begun_with(self, facts: Mapping[str, Any], at: Callable[[int], int], epochs: int) -> Self:
+        """The same with what the run is begun with: facts, and the effective batch of each epoch."""
+        return replace(self, run={**facts, **sizes_of(at, epochs)})
+
+    def first_epoch(self, given: int, epochs: int) -> int:
+        """The epoch that training begins with: that of the run that goes on, or the one that was given."""
+        return given if self.stored is None else min(self.stored.standing.epoch, epochs - 1)
+
+    def require_model(self, model: Any) -> None:
+        """Refuses another model, as far as it is built.
+
+        Raises:
+            ArgumentError: It has other weights than the run that goes on.
+        """
+        if self.stored is not None:
+            self.checkpoint.require_weights(model, self.stored)
+
+    def restore(self, model: Any, epochs: int) -> Standing | None:
         """Gives a model the state of the run that goes on, and returns where that stood; `None` for a new run.
+
+        A run that is finished goes on if it is to have more epochs than it was begun with.
 
         Raises:
             ArgumentError: The run was that of another model.
         """
-        return None if self.stored is None else self.checkpoint.restore(model, self.stored)
+        if self.stored is None:
+            return None
+        standing = self.checkpoint.restore(model, self.stored)
+        return replace(standing, finished=standing.finished and epochs <= standing.run.get(EPOCHS, epochs))
 
-    def running(self, micro: int) -> None:
-        """Writes down the size of the micro-batches that are about to run.
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What should be said."""
+        if self.stored is None or self.stored.standing.ceiling is None:
+            return ()
+        bound = self.stored.standing.ceiling
+        return (f"Micro-batches of more than {bound} ran out of memory in the run that goes on: they are not tried.",)
 
-        Raises:
-            OSError: It could not be written.
-        """
-        self.journal.write(micro)
+    def _require_size(self, given: Any, at: Callable[[int], int], epochs: int) -> None:
+        if self.stored is None:
+            return
+        standing = self.stored.standing
+        pairs = standing.run.get(SIZES, [[0, standing.effective]])
+        epoch = first_difference(pairs, at, epochs)
+        if epoch is not None:
+            where = f" for epoch {epoch}" if epoch else ""
+            self._refuse(f"batch_size={given!r}{where}", _begun_with(_shown(pairs)))
+
+    def _require_facts(self, facts: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+        for name in facts.keys() & theirs.keys():
+            if facts[name] == theirs[name]:
+                continue
+            if name == PICTURES:
+                self._refuse("other files, or other classes", "those with which it was begun, in the same order")
+            self._refuse(f"{name}={facts[name]!r}", _begun_with(theirs[name]))
 
     def _refuse(self, received: str, expected: str) -> None:
         msg = (
@@ -95,3 +178,30 @@ class Saved:
             f"Received: {received}. Expected {expected}; or another folder, for a new run."
         )
         raise ArgumentError(msg)
+
+
+@contextlib.contextmanager
+def opened(folder: str | PathLike[str] | None) -> Iterator[Saved | None]:
+    """What is in a folder, which is this process's until the context ends; `None` without a folder.
+
+    Raises:
+        ArgumentError: Another process uses it.
+        DataError: A checkpoint is there, and it is damaged.
+    """
+    if folder is None:
+        yield None
+        return
+    with in_use(folder):
+        yield Saved.open(folder)
+
+
+def _shown(pairs: Any) -> Any:
+    return pairs[0][1] if len(pairs) == 1 else [tuple(pair) for pair in pairs]
+
+
+def _begun_with(value: Any) -> str:
+    return f"{value!r}, with which it was begun"
+
+
+def _least(*bounds: int | None) -> int | None:
+    return min((bound for bound in bounds if bound is not None), default=None)

@@ -1,28 +1,26 @@
 """From what a probe has found to the controllers of a run: which sizes there are, and what each of them needs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from autobatch.data.cut import rungs
-from autobatch.memory.peak import PeakModel
 from autobatch.memory.read import read_memory
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.question import Question
 from autobatch.probing.result import ProbeResult
-from autobatch.probing.runner import WORST
 from autobatch.probing.trial import Outcome
-from autobatch.step.backend import accelerator_index, device_bytes, idle_pool_bytes
-from autobatch.step.sharing import give_back
+from autobatch.step.backend import accelerator_index
+from autobatch.step.sharing import device_pool_bytes, give_back
 from autobatch.train.controller import Controller, GivenBack, Outside
 from autobatch.train.diary import Change, Diary
-from autobatch.train.needs import need_of
+from autobatch.train.journal import TRAINING
 from autobatch.train.policy import Policy, Settings
+from autobatch.train.rooms import Rooms
+from autobatch.train.run_needs import Need, RunNeeds, baselines
 from autobatch.train.watch import Watch
 
 Read = Callable[[], MemoryReading]
-Need = Callable[[int], int]
-TRAINING, VALIDATION = "training", "validation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +56,9 @@ class Steering:
         diary: Is told what happens.
         cuttable: Whether updates may be run in several micro-batches.
         accumulator_bytes: What gradients take that are kept for an update in several micro-batches.
-        running: Told the size of the micro-batches of training before they run.
+        running: Told the size of micro-batches, and of which phase they are, before they run.
         urge: Called at every shrink.
+        cut: From the micro-batch and the effective batch to what is to be said when updates are first cut.
         seams: What a run asks of the world.
     """
 
@@ -72,19 +71,25 @@ class Steering:
         *,
         cuttable: bool,
         accumulator_bytes: int = 0,
-        running: Callable[[int], None] | None = None,
+        running: Callable[[int, str], None] | None = None,
         urge: Callable[[], None] | None = None,
+        cut: Callable[[int, int], list[str]] | None = None,
         seams: Seams | None = None,
     ) -> None:
         self._found, self._question, self._diary, self._cuttable = found, question, diary, cuttable
+        self._cut, self._effective = cut, 0
+        self._written: tuple[int, str] | None = None
         self._running, self._urge, self._seams = running, urge, seams or Seams()
         gpu = accelerator_index()
-        self.watch = Watch(
-            self._seams.read, question.reserve, gpu=gpu, clock=self._seams.clock, least_s=self._seams.least_s
+        rooms = Rooms(question.reserve, gpu, device_pool_bytes)
+        self.watch = Watch(self._seams.read, rooms, clock=self._seams.clock, least_s=self._seams.least_s)
+        self._needs = RunNeeds(
+            found,
+            baselines(before, question.read_ahead_bytes, gpu),
+            accumulated=question.effective,
+            gradient_bytes=accumulator_bytes,
+            gradients_on="host" if gpu is None else "device",
         )
-        self._needs = _needs(found, _baselines(before, question, gpu))
-        # With an effective batch that was given, the trials accumulated, and their peaks say so.
-        self._accumulators = ("host" if gpu is None else "device", 0 if question.effective else accumulator_bytes)
 
     def policy(self, effective: int, micro: int | None = None) -> Policy:
         """The policy for an effective batch, with the sizes that it can be cut into.
@@ -96,11 +101,11 @@ class Steering:
             effective: Samples behind one update.
             micro: The size to begin with, which is a rung in any case.
         """
-        needs = self._needs_of(effective)
+        needs, settings, proven = self._needs.of(effective), self._seams.settings, self._found.largest
         if not self._cuttable:
-            return Policy((micro or effective,), needs, self._seams.settings)
-        sizes = {*rungs(effective, max(1, min(effective, self._largest()))), *([micro] if micro else [])}
-        return Policy(tuple(sorted(sizes, reverse=True)), needs, self._seams.settings)
+            return Policy((micro or effective,), needs, settings, proven)
+        sizes = {*rungs(effective, max(1, min(effective, self._largest(needs)))), *([micro] if micro else [])}
+        return Policy(tuple(sorted(sizes, reverse=True)), needs, settings, proven)
 
     def controller(self, phase: str, effective: int, micro: int) -> Controller:
         """A controller for `"training"` or `"validation"`; each has sizes of its own.
@@ -113,16 +118,18 @@ class Steering:
 
         def changed(change: Change) -> None:
             self._diary.changed(phase, change)
+            self._write_down(change.after, phase)
             if phase == TRAINING:
-                self._write_down(change.after)
+                self._say_what_cutting_means(change.after)
             if change.after <= change.before and self._urge is not None:
                 self._urge()
 
         if phase == TRAINING:
-            self._write_down(micro)
-
+            self._effective = effective
+            self._write_down(micro, phase)
         outside = Outside(
             changed=changed,
+            begins=lambda size: self._write_down(size, phase),
             watch=self.watch,
             seen=lambda view, size, headroom: self._diary.seen(phase, view, size, headroom),
             note=self._diary.note,
@@ -132,74 +139,32 @@ class Steering:
         )
         return Controller(self.policy(effective, micro), micro, outside)
 
-    def _write_down(self, micro: int) -> None:
-        if self._running is None:
+    def next_policy(self, effective: int) -> Policy:
+        """The policy of training from now on, with another effective batch."""
+        self._effective = effective
+        return self.policy(effective)
+
+    def _say_what_cutting_means(self, micro: int) -> None:
+        if self._cut is None or micro >= self._effective:
+            return
+        for text in self._cut(micro, self._effective):
+            self._diary.note(text)
+        self._cut = None
+
+    def _write_down(self, micro: int, phase: str) -> None:
+        if self._running is None or self._written == (micro, phase):
             return
         try:
-            self._running(micro)
+            self._running(micro, phase)
+            self._written = micro, phase
         except OSError as error:
             self._diary.note(f"The size that is running could not be written down ({error}).")
 
-    def _needs_of(self, effective: int) -> dict[str, Need]:
-        resource, kept_bytes = self._accumulators
-        needs = dict(self._needs)
-        if resource in needs and kept_bytes:
-            needs[resource] = _with_accumulators(needs[resource], effective, kept_bytes)
-        return needs
-
-    def _largest(self) -> int:
+    def _largest(self, needs: Mapping[str, Need]) -> int:
         """The largest size that may be entered one day."""
-        if not self._needs:
+        if not needs:
             return self._found.largest  # nothing could say that more fits
         judged = {Outcome.RAN, Outcome.OVER_BUDGET}
         failed = min((trial.size for trial in self._found.trials if trial.outcome not in judged), default=None)
         cap = self._question.cap
         return cap if failed is None else max(self._found.largest, min(cap, failed - 1))
-
-
-def _baselines(before: MemoryReading, question: Question, gpu: int | None) -> dict[str, int]:
-    """Per resource, what this process occupies whatever the size of its micro-batches, in bytes."""
-    host = max(0, before.process.rss_bytes - idle_pool_bytes()) + question.read_ahead_bytes
-    device = next((one for one in before.devices if one.index == gpu), None)
-    if device is None:
-        return {"host": host}
-    used, in_use = device.used_by_this_process_bytes, device_bytes()
-    # TensorFlow may have taken the whole GPU at its start: then only what it uses of that counts.
-    took_all = used is None or used - in_use > device.total_bytes // 2
-    return {"host": host, "device": in_use if took_all or used is None else used}
-
-
-def _needs(found: ProbeResult, baselines: dict[str, int]) -> dict[str, Need]:
-    needs = {}
-    for name, baseline in baselines.items():
-        model = found.models.get(name)
-        if model is None:
-            continue
-        ran = [trial for trial in found.trials if trial.outcome.ran and name in trial.peaks]
-        needs[name] = need_of(baseline, model, {trial.size: trial.peaks[name] for trial in ran})
-    if "host" in needs and WORST in found.models:
-        needs["host"] = _careful_beyond(
-            max(trial.size for trial in found.trials if trial.outcome.ran and "host" in trial.peaks),
-            needs["host"],
-            found.models[WORST],
-            baselines["host"] - found.reserves.get("host", 0),
-        )
-    return needs
-
-
-def _with_accumulators(need: Need, effective: int, kept_bytes: int) -> Need:
-    """Adds the gradients that an update in several micro-batches keeps; never above the need of one in one piece."""
-
-    def kept(size: int) -> int:
-        return need(size) if size >= effective else min(need(size) + kept_bytes, need(effective))
-
-    return kept
-
-
-def _careful_beyond(tried: int, need: Need, worst: PeakModel, offset_bytes: int) -> Need:
-    """Beyond the sizes that were tried, what the worst may come to has to fit with the reserve, as in the search."""
-
-    def careful(size: int) -> int:
-        return need(size) if size <= tried else max(need(size), worst.upper(size) + offset_bytes)
-
-    return careful

@@ -42,14 +42,14 @@ class Cutter:
         engine.apply()
         return logs
 
-    def step(self, engine: Engine, feed: Feed, most: int, before: Callable[[], None]) -> tuple[Logs, int]:
+    def step(self, engine: Engine, feed: Feed, most: int, before: Callable[[int], None]) -> tuple[Logs, int]:
         """Trains on as many of the next `most` samples of the feed as fit at once, as one update.
 
         Args:
             engine: What runs it.
             feed: Where the samples come from.
             most: Samples to choose from.
-            before: Called right before the micro-batch runs, with its size settled.
+            before: Called right before a micro-batch runs, with its samples.
 
         Returns:
             The metrics so far, and how many samples it took.
@@ -61,7 +61,7 @@ class Cutter:
             part = feed.take(self._cut(most, self.controller.micro)[0])
             self.controller.look()
             if part.size <= self.controller.micro:
-                before()
+                before(part.size)
                 self.controller.runs(part.size)
                 whole = Whole.of(part) if engine.needs_weights else Whole(part.size)
                 try:

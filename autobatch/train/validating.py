@@ -90,6 +90,7 @@ class KerasValidation:
         """Evaluates once."""
         del engine
         options: dict[str, Any] = {"callbacks": callbacks, "return_dict": True, "steps": self._steps, "verbose": 0}
+        self._controller.pause()
         if not isinstance(self._data, list | tuple):
             return dict(model.evaluate(self._data, **options))
         x, y, weight = (*self._data, None, None)[:3]

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autobatch.memory.reading import MemoryReading, Reserve
-from autobatch.train.policy import Room
+from autobatch.memory.reading import MemoryReading
+from autobatch.train.rooms import Rooms
+from autobatch.train.sight import Room
 
 _log = logging.getLogger("autobatch")
 # Between two readings lie at least so many times what one of them takes: they cost at most half a per cent.
@@ -39,31 +40,33 @@ class Watch:
 
     Args:
         read: Takes a reading.
-        reserve: What to leave free of each limit.
-        gpu: The number of the GPU that training runs on, `None` on a CPU.
+        rooms: Says what a reading leaves this process.
         clock: Seconds that never go back.
         least_s: Seconds between two readings, at least.
 
     Attributes:
         last: What was seen last, `None` before the first reading and after one that failed.
-        notes: What went wrong, one sentence for each kind of error.
     """
 
     def __init__(
         self,
         read: Callable[[], MemoryReading],
-        reserve: Reserve,
+        rooms: Rooms,
         *,
-        gpu: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         least_s: float = LEAST_S,
     ) -> None:
-        self._read, self._reserve, self._gpu, self._clock = read, reserve, gpu, clock
+        self._read, self._rooms, self._clock = read, rooms, clock
         self._least_s = self._interval_s = least_s
         self._next_s = float("-inf")
         self.last: View | None = None
-        self.notes: list[str] = []
+        self._notes: list[str] = []
         self._said: set[type[Exception]] = set()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went wrong, one sentence for each kind of error, and what is not watched."""
+        return (*self._notes, *self._rooms.notes)
 
     @property
     def interval_s(self) -> float:
@@ -84,7 +87,7 @@ class Watch:
         began_s = self._clock()
         try:
             reading = self._read()
-            self.last = View(began_s, rooms(reading, self._reserve, self._gpu), reading)
+            self.last = View(began_s, self._rooms.of(reading), reading)
         except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the training does not depend on it
             self.last = None
             self._say_once(error)
@@ -97,28 +100,5 @@ class Watch:
         # What a broken sensor says may differ from reading to reading.
         if type(error) not in self._said:
             self._said.add(type(error))
-            self.notes.append(f"Memory could not be read while training ({error!r}); sizes stay until it can be.")
-            _log.warning("%s", self.notes[-1])
-
-
-def rooms(reading: MemoryReading, reserve: Reserve, gpu: int | None) -> dict[str, Room]:
-    """Per resource, what a training process may occupy.
-
-    Args:
-        reading: What was read.
-        reserve: What to leave free of each limit.
-        gpu: The number of the GPU that training runs on, `None` on a CPU.
-    """
-    budgets = {"host": reading.host_budget(reserve)}
-    device = None if gpu is None else reading.device_budget(reserve, gpu)
-    if device is not None:
-        budgets["device"] = device
-    return {
-        name: Room(
-            # Below zero by as much as others have eaten into the reserve beyond what this process occupies.
-            budget_bytes=budget.limit.reach_bytes - budget.reserve_bytes,
-            reserve_bytes=budget.reserve_bytes,
-            limit=f"{budget.limit.kind} {budget.limit.detail}".strip(),
-        )
-        for name, budget in budgets.items()
-    }
+            self._notes.append(f"Memory could not be read while training ({error!r}); sizes stay until it can be.")
+            _log.warning("%s", self._notes[-1])

@@ -22,6 +22,8 @@ from autobatch.errors import (
     TooLateError,
     UpdateInterruptedError,
 )
+from autobatch.train.checkpoint import FILE_NAME
+from autobatch.train.supervised import Supervised
 
 ERRORS = [
     (ArgumentError("bad"), 2),
@@ -178,6 +180,7 @@ def test_every_exit_code_is_explained_in_the_help_of_every_command():
         ["fit", "m:model", "DIR", "--restarts", "many"],
         ["fit", "m:model", "DIR", "--checkpoint-every", "0"],
         ["fit", "m:model", "DIR", "--ceiling", "0"],
+        ["fit", "m:model", "DIR", "--validation-ceiling", "0"],
         ["probe", "m:model", "DIR", "--checkpoint", "runs/7"],
         ["fit", "m:model", "DIR", "--val", "DIR"],
         ["probe", "m:model", "DIR", "--batch-size", "0"],
@@ -267,7 +270,9 @@ def test_fit_passes_epochs_and_validation_on_and_saves_the_model(tmp_path, pictu
 @pytest.mark.parametrize(
     ("words", "options"),
     [
-        (["--checkpoint", "runs/7"], {"checkpoint": "runs/7"}),
+        (["--checkpoint", "runs/7"], {"checkpoint": Supervised("runs/7")}),
+        (["--checkpoint", "runs/7", "--ceiling", "8"], {"checkpoint": Supervised("runs/7", 8), "max_batch_size": 8}),
+        (["--validation-ceiling", "8"], {"validation_batch_size": 8}),
         (["--checkpoint-every", "5"], {"checkpoint_every_s": 5.0}),
         (["--ceiling", "8"], {"max_batch_size": 8}),
         (["--ceiling", "8", "--max-batch-size", "16"], {"max_batch_size": 8}),
@@ -280,6 +285,30 @@ def test_a_training_in_this_process_is_told_where_to_save_and_how_large_it_may_b
     fake = FakeApi()
     assert run(fake, "fit", "m:model", pictures, *words)[0] == 0
     assert fake.calls[0][2] == {"batch_size": "auto", "cache": True, "epochs": 1} | options
+
+
+def test_the_stored_run_is_removed_once_the_model_is_saved_and_not_before(tmp_path, pictures):
+    """Seen to fail with it removed before: a model that could not be saved was lost."""
+    fake, stored = FakeApi(), tmp_path / FILE_NAME
+    stored.write_text("")
+    words = ["fit", "m:model", pictures, "--checkpoint", tmp_path, "--output", tmp_path / "out.keras"]
+
+    def full(_path):
+        raise OSError(28, "No space left on device")
+
+    fake.load_model = lambda name: SimpleNamespace(save=full)
+    assert run(fake, *words)[0] == ExitCode.FOREIGN
+    assert stored.exists()
+    fake.load_model = lambda name: SimpleNamespace(save=lambda path: fake.saved.append(stored.exists()))
+    assert run(fake, *words)[0] == 0
+    assert (fake.saved, stored.exists()) == ([True], False)
+
+
+def test_a_stored_run_that_cannot_be_removed_is_said(tmp_path, pictures):
+    (tmp_path / FILE_NAME).mkdir()
+    status, _, err = run(FakeApi(), "fit", "m:model", pictures, "--checkpoint", tmp_path)
+    assert status == 0
+    assert "could not be removed" in err
 
 
 def test_memory_is_shared_before_the_model_is_loaded(pictures):

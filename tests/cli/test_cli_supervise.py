@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ import pytest
 from autobatch.cli.child import Child, tied_command, training_command
 from autobatch.cli.options import build_parser
 from autobatch.cli.supervise import supervise
+from autobatch.errors import ArgumentError
 from autobatch.train.checkpoint import FILE_NAME, Standing
-from autobatch.train.journal import Journal
+from autobatch.train.in_use import in_use
+from autobatch.train.journal import Journal, Running
 from autobatch.train.record import encoded
 
 STANDING = Standing(epoch=1, update=14, pass_number=1, position=896, effective=64, ceiling=None, seed=7, samples=1000)
@@ -45,9 +48,11 @@ class Scene:
         return tied_command(f"import os, signal\n{self.programs.pop(0)}", words)
 
 
-def dies(number=signal.SIGKILL, *, micro=None, folder=None):
+def dies(number=signal.SIGKILL, *, micro=None, folder=None, phase="training"):
     written = (
-        "" if micro is None else f"open({str(folder / 'micro.json')!r}, 'w').write('{json.dumps({'micro': micro})}')\n"
+        ""
+        if micro is None
+        else f"open({str(folder / 'micro.json')!r}, 'w').write('{json.dumps({'micro': micro, 'phase': phase})}')\n"
     )
     return f"{written}os.kill(os.getpid(), {int(number)})"
 
@@ -57,9 +62,9 @@ def scene(tmp_path):
     return Scene(tmp_path)
 
 
-def leave_checkpoint(folder):
+def leave_checkpoint(folder, standing=STANDING):
     with (folder / FILE_NAME).open("wb") as file:
-        for part in encoded({"standing": STANDING.to_dict(), "variables": []}, []):
+        for part in encoded({"standing": standing.to_dict(), "variables": []}, []):
             file.write(part)
 
 
@@ -100,6 +105,22 @@ def test_killed_twice_for_memory_it_goes_on_smaller_and_smaller(scene):
     assert all(build_parser().parse_args(words).in_process for words in scene.words)
 
 
+def test_killed_in_validation_only_validation_gets_smaller(scene):
+    """Seen to fail with the phase left out of the journal."""
+    leave_checkpoint(scene.folder)
+    scene.play(dies(micro=64, folder=scene.folder, phase="validation"), "sys.exit(0)", kills=[0, 1, 1, 1])
+    assert "--ceiling" not in scene.words[1]
+    assert build_parser().parse_args(scene.words[1]).validation_ceiling == 32
+
+
+def test_a_folder_that_another_training_uses_is_refused_before_anything_of_it_is_touched(scene):
+    """Seen to fail with the journal cleared at once: that of the other training was lost."""
+    Journal(scene.folder).write(8)
+    with in_use(scene.folder), pytest.raises(ArgumentError, match=f"in use by process {os.getpid()}"):
+        scene.play()
+    assert Journal(scene.folder).read() == Running(8)
+
+
 def test_where_the_kernel_shows_no_count_a_kill_is_taken_for_memory_and_that_is_said(scene):
     leave_checkpoint(scene.folder)
     status, said = scene.play(dies(micro=64, folder=scene.folder), "sys.exit(0)")
@@ -134,17 +155,33 @@ def test_a_damaged_checkpoint_is_an_error_after_a_kill(scene):
 def test_without_a_folder_the_checkpoint_is_a_temporary_one_that_is_removed(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
+    status, folder, _ = with_a_temporary_folder("os.kill(os.getpid(), 11)", STANDING)
+    assert status == 139
+    assert folder.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_checkpoint_of_a_training_that_is_done_but_not_saved_is_kept(tmp_path, monkeypatch):
+    """Seen to fail with the folder removed in any case: everything was lost with it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    status, folder, said = with_a_temporary_folder("sys.exit(6)", replace(STANDING, finished=True))
+    assert status == 6
+    assert f"--checkpoint {folder} only saves the model" in said
+    assert (folder / FILE_NAME).exists()
+
+
+def with_a_temporary_folder(child, standing):
     words, seen = ["fit", "m:model", "DIR"], []
 
     def command(words):
-        folder = Path(words[words.index("--checkpoint") + 1])
-        seen.append(folder)
-        return tied_command(f"open({str(folder / FILE_NAME)!r}, 'w'); import os; os.kill(os.getpid(), 11)")
+        seen.append(Path(words[words.index("--checkpoint") + 1]))
+        leave_checkpoint(seen[0], standing)
+        return tied_command(f"import os; {child}")
 
     stream = io.StringIO()
-    assert supervise(words, build_parser().parse_args(words), stream, command=command) == 139
-    assert seen[0].parent == tmp_path
-    assert list(tmp_path.iterdir()) == []
+    status = supervise(words, build_parser().parse_args(words), stream, command=command)
+    return status, seen[0], stream.getvalue()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
@@ -270,6 +307,19 @@ def test_a_stopped_supervisor_stops_its_child_and_both_go_on_together(tmp_path):
     assert becomes(lambda: "T" not in (state(process.pid), state(child)))
     os.kill(process.pid, signal.SIGINT)
     assert process.communicate(timeout=60)[0].splitlines()[-1] == "ended 0"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP])
+def test_a_signal_that_is_ignored_stays_ignored_here_and_in_the_child(number):
+    """As under nohup. Seen to fail with it passed on: the training died at logout."""
+    code = (
+        f"import os, signal, sys; sys.path[:] = {sys.path!r}; from autobatch.cli.child import Child\n"
+        f"signal.signal({int(number)}, signal.SIG_IGN)\n"
+        f"child = 'import os, signal; os.kill(os.getppid(), {int(number)}); os.kill(os.getpid(), {int(number)})'\n"
+        "with Child(os.environ) as one: sys.exit(one.run([sys.executable, '-c', child]) or one.interrupted)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_handlers_of_the_process_are_put_back():

@@ -354,3 +354,20 @@ def test_a_failed_step_puts_the_shared_seed_back_too() -> None:
     assert np.array(global_seed_generator().state.value).tolist() == before
     engine.accumulate(DATA[8:16], Whole(24))
     assert np.array(global_seed_generator().state.value).tolist() != before
+
+
+def test_gradients_that_were_kept_are_freed_when_updates_are_whole_again() -> None:
+    """Seen to fail with the accumulators left as they were."""
+    model = compiled(conv_net())
+    engine = TensorFlowEngine(model, DATA[:2])
+
+    def held() -> int:
+        return sum(int(tf.size(accumulator)) for accumulator in engine._update._accumulators)
+
+    update(engine, DATA, (12, 12))
+    assert held() == sum(int(tf.size(variable)) for variable in model.trainable_variables)
+    assert engine.accumulator_bytes() == 4 * held()
+    update(engine, DATA, (24,))
+    assert held() == 0
+    update(engine, DATA, (8, 8, 8))
+    assert int(model.optimizer.iterations) == 3

@@ -36,7 +36,7 @@ class Logbook(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         # A model without a configuration is tried out where it is: starting a worker would take most of the time.
-        if not _training():
+        if not (_training() or _passes):
             raise NotImplementedError
         return dict(super().get_config())
 

@@ -4,13 +4,14 @@
 JSON names the group to join before anything is imported, or none.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -40,6 +41,7 @@ class Played:
         neighbour: Exit status of the neighbour, `None` if it was never started.
         events: What the training said, in order: `{"kind": "update" | "seen" | "changed", "at_s": ..., ...}`.
         usage: Pairs of seconds and bytes that the neighbour held.
+        group: Pairs of seconds and bytes that all processes of the group had in memory of their own.
         summary: What the training said at its end.
         stderr: The end of what it printed.
     """
@@ -48,6 +50,7 @@ class Played:
     neighbour: int | None
     events: list[dict[str, Any]]
     usage: list[tuple[float, int]] = field(default_factory=list)
+    group: list[tuple[float, int]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     stderr: str = ""
 
@@ -101,7 +104,10 @@ def play(
     def updates_done() -> int:
         return sum(event["kind"] == "update" for event in played.events)
 
-    with _Actor("train", part, lambda line: played.events.append(json.loads(line)) if line[0] == "{" else None) as one:
+    with (
+        _sampled(group, played.group),
+        _Actor("train", part, lambda line: played.events.append(json.loads(line)) if line[0] == "{" else None) as one,
+    ):
         if rate_mib_s is not None and one.lives_until(lambda: updates_done() >= 3 + seed % 3, until_s):
             with _Actor("neighbour", taking, lambda line: played.usage.append(_at_and_held(line))) as other:
                 other.wait(until_s)
@@ -116,6 +122,25 @@ def play(
     played.trainer, played.stderr = one.status, one.stderr[-3000:]
     played.summary = next((event for event in played.events if event["kind"] == "end"), {})
     return played
+
+
+@contextlib.contextmanager
+def _sampled(group: Path | None, samples: list[tuple[float, int]]) -> Iterator[None]:
+    """Reads every tenth of a second what the processes of a group occupy, without the page cache."""
+    done = threading.Event()
+
+    def sample() -> None:
+        while group is not None and not done.wait(0.1):
+            facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            samples.append((time.monotonic(), int(facts.get("rss") or facts.get("anon") or 0)))
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _at_and_held(line: str) -> tuple[float, int]:

@@ -16,6 +16,7 @@ from autobatch.testing import memory_reading
 from autobatch.train.controller import Controller, Outside
 from autobatch.train.disk import Disk
 from autobatch.train.policy import Policy, Settings
+from autobatch.train.rooms import Rooms
 from autobatch.train.watch import Watch
 
 LADDER = (8, 4, 2, 1)
@@ -116,7 +117,7 @@ class Run:
         self.notes: list[str] = []
         if watch is None and sensor is not None:
             kind, interval_s = (Eager, 0.5) if least_s is None else (Watch, least_s)
-            watch = kind(sensor, NOTHING_RESERVED, clock=self.clock, least_s=interval_s, gpu=gpu)
+            watch = kind(sensor, Rooms(NOTHING_RESERVED, gpu), clock=self.clock, least_s=interval_s)
         self.watch = watch
         outside = {
             "changed": self.changes.append,

@@ -150,7 +150,9 @@ def test_what_is_no_batch_size(
     batch_size: Any, function: Callable[..., Any], folders: Path, nothing_starts: None
 ) -> None:
     """Seen to fail with `True` taken for 1, and with 2.5 cut to 2."""
-    words = [re.escape(f"batch_size={batch_size!r}"), "'auto', 'largest' or a whole number of at least 1"]
+    pairs = function is autobatch.fit and isinstance(batch_size, list)
+    expected = "pairs of an epoch" if pairs else "'auto', 'largest' or a whole number of at least 1"
+    words = [re.escape(f"batch_size={batch_size!r}"), expected]
     refused(folders / "good", ArgumentError, words, function=function, batch_size=batch_size)
 
 

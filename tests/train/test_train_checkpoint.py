@@ -17,7 +17,7 @@ from autobatch.errors import ArgumentError, DataError
 from autobatch.step.backend import engine_for, state_variables
 from autobatch.train.checkpoint import Checkpoint, Standing
 from autobatch.train.disk import Disk
-from autobatch.train.journal import Journal
+from autobatch.train.journal import Journal, Running
 from autobatch.train.restart import micro_below
 
 DATA = pictures(16)
@@ -149,6 +149,25 @@ def test_another_model_is_refused_before_anything_is_written(name, saved):
     with pytest.raises(ArgumentError, match=r"of another model.*Received: .* Expected"):
         checkpoint.restore(model, stored)
     assert values(model) == before
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_weights_alone_tell_another_model_before_anything_is_run(name, saved):
+    """One with fewer layers is told by `restore`, and so is another optimizer. Seen to fail with nothing compared."""
+    optimizer, net = OTHERS[name]
+    model = compiled(conv_net(**{"norm": True, "dropout": 0.5} | net), optimizer=optimizer and optimizer(0.1))
+    _, checkpoint = saved
+    stored = checkpoint.load()
+    if name == "another width":
+        with pytest.raises(ArgumentError, match=r"of another model.*Received: .* Expected"):
+            checkpoint.require_weights(model, stored)
+    else:
+        checkpoint.require_weights(model, stored)
+
+
+def test_weights_of_the_same_model_that_was_built_again_are_not_refused(saved):
+    _, checkpoint = saved
+    checkpoint.require_weights(compiled(conv_net(norm=True, dropout=0.5)), checkpoint.load())
 
 
 def test_where_there_is_none_there_is_none(tmp_path):
@@ -332,13 +351,17 @@ def test_the_journal_says_what_was_written_last(tmp_path):
     assert journal.read() is None
     journal.write(8)
     journal.write(4)
-    assert journal.read() == 4
+    assert journal.read() == Running(4)
+    journal.write(4, "validation")
+    assert journal.read() == Running(4, "validation")
     journal.clear()
     assert journal.read() is None
     assert list((tmp_path / "run").iterdir()) == []
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", '{"micro": "4"}', '{"micro": 0}', '{"size": 4}', "null"])
+@pytest.mark.parametrize(
+    "body", ["", "{", "[]", '{"micro": "4", "phase": "training"}', '{"micro": 4, "phase": []}', '{"size": 4}', "null"]
+)
 def test_a_journal_that_makes_no_sense_says_nothing(body, tmp_path):
     journal = Journal(tmp_path)
     journal.path.write_text(body)
@@ -351,8 +374,8 @@ def test_a_journal_that_cannot_be_written_says_what_it_said_before(tmp_path):
         failing = Journal(tmp_path, FailingDisk(first))
         with pytest.raises(OSError, match="made to fail"):
             failing.write(8)
-        assert Journal(tmp_path).read() == 8
-    assert json.loads(failing.path.read_bytes()) == {"micro": 8}
+        assert Journal(tmp_path).read() == Running(8)
+    assert json.loads(failing.path.read_bytes()) == {"micro": 8, "phase": "training"}
 
 
 @given(effective=st.integers(1, 4096), data=st.data())

@@ -208,9 +208,9 @@ TESTS = ["on_test_begin", "on_test_batch_end", "on_test_end"]
 def test_wherever_it_is_interrupted_it_ends_as_the_whole_run_does(name, bench, tmp_path):
     """Weights, optimizer, seeds, metrics and History bit for bit; every sample once in the state that survives.
 
-    Seen to fail with the pass' position left out, with the pass of the last save begun anew, with the clock of the
-    schedule left out, with metrics reset in the middle of an epoch, and without metrics where only the end of an epoch
-    was left.
+    Seen to fail with the position in the pass left out, with a pass that was used up gone on with, with the clock of
+    the schedule left out, with metrics reset in the middle of an epoch, and without metrics where only the end of an
+    epoch was left.
     """
     case = CASES[name]
     bench.begin()
@@ -303,9 +303,6 @@ def test_what_callbacks_remember_of_their_own_is_not_kept(bench, tmp_path):
     assert bench.model.history.epoch == [0, 1, 2, 3, 4]
 
 
-# ------------------------------------------------------------------------------------------------------- through `fit`
-
-
 class Here(keras.layers.Layer):
     """Keeps a model in this process: it cannot be rebuilt in another."""
 
@@ -354,7 +351,7 @@ def _interrupted(folder, place):
 
 @pytest.mark.parametrize("again", [{}, {"seed": None, "batch_size": "auto"}], ids=["the same call", "what was drawn"])
 def test_fit_called_again_goes_on_and_ends_as_if_nothing_had_happened(folder, tmp_path, again):
-    """Seen to fail with the checkpoint restored before the warm-up, and with the seed drawn anew."""
+    """Seen to fail with the seed drawn anew."""
     whole = stays_here()
     expected = fit(folder, whole)
     place = tmp_path / "run"

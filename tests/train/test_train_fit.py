@@ -66,7 +66,7 @@ def test_a_training_is_the_one_that_keras_would_do(micro: int, folder: Path, hel
     expected = theirs.fit(flow(folder), validation_data=flow(held_out), shuffle=False, verbose=0, **options).history
     report = history.autobatch
     assert (report.effective, report.micro <= micro) == (8, True)
-    assert list(history.history) == list(expected)
+    assert [name for name in history.history if "/" not in name] == list(expected)
     for name, values in expected.items():
         assert history.history[name] == pytest.approx(values, rel=1e-5), name
     assert relative_l2(numbers(ours.variables), numbers(theirs.variables)) < 1e-5

@@ -1,10 +1,13 @@
 """When a run is saved."""
 
+from dataclasses import replace
+
 import pytest
 from surroundings import Clock, FailingDisk, Numbered, full_disk, small_net
 
 from autobatch.step.backend import engine_for
 from autobatch.train.checkpoint import Checkpoint, Standing
+from autobatch.train.journal import Journal
 from autobatch.train.keeper import Keeper
 
 STANDING = Standing(0, 1, 0, 8, 8, None, 5, 20)
@@ -18,6 +21,7 @@ class Saves:
 
     def save(self, model, standing):
         self.saved += 1
+        self.standing = standing
         if self._error is not None:
             raise self._error
 
@@ -84,13 +88,32 @@ def test_what_is_no_error_of_the_disk_passes():
 
 def test_when_all_is_done_it_is_removed():
     keeper, saves, *_ = kept()
-    keeper.done()
-    assert saves.cleared == 1
+    keeper.done(None, STANDING)
+    assert (saves.saved, saves.cleared) == (0, 1)
+
+
+def test_a_lasting_run_is_saved_as_finished_and_what_was_running_is_forgotten(tmp_path):
+    """Seen to fail with the checkpoint removed."""
+    saves, journal = Saves(), Journal(tmp_path)
+    journal.write(8)
+    Keeper(saves, 60.0, journal, lasting=True).done(None, STANDING)
+    assert (saves.standing, saves.cleared) == (replace(STANDING, finished=True), 0)
+    assert journal.read() is None
+
+
+@pytest.mark.parametrize(
+    ("bound", "learned", "kept"), [(None, None, None), (8, None, 8), (None, 4, 4), (8, 4, 4), (2, 4, 2)]
+)
+def test_the_tightest_bound_and_what_the_run_was_begun_with_are_saved(bound, learned, kept):
+    """Seen to fail with the bound of a restart left out."""
+    saves = Saves()
+    Keeper(saves, 60.0, run={"shuffle": True}, ceiling=bound).keep(None, replace(STANDING, ceiling=learned))
+    assert (saves.standing.ceiling, saves.standing.run) == (kept, {"shuffle": True})
 
 
 def test_what_cannot_be_removed_is_said():
     keeper, _, _, notes = kept(PermissionError(13, "Permission denied"))
-    keeper.done()
+    keeper.done(None, STANDING)
     assert "could not be removed" in notes[0]
 
 
@@ -101,7 +124,9 @@ def test_on_a_full_disk_the_save_before_stays_whole(tmp_path):
     whole = Checkpoint(tmp_path)
     whole.save(model, STANDING)
     notes = []
-    keeper = Keeper(Checkpoint(tmp_path, FailingDisk(full_disk)), 1.0, note=notes.append, clock=Clock())
+    # The last of it does not fit any more, when most is written.
+    disk = FailingDisk(lambda operation: full_disk(operation) if operation == "sync" else None)
+    keeper = Keeper(Checkpoint(tmp_path, disk), 1.0, note=notes.append, clock=Clock())
     keeper.keep(model, Standing(0, 2, 0, 16, 8, None, 5, 20))
     assert whole.load().standing == STANDING
     assert len(notes) == 1

@@ -380,6 +380,41 @@ def test_coming_back_to_a_ceiling_says_so():
     )
 
 
+def test_without_sensors_nothing_is_carried_over_to_that_has_not_run_in_a_trial():
+    """Seen to fail with the top of the ladder taken: a size that nobody had tried."""
+    policy = replace(POLICY, proven=22)
+    assert policy.settle(policy.start(4), None).micro == 22
+
+
+# A smaller size that needs more
+
+
+def keeping(size):
+    """Gradients that are kept for an update of 64 in several micro-batches outweigh what these save."""
+    return need(size) + (0 if size == 64 else need(64))
+
+
+def test_a_shrink_that_would_need_more_is_not_made():
+    """Seen to fail with the shrink to the smallest size made, as if it helped."""
+    policy = replace(POLICY, needs={"host": keeping})
+    state, move = policy.saw(policy.start(64), sight(need(64) // MIB - 10))
+    assert (state.micro, move) == (64, None)
+
+
+def test_it_is_made_after_a_real_failure():
+    policy = replace(POLICY, needs={"host": keeping})
+    state, move = policy.ran_out(policy.start(64), 64, sight(need(64) // MIB - 10), "host")
+    assert state.micro == move.after < 64
+
+
+def test_whether_it_is_stuck_can_be_asked_right_after_a_shrink():
+    nothing = sight(-1000)
+    state, move = POLICY.saw(POLICY.start(64), nothing)
+    assert (move.kind, state.micro) == ("shrink", 1)
+    assert POLICY.stuck(state, nothing).kind == "stuck"
+    assert POLICY.stuck(POLICY.start(64), nothing) is None
+
+
 # What it is made of
 
 

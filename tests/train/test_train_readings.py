@@ -92,7 +92,7 @@ def expected(world):
 @given(world=worlds())
 @settings(max_examples=150, deadline=None)
 def test_every_sample_is_used_once_in_order_and_every_update_has_the_effective_batch(world):
-    """Seen to fail with what does not fit any more not put back, and with an update ended where the size changed."""
+    """Seen to fail with what does not fit any more not put back, and with what ran out of memory not put back."""
     engine, _ = trained(world, follows=False)
     assert samples_of(world, engine) == expected(world)
     assert [sum(part.size for part in update) for update in engine.updates] == windows(world)
@@ -169,7 +169,7 @@ def really_trained(model, *budgets, cuts=None, epochs=4):
 
 
 def test_sizes_that_bounce_around_change_the_weights_by_rounding_only():
-    """Seen to fail with each micro-batch weighted as a whole update."""
+    """Seen to fail with the gradients of micro-batches weighted by twice their share."""
     bounced, calm = small_net(), small_net()
     cuts, history = really_trained(bounced, *BOUNCING)
     _, expected_history = really_trained(calm, ROOMY)
@@ -179,7 +179,7 @@ def test_sizes_that_bounce_around_change_the_weights_by_rounding_only():
 
 
 def test_with_batch_statistics_and_dropout_it_is_bit_for_bit_the_run_that_is_cut_the_same_way():
-    """Seen to fail with a reading that draws from the model's seeds."""
+    """Seen to fail with what does not fit any more not put back."""
     bounced, again = (small_net(stateful=True, optimizer=keras.optimizers.Adam(1e-2)) for _ in range(2))
     cuts, _ = really_trained(bounced, *BOUNCING)
     same_cuts, _ = really_trained(again, ROOMY, cuts=cuts)

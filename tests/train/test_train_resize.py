@@ -75,7 +75,7 @@ def test_a_short_last_update_has_the_factor_of_the_size_in_force():
 
 
 def test_out_of_memory_is_redone_as_a_smaller_update_and_nothing_is_accumulated():
-    """Seen to fail with the rest of the failed update accumulated, and with the old factor kept."""
+    """Seen to fail with what ran out of memory not put back."""
     engine, one = fake(Sensor(ROOMY), fails=lambda call, size: call == 2, rule="linear", epochs=2)
     assert sizes(engine)[:3] == [[8], [4], [4]]
     assert engine.rescalings[:4] == [(0, 1.0, 0), (1, 1.0, 1), (1, 0.5, 1), (2, 0.5, 1.5)]
@@ -88,9 +88,6 @@ def test_out_of_memory_is_redone_as_a_smaller_update_and_nothing_is_accumulated(
 def test_it_grows_back_and_updates_are_whole_again():
     engine, _ = fake(Sensor(HALF, ROOMY), epochs=2)
     assert sizes(engine) == [[4], [4], [8], [4], [8], [8], [4]]
-
-
-# ------------------------------------------------------------------------------------------------------- learning rate
 
 
 def rates(model, sensor, *, rule, callbacks=(), **plan):
@@ -109,7 +106,10 @@ def rates(model, sensor, *, rule, callbacks=(), **plan):
 
 
 def test_a_schedule_goes_by_the_samples_and_not_by_the_updates():
-    """An epoch in halves ends at the rate of an epoch in whole ones. Seen to fail with `optimizer.iterations`."""
+    """An epoch in halves ends at the rate of one in whole updates.
+
+    Seen to fail with the schedule asked at `optimizer.iterations`.
+    """
     table = [0.5, 0.4, 0.3, 0.2, 0.1, 0.05]
 
     def schedule():
@@ -137,9 +137,6 @@ def test_a_plateau_lowers_the_rate_of_the_reference_batch():
     found, history = rates(model, Sensor(HALF), rule="linear", epochs=3, callbacks=[plateau])
     assert history["learning_rate"] == pytest.approx([0.5, 0.5, 0.05])
     assert found == pytest.approx([0.25] * 10 + [0.025] * 5, rel=1e-4)
-
-
-# --------------------------------------------------------------------------------------------- steps that Keras counts
 
 
 class Counting(keras.callbacks.Callback):

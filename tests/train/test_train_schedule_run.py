@@ -68,7 +68,6 @@ def test_each_epoch_has_updates_of_its_own_effective_batch(schedule):
 
 
 def test_a_larger_effective_batch_is_cut_as_memory_allows():
-    """Seen to fail with the ladder of the first epoch kept."""
     engine, _ = trained([(0, 8), (1, 16)], budget=ROOMY + 10)
     assert [[part.size for part in update] for update in engine.updates] == [
         *[[8], [8], [4]],
@@ -104,7 +103,7 @@ def test_a_run_begun_later_is_the_tail_of_the_whole_one(schedule, steps, first):
 
 @pytest.mark.parametrize(("rule", "factor"), [("linear", 2.0), ("sqrt", 2**0.5)])
 def test_the_rate_follows_the_effective_batch_of_epoch_0(rule, factor):
-    """Also in a run that begins later. Seen to fail with the first epoch of the run as the reference."""
+    """Also in a run that begins later."""
     engine, _ = trained(PAIRS, rule=rule, rescaled=True)
     assert [rate for _, rate, _ in engine.rescalings] == [1.0] * 3 + [factor] * 4
     later, _ = trained(PAIRS, rule=rule, rescaled=True, initial_epoch=1)
@@ -123,9 +122,6 @@ def test_an_effective_batch_that_follows_memory_too_is_cut_into_updates():
     engine, _ = trained(PAIRS, budget=ROOMY + 10, rule="linear", follows=True, epochs=2)
     assert sizes(engine) == [8, 8, 4, 8, 8, 4]
     assert {rate for _, rate, _ in engine.rescalings} == {1.0}
-
-
-# ------------------------------------------------------------------------------------------------------- through `fit`
 
 
 class Here(keras.layers.Layer):

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from surroundings import NOTHING_RESERVED, ROOMY, Clock, Sensor
 
 from autobatch.memory.reading import Reserve
-from autobatch.train.watch import LEAST_S, MOST_S, Watch, rooms
+from autobatch.train.rooms import Rooms
+from autobatch.train.watch import LEAST_S, MOST_S, Watch
 
 
 def watch(sensor, clock, **options):
-    return Watch(sensor, NOTHING_RESERVED, clock=clock, **options)
+    return Watch(sensor, Rooms(NOTHING_RESERVED), clock=clock, **options)
 
 
 def test_the_first_reading_is_due_at_once_and_the_next_after_an_interval():
@@ -91,10 +92,10 @@ def test_what_is_not_an_error_of_the_sensor_ends_the_training():
 def test_a_room_is_the_budget_of_its_resource_and_may_be_below_zero():
     """What others have eaten into the reserve beyond what this process occupies counts."""
     reading = Sensor(300, rss_bytes=100, gpu_budgets=[50])()
-    found = rooms(reading, Reserve(fraction=0.0, floor_bytes=400), gpu=0)
+    found = Rooms(Reserve(fraction=0.0, floor_bytes=400), 0).of(reading)
     assert {name: (room.budget_bytes, room.reserve_bytes) for name, room in found.items()} == {
         "host": (-100, 400),
         "device": (-350, 400),
     }
-    assert set(rooms(reading, NOTHING_RESERVED, gpu=None)) == {"host"}
-    assert set(rooms(reading, NOTHING_RESERVED, gpu=1)) == {"host"}
+    assert set(Rooms(NOTHING_RESERVED).of(reading)) == {"host"}
+    assert set(Rooms(NOTHING_RESERVED, 1).of(reading)) == {"host"}

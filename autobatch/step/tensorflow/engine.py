@@ -54,6 +54,7 @@ class TensorFlowEngine:
         self._functions: dict[Any, Function] = {}
         self._apply = self._compiled(self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
         self._kept = False  # whether the accumulators hold part of this update
+        self._filled = False  # whether they hold memory
         self._device = memory.device_name()
 
     @property
@@ -65,9 +66,10 @@ class TensorFlowEngine:
         """Runs one micro-batch and applies or keeps its gradients; see `Engine.accumulate`."""
         with self._undone_on_error(batch):
             if batch.size == whole.size:
+                self._empty_once()
                 return dict(self.compute(batch, whole, Use.APPLY))
             logs = self.compute(batch, whole, Use.ADD if self._kept else Use.STORE)
-            self._kept = True
+            self._kept = self._filled = True
             return dict(logs)
 
     def compute(self, batch: Batch, whole: Whole, use: Use) -> Logs:
@@ -112,7 +114,13 @@ class TensorFlowEngine:
 
     def empty(self) -> None:
         """Frees what gradients that were kept have left."""
+        self._filled = False
         self._update.empty()
+
+    def _empty_once(self) -> None:
+        """Updates in one piece again: what those in several have kept would only be in the way."""
+        if self._filled and not self._kept:
+            self.empty()
 
     def can_be_cut(self, batch: Batch) -> bool:
         """Whether cutting a batch leaves its gradient as it is; see `Engine.can_be_cut`."""

@@ -50,6 +50,11 @@ def plan(environ: Mapping[str, str], pools: tuple[bool, ...]) -> Plan:
     return Plan(missing, in_force, contradicted, host)
 
 
+def uses_device_pool(environ: Mapping[str, str]) -> bool:
+    """Whether TensorFlow was told to take a GPU's memory from CUDA's own pool."""
+    return all(_means(environ.get(name, ""), value) for name, value in _ON_GPU.items())
+
+
 def has_started() -> bool:
     """Whether TensorFlow has made its context, and with it its allocators."""
     context = getattr(sys.modules.get("tensorflow.python.eager.context"), "_context", None)

@@ -1,0 +1,40 @@
+"""What a user should know about the way a run is done: said once, when it becomes so."""
+
+from typing import Any
+
+import keras
+
+from autobatch.train.learning_rate import Rule
+
+
+def what_resizing_means(effective: int, rule: Rule | None) -> str:
+    """What follows where the effective batch follows memory."""
+    rate = "stays as it is" if rule is None else f"follows by the {rule} rule"
+    return f"The effective batch follows memory, up to {effective} samples; the learning rate {rate}."
+
+
+def what_cutting_means(model: Any, micro: int, effective: int) -> list[str]:
+    """What follows where an update is run in several micro-batches; nothing where it is not."""
+    if micro >= effective:
+        return []
+    said = []
+    norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
+    if norms:
+        said.append(
+            f"The model's {norms} BatchNormalization layers normalise by the statistics of the micro-batch, {micro} "
+            f"samples, not of all {effective}; their moving averages keep their time constant."
+        )
+    if type(model).train_step.__module__.partition(".")[0] != "keras":
+        said.append(
+            "The model has a train_step of its own: updates in several micro-batches are exact if its loss is a mean "
+            "over samples, and if it changes gradients only through the optimizer."
+        )
+    return said
+
+
+def what_is_idle(rule: Rule | None, *, changes: bool) -> list[str]:
+    """What was asked for and has nothing to do."""
+    if rule is None or changes:
+        return []
+    held = f"scale_learning_rate={rule!r} has nothing to do: the effective batch is held."
+    return [f"{held} It changes with when_memory_changes='resize', or with a schedule as batch_size."]

@@ -1,0 +1,77 @@
+"""What a reading leaves a training process, resource by resource; and when a reading cannot be trusted to say so."""
+
+from collections.abc import Callable
+
+from autobatch.errors import AutobatchError
+from autobatch.memory.limit import Limit
+from autobatch.memory.reading import MemoryReading, Reserve
+from autobatch.train.sight import Room
+
+_PATIENCE = 20
+
+
+class IncompleteReadingError(AutobatchError):
+    """A limit that was there before is missing from a reading: nothing is known of what it leaves."""
+
+
+class Rooms:
+    """Turns readings into rooms.
+
+    Args:
+        reserve: What to leave free of each limit.
+        gpu: The number of the GPU that training runs on, `None` on a CPU.
+        pool_bytes: From a GPU's number to what this process' memory pool holds of it, `None` where there is no telling.
+
+    Attributes:
+        notes: What is not watched, and why.
+    """
+
+    def __init__(
+        self, reserve: Reserve, gpu: int | None = None, pool_bytes: Callable[[int], int | None] = lambda _: None
+    ) -> None:
+        self._reserve, self._gpu, self._pool_bytes = reserve, gpu, pool_bytes
+        self._limits: frozenset[str] = frozenset()
+        self._missing = 0
+        self.notes: tuple[str, ...] = ()
+
+    def of(self, reading: MemoryReading) -> dict[str, Room]:
+        """The rooms that a reading leaves, by resource.
+
+        Raises:
+            IncompleteReadingError: A limit is missing that was there before. After 20 readings without it, it is gone.
+        """
+        self._require_complete(reading)
+        rooms = {"host": self._room(reading.host_budget(self._reserve).limit)}
+        device = self._device(reading)
+        return rooms if device is None else rooms | {"device": self._room(device)}
+
+    def _room(self, limit: Limit) -> Room:
+        # The budget is below zero by as much as others have eaten into the reserve beyond what this process occupies.
+        kept_free = limit.reserve_bytes(self._reserve)
+        return Room(limit.reach_bytes - kept_free, kept_free, f"{limit.kind} {limit.detail}".strip())
+
+    def _device(self, reading: MemoryReading) -> Limit | None:
+        """The limit of the GPU, with what this process holds of it; `None` where that cannot be told.
+
+        Taken for nothing, its own pool would look like a neighbour's.
+        """
+        device = next((one for one in reading.devices if one.index == self._gpu), None)
+        if self._gpu is None or device is None:
+            return None
+        own = device.used_by_this_process_bytes
+        own = self._pool_bytes(self._gpu) if own is None else own
+        if own is None:
+            why = "NVML does not say how much of it this process holds"
+            note = f"GPU:{self._gpu} is not watched while training: {why}. An out-of-memory error is rolled back."
+            self.notes = (note,)
+            return None
+        return Limit("device", device.total_bytes, device.free_bytes, own, f"GPU:{device.index} {device.name}")
+
+    def _require_complete(self, reading: MemoryReading) -> None:
+        limits = frozenset([group.path for group in reading.control_groups] + [one.uuid for one in reading.devices])
+        missing = self._limits - limits
+        self._missing = self._missing + 1 if missing else 0
+        if missing and self._missing <= _PATIENCE:
+            msg = f"{', '.join(sorted(missing))} cannot be read any more"
+            raise IncompleteReadingError(msg)
+        self._limits = limits

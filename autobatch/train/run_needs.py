@@ -1,0 +1,91 @@
+"""What the micro-batches of a run need, by the trials that a probe has made of them."""
+
+from collections.abc import Callable
+
+from autobatch.memory.peak import PeakModel
+from autobatch.memory.reading import MemoryReading
+from autobatch.probing.result import ProbeResult
+from autobatch.probing.runner import WORST
+from autobatch.probing.trial import Trial
+from autobatch.step.backend import device_bytes, idle_pool_bytes
+from autobatch.train.needs import need_of
+
+Need = Callable[[int], int]
+# What keeping gradients adds to a peak, over the bytes of the gradients: one copy, and part of another while they are
+# weighted. Measured as 1.33 with a net of large dense layers.
+_COPIES = 1.35
+
+
+class RunNeeds:
+    """The needs of updates in one piece and of those in several micro-batches.
+
+    Args:
+        found: What the probe has found.
+        baselines: Per resource, what this process occupies whatever the size of its micro-batches, in bytes.
+        accumulated: The effective batch that the trials kept gradients for, `None` if each was an update in one piece.
+        gradient_bytes: What gradients take that are kept for an update in several micro-batches.
+        gradients_on: The resource that they take it of.
+    """
+
+    def __init__(
+        self,
+        found: ProbeResult,
+        baselines: dict[str, int],
+        *,
+        accumulated: int | None,
+        gradient_bytes: int,
+        gradients_on: str,
+    ) -> None:
+        self._found, self._baselines, self._accumulated = found, baselines, accumulated
+        self._extra = {gradients_on: 0 if accumulated else int(_COPIES * gradient_bytes)}
+
+    def of(self, effective: int) -> dict[str, Need]:
+        """Per resource, the bytes at the peak of a micro-batch, from its samples, for one effective batch."""
+        return {name: self._need(name, effective) for name in self._baselines if name in self._found.models}
+
+    def _need(self, name: str, effective: int) -> Need:
+        ran = [trial for trial in self._found.trials if trial.outcome.ran and name in trial.peaks]
+        whole = [trial for trial in ran if trial.size == self._accumulated]
+        in_parts = self._from(name, [trial for trial in ran if trial not in whole] or ran)
+        extra = self._extra.get(name, 0)
+        # The trial of the whole effective batch kept no gradients; without one, that of a part is more than enough.
+        in_one = self._from(name, whole) if whole and effective == self._accumulated else in_parts
+        return lambda size: in_one(size) if size >= effective else in_parts(size) + extra
+
+    def _from(self, name: str, trials: list[Trial]) -> Need:
+        model, baseline = self._found.models[name], self._baselines[name]
+        measured: dict[int, int] = {}
+        for trial in trials:
+            measured[trial.size] = max(measured.get(trial.size, 0), trial.peaks[name])
+        need = need_of(baseline, model, measured)
+        worst = self._found.models.get(WORST) if name == "host" else None
+        if worst is None:
+            return need
+        return _careful_beyond(max(measured), need, worst, baseline - self._found.reserves.get("host", 0))
+
+
+def baselines(before: MemoryReading, read_ahead_bytes: int, gpu: int | None) -> dict[str, int]:
+    """Per resource, what this process occupies whatever the size of its micro-batches, in bytes.
+
+    Args:
+        before: A reading of this process before its engine was made.
+        read_ahead_bytes: What the loaders may come to.
+        gpu: The number of the GPU that training runs on, `None` on a CPU.
+    """
+    host = max(0, before.process.rss_bytes - idle_pool_bytes()) + read_ahead_bytes
+    device = next((one for one in before.devices if one.index == gpu), None)
+    if gpu is None or device is None:
+        return {"host": host}
+    used, in_use = device.used_by_this_process_bytes, device_bytes()
+    # TensorFlow may have taken the whole GPU at its start: then only what it uses of that counts.
+    took_all = used is None or used - in_use > device.total_bytes // 2
+    return {"host": host, "device": in_use if took_all or used is None else used}
+
+
+def _careful_beyond(tried: int, need: Need, worst: PeakModel, offset_bytes: int) -> Need:
+    """Beyond the sizes that were tried, what the worst may come to has to fit with the reserve, as in the search."""
+
+    def careful(size: int) -> int:
+        return need(size) if size <= tried else max(need(size), worst.upper(size) + offset_bytes)
+
+    return careful

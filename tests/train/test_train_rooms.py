@@ -1,0 +1,63 @@
+"""What a reading leaves a training: never a guess where something is missing."""
+
+import pytest
+
+from autobatch.memory.facts import Device
+from autobatch.memory.reading import Reserve
+from autobatch.memory.units import GIB
+from autobatch.testing import memory_reading
+from autobatch.train.rooms import IncompleteReadingError, Rooms
+
+RESERVE = Reserve(fraction=0.0, floor_bytes=GIB)
+
+
+def gpu(used: int | None, free: int = 6) -> Device:
+    return Device(
+        index=0,
+        uuid="GPU-1",
+        name="Fake",
+        total_bytes=80 * GIB,
+        free_bytes=free * GIB,
+        used_by_this_process_bytes=None if used is None else used * GIB,
+    )
+
+
+def test_what_this_process_holds_of_a_gpu_is_within_its_reach() -> None:
+    room = Rooms(RESERVE, 0).of(memory_reading(devices=(gpu(used=70),)))["device"]
+    assert (room.reach_bytes, room.budget_bytes) == (76 * GIB, 75 * GIB)
+
+
+def test_a_pool_tells_where_nvml_does_not() -> None:
+    """In a container NVML lists the processes by the host's numbers."""
+    rooms = Rooms(RESERVE, 0, pool_bytes=lambda number: 20 * GIB)
+    assert rooms.of(memory_reading(devices=(gpu(used=None),)))["device"].reach_bytes == 26 * GIB
+    assert rooms.notes == ()
+
+
+def test_a_gpu_that_nobody_can_tell_of_is_not_watched_and_that_is_said() -> None:
+    """Seen to fail with what this process holds taken for nothing: its own pool looked like a neighbour's."""
+    rooms = Rooms(RESERVE, 0)
+    assert set(rooms.of(memory_reading(devices=(gpu(used=None),)))) == {"host"}
+    (note,) = rooms.notes
+    assert "GPU:0 is not watched" in note
+
+
+@pytest.mark.parametrize("lost", ["control group", "device"])
+def test_a_limit_that_is_missing_is_not_taken_for_room(lost: str) -> None:
+    """Seen to fail with the limits that are left taken for all there are: the size grew to that of the host."""
+    rooms = Rooms(RESERVE, 0)
+    rooms.of(memory_reading(group_limit_bytes=4 * GIB, devices=(gpu(used=1),)))
+    left = {"devices": (gpu(used=1),)} if lost == "control group" else {"group_limit_bytes": 4 * GIB}
+    for _ in range(20):
+        with pytest.raises(IncompleteReadingError, match="cannot be read any more"):
+            rooms.of(memory_reading(**left))
+    assert rooms.of(memory_reading(**left))["host"].reach_bytes > 0
+
+
+def test_a_limit_that_comes_back_is_counted_again() -> None:
+    rooms = Rooms(RESERVE)
+    whole = memory_reading(group_limit_bytes=4 * GIB)
+    expected = rooms.of(whole)
+    with pytest.raises(IncompleteReadingError):
+        rooms.of(memory_reading())
+    assert rooms.of(whole) == expected
