@@ -15,8 +15,8 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
 import numpy as np
+from nets import CLASSES, NETS, PIXELS
 
 from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
@@ -30,8 +30,6 @@ from autobatch.train.policy import Policy
 from autobatch.train.rooms import Rooms
 from autobatch.train.updating import Cutter
 from autobatch.train.watch import Watch
-
-PIXELS, CLASSES = 96, 10
 
 
 class Arrays:
@@ -52,36 +50,13 @@ class Arrays:
         return self._data.take(indices)
 
 
-def small_net() -> Any:
-    """A conv net of three layers."""
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            layers.Input((PIXELS, PIXELS, 3)),
-            layers.Conv2D(16, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(CLASSES, activation="softmax"),
-        ]
-    )
-
-
-def mobilenet() -> Any:
-    """MobileNetV2, untrained."""
-    return keras.applications.MobileNetV2(input_shape=(PIXELS, PIXELS, 3), classes=CLASSES, weights=None)
-
-
-MODELS = {"small conv net": small_net, "MobileNetV2": mobilenet}
-
-
 def compare(name: str, size: int, updates: int, turns: int) -> dict[str, Any]:
     """Seconds per update of both, turn by turn."""
     draw = np.random.default_rng(0)
     x = draw.random((size * updates, PIXELS, PIXELS, 3), dtype=np.float32)
     y = np.eye(CLASSES, dtype=np.float32)[draw.integers(0, CLASSES, len(x))]
     data = Batch(x, y)
-    ours, theirs = (MODELS[name]() for _ in range(2))
+    ours, theirs = (NETS[name]() for _ in range(2))
     for model in (ours, theirs):
         model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     engine = engine_for(ours, data[:2])
@@ -119,7 +94,7 @@ def main() -> None:
     args = parser.parse_args()
     results = []
     print(f"{'model':<16} {'size':>5} {'keras':>9} {'autobatch':>10} {'ratio':>7}  quartiles")
-    for name in MODELS:
+    for name in NETS:
         for size in args.sizes:
             result = compare(name, size, args.updates, args.turns)
             results.append(result)

@@ -20,29 +20,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from nets import CLASSES, NETS, PIXELS
+
 MIB = 1 << 20
-PIXELS, CLASSES = 96, 10
-MODELS = ("small conv net", "MobileNetV2")
 SIDES = ("default", "malloc", "shared")
 
 
 def make(name: str) -> Any:
     """One of the models, compiled."""
-    import keras
-
-    layers = keras.layers
-    if name == "MobileNetV2":
-        model = keras.applications.MobileNetV2(input_shape=(PIXELS, PIXELS, 3), classes=CLASSES, weights=None)
-    else:
-        stack = [
-            layers.Input((PIXELS, PIXELS, 3)),
-            layers.Conv2D(16, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(CLASSES, activation="softmax"),
-        ]
-        model = keras.Sequential(stack)
+    model = NETS[name]()
     model.compile("adam", "categorical_crossentropy")
     return model
 
@@ -155,7 +141,7 @@ def row(result: dict[str, Any], side: str) -> str:
 def main() -> None:
     """Prints a table, and keeps the samples where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--models", nargs="+", default=list(NETS), choices=NETS)
     parser.add_argument("--sizes", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--updates", type=int, default=12, help="timed updates in a turn")
     parser.add_argument("--turns", type=int, default=5, help="processes of each side")

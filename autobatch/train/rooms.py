@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from autobatch.errors import AutobatchError
 from autobatch.memory.limit import Limit
 from autobatch.memory.reading import MemoryReading, Reserve
 from autobatch.train.sight import Room
@@ -10,7 +9,7 @@ from autobatch.train.sight import Room
 _PATIENCE = 20
 
 
-class IncompleteReadingError(AutobatchError):
+class IncompleteReadingError(Exception):
     """A limit that was there before is missing from a reading: nothing is known of what it leaves."""
 
 

@@ -25,6 +25,18 @@ from autobatch.train.record import encoded
 STANDING = Standing(epoch=1, update=14, pass_number=1, position=896, effective=64, ceiling=None, seed=7, samples=1000)
 
 
+@pytest.fixture(autouse=True)
+def as_from_a_terminal():
+    """A shell ignores Ctrl-C for what it starts in the background, `nohup` ignores SIGHUP: that would be inherited."""
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 class Scene:
     """A supervisor whose children are small programs, one for each start; each says what it was called with."""
 

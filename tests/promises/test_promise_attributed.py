@@ -190,6 +190,7 @@ ERRORS: list[AutobatchError] = [
     OutOfMemoryError("o", 8),
     DoesNotFitError("f", 5, 3),
     autobatch.ProbeError("p", ["trial"]),
+    autobatch.TooLateError("t"),
     autobatch.UpdateInterruptedError("u"),
 ]
 

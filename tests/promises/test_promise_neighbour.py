@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from groups import kills, memory_group
 from neighbour_scene import EFFECTIVE, MIB, Played, play
+from nets import relative_l2
 
 from autobatch.data.cut import rungs
 
@@ -69,7 +70,11 @@ def test_plain_keras_at_the_same_size_is_killed(folder: Path) -> None:
 
 
 def test_what_is_computed_stays_the_same(folder: Path) -> None:
-    """A net without batch statistics. Seen to fail with the samples of a micro-batch that was cut again dropped."""
+    """A net without batch statistics, 60 updates.
+
+    The weights were seen to differ by 1e-5 at most, which is rounding. Seen to fail (by 1e-2) with half of what is left
+    of an update dropped when it is cut again.
+    """
     net, limit, amount = PLAIN
     with memory_group(limit * MIB) as group:
         played = play(folder, group=group, net=net, trainer="autobatch", rate_mib_s=150, amount_mib=amount, updates=60)
@@ -79,5 +84,4 @@ def test_what_is_computed_stays_the_same(folder: Path) -> None:
     assert calm.micros == [EFFECTIVE]
     with np.load(played.summary["weights"]) as ours, np.load(calm.summary["weights"]) as theirs:
         assert len(ours.files) == len(theirs.files) > 0
-        for name in ours.files:
-            assert np.abs(ours[name] - theirs[name]).max() <= 1e-5 * max(1.0, np.abs(theirs[name]).max())
+        assert relative_l2([ours[name] for name in ours.files], [theirs[name] for name in theirs.files]) < 1e-4

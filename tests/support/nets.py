@@ -67,3 +67,15 @@ def update(engine: Any, batch: Batch, cut: Any) -> dict[str, Any]:
         logs = engine.accumulate(part, whole)
     engine.apply()
     return logs
+
+
+class Here(keras.layers.Layer):
+    """Keeps a model in this process: it cannot be rebuilt in another."""
+
+    def call(self, inputs: Any) -> Any:
+        """What comes in."""
+        return inputs
+
+    def get_config(self) -> Any:
+        """Not to be had."""
+        raise NotImplementedError

@@ -8,7 +8,7 @@ import pytest
 from faults import put_back, state
 from folders import write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
-from nets import compiled
+from nets import Here, compiled
 from surroundings import (
     PER_SAMPLE,
     PLAIN,
@@ -301,16 +301,6 @@ def test_what_callbacks_remember_of_their_own_is_not_kept(bench, tmp_path):
     standing = checkpoint.restore(bench.model, checkpoint.load())
     bench.train(case, callbacks=[stopping()], standing=standing)
     assert bench.model.history.epoch == [0, 1, 2, 3, 4]
-
-
-class Here(keras.layers.Layer):
-    """Keeps a model in this process: it cannot be rebuilt in another."""
-
-    def call(self, inputs):
-        return inputs
-
-    def get_config(self):
-        raise NotImplementedError
 
 
 def stays_here(seed=1, units=4):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from folders import write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
-from nets import compiled
+from nets import Here, compiled
 from surroundings import PER_SAMPLE, Run, Sensor
 
 import autobatch
@@ -37,16 +37,6 @@ class At(keras.callbacks.Callback):
 
 def interrupt():
     raise InterruptedHereError
-
-
-class Here(keras.layers.Layer):
-    """Keeps a model in this process: it cannot be rebuilt in another."""
-
-    def call(self, inputs):
-        return inputs
-
-    def get_config(self):
-        raise NotImplementedError
 
 
 def stays_here(seed=1, units=4):

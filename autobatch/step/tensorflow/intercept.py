@@ -22,6 +22,7 @@ import keras
 import tensorflow as tf
 
 from autobatch.errors import ModelError
+from autobatch.step.tensorflow.replaced import replaced
 
 
 @dataclass(slots=True)
@@ -100,16 +101,16 @@ def intercepted(model: Any, share: Share, captured: Captured | None) -> Iterator
     """Swaps what the module's text lists, for the time of one trace; `captured` is `None` for a test step."""
     with contextlib.ExitStack() as undo:
         if captured is not None:
-            undo.enter_context(_attribute(model.optimizer, "apply", captured.apply))
+            undo.enter_context(replaced(model.optimizer, "apply", captured.apply))
             for layer in _batch_norms(model):
                 momentum = tf.cast(layer.momentum, tf.float32) ** share.samples
-                undo.enter_context(_attribute(layer, "momentum", momentum))
+                undo.enter_context(replaced(layer, "momentum", momentum))
         compiled = model._compile_loss
         if flat_losses(model):
             scaled = [_scaled(item, share, place) for place, item in enumerate(compiled._flat_losses)]
-            undo.enter_context(_attribute(compiled, "_flat_losses", scaled))
+            undo.enter_context(replaced(compiled, "_flat_losses", scaled))
             for metric in compiled.metrics:
-                undo.enter_context(_attribute(metric, "update_state", _sharing(metric.update_state, share)))
+                undo.enter_context(replaced(metric, "update_state", _sharing(metric.update_state, share)))
         yield
 
 
@@ -151,18 +152,3 @@ def _sharing(update_state: Any, share: Share) -> Any:
         return update_state(value, sample_weight=share.samples if sample_weight is None else sample_weight)
 
     return update
-
-
-@contextlib.contextmanager
-def _attribute(target: Any, name: str, value: Any) -> Iterator[None]:
-    """Sets an instance attribute and restores what was there, own or inherited."""
-    missing = object()
-    before = vars(target).get(name, missing)
-    setattr(target, name, value)
-    try:
-        yield
-    finally:
-        if before is missing:
-            delattr(target, name)
-        else:
-            setattr(target, name, before)

@@ -20,6 +20,7 @@ import keras
 import tensorflow as tf
 
 from autobatch.errors import ArgumentError, ModelError
+from autobatch.step.tensorflow.replaced import replaced
 
 _QUESTION = "_get_current_learning_rate"
 _ROUNDING = 1e-6  # fractions that should add up to a whole update may fall short of it by this much
@@ -67,7 +68,7 @@ class Rescaling:
         self._asked = False
         with contextlib.ExitStack() as undo:
             for optimizer in _leaves(self._optimizer):
-                undo.enter_context(_answering(optimizer, self._answer(optimizer)))
+                undo.enter_context(replaced(optimizer, _QUESTION, self._answer(optimizer)))
             yield
         if not self._asked and not tf.executing_eagerly():  # run eagerly, loss scaling may skip an update
             msg = (
@@ -101,16 +102,3 @@ def _leaves(optimizer: Any) -> list[Any]:
     if inner is not None:
         return _leaves(inner)
     return list(getattr(optimizer, "optimizers", None) or [optimizer])
-
-
-@contextlib.contextmanager
-def _answering(optimizer: Any, answer: Callable[[], Any]) -> Iterator[None]:
-    before = vars(optimizer).get(_QUESTION)
-    setattr(optimizer, _QUESTION, answer)
-    try:
-        yield
-    finally:
-        if before is None:
-            delattr(optimizer, _QUESTION)
-        else:
-            setattr(optimizer, _QUESTION, before)
