@@ -12,6 +12,7 @@ from autobatch.train.sight import Room
 
 _WORTH_BYTES, _WORTH_FRACTION = 32 * MIB, 0.05
 _TIGHT_RESERVES = 2
+_SOON_S = 10.0
 _LEAST_S, _URGENT_S, _MOST_S = 10.0, 1.0, 320.0
 _LITTLE = 0.1
 
@@ -43,10 +44,12 @@ class Tidying:
         spare = occupied_bytes - need_bytes
         if spare <= max(_WORTH_BYTES, _WORTH_FRACTION * need_bytes):
             return False
-        if rate <= 0 and room.reach_bytes - occupied_bytes >= _TIGHT_RESERVES * room.reserve_bytes:
+        free = room.reach_bytes - occupied_bytes
+        soon = rate > 0 and free - room.reserve_bytes < rate * _SOON_S
+        if not soon and free >= _TIGHT_RESERVES * room.reserve_bytes:
             return False
-        # With others at it there is no time to lose, unless little came of it the last time.
-        wait_s = _URGENT_S if rate > 0 and self.wait_s == _LEAST_S else self.wait_s
+        # With others about to need it there is no time to lose, unless little came of it the last time.
+        wait_s = _URGENT_S if soon and self.wait_s == _LEAST_S else self.wait_s
         if self.last_s is not None and at_s < self.last_s + wait_s:
             return False
         self.last_s, self.spare_bytes = at_s, spare

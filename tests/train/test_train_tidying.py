@@ -18,11 +18,12 @@ def room(free: int, occupied: int) -> Room:
     [
         (200, 50, 0.0, True),
         (200, 250, 0.0, False),
-        (200, 250, 1e6, True),
+        (200, 250, 3e7, True),
+        (200, 250, 1e6, False),
         (40, 50, 1e9, False),
         (-100, 50, 1e9, False),
     ],
-    ids=["tight", "room enough", "others are taking", "not worth it", "nothing to give"],
+    ids=["tight", "room enough", "others are taking", "others take little", "not worth it", "nothing to give"],
 )
 def test_it_is_worth_it_while_memory_is_tight(spare: int, free: int, rate: float, expected: bool) -> None:
     """Seen to fail with each of the three conditions left out."""
@@ -44,9 +45,9 @@ def test_it_is_done_seldom() -> None:
 
 
 def test_it_is_done_every_second_while_others_are_taking() -> None:
-    assert times(returned=150 * MIB, rate=1e6, seconds=4) == [0, 1, 2, 3]
+    assert times(returned=150 * MIB, rate=3e7, seconds=4) == [0, 1, 2, 3]
 
 
 def test_it_is_done_more_and_more_seldom_where_little_comes_of_it() -> None:
     """A pool that keeps what it has. Seen to fail with the wait left at its least."""
-    assert times(returned=0, rate=1e6, seconds=300) == [0, 20, 60, 140]
+    assert times(returned=0, rate=3e7, seconds=300) == [0, 20, 60, 140]
