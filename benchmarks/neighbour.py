@@ -1,7 +1,7 @@
 """What becomes of a training when a neighbour takes half of its memory and gives it back, at several rates and seeds.
 
-Both are in one control group with a hard limit that the training fills to 80 %; the kernel kills inside it. Needs root
-and memory control groups. Beside autobatch the same training is run by plain Keras at the same size.
+Both are in one control group with a hard limit that the training fills to about 80 %; the kernel kills inside it. Needs
+root and memory control groups. Beside autobatch the same training is run by plain Keras at the same size.
 `python benchmarks/neighbour.py --seeds 5 --json results.json --picture docs/neighbour.svg` prints a table, keeps what
 happened, and draws the first run at 150 MiB/s (the picture needs matplotlib: `pip install 'autobatch[benchmarks]'`).
 """
@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 from groups import kills, memory_group
 from neighbour_scene import MIB, Played, play
 
-NET, LIMIT_MIB, AMOUNT_MIB = "MobileNetV2", 2400, 1200
+NET, LIMIT_MIB = "MobileNetV2", 2400
 RATES = (50, 150, 300)
 
 
-def one(folder: Path, trainer: str, allocator: str, rate: int, seed: int) -> dict[str, Any]:
-    """One run, and what is to be told of it."""
-    with memory_group(LIMIT_MIB * MIB) as group:
+def one(folder: Path, trainer: str, allocator: str, rate: int, seed: int, limit_mib: int = LIMIT_MIB) -> dict[str, Any]:
+    """One run, and what is to be told of it; the neighbour takes half of the limit."""
+    with memory_group(limit_mib * MIB) as group:
         played = play(
             folder,
             group=group,
@@ -34,12 +34,13 @@ def one(folder: Path, trainer: str, allocator: str, rate: int, seed: int) -> dic
             trainer=trainer,
             seed=seed,
             rate_mib_s=rate,
-            amount_mib=AMOUNT_MIB,
+            amount_mib=limit_mib // 2,
             allocator=allocator,
             deadline_s=400,
         )
         killed = kills(group)
     facts = {"trainer": trainer, "allocator": allocator, "rate_mib_s": rate, "seed": seed, "killed": killed}
+    facts["limit_mib"] = limit_mib
     facts |= {"trainer_status": played.trainer, "neighbour_status": played.neighbour, "micro_batches": played.micros}
     return facts | {
         "updates_per_s": speeds(played),
@@ -100,14 +101,15 @@ def draw(run: dict[str, Any], place: Path) -> None:
     figure, (memory, size) = plt.subplots(
         2, 1, sharex=True, figsize=(8, 4.6), height_ratios=(3, 1.4), layout="constrained"
     )
-    memory.axhline(LIMIT_MIB / 1024, color="#b3261e", linewidth=1.2)
-    memory.text(at[0], LIMIT_MIB / 1024, " limit of the control group", color="#b3261e", va="bottom", fontsize=9)
+    limit_gib = run["limit_mib"] / 1024
+    memory.axhline(limit_gib, color="#b3261e", linewidth=1.2)
+    memory.text(at[0], limit_gib, " limit of the control group", color="#b3261e", va="bottom", fontsize=9)
     moments, ours, both = stacked(run, start)
     memory.fill_between(moments, ours, step="post", color="#1a5fb4", alpha=0.75, linewidth=0, label="the training")
     memory.fill_between(
         moments, ours, both, step="post", color="#e66100", alpha=0.75, linewidth=0, label="its neighbour, on top"
     )
-    memory.set(ylabel="GiB of their own", ylim=(0, LIMIT_MIB / 1024 * 1.2))
+    memory.set(ylabel="GiB of their own", ylim=(0, limit_gib * 1.2))
     memory.legend(loc="upper right", frameon=False, fontsize=9, ncols=2, bbox_to_anchor=(1, 1.02))
     size.step(at, [event["micro"] for event in seen], where="post", color="#1a5fb4")
     size.set_yscale("log", base=2)
@@ -127,6 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rates", type=int, nargs="+", default=list(RATES), help="MiB/s")
+    parser.add_argument("--limit", type=int, default=LIMIT_MIB, help="of the control group, in MiB")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
@@ -140,7 +143,7 @@ def main() -> None:
         cases = [("autobatch", "shared", rate, seed) for rate in args.rates for seed in range(args.seeds)]
         cases += [("keras", allocator, rate, 0) for rate in args.rates for allocator in ("default", "shared")]
         for case in cases:
-            runs.append(one(folder, *case))
+            runs.append(one(folder, *case, args.limit))
             print(told(runs[-1]), flush=True)
     if args.json:
         args.json.write_text(json.dumps(runs, indent=1), encoding="utf-8")

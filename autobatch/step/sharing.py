@@ -4,7 +4,6 @@ TensorFlow's default allocators keep what they have taken for as long as the pro
 others before TensorFlow starts; `give_back` then returns what a smaller micro-batch no longer needs.
 """
 
-import gc
 import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -87,22 +86,18 @@ def share_memory(*, driver: Any = None, environ: MutableMapping[str, str] | None
     return Sharing(plan.in_force, keeps_heap, (*plan.contradicted, *heap_notes, *notes, *_without_pools(pools)))
 
 
-def give_back(*, collect: bool = False, driver: Any = None) -> GivenBack:
+def give_back(*, driver: Any = None) -> GivenBack:
     """Gives memory that this process has freed back to the system, as far as its allocators can; never raises.
 
     What is in use stays. The more there is to return, the longer it takes; with nothing to return, it is quick.
 
     Args:
-        collect: Look for unreachable objects first, which takes longer than all the rest; worth it where an error has
-            just been caught, since its traceback holds tensors in a cycle.
         driver: What answers like libcuda; `None` takes libcuda.
 
     Example:
         >>> give_back().host_bytes >= 0
         True
     """
-    if collect:
-        gc.collect()
     before = read_process()[0].rss_bytes
     return_freed_memory()
     host_bytes = max(0, before - read_process()[0].rss_bytes)

@@ -96,11 +96,6 @@ class Controller:
         return self._state.micro
 
     @property
-    def smallest(self) -> bool:
-        """Whether there is no smaller size to fall to."""
-        return self.micro == self._policy.ladder[-1]
-
-    @property
     def ceiling(self) -> int | None:
         """The largest size below those that ran out of memory; `None` if none did, or it has been entered again."""
         failed = self._state.ceiling

@@ -1,14 +1,12 @@
 """In a control group that runs out of memory, the kernel takes the trial and leaves the caller."""
 
-import contextlib
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from groups import memory_group
 
 MIB = 2**20
 LIMIT_BYTES = 256 * MIB
@@ -41,44 +39,8 @@ with Worker(scratch=Path({scratch!r})) as worker:
 @pytest.fixture
 def group() -> Iterator[Path]:
     """A memory control group of 256 MiB, without swap where swap is counted."""
-    if os.name != "posix" or os.geteuid() != 0:
-        pytest.skip("making a control group needs root")
-    base = Path("/sys/fs/cgroup")
-    if (base / "memory" / "memory.limit_in_bytes").exists():
-        root, limit, swap = base / "memory", "memory.limit_in_bytes", ("memory.memsw.limit_in_bytes", str(LIMIT_BYTES))
-    elif "memory" in (read(base / "cgroup.subtree_control")).split():
-        root, limit, swap = base, "memory.max", ("memory.swap.max", "0")
-    else:
-        pytest.skip("no memory control groups are mounted at /sys/fs/cgroup")
-    folder = root / f"autobatch-bystander-{os.getpid()}"
-    try:
-        folder.mkdir()
-    except OSError as error:
-        pytest.skip(f"no control group can be made here: {error}")
-    (folder / limit).write_text(str(LIMIT_BYTES))
-    with contextlib.suppress(OSError):
-        (folder / swap[0]).write_text(swap[1])
-    yield folder
-    remove(folder)
-
-
-def read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
-def remove(folder: Path) -> None:
-    """The kernel lets go of a group a moment after its last process has ended."""
-    for _ in range(100):
-        try:
-            folder.rmdir()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"{folder} is still in use by {read(folder / 'cgroup.procs').split()}")
+    with memory_group(LIMIT_BYTES) as folder:
+        yield folder
 
 
 @pytest.mark.cgroup
