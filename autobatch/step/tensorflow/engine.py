@@ -50,12 +50,13 @@ class TensorFlowEngine:
         self._outputs = intercept.outputs(model)
         self._backup = Backup(mutable_variables(model))
         self._rescaling = Rescaling(model.optimizer) if rescaled else None
-        self._update = Update(model, self._rescaling.in_force if self._rescaling else contextlib.nullcontext)
+        self._device = memory.device_name()
+        during_apply = self._rescaling.in_force if self._rescaling else contextlib.nullcontext
+        self._update = Update(model, during_apply, called=self._device == "CPU:0")
         self._functions: dict[Any, Function] = {}
         self._apply = self._compiled(self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
         self._kept = False  # whether the accumulators hold part of this update
         self._filled = False  # whether they hold memory
-        self._device = memory.device_name()
 
     @property
     def needs_weights(self) -> bool:

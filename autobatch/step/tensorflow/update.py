@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
 
 
 class Use(enum.IntEnum):
@@ -27,10 +28,19 @@ class Update:
     Args:
         model: A compiled model whose optimizer is built.
         during_apply: What to enter while the optimizer is traced or run.
+        called: Whether the chosen use is run as a function of its own instead of being inlined, which saves the
+            executor the nodes of the others. All variables have to be on one device.
     """
 
-    def __init__(self, model: Any, during_apply: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+    def __init__(
+        self,
+        model: Any,
+        during_apply: Callable[[], AbstractContextManager[None]] = nullcontext,
+        *,
+        called: bool = False,
+    ) -> None:
         self._during_apply = during_apply
+        self._called = called
         self.variables = list(model.trainable_variables)
         self._optimizer = model.optimizer
         self._has_gradient = [True] * len(self.variables)
@@ -65,7 +75,10 @@ class Update:
         if isinstance(use, Use):
             branches[use]()
         else:
+            count = count_operations()
             tf.switch_case(use, {int(key): _numbered(branch) for key, branch in branches.items()})
+            if self._called:
+                _forbid_inlining(count)
 
     def apply_accumulated(self, attempt: Any) -> None:
         """Applies what the accumulators hold."""
@@ -122,6 +135,12 @@ def side_effects(count_before: int) -> list[Any]:
 def count_operations() -> int:
     """How many operations the graph being traced has; 0 when nothing is traced."""
     return 0 if tf.executing_eagerly() else len(_operations())
+
+
+def _forbid_inlining(count_before: int) -> None:
+    for operation in _operations()[count_before:]:
+        if operation.type == "Case":
+            operation._set_attr("_lower_using_switch_merge", attr_value_pb2.AttrValue(b=False))
 
 
 def _operations() -> list[Any]:
