@@ -26,6 +26,11 @@ from autobatch.errors import (
 )
 
 if TYPE_CHECKING:
+    from autobatch.data.accumulate import accumulate_batches
+    from autobatch.data.mixture import mix
+    from autobatch.data.rebuild import rebuild
+    from autobatch.infer.evaluating import evaluate
+    from autobatch.infer.predicting import predict
     from autobatch.memory.read import read_memory
     from autobatch.memory.reading import MemoryReading
     from autobatch.probing.result import ProbeResult
@@ -52,9 +57,14 @@ __all__ = [
     "TooLateError",
     "UpdateInterruptedError",
     "__version__",
+    "accumulate_batches",
+    "evaluate",
     "fit",
+    "mix",
+    "predict",
     "probe",
     "read_memory",
+    "rebuild",
     "share_memory",
 ]
 
@@ -64,9 +74,14 @@ _HOMES = {
     "Observation": "autobatch.train.report",
     "ProbeResult": "autobatch.probing.result",
     "RunReport": "autobatch.train.report",
+    "accumulate_batches": "autobatch.data.accumulate",
+    "evaluate": "autobatch.infer.evaluating",
     "fit": "autobatch.train.fit",
+    "mix": "autobatch.data.mixture",
+    "predict": "autobatch.infer.predicting",
     "probe": "autobatch.probing.run",
     "read_memory": "autobatch.memory.read",
+    "rebuild": "autobatch.data.rebuild",
     "share_memory": "autobatch.step.sharing",
 }
 

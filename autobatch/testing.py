@@ -166,8 +166,8 @@ class FakeEngine:
     batch is an update at once, and `apply` without anything to apply does nothing.
 
     Args:
-        fails: From the number of a call of `accumulate` or `evaluate`, counted from 1, and its samples to whether it
-            runs out of memory.
+        fails: From the number of a call of `accumulate`, `evaluate` or `predict`, counted from 1, and its samples to
+            whether it runs out of memory.
         needs_weights: Whether it asks for the weights of the whole effective batch.
         cuttable: What it answers to `can_be_cut`.
 
@@ -175,6 +175,7 @@ class FakeEngine:
         updates: For each update, its micro-batches in order.
         pending: The micro-batches that wait for `apply`.
         evaluated: The micro-batches that were evaluated.
+        predicted: The micro-batches that were predicted.
         calls: How often it was handed samples.
         finished: How often `finish` was called.
         rescalings: For each call of `rescale`: the number of updates made before it, `rate`, `updates`.
@@ -205,6 +206,7 @@ class FakeEngine:
         self.updates: list[list[Batch]] = []
         self.pending: list[Batch] = []
         self.evaluated: list[Batch] = []
+        self.predicted: list[Batch] = []
         self.calls = 0
         self.finished = 0
         self.rescalings: list[tuple[int, float, float]] = []
@@ -269,6 +271,16 @@ class FakeEngine:
         self._maybe_fail(batch)
         self.evaluated.append(batch)
         return {"loss": 0.0}
+
+    def predict(self, batch: Batch) -> Any:
+        """Keeps a micro-batch and returns its inputs as predictions.
+
+        Raises:
+            OutOfMemoryError: The constructor was told so; nothing has changed.
+        """
+        self._maybe_fail(batch)
+        self.predicted.append(batch)
+        return batch.x
 
     def finish(self) -> None:
         """Counts."""

@@ -29,7 +29,8 @@ def map_leaves(function: Any, *trees: Any) -> Any:
     if isinstance(first, dict):
         return {key: map_leaves(function, *(tree[key] for tree in trees)) for key in first}
     if isinstance(first, list | tuple):
-        return type(first)(map_leaves(function, *parts) for parts in zip(*trees, strict=True))
+        items = (map_leaves(function, *parts) for parts in zip(*trees, strict=True))
+        return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
     return function(*trees)
 
 
@@ -41,11 +42,22 @@ class Batch:
         x: Inputs: an array of shape `(size, ...)`, or a list, tuple or dict of such arrays.
         y: Targets in the same forms, or `None`.
         sample_weight: Weights of shape `(size,)` or in the form of `y`, or `None`.
+        bare: Whether a step gets the inputs as they are, not `(x,)`: Keras hands over arrays without targets so.
     """
 
     x: Any
     y: Any = None
     sample_weight: Any = None
+    bare: bool = False
+
+    @property
+    def nest(self) -> tuple[Any, Any, Any]:
+        """Inputs, targets and weights."""
+        return self.x, self.y, self.sample_weight
+
+    def like(self, nest: tuple[Any, Any, Any]) -> "Batch":
+        """A batch of other inputs, targets and weights for the same step."""
+        return Batch(*nest, bare=self.bare)
 
     @property
     def size(self) -> int:
@@ -55,11 +67,11 @@ class Batch:
     @property
     def nbytes(self) -> int:
         """Bytes that the arrays occupy."""
-        return sum(int(array.nbytes) for array in leaves((self.x, self.y, self.sample_weight)))
+        return sum(int(array.nbytes) for array in leaves(self.nest))
 
     def __getitem__(self, window: slice) -> "Batch":
         """The samples of a window, as views: nothing is copied."""
-        return Batch(*map_leaves(lambda array: array[window], (self.x, self.y, self.sample_weight)))
+        return self.like(map_leaves(lambda array: array[window], self.nest))
 
     def room_for(self, size: int) -> "Batch":
         """A batch of `size` samples in this one's form, to be filled: what its arrays hold is undefined."""
@@ -67,7 +79,7 @@ class Batch:
         def empty(array: Any) -> Any:
             return np.empty((size, *array.shape[1:]), dtype=array.dtype)
 
-        return Batch(*map_leaves(empty, (self.x, self.y, self.sample_weight)))
+        return self.like(map_leaves(empty, self.nest))
 
     def fill(self, start: int, part: "Batch") -> None:
         """Copies the samples of `part`, a batch of the same form, into this one from `start` on."""
@@ -77,12 +89,12 @@ class Batch:
 
     def take(self, indices: Any) -> "Batch":
         """The samples at `indices`, in that order, repeated as often as they are named."""
-        return Batch(*map_leaves(lambda array: np.take(array, indices, axis=0), (self.x, self.y, self.sample_weight)))
+        return self.like(map_leaves(lambda array: np.take(array, indices, axis=0), self.nest))
 
 
 def concatenate(parts: Sequence[Batch]) -> Batch:
     """Joins batches of the same form into one, in order; a single part is returned as it is."""
     if len(parts) == 1:
         return parts[0]
-    nests = [(part.x, part.y, part.sample_weight) for part in parts]
-    return Batch(*map_leaves(lambda *arrays: np.concatenate(arrays), *nests))
+    nests = [part.nest for part in parts]
+    return parts[0].like(map_leaves(lambda *arrays: np.concatenate(arrays), *nests))

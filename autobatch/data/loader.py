@@ -102,6 +102,17 @@ class Loader:
         return self._ahead[0].of if self.remaining == 0 and self._ahead else self._length
 
     @property
+    def ended(self) -> bool:
+        """Whether the current pass is used up."""
+        return self.remaining == 0
+
+    def window(self, effective: int) -> int:
+        """Samples of the next update: `effective`, or what its pass has left; 0 after the last pass."""
+        if not self._ahead:
+            return 0
+        return min(effective, self.remaining or self.pass_length)
+
+    @property
     def bytes_ahead(self) -> int:
         """Bytes of the chunks that are waiting to be read, being read, or read and not yet wholly taken."""
         return self._bytes_ahead

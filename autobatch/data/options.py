@@ -1,4 +1,4 @@
-"""What `flow_from_directory` takes, and what is said of a name that it doesn't take."""
+"""What the three flows of an `ImageDataGenerator` take, and what is said of a name that they don't take."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Any, Literal, TypedDict
 
 from autobatch.errors import ArgumentError
 
-ClassMode = Literal["categorical", "sparse", "binary", "input"] | None
+ClassMode = Literal["categorical", "sparse", "binary", "input", "raw", "multi_output"] | None
 ColorMode = Literal["grayscale", "rgb", "rgba"]
 Subset = Literal["training", "validation"]
 
 
-class FlowOptions(TypedDict, total=False):
+class FolderOptions(TypedDict, total=False):
     """The arguments of Keras' `flow_from_directory`, with their meaning there.
 
     Missing are `directory`, which is given by itself, and `batch_size`, `shuffle` and `seed`, which autobatch decides.
@@ -31,43 +31,76 @@ class FlowOptions(TypedDict, total=False):
     keep_aspect_ratio: bool
 
 
-CHOICES: Mapping[str, tuple[Any, ...]] = {
+class FlowOptions(FolderOptions, total=False):
+    """The arguments of `flow_from_directory`, `flow_from_dataframe` and `flow`, less the same ones and the data."""
+
+    x_col: str
+    y_col: str | Sequence[str]
+    weight_col: str | None
+    directory: str | PathLike[str] | None
+    validate_filenames: bool
+    ignore_class_split: bool
+
+
+_SAVING = ("save_to_dir", "save_prefix", "save_format")
+_FILES = ("target_size", "color_mode", "classes", "class_mode", "interpolation", "keep_aspect_ratio")
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "folder": tuple(FolderOptions.__annotations__),
+    "dataframe": (*_FILES, *_SAVING, "subset", "x_col", "y_col", "weight_col", "directory", "validate_filenames"),
+    "arrays": (*_SAVING, "subset", "ignore_class_split"),
+}
+"""Which options each kind of data takes."""
+
+_ALONE = {"folder": "A folder", "dataframe": "A dataframe", "arrays": "Arrays"}
+_ELSEWHERE = {"sample_weight": " Weights are given with the data: (x, y, sample_weight)."}
+_FOLDER_MODES = ("categorical", "sparse", "binary", "input", None)
+_CHOICES: Mapping[str, tuple[Any, ...]] = {
     "color_mode": ("grayscale", "rgb", "rgba"),
-    "class_mode": ("categorical", "sparse", "binary", "input", None),
+    "class_mode": (*_FOLDER_MODES, "raw", "multi_output"),
     "subset": ("training", "validation", None),
 }
 
 
-def check_options(options: Mapping[str, Any], beside: Iterable[str] = ()) -> None:
+def check_options(options: Mapping[str, Any], beside: Iterable[str] = (), *, kind: str | None = None) -> None:
     """Says what is wrong with the options of a flow, if anything is.
 
     Args:
         options: What was given.
         beside: Names that the function takes besides, for the message about a name that it doesn't.
+        kind: What is read, one of `NAMES`, if that is known.
 
     Raises:
-        ArgumentError: A name that `flow_from_directory` doesn't take, or a value that it doesn't know.
+        ArgumentError: A name that no flow takes, or not that kind, or a value that it doesn't know.
     """
     for name in options:
         if name not in FlowOptions.__annotations__:
-            raise ArgumentError(unknown(name, options[name], [*FlowOptions.__annotations__, *beside]))
-    for name, choices in CHOICES.items():
-        if name in options and options[name] not in choices:
-            expected = ", ".join(repr(choice) for choice in choices)
-            message = (
-                f"A folder cannot be read this way. Received: {name}={options[name]!r}. Expected one of {expected}."
-            )
-            raise ArgumentError(message)
+            known = FlowOptions.__annotations__ if kind is None else NAMES[kind]
+            raise ArgumentError(unknown(name, options[name], [*known, *beside]))
+        if kind is not None and name not in NAMES[kind]:
+            raise ArgumentError(_misplaced(name, options[name], kind))
+    for name, choices in _CHOICES.items():
+        allowed = _FOLDER_MODES if (name, kind) == ("class_mode", "folder") else choices
+        if name in options and options[name] not in allowed:
+            expected = ", ".join(repr(choice) for choice in allowed)
+            message = f"{_ALONE.get(kind or '', 'Pictures')} cannot be read this way. "
+            raise ArgumentError(f"{message}Received: {name}={options[name]!r}. Expected one of {expected}.")
     if "target_size" in options:
         _check_target_size(options["target_size"])
+
+
+def _misplaced(name: str, value: Any, kind: str) -> str:
+    """What to say of an option that exists, but for other data."""
+    others = " or ".join(_ALONE[other].lower() for other in NAMES if name in NAMES[other])
+    message = f"{_ALONE[kind]} {'have' if kind == 'arrays' else 'has'} no {name}; it is for {others}. "
+    return f"{message}Received: {name}={value!r:.80}. Expected one of {', '.join(sorted(NAMES[kind]))}."
 
 
 def unknown(name: str, value: Any, known: Iterable[str]) -> str:
     """What to say of an option that doesn't exist: it, the nearest that does, and all of them."""
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    return f"There is no option of that name.{hint} Received: {name}={value!r}. Expected one of {', '.join(names)}."
+    hint = _ELSEWHERE.get(name) or (f" Did you mean {nearest[0]!r}?" if nearest else "")
+    return f"There is no option of that name.{hint} Received: {name}={value!r:.80}. Expected one of {', '.join(names)}."
 
 
 def _check_target_size(size: Any) -> None:

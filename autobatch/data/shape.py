@@ -18,7 +18,7 @@ class Demand:
     """What a compiled model asks of its data.
 
     Attributes:
-        input: Shape of one input without the batch dimension, `None` if the model doesn't know it yet.
+        input: Shape of one picture, which is the first input of that rank, `None` if the model doesn't know it yet.
         output: Shape of one output likewise, `None` if there are several, too.
         outputs: How many outputs there are, 0 if the model doesn't know.
         loss: Name of the compiled loss, `None` if there is none or there are several.
@@ -32,28 +32,33 @@ class Demand:
     kind: LossKind | None
 
     @classmethod
-    def of(cls, model: Any) -> Self:
+    def of(cls, model: Any, *, several_inputs: bool = False) -> Self:
         """Reads a model.
 
+        Args:
+            model: A Keras model.
+            several_inputs: Whether it may take other inputs beside the picture.
+
         Raises:
-            ModelError: It isn't compiled, or it doesn't take exactly one picture.
+            ModelError: It isn't compiled, takes no picture, or several inputs where there is but the picture.
         """
         if not getattr(model, "compiled", False):
             message = "The model is not compiled, so there is no loss to train it with. Call model.compile(...) first."
             raise ModelError(message)
         inputs, outputs = _shapes(model, "input_shape"), _shapes(model, "output_shape")
-        if len(inputs) > 1:
-            message = f"The model takes {len(inputs)} inputs, and a folder of pictures feeds one. "
+        if len(inputs) > 1 and not several_inputs:
+            message = f"The model takes {len(inputs)} inputs, and pictures on disk feed one; arrays feed several. "
             raise ModelError(
                 message + f"Received: input shapes {inputs}. Expected one, (None, height, width, channels)."
             )
-        if inputs and len(inputs[0]) != 4:
+        pictures = next((shape for shape in inputs if len(shape) == 4), None)
+        if inputs and pictures is None:
             message = "The model takes no pictures. "
             raise ModelError(message + f"Received: input shape {inputs[0]}. Expected (None, height, width, channels).")
         losses = losses_of(model)
         single = len(losses) == 1
         return cls(
-            input=inputs[0][1:] if inputs else None,
+            input=pictures[1:] if pictures else None,
             output=outputs[0][1:] if len(outputs) == 1 else None,
             outputs=len(outputs),
             loss=name_of(losses[0]) if single else None,
@@ -73,12 +78,29 @@ class Demand:
         return self.output is not None and len(self.output) == 3 and self.output == self.input
 
 
-def _shapes(model: Any, name: str) -> list[Shape]:
+def input_shapes(model: Any) -> dict[str, Shape]:
+    """Shapes of a model's inputs with the batch dimension, in order, by name; empty if it doesn't know them."""
+    return {tensor.name: tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()}
+
+
+def output_names(model: Any) -> list[str]:
+    """Names of a model's outputs, in the order in which Keras compares them with a list; empty if it has none."""
     try:
-        nest = getattr(model, name)
+        nest = model.output
+    except (AttributeError, ValueError):  # only a functional model has one
+        nest = None
+    return sorted(nest) if isinstance(nest, dict) else list(getattr(model, "output_names", None) or ())
+
+
+def _shapes(model: Any, name: str) -> list[Shape]:
+    return _flat(_nest(model, name))
+
+
+def _nest(model: Any, name: str) -> Any:
+    try:
+        return getattr(model, name)
     except (AttributeError, ValueError):  # a model that has never been called has no shapes
-        return []
-    return _flat(nest)
+        return None
 
 
 def _flat(nest: Any) -> list[Shape]:

@@ -1,6 +1,8 @@
-"""What the rest of autobatch asks of data: random access by sample."""
+"""What the rest of autobatch asks of data: random access by sample, or batch after batch as they come."""
 
-from typing import Any, Protocol
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeGuard
 
 from autobatch.data.batch import Batch
 
@@ -29,3 +31,73 @@ class Source(Protocol):
         Raises:
             DataError: A sample cannot be read; the error names its file.
         """
+
+
+class Stream(Protocol):
+    """Samples that come in batches and in an order of their own: a dataset, a generator, a class of the user's.
+
+    One pass is open at a time, in one thread. A stream may have more, and is asked for it where it does: `begin(epoch)`
+    and `end(epoch)`, called when the first sample of a pass is asked for and the last one taken; `close()`; `notes`, what
+    holds of these data; `infinite`, whether a pass has no end; `samples`, how many it has.
+    """
+
+    @property
+    def seed(self) -> int:
+        """The seed of what is drawn here, such as the order of batches; the stream's own draws are its own."""
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample as it comes, as far as the first batch tells."""
+
+    @property
+    def batches(self) -> int | None:
+        """How many batches a pass has, `None` if that is not known or there is no end."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether pass after pass can be opened. Otherwise there is only one, wherever it stands."""
+
+    def few(self) -> Batch:
+        """The first few samples; a training gets them all the same."""
+
+    def open(self, epoch: int) -> Iterator[Batch]:
+        """The batches of a pass, in order, as numpy arrays.
+
+        Raises:
+            DataError: What comes is no batch. Errors of the user's own code pass through unchanged.
+        """
+
+
+def is_source(data: Source | Stream) -> TypeGuard[Source]:
+    """Whether any sample can be read at any time; otherwise it is a stream."""
+    return hasattr(data, "read")
+
+
+class Supply(Protocol):
+    """Samples in order, pass after pass, taken in any number (`autobatch.data.loader.Loader` for a `Source`)."""
+
+    @property
+    def epoch(self) -> int:
+        """The current pass; one that is used up is current until the first `take` of the next."""
+
+    @property
+    def position(self) -> int:
+        """Samples taken from the current pass."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the current pass is used up. It may have to wait for data to tell."""
+
+    def window(self, effective: int) -> int:
+        """How many samples the next update gets: `effective`, or what its pass has left; 0 if no more will come."""
+
+    def take(self, number: int) -> Batch:
+        """The next `number` samples of the current pass, or of the next once it is used up; never across two."""
+
+    def close(self) -> None:
+        """Stops reading ahead and leaves no thread behind."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

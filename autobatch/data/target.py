@@ -1,6 +1,6 @@
-"""Which form of targets a model wants, and whether the classes of a folder can give it."""
+"""Which form of targets a model wants, and whether the classes of a folder or a dataframe can give it."""
 
-from autobatch.data.directory import DirectorySource
+from autobatch.data.flow import FlowSource
 from autobatch.data.options import ClassMode
 from autobatch.data.shape import Demand
 from autobatch.errors import ArgumentError, ModelError
@@ -19,7 +19,7 @@ def infer_class_mode(demand: Demand) -> tuple[ClassMode, str]:
     if demand.is_picture_to_picture and demand.kind not in {"sparse", "categorical"}:
         return "input", f"the model's output has the shape of its input, and it is compiled with {name}"
     if demand.output is not None and demand.units is None:
-        message = "A folder of classes labels a picture as a whole, and the model's output is not one vector. "
+        message = "A class labels a picture as a whole, and the model's output is not one vector. "
         raise ModelError(
             f"{message}Received: output shape {(None, *demand.output)}. Expected (None, classes) or (None, 1)."
         )
@@ -33,22 +33,22 @@ def infer_class_mode(demand: Demand) -> tuple[ClassMode, str]:
     return ("binary" if demand.units == 1 else "categorical"), f"{units}, compiled with {name}"
 
 
-def check_targets(demand: Demand, source: DirectorySource) -> None:
-    """Checks that the targets which a source gives are those that the model is compared with.
+def check_targets(demand: Demand, source: FlowSource) -> None:
+    """Checks that the classes which a source gives are what the model is compared with; numbers are `check_numbers`'.
 
     Raises:
-        ModelError: The folder has another number of classes than the model has outputs.
+        ModelError: There is another number of classes than the model has outputs.
         ArgumentError: The form of the targets isn't the loss' own.
     """
     mode = source.class_mode
-    if demand.outputs > 1:
+    if demand.outputs > 1 or mode in {"raw", "multi_output"}:
         return
     if mode is None:
         if demand.loss is not None:
             message = f"The model is compiled with {demand.loss}, which needs targets. "
-            raise ArgumentError(
-                message + "Received: class_mode=None. Expected a class_mode, or a model without a loss."
-            )
+            arrays = source.kind == "arrays"
+            form = "a flow of x alone. Expected x and y" if arrays else "class_mode=None. Expected a class_mode"
+            raise ArgumentError(f"{message}Received: {form}, or a model without a loss.")
     elif mode == "input":
         _check_pictures(demand, source)
     elif demand.output is not None and demand.units is None:
@@ -59,7 +59,7 @@ def check_targets(demand: Demand, source: DirectorySource) -> None:
         _check_number(demand, source, mode)
 
 
-def _check_pictures(demand: Demand, source: DirectorySource) -> None:
+def _check_pictures(demand: Demand, source: FlowSource) -> None:
     output = demand.output
     if output is None:
         return
@@ -87,7 +87,7 @@ def _check_form(demand: Demand, mode: str) -> None:
     raise ArgumentError(f"{message}Received: class_mode={mode!r}. Expected {wanted}, or leave it out.")
 
 
-def _check_number(demand: Demand, source: DirectorySource, mode: str) -> None:
+def _check_number(demand: Demand, source: FlowSource, mode: str) -> None:
     classes, units = len(source.class_indices), demand.units
     yes_or_no = units == 1 and mode != "categorical" and demand.kind != "sparse"
     wanted = 2 if yes_or_no else units
@@ -96,6 +96,8 @@ def _check_number(demand: Demand, source: DirectorySource, mode: str) -> None:
     if unrelated or wanted in (None, classes):
         return
     names = ", ".join(list(source.class_indices)[:5]) + (", ..." if classes > 5 else "")
-    message = f"The folder has {classes} classes ({names}), and the model has {units} output{'s' * (units != 1)}. "
+    message = (
+        f"The {source.kind} has {classes} classes ({names}), and the model has {units} output{'s' * (units != 1)}. "
+    )
     expected = "2 classes, or one output for each" if yes_or_no else "one output for each class"
     raise ModelError(f"{message}Received: {classes} classes, {units} outputs. Expected {expected}.")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from numbers import Integral
-from os import PathLike
 from typing import Any, Literal
 
 from autobatch.errors import ArgumentError
@@ -43,17 +42,6 @@ def require_count(*, least: int = 1, **numbers: Any) -> None:
     for name, number in numbers.items():
         if number is not None and not (_whole(number) and number >= least):
             raise ArgumentError(f"Received: {name}={number!r}. Expected a whole number of at least {least}.")
-
-
-def require_folder(**folders: Any) -> None:
-    """Refuses what is no path; whether there is such a folder is for others to see.
-
-    Raises:
-        ArgumentError: Names the argument.
-    """
-    for name, folder in folders.items():
-        if not isinstance(folder, str | PathLike):
-            raise ArgumentError(f"Received: {name}={folder!r}. Expected the path of a folder.")
 
 
 def require_class_weight(class_weight: Any) -> None:

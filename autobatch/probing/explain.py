@@ -11,6 +11,7 @@ from autobatch.probing.search import peak_models
 from autobatch.probing.trial import Outcome, Trial
 
 _MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
+_STEPS = {"train": "a training step", "evaluate": "a step of an evaluation", "predict": "a step of a prediction"}
 _REMEDY = "Free memory, or give a smaller reserve=."
 
 
@@ -65,13 +66,17 @@ def why_no_larger(
     return f"The search ended at {best} after {len(trials)} trials."
 
 
-def no_room(resource: str, tightest: Budget, read_ahead_bytes: int) -> DoesNotFitError:
+def no_room(resource: str, tightest: Budget, question: Question) -> DoesNotFitError:
     """The error when nothing is left before anything has been tried."""
     available, reserve = format_bytes(tightest.limit.available_bytes), format_bytes(tightest.reserve_bytes)
-    pictures = f", and {format_bytes(read_ahead_bytes)} are for pictures read ahead" if resource == "host" else ""
+    beside = f", and {format_bytes(question.read_ahead_bytes)} are for samples read ahead"
+    if question.result_bytes:
+        beside += f", and {format_bytes(question.result_bytes)} for the predictions"
+    if resource != "host":
+        beside = ""
     msg = (
-        f"Nothing is left for a training step: of the {available} that are available ({tightest.limit.kind}), "
-        f"{reserve} are the reserve{pictures}. {_REMEDY}"
+        f"Nothing is left for {_STEPS[question.step]}: of the {available} that are available ({tightest.limit.kind}), "
+        f"{reserve} are the reserve{beside}. {_REMEDY}"
     )
     return DoesNotFitError(msg, None, 0)
 

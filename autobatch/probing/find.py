@@ -42,7 +42,7 @@ def find(
     """The batch size for a model, proven by trials.
 
     Args:
-        model: A compiled Keras model; it is the same, bit for bit, afterwards.
+        model: A Keras model, compiled unless it is to predict; it is the same, bit for bit, afterwards.
         samples: A few real samples.
         question: What to look for.
         cache: Where earlier answers are, `None` to neither look nor keep.
@@ -74,7 +74,8 @@ class _Finder:
             self._notes.append("The trials are those of an earlier probe; cache=False measures anew.")
             return self._result(from_cache=True)
         timeout_s = self._question.trial_timeout_s
-        with Site(self._model, self._samples, open_timeout_s=timeout_s, stay_in=self._why_stay_in()) as site:
+        step, stay_in = self._question.step, self._why_stay_in()
+        with Site(self._model, self._samples, step=step, open_timeout_s=timeout_s, stay_in=stay_in) as site:
             self._search(site)
             self._notes += site.notes
         result = self._result(from_cache=False)
@@ -166,7 +167,7 @@ class _Finder:
             own: What that process has taken since and will use again.
         """
         reserve = self._question.reserve
-        host = reading.host_budget(reserve).free_bytes + own.get("host", 0) - self._question.read_ahead_bytes
+        host = reading.host_budget(reserve).free_bytes + own.get("host", 0) - self._question.beside_bytes
         device = None if self._gpu is None else reading.device_budget(reserve, self._gpu)
         if device is None:
             return {"host": host}
@@ -187,7 +188,7 @@ class _Finder:
     def _require_room(self) -> None:
         for name, budget in self._budgets.items():
             if budget <= 0:
-                raise no_room(name, self._tightest(name), self._question.read_ahead_bytes)
+                raise no_room(name, self._tightest(name), self._question)
 
     def _tightest(self, resource: str) -> Budget:
         device = self._reading.device_budget(self._question.reserve, self._gpu) if resource == "device" else None
@@ -195,7 +196,7 @@ class _Finder:
 
     def _key(self) -> str | None:
         question = {**self._question.lasting(), "gpu": self._gpu}
-        parts = identity(self._model, self._samples, self._reading, question)
+        parts = identity(self._model, self._samples, self._reading, question, self._question.step)
         if parts is None:
             self._notes.append("This answer is not kept for later: the model's configuration or code has no text.")
             return None

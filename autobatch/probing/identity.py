@@ -5,7 +5,7 @@ import inspect
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -14,30 +14,33 @@ import keras
 from autobatch.data.batch import Batch, leaves
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.anonymous import without_made_up_names
+from autobatch.probing.own_code import own_code
 from autobatch.probing.parcel import configuration
 from autobatch.step.backend import settings
 
 # Variables that change how much memory a step takes, how fast it is, or which device it runs on.
 _ENVIRONMENT = ("TF_", "KERAS_", "XLA_", "CUDA_", "OMP_", "MKL_", "DNNL_", "ONEDNN_", "GLIBC_", "MALLOC_", "LD_PRELOAD")
 _PACKAGES = ("autobatch", "keras", "tensorflow", "numpy")
-_LIBRARIES = ("keras", "tensorflow", "autobatch", "builtins")
 
 
-def identity(model: Any, samples: Batch, reading: MemoryReading, question: Mapping[str, Any]) -> dict[str, Any] | None:
+def identity(
+    model: Any, samples: Batch, reading: MemoryReading, question: Mapping[str, Any], step: str = "train"
+) -> dict[str, Any] | None:
     """Everything that the memory and speed of a model's steps depend on, as JSON-ready values.
 
     Args:
-        model: A compiled Keras model.
+        model: A Keras model.
         samples: A few samples in the form that training will use.
         reading: Of this machine.
         question: What was asked for.
+        step: What the trials run.
 
     Returns:
         `None` where that cannot be written down: a model without a configuration, or code without a source.
     """
     try:
-        config = json.dumps(without_made_up_names(configuration(model)), sort_keys=True)
-        code = sorted({_source(item) for item in _own_code(model)})
+        config = json.dumps(without_made_up_names(configuration(model, step)), sort_keys=True)
+        code = sorted({_source(item) for item in own_code(model, step)})
     except Exception:  # noqa: BLE001 - any get_config may raise anything; then the answer is just not kept
         return None
     return {
@@ -56,23 +59,6 @@ def identity(model: Any, samples: Batch, reading: MemoryReading, question: Mappi
         "devices": [[device.uuid, device.name, device.total_bytes] for device in reading.devices],
         "question": dict(question),
     }
-
-
-def _own_code(model: Any) -> Iterator[Any]:
-    """The classes and functions behind a model that are not Keras' own: a configuration only names them."""
-    items: list[Any] = [model, model.optimizer, *model._flatten_layers(), *model.metrics, *_flat(model.loss)]
-    for item in items:
-        for code in [item] if inspect.isfunction(item) else type(item).__mro__:
-            if str(code.__module__).partition(".")[0] not in _LIBRARIES:
-                yield code
-
-
-def _flat(loss: Any) -> Iterable[Any]:
-    if isinstance(loss, dict):
-        return [part for value in loss.values() for part in _flat(value)]
-    if isinstance(loss, list | tuple):
-        return [part for value in loss for part in _flat(value)]
-    return [] if loss is None or isinstance(loss, str) else [loss]
 
 
 def _source(code: Any) -> str:

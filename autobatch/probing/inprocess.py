@@ -12,6 +12,7 @@ from typing import Any
 from autobatch.data.batch import Batch
 from autobatch.errors import OutOfMemoryError
 from autobatch.probing.answer import Answer
+from autobatch.probing.drill import Step
 from autobatch.probing.runner import Runner
 from autobatch.probing.trial import Outcome, Where
 from autobatch.step.backend import preserved, preserved_random_states
@@ -21,16 +22,17 @@ class InProcess:
     """Runs trials of the caller's model and puts it back after each.
 
     Args:
-        model: The caller's compiled model. What is not built yet is built.
+        model: The caller's model. What is not built yet is built.
         samples: A few real samples.
+        step: What a trial runs.
     """
 
     where: Where = "caller"
 
-    def __init__(self, model: Any, samples: Batch) -> None:
+    def __init__(self, model: Any, samples: Batch, step: Step = "train") -> None:
         self._model = model
         with preserved_random_states():
-            self._runner = Runner(model, samples)
+            self._runner = Runner(model, samples, step)
 
     def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float) -> Answer:
         """Runs one size; errors that are not about memory are raised as they are."""

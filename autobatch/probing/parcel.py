@@ -1,12 +1,14 @@
 """Carries a model and a few samples to another process, through files.
 
 The model travels as Keras' own configuration, compiled as it was, without the values of its weights: memory and speed
-do not depend on them. What cannot be rebuilt elsewhere (a class defined in the caller's script, a subclass without
-`get_config`) is noticed here or there, and then trials run in the caller's process.
+do not depend on them. For predictions it travels uncompiled, since they need neither loss nor optimizer. What cannot be
+rebuilt elsewhere (a class defined in the caller's script, a subclass without `get_config`) is noticed here or there,
+and then trials run in the caller's process.
 """
 
 import json
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import keras
 import numpy as np
 
 from autobatch.data.batch import Batch, leaves, map_leaves
+from autobatch.probing.own_code import has_a_name, imported, own_code, places_of
 
 _MODEL, _SAMPLES = "model.json", "samples.npz"
 
@@ -22,23 +25,34 @@ class CannotTravelError(Exception):
     """The model cannot be rebuilt in another process; the message says why."""
 
 
-def pack(model: Any, samples: Batch, folder: Path) -> dict[str, Any]:
+def pack(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[str, Any]:
     """Writes both into a folder and returns what `unpack` needs besides.
 
+    Args:
+        model: A Keras model.
+        samples: A few samples.
+        folder: Where to.
+        step: What the trials run: `"train"`, `"evaluate"` or `"predict"`.
+
     Raises:
-        CannotTravelError: The model has no complete configuration.
+        CannotTravelError: The model has no complete configuration, or is made of code that nothing can import.
     """
+    own = list(own_code(model, step))
+    _require_importable(own)
     try:
-        text = json.dumps(configuration(model))
+        text = json.dumps(configuration(model, step))
     except Exception as error:
         # Any layer's or loss' own get_config may raise anything; every one of them means the same here.
         raise CannotTravelError(f"its configuration cannot be written ({type(error).__name__}: {error})") from error
     (folder / _MODEL).write_text(text, encoding="utf-8")
-    nest = (samples.x, samples.y, samples.sample_weight)
+    nest = samples.nest
     np.savez(folder / _SAMPLES, **{f"a{place}": array for place, array in enumerate(leaves(nest))})
     return {
         "folder": str(folder),
+        "step": step,
         "form": _form(nest),
+        "bare": samples.bare,
+        "own_code": places_of(own),
         "shapes": [list(variable.shape) for variable in model.variables],
         "trainable": len(model.trainable_variables),
         "compile": {"jit_compile": bool(model.jit_compile), "run_eagerly": bool(model.run_eagerly)},
@@ -50,14 +64,17 @@ def pack(model: Any, samples: Batch, folder: Path) -> dict[str, Any]:
     }
 
 
-def configuration(model: Any) -> Any:
-    """Keras' configuration of a compiled model.
+def configuration(model: Any, step: str = "train") -> Any:
+    """Keras' configuration of a model, as far as it matters for a kind of step.
 
     Keras warns of lambdas, which are unsafe to load from strangers; these are loaded by their owner, or only compared.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*includes a `lambda`", category=UserWarning)
-        return keras.saving.serialize_keras_object(model)
+        whole = keras.saving.serialize_keras_object(model)
+    if step == "predict":
+        whole.pop("compile_config", None)
+    return whole
 
 
 def unpack(payload: dict[str, Any]) -> tuple[Any, Batch]:
@@ -73,11 +90,14 @@ def unpack(payload: dict[str, Any]) -> tuple[Any, Batch]:
     folder = Path(payload["folder"])
     config = json.loads((folder / _MODEL).read_text(encoding="utf-8"))
     # The configuration comes from the caller's own process through its own private folder, lambdas included.
-    model = keras.saving.deserialize_keras_object(config, safe_mode=False)
+    with keras.saving.custom_object_scope(imported(payload["own_code"])):
+        model = keras.saving.deserialize_keras_object(config, safe_mode=False)
     _require_same(model, payload)
-    with np.load(folder / _SAMPLES) as stored:
+    # The samples come from there, too; text travels pickled.
+    with np.load(folder / _SAMPLES, allow_pickle=True) as stored:
         arrays = iter([stored[f"a{place}"] for place in range(len(stored.files))])
-    return model, Batch(*_filled(payload["form"], arrays))
+    x, y, sample_weight = _filled(payload["form"], arrays)
+    return model, Batch(x, y, sample_weight, bare=payload["bare"])
 
 
 def repeat(samples: Batch, size: int) -> Batch:
@@ -85,8 +105,15 @@ def repeat(samples: Batch, size: int) -> Batch:
     return samples.take(np.resize(np.arange(samples.size), size))
 
 
+def _require_importable(own: Iterable[Any]) -> None:
+    for code in own:
+        if code.__module__ == "__main__" and has_a_name(code):
+            msg = f"{code.__name__} is defined in the script or notebook itself, which no other process can import"
+            raise CannotTravelError(msg)
+
+
 def _require_same(model: Any, payload: dict[str, Any]) -> None:
-    if not getattr(model, "compiled", False):
+    if payload["step"] != "predict" and not getattr(model, "compiled", False):
         raise CannotTravelError("its optimizer or loss has no configuration, so it came back uncompiled")
     for name, value in payload["compile"].items():
         if bool(getattr(model, name)) != value:

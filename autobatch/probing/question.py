@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobatch.memory.reading import DEFAULT_RESERVE, Reserve
+from autobatch.probing.drill import Step
 from autobatch.probing.result import Mode
+
+MOST = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,8 @@ class Question:
         reserve: What to leave free of each limit.
         read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
         trial_timeout_s: Seconds that one trial, or the start of the worker, may take.
+        step: What a trial runs.
+        result_bytes: Bytes of the host that what is computed will take, all of it together.
     """
 
     mode: Mode
@@ -28,37 +33,47 @@ class Question:
     reserve: Reserve = DEFAULT_RESERVE
     read_ahead_bytes: int = 0
     trial_timeout_s: float = 300.0
+    step: Step = "train"
+    result_bytes: int = 0
+
+    @property
+    def beside_bytes(self) -> int:
+        """Bytes of the host that are for something else than the steps."""
+        return self.read_ahead_bytes + self.result_bytes
 
     def lasting(self) -> dict[str, Any]:
         """The part that an earlier answer must share to be of use; the budget is read anew each time."""
-        return {"effective": self.effective}
+        return {"effective": self.effective} | ({} if self.step == "train" else {"step": self.step})
 
 
 def question_for(
     mode: Mode,
     batch_size: int | None,
-    samples: int,
+    samples: int | None,
     *,
     most: int | None,
     reserve: Reserve,
     read_ahead_bytes: int,
     trial_timeout_s: float,
+    step: Step = "train",
 ) -> tuple[Question, list[str]]:
     """The question that follows from what a user gave, and what to say about it.
 
     Args:
         mode: What to look for.
         batch_size: The effective batch that was given, in samples.
-        samples: How many there are.
+        samples: How many there are, `None` if that is not known.
         most: The user's bound on the micro-batch.
         reserve: What to leave free of each limit.
         read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
         trial_timeout_s: Seconds that one trial may take.
+        step: What a trial runs.
     """
     bounds = {"all the samples there are": samples, "the effective batch": batch_size, "max_batch_size": most}
-    cap, reason = min((bound, reason) for reason, bound in bounds.items() if bound is not None)
+    known = [(bound, reason) for reason, bound in bounds.items() if bound is not None]
+    cap, reason = min(known or [(MOST, "the most that is tried of data that do not tell how many samples they have")])
     notes = []
-    if batch_size is not None and batch_size > samples:
+    if batch_size is not None and samples is not None and batch_size > samples:
         notes.append(f"batch_size={batch_size} is more than the {samples} samples there are: {samples} is used.")
-    effective = None if batch_size is None else min(batch_size, samples)
-    return Question(mode, cap, reason, effective, reserve, read_ahead_bytes, trial_timeout_s), notes
+    effective = None if batch_size is None else min(batch_size, samples or batch_size)
+    return Question(mode, cap, reason, effective, reserve, read_ahead_bytes, trial_timeout_s, step), notes

@@ -15,11 +15,13 @@ from autobatch.probing.result import ProbeResult
 from autobatch.probing.task import prepare
 from autobatch.probing.trial import Trial
 
+_USED_UP = ("The generator has one batch less now: its samples were looked at, and it cannot be put back.",)
+
 
 def probe(
     model: Any,
-    datagen: Any,
-    directory: str | PathLike[str],
+    data: Any,
+    source: Any = None,
     *,
     batch_size: BatchSize = "auto",
     class_weight: Mapping[int, float] | None = None,
@@ -31,7 +33,7 @@ def probe(
     on_trial: Callable[[Trial], None] | None = None,
     **flow: Unpack[FlowOptions],
 ) -> ProbeResult:
-    """Returns the batch size for a model and pictures, proven by real training steps; trains nothing.
+    """Returns the batch size for a model and its data, proven by real training steps; trains nothing.
 
     Trials run in a process of their own where the model can be rebuilt there, and the model is the same, bit for bit,
     afterwards. A size is tried only if the peaks measured so far say that it fits, so nothing runs out of memory on
@@ -39,8 +41,8 @@ def probe(
 
     Args:
         model: A compiled Keras model.
-        datagen: An `ImageDataGenerator`.
-        directory: A folder with one subfolder of pictures for each class.
+        data: An `ImageDataGenerator`, or anything else that `autobatch.fit` takes.
+        source: What the generator reads: a folder, arrays or a dataframe.
         batch_size: `"auto"` for the smallest size with 95 % of the best throughput, `"largest"` for the largest safe
             one, or the effective batch in samples, for the largest micro-batch that it can be cut into.
         class_weight: From class number to weight, as in `model.fit`.
@@ -50,15 +52,15 @@ def probe(
         trial_timeout_s: Seconds one trial may take.
         cache: Whether to use and keep answers of earlier probes, or the folder to keep them in.
         on_trial: Called with each `Trial` when it has ended.
-        **flow: Whatever `flow_from_directory` takes. What is left out is inferred from the model.
+        **flow: Whatever the generator's flow takes. What is left out is inferred from the model.
 
     Returns:
         The size with its proof: every trial, the fitted memory model, the budget, and the reasons.
 
     Raises:
         ArgumentError: An argument that cannot be meant.
-        ModelError: The model is not compiled, or does not fit the folder.
-        DataError: The folder or a picture cannot be used.
+        ModelError: The model is not compiled, or does not fit the data.
+        DataError: The data cannot be used.
         DoesNotFitError: Not even one sample fits.
         ProbeError: The trials gave no answer.
 
@@ -73,8 +75,8 @@ def probe(
     """
     task = prepare(
         model,
-        datagen,
-        directory,
+        data,
+        source,
         flow,
         beside=probe.__kwdefaults__ or (),
         batch_size=batch_size,
@@ -84,7 +86,8 @@ def probe(
         max_batch_size=max_batch_size,
         trial_timeout_s=trial_timeout_s,
     )
-    return find(model, task.samples, task.question, cache=open_cache(cache), on_trial=on_trial).with_notes(*task.notes)
+    found = find(model, task.samples, task.question, cache=open_cache(cache), on_trial=on_trial)
+    return found.with_notes(*(_USED_UP if task.given.ends_for_good else task.notes))
 
 
 def open_cache(cache: Any) -> Cache | None:

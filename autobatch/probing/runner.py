@@ -1,4 +1,4 @@
-"""Runs trials of one model and measures them: real training steps and an evaluation, at one size.
+"""Runs trials of one model and measures them: real steps at one size, of a training, an evaluation or a prediction.
 
 The peak on the host is the process's own high-water mark above what it held when the model had just been built. A
 framework's memory pool never shrinks, so after a larger size the mark says nothing about a smaller one; then no peak is
@@ -15,10 +15,9 @@ from typing import Any
 
 from autobatch.data.batch import Batch
 from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
+from autobatch.probing.drill import Step, drill_for
 from autobatch.probing.parcel import repeat, unpack
-from autobatch.probing.warming import update, warm_up
-from autobatch.step.backend import apply_settings, device_bytes, engine_for
-from autobatch.step.engine import Engine, Whole
+from autobatch.step.backend import apply_settings, device_bytes
 
 LEAST_UPDATES = 3
 MOST_UPDATES = 20
@@ -32,21 +31,23 @@ _POOL_GROWTH = 1.25
 
 
 class Runner:
-    """Trials of one compiled model in this process.
+    """Trials of one model in this process.
 
     Args:
-        model: It is trained for real: hand in one that may be spoiled.
+        model: Its steps are run for real: hand in one that may be spoiled.
         samples: A few real samples.
+        step: What a trial runs.
 
     Attributes:
         facts: What the process held when the model was built, in bytes.
     """
 
-    def __init__(self, model: Any, samples: Batch) -> None:
+    def __init__(self, model: Any, samples: Batch, step: Step = "train") -> None:
         self._samples = samples
         self._model = model
         self._baseline, self._device_baseline = rss_bytes(), device_bytes()
-        self._engine: Engine = engine_for(model, samples)
+        self._drill = drill_for(step, model, samples)
+        self._engine = self._drill.engine
         self._largest = 0
         self._device_pool = 0
         self._warm = False
@@ -54,7 +55,7 @@ class Runner:
         self.facts = {"baseline_bytes": self._baseline}
 
     def run(self, size: int, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Runs a few updates and an evaluation pass at one size.
+        """Runs a few steps at one size; after those of a training an evaluation pass.
 
         Args:
             size: Samples in the micro-batch.
@@ -69,8 +70,8 @@ class Runner:
         start_peaks = {} if self._warm else self._start(self._samples[:size], accumulated=accumulated)
         self._reset()
         batch = repeat(self._samples, size)
-        seconds = self._train(batch, float(options.get("enough_s") or ENOUGH_S), accumulated=accumulated)
-        self._engine.evaluate(batch, Whole.of(batch))
+        seconds = self._steps(batch, float(options.get("enough_s") or ENOUGH_S), accumulated=accumulated)
+        self._drill.last(batch)
         peaks = self._peaks(size)
         self._largest = max(self._largest, size)
         held = {"host": rss_bytes() - self._baseline, "device": self._device_pool}
@@ -78,12 +79,12 @@ class Runner:
 
     def abandon(self) -> None:
         """Forgets what a trial that failed half-way had accumulated."""
-        self._engine.abandon()
+        self._drill.abandon()
 
     def _start(self, samples: Batch, *, accumulated: bool) -> dict[str, int]:
         """Compiles the steps; returns the peaks of that."""
         self._reset()
-        warm_up(self._engine, samples, accumulated=accumulated, evaluated=True)
+        self._drill.warm_up(samples, accumulated=accumulated)
         self._warm = True
         peaks = self._peaks(0)
         self._beside_pool = max(0, rss_bytes() - self._baseline - self._pool_peak())
@@ -93,11 +94,11 @@ class Runner:
         reset_peak_rss()
         self._engine.reset_peak()
 
-    def _train(self, batch: Batch, enough_s: float, *, accumulated: bool) -> list[float]:
+    def _steps(self, batch: Batch, enough_s: float, *, accumulated: bool) -> list[float]:
         seconds: list[float] = []
         while len(seconds) < LEAST_UPDATES or (sum(seconds[1:]) < enough_s and len(seconds) < MOST_UPDATES):
             began = time.perf_counter()
-            _wait_for(update(self._engine, batch, accumulated=accumulated))
+            self._drill.once(batch, accumulated=accumulated)
             seconds.append((time.perf_counter() - began) / (2 if accumulated else 1))
         return seconds
 
@@ -125,16 +126,9 @@ def open_runner(payload: dict[str, Any]) -> Runner:
     """The runner for what the caller has packed; called in the worker process."""
     apply_settings(payload["framework"])
     model, samples = unpack(payload)
-    return Runner(model, samples)
+    return Runner(model, samples, payload["step"])
 
 
 def rss_bytes() -> int:
     """What this process holds in memory now."""
     return read_process()[0].rss_bytes
-
-
-def _wait_for(logs: Mapping[str, Any]) -> None:
-    """Reads one value, so that work queued on an accelerator is done before the clock is read."""
-    for value in logs.values():
-        float(value)
-        return

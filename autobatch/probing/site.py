@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from autobatch.data.batch import Batch
 from autobatch.probing.answer import Answer
+from autobatch.probing.drill import Step
 from autobatch.probing.inprocess import InProcess
 from autobatch.probing.parcel import CannotTravelError, pack
 from autobatch.probing.trial import Outcome, Where
@@ -20,8 +21,9 @@ class Site:
     """Runs trials of one model, moving into the caller's process when the worker turns out to be unable to.
 
     Args:
-        model: The caller's compiled model; a worker leaves it untouched, the caller's process puts it back.
+        model: The caller's model; a worker leaves it untouched, the caller's process puts it back.
         samples: A few real samples.
+        step: What a trial runs.
         open_timeout_s: Seconds the worker has to start and rebuild the model.
         stay_in: Why trials have to run in the caller's process from the start, `None` if they don't.
         worker: The worker to use, one of its own if left out.
@@ -35,11 +37,12 @@ class Site:
         model: Any,
         samples: Batch,
         *,
+        step: Step = "train",
         open_timeout_s: float,
         stay_in: str | None = None,
         worker: Worker | None = None,
     ) -> None:
-        self._model, self._samples = model, samples
+        self._model, self._samples, self._step = model, samples, step
         self._inside: InProcess | None = None
         self._worker: Worker | None = None
         self._held: Mapping[str, int] = {}
@@ -119,7 +122,7 @@ class Site:
     def _open(self, timeout_s: float) -> None:
         assert self._worker is not None  # noqa: S101 - made just before
         try:
-            payload = pack(self._model, self._samples, self._worker.folder)
+            payload = pack(self._model, self._samples, self._worker.folder, self._step)
         except CannotTravelError as error:
             self._move_in(str(error))
             return
@@ -130,6 +133,6 @@ class Site:
     def _move_in(self, reason: str) -> None:
         self.close()
         self._worker, self._held, self._largest = None, {}, 0
-        self._inside = InProcess(self._model, self._samples)
+        self._inside = InProcess(self._model, self._samples, self._step)
         first_line = reason.strip().splitlines()[0]
         self.notes.append(f"Trials run in this process, without a deadline, because {first_line}")

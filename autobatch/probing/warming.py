@@ -12,7 +12,7 @@ from autobatch.data.batch import Batch
 from autobatch.data.cut import near_equal
 from autobatch.memory.trim import return_freed_memory
 from autobatch.step.backend import preserved
-from autobatch.step.engine import Engine, Whole
+from autobatch.step.engine import Engine, ForwardEngine, Whole
 
 WARM_UP_SIZE = 2
 
@@ -30,6 +30,20 @@ def warm_up(engine: Engine, samples: Batch, *, accumulated: bool, evaluated: boo
     update(engine, few, accumulated=accumulated)
     if evaluated:
         engine.evaluate(few, Whole.of(few))
+    gc.collect()
+    return_freed_memory()
+
+
+def warm_up_forward(engine: ForwardEngine, samples: Batch, *, evaluates: bool) -> None:
+    """As `warm_up`, for an engine that evaluates or predicts; the model stays as it is.
+
+    Args:
+        engine: The engine whose step is to be compiled.
+        samples: A few samples.
+        evaluates: Whether it will evaluate, or predict.
+    """
+    few = samples[:WARM_UP_SIZE]
+    engine.untouched(lambda: engine.evaluate(few, Whole.of(few)) if evaluates else engine.predict(few))
     gc.collect()
     return_freed_memory()
 

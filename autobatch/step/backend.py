@@ -7,7 +7,7 @@ from typing import Any
 from autobatch.data.batch import Batch
 from autobatch.errors import ModelError
 from autobatch.memory.trim import keep_freed_memory, keeps_freed_memory
-from autobatch.step.engine import Engine
+from autobatch.step.engine import Engine, ForwardEngine
 from autobatch.step.variable import StateVariable
 
 
@@ -26,6 +26,35 @@ def engine_for(model: Any, example: Batch, *, rescaled: bool = False) -> Engine:
     from autobatch.step.tensorflow.engine import TensorFlowEngine
 
     return TensorFlowEngine(model, example, rescaled=rescaled)
+
+
+def forward_engine_for(model: Any, example: Batch, *, evaluates: bool) -> ForwardEngine:
+    """The engine that evaluates a model or predicts with it.
+
+    Args:
+        model: A Keras model, compiled if it is to be evaluated; it is built from `example` if it is not built yet.
+        example: A few samples in the form that is going to be used.
+        evaluates: Whether it is to be evaluated.
+
+    Raises:
+        ModelError: Keras runs on a backend without an engine, or the model cannot be run this way.
+    """
+    require_backend()
+    from autobatch.step.tensorflow.forward import ForwardEngine as TensorFlowForwardEngine
+
+    return TensorFlowForwardEngine(model, example, evaluates=evaluates)
+
+
+def require_runnable(model: Any, *, evaluates: bool) -> None:
+    """Refuses a model that cannot be evaluated, or cannot predict, without building anything.
+
+    Raises:
+        ModelError: No Keras model, not compiled though it is to be evaluated, or several replicas.
+    """
+    require_backend()
+    from autobatch.step.tensorflow.forward import require_runnable as tensorflow_require_runnable
+
+    tensorflow_require_runnable(model, evaluates=evaluates)
 
 
 def require_trainable(model: Any) -> None:

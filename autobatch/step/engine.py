@@ -1,6 +1,6 @@
 """What the training loop and the trials ask of a backend."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,7 +35,70 @@ def part_weights(batch: Batch) -> tuple[float, ...]:
     return tuple(float(array.sum()) for array in leaves(batch.sample_weight))
 
 
-class Engine(Protocol):
+class Evaluating(Protocol):
+    """What evaluation asks of an engine."""
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the weights of all samples of a step must be known before its first micro-batch."""
+
+    def evaluate(self, batch: Batch, whole: Whole) -> Logs:
+        """Runs the test step on one micro-batch and returns the metrics so far.
+
+        Raises:
+            OutOfMemoryError: It did not fit; nothing has changed.
+        """
+
+
+class Predicting(Protocol):
+    """What prediction asks of an engine."""
+
+    def predict(self, batch: Batch) -> Any:
+        """Runs the predict step on one micro-batch.
+
+        Returns:
+            The outputs as numpy arrays, in the nest that the model returns.
+
+        Raises:
+            OutOfMemoryError: It did not fit; nothing has changed.
+        """
+
+
+class Measured(Protocol):
+    """What an engine tells of its framework's memory."""
+
+    def device_peak_bytes(self) -> int | None:
+        """Peak bytes in use in the framework's allocator on an accelerator; `None` on a CPU."""
+
+    def allocator_bytes(self) -> tuple[int, int] | None:
+        """Current and peak bytes in use in the framework's allocator, `None` where it keeps no count."""
+
+    def reset_peak(self) -> None:
+        """Starts a new peak measurement of the framework's allocator."""
+
+
+class ForwardEngine(Evaluating, Predicting, Measured, Protocol):
+    """One model's evaluation and prediction, in micro-batches that can be undone; it trains nothing."""
+
+    def trace(self, batch: Batch) -> None:
+        """Compiles the step without running it, so that what does not fit the model shows at once.
+
+        Args:
+            batch: A few samples in the form that is going to be used.
+        """
+
+    def output_bytes(self, batch: Batch) -> int | None:
+        """Bytes that the predictions of one sample take, before any is made; `None` where that cannot be told.
+
+        Args:
+            batch: A few samples in the form that is going to be used.
+        """
+
+    def untouched(self, run: Callable[[], Any]) -> None:
+        """Calls `run`, which runs one micro-batch, and puts back what that has changed of the model."""
+
+
+class Engine(Evaluating, Measured, Protocol):
     """One compiled model's updates, in micro-batches that can be undone.
 
     An update is `accumulate` for each micro-batch, then `apply` once. Every call either does all of its work or leaves
@@ -43,10 +106,6 @@ class Engine(Protocol):
     gradients accumulated so far are those from before the call, and its samples can be handed in again in smaller
     parts.
     """
-
-    @property
-    def needs_weights(self) -> bool:
-        """Whether the weights of the whole effective batch must be known before its first micro-batch."""
 
     def accumulate(self, batch: Batch, whole: Whole) -> Logs:
         """Adds one micro-batch's share of the gradient and returns the metrics so far.
@@ -96,21 +155,5 @@ class Engine(Protocol):
         It does for losses that are means or sums over samples. A loss of the user's own may be anything.
         """
 
-    def evaluate(self, batch: Batch, whole: Whole) -> Logs:
-        """Runs the test step on one micro-batch and returns the metrics so far.
-
-        Raises:
-            OutOfMemoryError: It did not fit; nothing has changed.
-        """
-
     def finish(self) -> None:
         """Lets the optimizer write its final values (averaged weights), once, after the last update."""
-
-    def device_peak_bytes(self) -> int | None:
-        """Peak bytes in use in the framework's allocator on an accelerator; `None` on a CPU."""
-
-    def allocator_bytes(self) -> tuple[int, int] | None:
-        """Current and peak bytes in use in the framework's allocator, `None` where it keeps no count."""
-
-    def reset_peak(self) -> None:
-        """Starts a new peak measurement of the framework's allocator."""

@@ -10,8 +10,8 @@ OWN = "autobatch/"
 class Bar(keras.callbacks.ProgbarLogger):
     """The progress bar of `model.fit`: the same lines, without what is logged for files and dashboards."""
 
-    def expect(self, steps: int) -> None:
-        """Changes the number of updates that the running epoch comes to."""
+    def expect(self, steps: int | None) -> None:
+        """Changes the number of updates that the running epoch comes to; `None` where that is not known."""
         self.target = steps
         if self.progbar is not None:
             self.progbar.target = steps

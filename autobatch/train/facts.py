@@ -8,41 +8,34 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from os import PathLike, fspath
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
+
+from autobatch.data.batch import leaves
+from autobatch.data.given import few_of
+from autobatch.data.source import Source
 from autobatch.train.schedule import parse_schedule
 
 PICTURES, SIZES, EPOCHS = "pictures", "batch_size", "epochs"
 
 
-class Pictures(Protocol):
-    """Which pictures there are, in order (`autobatch.data.directory.DirectorySource`)."""
-
-    @property
-    def filepaths(self) -> list[str]:
-        """The file of each sample."""
-
-    @property
-    def class_indices(self) -> dict[str, int]:
-        """From the name of a class to its number."""
-
-
 def facts_of(
-    pictures: Pictures,
-    directory: str | PathLike[str],
+    source: Source,
+    directory: Any,
     class_weight: Mapping[int, float] | None,
     **options: Any,
 ) -> dict[str, Any]:
     """What does not change in a run, ready for JSON.
 
     Args:
-        pictures: What it is trained on.
-        directory: The folder they are in; it may be moved.
+        source: What it is trained on.
+        directory: The folder that its files are in, if they are in one; it may be moved.
         class_weight: From class number to weight.
         **options: Arguments of `fit`, as they were given.
     """
     weights = None if class_weight is None else {str(int(one)): float(class_weight[one]) for one in class_weight}
-    return {PICTURES: _digest(pictures, fspath(directory)), "class_weight": weights, **options}
+    return {PICTURES: _digest(source, directory), "class_weight": weights, **options}
 
 
 def sizes_of(at: Callable[[int], int], epochs: int) -> dict[str, Any]:
@@ -62,12 +55,24 @@ def first_difference(pairs: Sequence[Sequence[int]], at: Callable[[int], int], e
     return next((epoch for epoch in range(epochs) if known is not None and known.at(epoch) != at(epoch)), None)
 
 
-def _digest(pictures: Pictures, directory: str) -> str:
-    """Of the names in the folder, in order, and of the numbers of the classes."""
-    digest = hashlib.blake2b(repr(sorted(pictures.class_indices.items())).encode(), digest_size=16)
-    for name in _inside(pictures.filepaths, directory):
+def _digest(source: Any, directory: Any) -> str:
+    """Of the names of its files, in order, and of the numbers of the classes; of some samples where there are none."""
+    digest = hashlib.blake2b(digest_size=16)
+    if getattr(source, "filepaths", None) is None:
+        few = few_of(source)
+        for array in leaves(few.nest):
+            digest.update(f"{len(source)} {array.dtype} {array.shape}".encode() + _bytes_of(array))
+        return digest.hexdigest()
+    digest.update(repr(sorted((source.class_indices or {}).items())).encode())
+    folder = fspath(directory) if isinstance(directory, str | PathLike) else ""
+    for name in _inside(source.filepaths, folder):
         digest.update(name.encode(errors="surrogateescape") + b"\0")
     return digest.hexdigest()
+
+
+def _bytes_of(array: Any) -> bytes:
+    # Text is kept as objects, whose bytes are only where they lie in memory.
+    return repr(array.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(array).tobytes()
 
 
 def _inside(paths: Iterable[str], directory: str) -> Iterable[str]:

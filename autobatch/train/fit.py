@@ -7,7 +7,9 @@ from os import PathLike
 from typing import Any, Literal, Unpack, get_args
 
 from autobatch.data.batch import Batch
+from autobatch.data.given import Asked, Given, few_of, open_data
 from autobatch.data.options import FlowOptions
+from autobatch.data.suitable import require_suitable
 from autobatch.errors import ArgumentError, ModelError
 from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.read import read_memory
@@ -22,18 +24,18 @@ from autobatch.step.backend import engine_for
 from autobatch.step.engine import Engine
 from autobatch.train.diary import Diary
 from autobatch.train.facts import facts_of
-from autobatch.train.held_out import held_out
+from autobatch.train.held_out import held_back, held_out, require_readable, require_steps
 from autobatch.train.keeper import Keeper
 from autobatch.train.learning_rate import Rule, parse_rule, scale
 from autobatch.train.loop import Plan, Resizing, require_callbacks, run
-from autobatch.train.meaning import what_cutting_means, what_is_idle, what_resizing_means
+from autobatch.train.meaning import what_cutting_means, what_is_idle, what_resizing_means, what_steps_mean
 from autobatch.train.report import Event, RunReport
 from autobatch.train.saved import Saved, opened
 from autobatch.train.schedule import Schedule, parse_schedule
 from autobatch.train.sizes import Sizes, first_rung, sizes_for
 from autobatch.train.steering import Steering
 from autobatch.train.updating import Cutter
-from autobatch.train.validating import KerasValidation, SourceValidation, Validation
+from autobatch.train.validating import DataValidation, Validation
 
 _log = logging.getLogger("autobatch")
 
@@ -43,8 +45,8 @@ EffectiveBatch = BatchSize | Sequence[tuple[int, int]] | Callable[[int], int]
 
 def fit(
     model: Any,
-    datagen: Any,
-    directory: str | PathLike[str],
+    data: Any,
+    source: Any = None,
     *,
     batch_size: EffectiveBatch = "auto",
     when_memory_changes: WhenMemoryChanges = "keep",
@@ -55,6 +57,7 @@ def fit(
     verbose: int | str = "auto",
     callbacks: Any = None,
     validation_data: Any = None,
+    validation_split: float | None = None,
     validation_freq: int | Sequence[int] = 1,
     validation_steps: int | None = None,
     validation_batch_size: int | None = None,
@@ -71,20 +74,25 @@ def fit(
     on_event: Callable[[Event], None] | None = None,
     **flow: Unpack[FlowOptions],
 ) -> Any:
-    """Trains a model on a folder of pictures with a batch size that is found, proven, and kept safe.
+    """Trains a model with a batch size that is found, proven, and kept safe.
 
     Every sample is used once an epoch, in an order and with an augmentation that follow from the seed and the epoch
-    alone. Memory is read between micro-batches: when others take of it, the next micro-batch is as small as it has to
-    be, and when they leave it grows again. A micro-batch that runs out of memory all the same is rolled back and run
-    again in smaller ones. The effective batch, and with it what is computed, stays.
+    alone; data that come as a stream keep their own order, and are cut and joined as they come. Memory is read between
+    micro-batches: when others take of it, the next micro-batch is as small as it has to be, and when they leave it
+    grows again. A micro-batch that runs out of memory all the same is rolled back and run again in smaller ones. The
+    effective batch, and with it what is computed, stays.
 
     Keras' logs get `autobatch/micro_batch`, `autobatch/accumulation_steps` and `autobatch/headroom_bytes` (of the last
     reading, NaN where it is not known).
 
     Args:
         model: A compiled Keras model.
-        datagen: An `ImageDataGenerator`. Its `validation_split` is used for training and validation.
-        directory: A folder with one subfolder of pictures for each class.
+        data: An `ImageDataGenerator`, whose `validation_split` is used for training and validation; or data by
+            themselves: a flow that such a generator has made (its fixed batch size is replaced), arrays `(x, y)` or
+            `(x, y, sample_weight)` in whatever nests the model takes, a `keras.utils.PyDataset`, a `tf.data.Dataset`,
+            batched or not, a Python generator of batches, or `autobatch.mix([...])` of several.
+        source: What the generator reads: a folder with one subfolder of pictures for each class, arrays, or a dataframe
+            (with `x_col`, `y_col` and `directory`). Targets, where `data` are arrays of inputs.
         batch_size: `"auto"` for the smallest size with 95 % of the best throughput, `"largest"` for the largest safe
             one, or the effective batch in samples, run in smaller micro-batches if it does not fit at once. Pairs
             `[(0, 64), (5, 128)]` of an epoch and the effective batch from then on, or a function from the epoch to it,
@@ -98,16 +106,18 @@ def fit(
             Momentum is not corrected; `autobatch.train.learning_rate` says why.
         epochs: As in `model.fit`, like `initial_epoch`, `verbose`, `callbacks`, `validation_freq` and `class_weight`.
         initial_epoch: The epoch to begin with.
-        steps_per_epoch: Updates in an epoch; one pass over the samples if left out.
+        steps_per_epoch: Updates in an epoch; one pass over the samples if left out, which data without end cannot do.
         verbose: 0 prints nothing.
         callbacks: Keras callbacks.
-        validation_data: Another folder of pictures, a pair of a generator and a folder, or anything `model.evaluate`
-            takes. Pictures of a folder are not transformed at random for validation.
+        validation_data: Another folder or dataframe of pictures, a pair of a generator and what it reads, or data in
+            any of the forms above. Pictures are not transformed at random for validation, but by flows of your own.
+        validation_split: The part of arrays, from their end, to validate on; above 0 and below 1.
         validation_freq: After which epochs to validate.
         validation_steps: Steps to validate on; all samples if left out.
         validation_batch_size: Samples in such a step, run in micro-batches that fit; `batch_size` if left out.
         class_weight: From class number to weight.
-        shuffle: Whether samples are put in a new order in every epoch.
+        shuffle: Whether samples are put in a new order in every epoch; a `PyDataset` its batches, a flow if it says so
+            itself, too. Other streams have an order of their own.
         seed: What order and augmentation derive from; drawn if left out, and reported.
         workers: Threads that read pictures; by default one for each core, at most 8.
         reserve: What to leave free: a fraction of the capacity below 1, or bytes. 8 % by default, at least 128 MiB.
@@ -115,18 +125,18 @@ def fit(
         trial_timeout_s: Seconds one trial may take.
         cache: Whether to use and keep answers of earlier probes, or the folder to keep them in.
         checkpoint: A folder to save the run in, mid-epoch too, and to go on from if it holds a run that did not end.
-            What callbacks remember of their own is not in it. It is emptied when the training is done.
+            What callbacks remember of their own is not in it. It is emptied when the training is done. Not for streams.
         checkpoint_every_s: Seconds between two such saves within an epoch.
         on_event: Called with every `Decision` and every `Observation` of memory; what it raises ends the training.
-        **flow: Whatever `flow_from_directory` takes. What is left out is inferred from the model, and reported.
+        **flow: Whatever the generator's flow takes. What is left out is inferred from the model, and reported.
 
     Returns:
         Keras' `History`, with the `RunReport` of this run as `.autobatch`.
 
     Raises:
         ArgumentError: An argument that cannot be meant.
-        ModelError: The model is not compiled, cannot be trained in micro-batches, or does not fit the folder.
-        DataError: The folder or a picture cannot be used; `.path` names it.
+        ModelError: The model is not compiled, cannot be trained in micro-batches, or does not fit the data.
+        DataError: The data cannot be used; `.path` names the file.
         DoesNotFitError: Not even one sample fits.
         ProbeError: The trials gave no answer.
 
@@ -150,10 +160,17 @@ def fit(
     resizes = _require_when(when_memory_changes) == "resize"
     rule, schedule = parse_rule(scale_learning_rate), parse_schedule(batch_size)
     with hold_nvml(), opened(checkpoint) as earlier:
+        split = held_back(validation_split, validation_data)
+
+        def opening(data: Any, source: Any, asked: Asked) -> Given:
+            given = open_data(data, source, asked) if split is None else split.open(data, source, asked)
+            require_steps(given, steps_per_epoch=steps_per_epoch)  # before anything is taken from a generator
+            return given
+
         task = prepare(
             model,
-            datagen,
-            directory,
+            data,
+            source,
             flow,
             beside=fit.__kwdefaults__ or (),
             batch_size=_asked(batch_size, schedule, earlier, range(initial_epoch, epochs)),
@@ -162,27 +179,36 @@ def fit(
             reserve=reserve,
             max_batch_size=max_batch_size if earlier is None else earlier.max_batch_size(max_batch_size),
             trial_timeout_s=trial_timeout_s,
+            shuffle=shuffle,
+            opens=opening,
         )
         if earlier is not None:
             facts = facts_of(
-                task.source,
-                directory,
+                require_readable(task.given),
+                source,
                 class_weight,
                 shuffle=bool(shuffle),
                 steps_per_epoch=steps_per_epoch,
                 when_memory_changes=when_memory_changes,
                 scale_learning_rate=rule,
             )
-            earlier.require_same(facts, len(task.source), initial_epoch)
+            earlier.require_same(facts, task.given.samples or 0, initial_epoch)
             earlier.require_model(model)
-        validation, said = held_out(model, datagen, directory, validation_data, task.source, flow)
+        asked = Asked(model, task.data.seed, flow, shuffle=shuffle)
+        if split is None:
+            validation, said = held_out(data, source, validation_data, task.given, asked)
+        else:
+            validation, said = split.held_back(data, source, asked), ()
+        if validation is not None:
+            require_steps(validation, validation_steps=validation_steps)
+            require_suitable(model, few_of(validation.data), "validation_data", step="evaluate")
         readings = [read_memory()]
         found = find(model, task.samples, task.question, cache=open_cache(cache))
         sizes = sizes_for(
             task.question.effective,
             found.batch_size,
             schedule,
-            samples=len(task.source),
+            samples=task.given.samples,
             first_epoch=initial_epoch if earlier is None else earlier.first_epoch(initial_epoch, epochs),
         )
         saved = None
@@ -192,7 +218,7 @@ def fit(
         report = RunReport(
             effective=sizes.effective,
             micro=sizes.micro,
-            seed=task.source.seed,
+            seed=task.data.seed,
             probe=found,
             readings=readings,
             notes=(
@@ -201,6 +227,12 @@ def fit(
                 *said,
                 *found.notes,
                 *([what_resizing_means(sizes.largest, rule)] if resizes else _what_cutting_means(model, sizes, found)),
+                *what_steps_mean(
+                    model,
+                    stream=task.given.samples is None,
+                    effective=sizes.effective,
+                    steps_per_epoch=steps_per_epoch,
+                ),
                 *what_is_idle(rule, changes=resizes or schedule is not None),
             ),
         )
@@ -210,7 +242,7 @@ def fit(
             epochs=epochs,
             initial_epoch=initial_epoch,
             steps_per_epoch=steps_per_epoch,
-            shuffle=shuffle,
+            shuffle=shuffle and task.given.shuffles,
             class_weight=class_weight,
             validation_freq=validation_freq,
             callbacks=callbacks,
@@ -231,7 +263,7 @@ def fit(
 class _Beside:
     """What goes on beside the updates: validation in steps of a size, saving, telling."""
 
-    validation: Any
+    validation: Given | None
     steps: int | None
     size: int | None
     saved: Saved | None
@@ -244,7 +276,7 @@ def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, 
     before, saved = read_memory(), beside.saved
     resizes = plan.resizing is not None and plan.resizing.follows_memory
     engine = engine_for(model, task.samples, rescaled=plan.resizing is not None)
-    evaluated = hasattr(beside.validation, "read")
+    evaluated = beside.validation is not None
     warm_up_untouched(model, engine, task.samples[: sizes.micro], accumulated=not resizes, evaluated=evaluated)
     diary = Diary(report, beside.on_event)
     keeper = None if saved is None else _keeper(saved, beside.every_s, diary)
@@ -262,9 +294,10 @@ def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, 
         if resizes or sizes.micro < sizes.effective
         else lambda micro, effective: what_cutting_means(model, micro, effective),
     )
+    validation = _validation(beside, report, steering, plan.workers)
     plan = replace(
         plan,
-        validation=_validation(beside, report, steering, plan.workers),
+        validation=validation,
         progress=diary.progress,
         policy_for=steering.next_policy,
         keeper=keeper,
@@ -272,8 +305,10 @@ def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, 
     )
     cutter = Cutter(steering.controller("training", sizes.effective, sizes.micro))
     try:
-        return run(model, engine, task.source, cutter, plan)
+        return run(model, engine, task.data, cutter, plan)
     finally:
+        if validation is not None:
+            validation.close()
         report.notes = (*report.notes, *steering.watch.notes)
 
 
@@ -315,14 +350,9 @@ def _what_cutting_means(model: Any, sizes: Sizes, found: ProbeResult) -> list[st
 def _validation(beside: _Beside, report: RunReport, steering: Steering, workers: int | None) -> Validation | None:
     if beside.validation is None:
         return None
-    if not hasattr(beside.validation, "read"):
-        first = min(beside.size or report.micro, report.micro)
-        return KerasValidation(
-            beside.validation, controller=steering.controller("validation", first, first), steps=beside.steps
-        )
     effective = beside.size or report.effective
-    return SourceValidation(
-        beside.validation,
+    return DataValidation(
+        beside.validation.data,
         effective=effective,
         cutter=Cutter(steering.controller("validation", effective, first_rung(effective, report.micro))),
         steps=beside.steps,

@@ -1,73 +1,199 @@
-"""What a training is validated on: folders become sources of our own, anything else is left to Keras."""
+"""What a training is validated on: a part that was held back, or other data in any form that one can train on."""
 
 import copy
-from os import PathLike
+from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
-from autobatch.data.directory import DirectorySource
-from autobatch.data.match import match_directory
-from autobatch.data.options import FlowOptions
+from autobatch.data.arrays import ArraySource
+from autobatch.data.given import Asked, Given, is_arrays, is_flow, is_folder, is_generator, open_data
+from autobatch.data.mixture import Mixture
+from autobatch.data.source import Source, is_source
 from autobatch.errors import ArgumentError
+
+_NOT_FOR_VALIDATION = {"subset", "save_to_dir"}
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Arrays of which a part is held back for validation: `fit(..., validation_split=...)`.
+
+    Attributes:
+        fraction: How much of them, above 0 and below 1.
+    """
+
+    fraction: float
+
+    def open(self, data: Any, source: Any, asked: Asked) -> Given:
+        """Opens what is trained on: all but the last part, as in Keras.
+
+        Raises:
+            ArgumentError: The data are no arrays.
+        """
+        kept, _ = self._split(data, source, asked)
+        return Given(kept)
+
+    def held_back(self, data: Any, source: Any, asked: Asked) -> Given:
+        """Opens the last part."""
+        return Given(self._split(data, source, asked)[1])
+
+    def _split(self, data: Any, source: Any, asked: Asked) -> tuple[ArraySource, ArraySource]:
+        if is_generator(data):
+            raise self._refusal("Give it to the generator: ImageDataGenerator(validation_split=...).")
+        whole = open_data(data, source, asked).data
+        if not isinstance(whole, ArraySource):
+            raise self._refusal("Only arrays can be split by position. Give validation_data instead.")
+        return whole.split(self.fraction)
+
+    def _refusal(self, advice: str) -> ArgumentError:
+        return ArgumentError(f"{advice} Received: validation_split={self.fraction}. Expected it left out.")
+
+
+def held_back(fraction: Any, validation_data: Any) -> HeldBack | None:
+    """What is held back of arrays; `None` if that was not asked for.
+
+    Raises:
+        ArgumentError: It is no fraction, or there are data for validation besides.
+    """
+    if not fraction or validation_data is not None:
+        # Keras, too, leaves the split alone where data for validation are given.
+        return None
+    if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 < float(fraction) < 1:
+        msg = (
+            f"This is no part of the data. Received: validation_split={fraction!r}. Expected a number between 0 and 1."
+        )
+        raise ArgumentError(msg)
+    return HeldBack(float(fraction))
+
+
+def require_steps(given: Given, **steps: int | None) -> None:
+    """Refuses data that do not tell where a pass ends, unless it was said.
+
+    Raises:
+        ArgumentError: Names the argument that says it.
+    """
+    for name, number in steps.items():
+        if number is None and given.endless:
+            msg = f"Nothing tells where these data end. Received: {name}=None. Expected a number of steps."
+            raise ArgumentError(msg)
+
+
+def require_readable(given: Given) -> Source:
+    """The data, if a run over them can be gone on with in the middle.
+
+    Raises:
+        ArgumentError: They are a stream.
+    """
+    if not is_source(given.data):
+        msg = (
+            "A run over data that come as a stream cannot be gone on with in the middle: nothing is skipped exactly. "
+            "Received: checkpoint=... Expected it left out, or data that can be read in any order (a folder, a flow, "
+            "arrays). Keras' BackupAndRestore saves at the end of epochs."
+        )
+        raise ArgumentError(msg)
+    return given.data
 
 
 def held_out(
-    model: Any,
-    datagen: Any,
-    directory: str | PathLike[str],
-    given: Any,
-    training: DirectorySource,
-    flow: FlowOptions,
-) -> tuple[Any, tuple[str, ...]]:
+    data: Any, source: Any, validation_data: Any, training: Given, asked: Asked
+) -> tuple[Given | None, tuple[str, ...]]:
     """What to validate on, and what to say about it.
 
     Args:
-        model: A compiled Keras model.
-        datagen: The generator of the training.
-        directory: Its folder.
-        given: `validation_data`: nothing, a folder, a pair of a generator and a folder, or anything Keras evaluates.
-        training: The pictures to train on.
-        flow: The options of the training.
-
-    Returns:
-        A `DirectorySource` without random transformation for folders, else `given` as it is; `None` for nothing.
+        data: What is trained on, as it was given.
+        source: What a generator of the training reads.
+        validation_data: Nothing, a folder, a pair of a generator and what it reads, or any other data.
+        training: The data to train on, open.
+        asked: As for the training, with its seed.
 
     Raises:
         ArgumentError: A folder for validation has other classes than the one for training.
     """
+    # Keras unpacks a list as it does a tuple.
+    given = tuple(validation_data) if isinstance(validation_data, list) else validation_data
+    # Pictures are not transformed at random, and nothing is put in another order.
+    untold = Asked(asked.model, asked.seed, None, augment=False, shuffle=False)
+    plain = replace(untold, options=_options(asked))
+    said: tuple[str, ...] = ()
     if given is None:
-        if not getattr(datagen, "_validation_split", None):
-            return None, ()
-        if "subset" in flow:
-            return None, (f"no validation: subset={flow['subset']!r} was given, so its other part is left alone",)
-        source, _ = _source(model, datagen, directory, training, flow, subset="validation")
-        share = f"validation: {len(source)} pictures that validation_split holds back, without random transformation"
-        return source, (share,)
-    if isinstance(given, str | PathLike):
-        return _source(model, _without_split(datagen), given, training, flow)[0], ()
-    if isinstance(given, tuple) and len(given) == 2 and hasattr(given[0], "flow_from_directory"):
-        return _source(model, _without_split(given[0]), given[1], training, flow)[0], ()
-    return given, ()
-
-
-def _source(
-    model: Any, datagen: Any, directory: Any, training: DirectorySource, flow: FlowOptions, **subset: Any
-) -> tuple[DirectorySource, tuple[str, ...]]:
-    options: dict[str, Any] = {name: value for name, value in flow.items() if name not in {"subset", "save_to_dir"}}
-    source, notes = match_directory(
-        model, datagen, directory, seed=training.seed, augment=False, options=options, **subset
-    )
-    if source.class_indices != training.class_indices:
+        return _rest(data, source, training, plain, asked)
+    if isinstance(given, tuple) and len(given) == 2 and is_generator(given[0]):
+        opened = open_data(_without_split(given[0]), given[1], plain)
+    elif is_generator(data) and (is_folder(given) or hasattr(given, "columns")):
+        opened = open_data(_without_split(data), given, plain)
+    elif is_generator(data) and is_arrays(source) and is_arrays(given):
+        opened = open_data(_without_split(data), given, plain)
+        said = ("validation: the arrays go through the generator, without random transformation",)
+    elif is_folder(given):
         msg = (
-            "The folder for validation has other classes than the one for training, so their numbers would not mean "
-            f"the same. Received: {sorted(source.class_indices)} for validation, {sorted(training.class_indices)} for "
-            "training. Expected the same, or classes=[...] with the names in order."
+            "Only a generator can read a folder, and the training has none. "
+            f"Received: validation_data={given!r}. Expected (ImageDataGenerator(...), {given!r})."
         )
         raise ArgumentError(msg)
-    return source, notes
+    elif is_flow(given):
+        # A flow is validated on as its owner has made it, in Keras, too.
+        opened = open_data(given, None, replace(untold, augment=True))
+    else:
+        opened = open_data(_whole(given) if isinstance(given, Mixture) else given, None, untold)
+    _require_same_classes(opened, training)
+    if not is_source(opened.data):
+        said = tuple(f"validation: {note}" for note in opened.notes)
+    return opened, said
+
+
+def _rest(data: Any, source: Any, training: Given, plain: Asked, asked: Asked) -> tuple[Given | None, tuple[str, ...]]:
+    """What the generator of the training holds back."""
+    if isinstance(data, Mixture) and any(_whole_part(part) is not part for part in data.parts):
+        return None, (
+            "no validation: what the generators of the mixture hold back is left alone; give validation_data",
+        )
+    datagen = data.image_data_generator if is_flow(data) else data
+    if not getattr(datagen, "_validation_split", None):
+        return None, ()
+    if is_flow(data):
+        if getattr(data, "split", ...) is None:
+            return None, ()  # it has all the files
+        return None, (
+            "no validation: the flow is one part of what its generator splits; give the other as validation_data",
+        )
+    if "subset" in (asked.options or {}):
+        subset = (asked.options or {})["subset"]
+        return None, (f"no validation: subset={subset!r} was given, so its other part is left alone",)
+    rest = open_data(data, source, replace(plain, subset="validation"))
+    _require_same_classes(rest, training)
+    return rest, (
+        f"validation: {rest.samples} pictures that validation_split holds back, without random transformation",
+    )
+
+
+def _options(asked: Asked) -> dict[str, Any]:
+    return {name: value for name, value in (asked.options or {}).items() if name not in _NOT_FOR_VALIDATION}
+
+
+def _require_same_classes(validation: Given, training: Given) -> None:
+    ours, theirs = (getattr(given.data, "class_indices", None) for given in (validation, training))
+    if ours and theirs and ours != theirs:
+        msg = (
+            "The folder for validation has other classes than the one for training, so their numbers would not mean "
+            f"the same. Received: {sorted(ours)} for validation, {sorted(theirs)} for training. Expected the same, or "
+            "classes=[...] with the names in order."
+        )
+        raise ArgumentError(msg)
+
+
+def _whole(mixture: Mixture) -> Mixture:
+    """The same mixture of all that its generators read, held back or not."""
+    return replace(mixture, parts=tuple(_whole_part(part) for part in mixture.parts))
+
+
+def _whole_part(part: Any) -> Any:
+    if isinstance(part, tuple) and is_generator(part[0]) and getattr(part[0], "_validation_split", None):
+        return (_without_split(part[0]), *part[1:])
+    return part
 
 
 def _without_split(datagen: Any) -> Any:
-    """The same generator for a folder that is all for validation."""
+    """The same generator for data that are all for validation."""
     whole = copy.copy(datagen)
     whole._validation_split = None
     return whole

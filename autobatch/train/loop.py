@@ -8,16 +8,16 @@ it takes, so that epochs, positions and the clock of a learning-rate schedule st
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import keras
 
 from autobatch.data.cut import near_equal, number_of_updates
-from autobatch.data.loader import Loader
-from autobatch.data.order import sequential, shuffled
-from autobatch.data.source import Source
+from autobatch.data.source import Source, Stream
 from autobatch.errors import ArgumentError
 from autobatch.step.engine import Engine
 from autobatch.train.bar import Bar
@@ -25,11 +25,13 @@ from autobatch.train.checkpoint import Standing
 from autobatch.train.diary import Progress
 from autobatch.train.feed import Feed
 from autobatch.train.keeper import Keeper
+from autobatch.train.passes import Reading, passes_of
 from autobatch.train.policy import Policy
-from autobatch.train.schedule import Position, position_after
 from autobatch.train.sight import samples
 from autobatch.train.updating import Cutter
 from autobatch.train.validating import Validation
+
+_DRY = "The data come to an end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +103,28 @@ class Plan:
         """Samples behind one update of an epoch."""
         return self.effective if self.effective_at is None else self.effective_at(epoch)
 
+    def reading(self) -> Reading:
+        """How samples are read for it."""
+        return Reading(self.effective_of, self.steps_per_epoch, self.shuffle, self.workers, self.max_bytes)
 
-def run(model: Any, engine: Engine, source: Source, cutter: Cutter, plan: Plan) -> Any:
+
+def run(model: Any, engine: Engine, data: Source | Stream, cutter: Cutter, plan: Plan) -> Any:
     """Trains the model and returns its `History`.
+
+    Where data come to an end before the last epoch does, training ends there, with a warning, as in Keras.
 
     Errors of the user's callbacks, data and model pass through; no thread is left behind.
     """
-    return _Run(model, engine, source, cutter, plan).go()
+    return _Run(model, engine, data, cutter, plan).go()
 
 
 class _Run:
-    def __init__(self, model: Any, engine: Engine, source: Source, cutter: Cutter, plan: Plan) -> None:
-        self._model, self._engine, self._source, self._cutter, self._plan = model, engine, source, cutter, plan
+    def __init__(self, model: Any, engine: Engine, data: Source | Stream, cutter: Cutter, plan: Plan) -> None:
+        self._model, self._engine, self._cutter, self._plan = model, engine, cutter, plan
+        self._passes = passes_of(data, plan.reading())
         self._controller = cutter.controller
         self._effective = plan.effective
-        self._callbacks, self._bar = callback_list(model, plan, self._windows(plan.initial_epoch))
+        self._callbacks, self._bar = callback_list(model, plan, self._passes.updates(plan.initial_epoch))
 
     def go(self) -> Any:
         model, plan, standing = self._model, self._plan, self._plan.standing
@@ -130,51 +139,25 @@ class _Run:
         if first < plan.epochs and (standing is None or not standing.finished):
             self._clock = _clock(model, standing)
             self._begun = standing.update if standing is not None and standing.epoch == first else 0
-            with self._open(first) as self._loader:
+            with self._passes.open(first, plan.epochs, standing) as self._supply:
                 self._pass_clock = self._clock - self._updates_of_pass_so_far()
-                self._feed = Feed(self._loader, plan.class_weight)
+                self._feed = Feed(self._supply, plan.class_weight)
                 # Killed before the next save, the run would begin anew with another seed.
                 self._keep(first, self._begun, at_once=True)
                 last_logs = self._epochs(range(first, plan.epochs))
-                ended = self._standing(plan.progress.epoch + 1, 0)
+                ended = None if plan.keeper is None else self._standing(plan.progress.epoch + 1, 0)
         self._engine.finish()
         self._callbacks.on_train_end(logs=last_logs)
         if plan.keeper is not None:
             plan.keeper.done(model, ended)
         return model.history
 
-    def _windows(self, epoch: int) -> int:
-        return self._plan.steps_per_epoch or number_of_updates(len(self._source), self._plan.effective_of(epoch))
-
-    def _open(self, first: int) -> Loader:
-        """The samples from the next one on, as a run from the beginning would have come to them."""
-        plan, count = self._plan, len(self._source)
-
-        def stands_before(epoch: int) -> Position:
-            return position_after(((plan.effective_of(e), plan.steps_per_epoch) for e in range(epoch)), count)
-
-        first_pass, taken = stands_before(first)
-        if plan.standing is not None and plan.standing.epoch == first:
-            first_pass, taken = plan.standing.pass_number, plan.standing.position
-        order = shuffled(self._source.seed, count) if plan.shuffle else sequential(count)
-
-        def remaining(number: int) -> Any:
-            return order(number)[taken:] if number == first_pass else order(number)
-
-        self._skipped = first_pass, taken
-        return Loader(
-            self._source,
-            order=remaining,
-            start_epoch=first_pass,
-            # None may be left, if only the end of the last epoch is still to come.
-            passes=max(1, stands_before(plan.epochs).passes - first_pass),
-            workers=plan.workers,
-            max_bytes=plan.max_bytes,
-        )
-
     def _epochs(self, epochs: range) -> dict[str, Any] | None:
         model, plan, logs = self._model, self._plan, None
         for epoch in epochs:
+            if self._passes.only_one and not self._supply.window(1):
+                warnings.warn(f"{_DRY} before epoch {epoch + 1}, and so does the training.", stacklevel=1)
+                break
             plan.progress.epoch, plan.progress.update = epoch, self._begun
             if not self._begun:
                 model.reset_metrics()
@@ -199,27 +182,43 @@ class _Run:
         if effective != self._effective and plan.policy_for is not None:
             self._controller.adopt(plan.policy_for(effective), f"the effective batch is {samples(effective)} now")
         self._effective = effective
-        self._expect(self._begun, self._windows(epoch) - self._begun)
+        self._expect(self._begun, self._windows_left(epoch, self._begun))
 
     def _one_epoch(self, epoch: int) -> Any:
-        windows = self._windows(epoch)
+        most = self._passes.updates(epoch)
         begun, self._begun = self._begun, 0
         # All updates of an epoch may have been done before the run was interrupted.
         logs: Any = self._model.get_metrics_result() if begun else {}
         step = begun
-        for window in range(begun, windows):
-            whole = left = self._samples_of_next_window()
+        for window in count(begun) if most is None else range(begun, most):
+            # A full effective batch, or what the pass has left: an update never spans two passes.
+            whole = left = self._supply.window(self._effective)
+            if not whole:
+                warnings.warn(
+                    f"{_DRY} after {step} updates of epoch {epoch + 1}, and so does the training.", stacklevel=1
+                )
+                self._model.stop_training = True
             while left and not self._model.stop_training:
-                self._expect(step, windows - window - 1, left)
+                self._expect(step, self._windows_left(epoch, window + 1), left)
                 logs, size = self._update(step, whole, left)
                 left, step = left - size, step + 1
             if self._model.stop_training:
                 break
             self._clock += self._updates_of(whole)
-            if self._loader.remaining == 0:
+            # To look further than is needed would be to wait for what a slow generator makes next.
+            if not self._passes.only_one and self._supply.ended:
                 self._end_pass()
             self._keep(epoch, window + 1)
+            if most is None and self._supply.ended:
+                break
         return logs
+
+    def _windows_left(self, epoch: int, done: int) -> int | None:
+        """How many windows an epoch has left after `done`; for streams as in the pass before, `None` in the first."""
+        windows = self._passes.updates(epoch)
+        if windows is None and self._passes.length is not None:
+            windows = max(done, number_of_updates(self._passes.length, self._effective))
+        return None if windows is None else windows - done
 
     def _update(self, step: int, whole: int, left: int) -> tuple[Any, int]:
         """Runs the next update of a window of `whole` samples, of which `left` are left; returns how many it took."""
@@ -238,23 +237,19 @@ class _Run:
         self._callbacks.on_train_batch_end(step, {**logs, **self._own_logs()})
         return logs, size
 
-    def _samples_of_next_window(self) -> int:
-        """A full effective batch, or what the pass has left: an update never spans two passes."""
-        return min(self._effective, self._loader.remaining or self._loader.pass_length)
-
     def _updates_of(self, window: int) -> float:
         resizing = self._plan.resizing
         return 1.0 if resizing is None else resizing.updates_of(window, self._effective)
 
     def _updates_of_pass_so_far(self) -> float:
         resizing = self._plan.resizing
-        return 0.0 if resizing is None else self._skipped[1] / resizing.reference
+        return 0.0 if resizing is None else self._passes.skipped / resizing.reference
 
     def _end_pass(self) -> None:
         """Sets the clock to what the reference batch would have made of the pass, whatever it was cut into."""
-        resizing = self._plan.resizing
+        samples_of_pass, resizing = self._passes.end_pass(), self._plan.resizing
         if resizing is not None:
-            self._clock = self._pass_clock + math.ceil(len(self._source) / resizing.reference)
+            self._clock = self._pass_clock + math.ceil(samples_of_pass / resizing.reference)
             self._pass_clock = self._clock
 
     @property
@@ -270,10 +265,12 @@ class _Run:
         if self._plan.resizing is not None:
             self._engine.rescale(self._plan.resizing.rate(size), self._clock + done)
 
-    def _expect(self, steps_done: int, windows_left: int, samples_left: int = 0) -> None:
+    def _expect(self, steps_done: int, windows_left: int | None, samples_left: int = 0) -> None:
         """Tells the progress bar and the callbacks how many updates this epoch comes to, as things stand."""
-        steps = steps_done + windows_left * -(-self._effective // self._in_force)
-        steps += -(-samples_left // self._in_force)
+        steps = None
+        if windows_left is not None:
+            steps = steps_done + windows_left * -(-self._effective // self._in_force)
+            steps += -(-samples_left // self._in_force)
         if self._callbacks.params.get("steps") != steps:
             self._callbacks.set_params({**self._callbacks.params, "steps": steps})
             if self._bar is not None:
@@ -293,7 +290,7 @@ class _Run:
             keeper.keep(self._model, self._standing(epoch, update))
 
     def _standing(self, epoch: int, update: int) -> Standing:
-        number, position = self._position()
+        number, position = self._passes.position()
         history = self._model.history
         return Standing(
             epoch=epoch,
@@ -302,19 +299,12 @@ class _Run:
             position=position,
             effective=self._plan.effective_of(min(epoch, self._plan.epochs - 1)),
             ceiling=self._controller.ceiling,
-            seed=self._source.seed,
-            samples=len(self._source),
+            seed=self._passes.seed,
+            samples=self._passes.length or 0,
             history=history.history,
             epochs_done=list(history.epoch),
             clock=self._clock,
         )
-
-    def _position(self) -> tuple[int, int]:
-        """The pass that the next update draws from, and the samples taken from it."""
-        first_pass, skipped = self._skipped
-        number, taken = self._loader.epoch, self._loader.position
-        taken += skipped if number == first_pass else 0
-        return (number + 1, 0) if taken == len(self._source) else (number, taken)
 
 
 def _clock(model: Any, standing: Standing | None) -> float:
@@ -336,7 +326,7 @@ def require_callbacks(callbacks: Any) -> None:
             raise ArgumentError(msg)
 
 
-def callback_list(model: Any, plan: Plan, steps: int) -> tuple[Any, Bar | None]:
+def callback_list(model: Any, plan: Plan, steps: int | None) -> tuple[Any, Bar | None]:
     """The user's callbacks with Keras' own beside them, in Keras' order, and the progress bar if it is ours."""
     if isinstance(plan.callbacks, keras.callbacks.CallbackList):
         return plan.callbacks, None

@@ -32,6 +32,20 @@ def what_cutting_means(model: Any, micro: int, effective: int) -> list[str]:
     return said
 
 
+def what_steps_mean(model: Any, *, stream: bool, effective: int, steps_per_epoch: int | None) -> list[str]:
+    """What counts as a step, where that may be otherwise than one thinks."""
+    said = []
+    if stream and steps_per_epoch is not None:
+        said.append(
+            f"steps_per_epoch={steps_per_epoch} counts updates of {effective} samples, whatever size the data's own "
+            "batches have."
+        )
+    at_once = getattr(model, "steps_per_execution", 1)
+    if at_once != 1:
+        said.append(f"steps_per_execution={at_once} has no effect: updates are run one at a time.")
+    return said
+
+
 def what_is_idle(rule: Rule | None, *, changes: bool) -> list[str]:
     """What was asked for and has nothing to do."""
     if rule is None or changes:

@@ -8,6 +8,7 @@ from autobatch.memory.units import format_bytes
 from autobatch.probing.result import ProbeResult
 
 SCHEMA_VERSION = 2
+EVALUATION, PREDICTION = "evaluation", "prediction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Decision:
     Attributes:
         epoch: The epoch it was taken in, counted from 0.
         update: The update of that epoch, counted from 0.
-        phase: `"training"` or `"validation"`.
+        phase: `"training"` or `"validation"`; `"evaluation"` or `"prediction"` outside of a training.
         before: Samples in a micro-batch until then.
         after: Samples in a micro-batch from then on.
         reason: Why.
@@ -39,7 +40,8 @@ class Decision:
     held_bytes: int | None = None
 
     def __str__(self) -> str:
-        where = f"epoch {self.epoch + 1}, update {self.update + 1}, {self.phase}"
+        in_training = self.phase not in (EVALUATION, PREDICTION)
+        where = f"epoch {self.epoch + 1}, update {self.update + 1}, {self.phase}" if in_training else self.phase
         back = f"; {format_bytes(self.returned_bytes)} went back to the system" if self.returned_bytes else ""
         held = f"; {format_bytes(self.held_bytes)} stay held" if self.held_bytes else ""
         return f"{where}: micro-batch {self.before} -> {self.after}: {self.reason}{back}{held}"

@@ -26,14 +26,16 @@ class Sizes:
     at: Callable[[int], int] | None = None
 
 
-def sizes_for(asked: int | None, found: int, schedule: Schedule | None, *, samples: int, first_epoch: int) -> Sizes:
+def sizes_for(
+    asked: int | None, found: int, schedule: Schedule | None, *, samples: int | None, first_epoch: int
+) -> Sizes:
     """The sizes of a run.
 
     Args:
         asked: The effective batch that was looked for, `None` where what was found is to be it.
         found: The size that was found.
         schedule: The effective batch of each epoch, if it changes.
-        samples: How many samples there are.
+        samples: How many samples there are, `None` if that is not known.
         first_epoch: The epoch that the run begins with.
 
     Example:
@@ -41,7 +43,7 @@ def sizes_for(asked: int | None, found: int, schedule: Schedule | None, *, sampl
         Sizes(effective=256, micro=86, largest=256, reference=256, at=None)
     """
     largest = asked or found
-    at = None if schedule is None else lambda epoch: min(schedule.at(epoch), samples)
+    at = None if schedule is None else lambda epoch: min(schedule.at(epoch), samples or schedule.at(epoch))
     effective = largest if at is None else at(first_epoch)
     return Sizes(effective, first_rung(effective, found), largest, effective if at is None else at(0), at)
 

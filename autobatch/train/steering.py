@@ -85,8 +85,9 @@ class Steering:
         self.watch = Watch(self._seams.read, rooms, clock=self._seams.clock, least_s=self._seams.least_s)
         self._needs = RunNeeds(
             found,
-            baselines(before, question.read_ahead_bytes, gpu),
-            accumulated=question.effective,
+            baselines(before, question.beside_bytes, gpu),
+            # Only a training keeps anything from one micro-batch to the next.
+            accumulated=question.effective if question.step == "train" else None,
             gradient_bytes=accumulator_bytes,
             gradients_on="host" if gpu is None else "device",
         )

@@ -1,12 +1,12 @@
 """One update, whatever happens to its micro-batches: cut, accumulate, and cut again when their size changes."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 from autobatch.data.batch import Batch
 from autobatch.data.cut import near_equal
 from autobatch.errors import OutOfMemoryError
-from autobatch.step.engine import Engine, Logs, Whole
+from autobatch.step.engine import Engine, Evaluating, Logs, Predicting, Whole
 from autobatch.train.controller import Controller
 from autobatch.train.feed import Feed
 
@@ -73,12 +73,31 @@ class Cutter:
                 feed.put_back(part)
             del part
 
-    def evaluate(self, engine: Engine, feed: Feed, size: int) -> Logs:
+    def predict(self, engine: Predicting, feed: Feed, size: int, keep: Callable[[Any, int], None]) -> None:
+        """Predicts the next `size` samples of the feed.
+
+        Args:
+            engine: What runs it.
+            feed: Where the samples come from.
+            size: How many.
+            keep: Called with the outputs of each micro-batch and its samples, in order.
+
+        Raises:
+            DoesNotFitError: Not even one sample fits any more.
+        """
+
+        def step(part: Batch) -> Logs:
+            keep(engine.predict(part), part.size)
+            return {}
+
+        self._run(step, feed, size)
+
+    def evaluate(self, engine: Evaluating, feed: Feed, size: int) -> Logs:
         """Evaluates the next `size` samples of the feed."""
         whole = self._whole(engine, feed, size)
         return self._run(lambda part: engine.evaluate(part, whole), feed, size)
 
-    def _whole(self, engine: Engine, feed: Feed, size: int) -> Whole:
+    def _whole(self, engine: Evaluating, feed: Feed, size: int) -> Whole:
         """The effective batch; its weights only where a loss divides by them, since that needs all samples at once."""
         if not engine.needs_weights:
             return Whole(size)

@@ -1,18 +1,19 @@
-"""Validation after an epoch: our own source in safe sizes, or whatever else Keras can evaluate."""
+"""Validation after an epoch, in sizes of its own that are safe."""
 
-import gc
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from itertools import count
+from typing import Any, Protocol, cast
 
-from autobatch.data.cut import number_of_updates, updates
 from autobatch.data.loader import Loader
-from autobatch.data.source import Source
-from autobatch.errors import OutOfMemoryError
-from autobatch.step.engine import Engine
-from autobatch.step.oom import Cause, classify
-from autobatch.train.controller import Controller
+from autobatch.data.source import Source, Stream, Supply, is_source
+from autobatch.data.stream_loader import StreamLoader
+from autobatch.step.engine import Engine, Evaluating
 from autobatch.train.feed import Feed
 from autobatch.train.updating import Cutter
+
+_PATIENCE_S = 1.0  # a generator may be waiting for ever
+_DRY = "The data for validation come to an end"
 
 
 class Validation(Protocol):
@@ -21,22 +22,25 @@ class Validation(Protocol):
     def run(self, model: Any, engine: Engine, callbacks: Any) -> dict[str, float]:
         """The metrics of the model as it stands, by name."""
 
+    def close(self) -> None:
+        """Stops reading; called when the training is over."""
 
-class SourceValidation:
-    """Evaluates on a source, each sample once.
+
+class DataValidation:
+    """Evaluates on data, each sample of a pass once.
 
     Args:
-        source: The samples.
+        data: The samples.
         effective: Samples behind one step of validation, as Keras counts them.
         cutter: Keeps the size of its own micro-batches.
-        steps: Steps to run, all if left out.
-        workers: Threads that read.
+        steps: Steps to run, a whole pass if left out.
+        workers: Threads that read a source.
         max_bytes: The most to read ahead.
     """
 
     def __init__(
         self,
-        source: Source,
+        data: Source | Stream,
         *,
         effective: int,
         cutter: Cutter,
@@ -44,68 +48,48 @@ class SourceValidation:
         workers: int | None,
         max_bytes: int,
     ) -> None:
-        self._source, self._effective, self._cutter = source, effective, cutter
-        self._steps = min(number_of_updates(len(source), effective), steps or len(source))
-        self._loader = {"workers": workers, "max_bytes": max_bytes, "shuffle": False, "passes": 1}
+        self._data, self._effective, self._cutter, self._steps = data, effective, cutter, steps
+        self._workers, self._max_bytes = workers, max_bytes
+        self._going_on: StreamLoader | None = None
 
-    def run(self, model: Any, engine: Engine, callbacks: Any) -> dict[str, float]:
+    def run(self, model: Any, engine: Evaluating, callbacks: Any) -> dict[str, float]:
         """Evaluates once, in the order that Keras' `evaluate` calls callbacks."""
         model.stop_evaluating = False
         callbacks.on_test_begin()
         logs: Any = {}
         model.reset_metrics()
         self._cutter.controller.pause()
-        with self._open() as loader:
-            feed = Feed(loader)
-            for step, (start, stop) in enumerate(updates(len(self._source), self._effective)[: self._steps]):
+        with self._open() as supply:
+            feed = Feed(supply)
+            for step in count() if self._steps is None else range(self._steps):
+                size = supply.window(self._effective)
+                if not size:
+                    warnings.warn(f"{_DRY} after {step} of {self._steps} steps.", stacklevel=1)
+                    break
                 callbacks.on_test_batch_begin(step)
-                logs = self._cutter.evaluate(engine, feed, stop - start)
+                logs = self._cutter.evaluate(engine, feed, size)
                 callbacks.on_test_batch_end(step, logs)
-                if model.stop_evaluating:
+                if model.stop_evaluating or (self._steps is None and supply.ended):
                     break
         results = as_numbers(model, logs)
         callbacks.on_test_end(results)
         return results
 
-    def _open(self) -> AbstractContextManager[Loader]:
-        return Loader(self._source, **self._loader)  # type: ignore[arg-type]
+    def close(self) -> None:
+        """Stops reading."""
+        if self._going_on is not None:
+            self._going_on.close(wait_s=_PATIENCE_S)
 
-
-class KerasValidation:
-    """Leaves evaluation to `model.evaluate`: for arrays, datasets and generators.
-
-    Arrays are evaluated in smaller batches when memory runs out, from the start. Datasets and generators bring batches
-    of their own, which nothing here has proven.
-
-    Args:
-        data: What `validation_data` of `model.fit` may be.
-        controller: Keeps the size of batches of arrays.
-        steps: Steps to run, all if left out.
-    """
-
-    def __init__(self, data: Any, *, controller: Controller, steps: int | None) -> None:
-        self._data, self._steps, self._controller = data, steps, controller
-
-    def run(self, model: Any, engine: Engine, callbacks: Any) -> dict[str, float]:
-        """Evaluates once."""
-        del engine
-        options: dict[str, Any] = {"callbacks": callbacks, "return_dict": True, "steps": self._steps, "verbose": 0}
-        self._controller.pause()
-        if not isinstance(self._data, list | tuple):
-            return dict(model.evaluate(self._data, **options))
-        x, y, weight = (*self._data, None, None)[:3]
-        while True:
-            self._controller.pause()
-            self._controller.look()
-            size = self._controller.micro
-            try:
-                return dict(model.evaluate(x, y, sample_weight=weight, batch_size=size, **options))
-            except Exception as error:
-                if classify(error) is not Cause.OUT_OF_MEMORY:
-                    raise
-                msg = f"A validation batch of {size} samples did not fit in memory."
-                self._controller.ran_out(OutOfMemoryError(msg, size), error.with_traceback(None))
-            gc.collect()
+    def _open(self) -> AbstractContextManager[Supply]:
+        """The same samples every time; of a generator, which cannot begin anew, the next ones."""
+        if is_source(self._data):
+            return Loader(self._data, shuffle=False, passes=1, workers=self._workers, max_bytes=self._max_bytes)
+        stream = cast("Stream", self._data)
+        if stream.repeatable:
+            return StreamLoader(stream, passes=1, max_bytes=self._max_bytes)
+        if self._going_on is None:
+            self._going_on = StreamLoader(stream, passes=1, max_bytes=self._max_bytes)
+        return nullcontext(self._going_on)
 
 
 def as_numbers(model: Any, logs: Any) -> dict[str, float]:

@@ -18,6 +18,7 @@ ROOMS = {
     "step": {"data", "memory"},
     "probing": {"data", "memory", "report", "step"},
     "train": {"data", "memory", "probing", "report", "step"},
+    "infer": {"data", "memory", "probing", "report", "step", "train"},
     "report": {"memory", "probing", "train"},
     "cli": {"memory", "probing", "report", "train"},
 }
@@ -27,6 +28,7 @@ LIBRARIES = {
     "step": {"keras", "numpy", "tensorflow"},
     "probing": {"keras", "numpy", "platformdirs"},
     "train": {"keras", "numpy"},
+    "infer": {"keras", "numpy"},
     "report": set(),
     "cli": {"keras", "rich"},
 }

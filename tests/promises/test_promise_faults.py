@@ -43,7 +43,7 @@ from autobatch.train.loop import Plan, run
 from autobatch.train.report import RunReport
 from autobatch.train.steering import Seams, Steering
 from autobatch.train.updating import Cutter
-from autobatch.train.validating import SourceValidation
+from autobatch.train.validating import DataValidation
 
 SAMPLES, EFFECTIVE, EPOCHS = 20, 8, 2
 WINDOWS = [stop - start for start, stop in updates(SAMPLES, EFFECTIVE)] * EPOCHS
@@ -179,7 +179,7 @@ class Lab:
         keeper = Keeper(checkpoint, 0.5, journal, note=diary.note, clock=clock)
         steering = self._steering(faults, diary, keeper, journal, clock)
         engine = Noting(self.engine, self.source)
-        validation = SourceValidation(
+        validation = DataValidation(
             Labelled(6),
             effective=4,
             cutter=Cutter(steering.controller("validation", 4, 4)),

@@ -11,7 +11,7 @@ from autobatch.step.backend import engine_for
 from autobatch.train.controller import falling
 from autobatch.train.loop import Plan, run
 from autobatch.train.updating import Cutter
-from autobatch.train.validating import SourceValidation
+from autobatch.train.validating import DataValidation
 
 EFFECTIVE = 8
 
@@ -51,10 +51,10 @@ class Bench:
         plan = {"epochs": 2, "verbose": 0, "shuffle": False, "workers": 1} | plan
         return run(model, engine, source, cutter(micro), Plan(effective=EFFECTIVE, **plan))
 
-    def validation(self, model: Any, micro: int, steps: int | None) -> SourceValidation:
+    def validation(self, model: Any, micro: int, steps: int | None) -> DataValidation:
         """The held-out pictures, in order."""
         source, _ = match_directory(model, self.datagen, self.held_out, augment=False)
-        return SourceValidation(
+        return DataValidation(
             source, effective=EFFECTIVE, cutter=cutter(micro), steps=steps, workers=1, max_bytes=2**20
         )
 

@@ -198,12 +198,64 @@ def test_an_argument_that_cannot_be_meant(what: str, folders: Path, nothing_star
 
 @pytest.mark.parametrize("directory", [None, 3, ["a", "b"]], ids=repr)
 def test_what_is_no_path(directory: Any, nothing_starts: None) -> None:
-    refused(directory, ArgumentError, ["directory=", "path of a folder"])
+    refused(directory, ArgumentError, ["Received: ", "folder", "arrays"])
 
 
-def test_what_is_no_generator(folders: Path, nothing_starts: None) -> None:
-    with pytest.raises(ArgumentError, match="Expected an ImageDataGenerator"):
-        autobatch.fit(tiny_model(), "no generator", folders / "good")
+X, Y = np.zeros((6, 8, 8, 3), np.float32), np.zeros((6, 2), np.float32)
+
+
+def uncalled() -> Iterator[Any]:
+    yield X, Y
+
+
+FED: dict[str, tuple[Callable[[Path], tuple[Any, ...]], dict[str, Any], list[str]]] = {
+    "a folder without a generator": (lambda here: (here,), {}, ["ImageDataGenerator\\(rescale"]),
+    "something else and a folder": (lambda here: ("no generator", here), {}, ["ImageDataGenerator\\(rescale"]),
+    "two things that are no arrays": (lambda here: (3, 4), {}, ["first is no ImageDataGenerator"]),
+    "nothing at all": (lambda here: (None,), {}, ["Received: None", "PyDataset"]),
+    "a list of numbers": (lambda here: ([1, 2],), {}, ["Received: \\[1, 2\\]"]),
+    "four arrays": (lambda here: ((X, Y, Y, Y),), {}, ["x, y"]),
+    "as many inputs as targets": (lambda here: ((X, Y[:5]),), {}, ["6", "5"]),
+    "a generator of batches, and no end": (lambda here: (iter([(X, Y)]),), {}, ["steps_per_epoch=None"]),
+    "a generator that was not called": (lambda here: (uncalled,), {}, ["when it is called"]),
+    "an option that arrays have no use for": (lambda here: ((X, Y),), {"target_size": (8, 8)}, ["target_size="]),
+    "an option that does not exist": (lambda here: ((X, Y),), {"taget_size": (8, 8)}, ["Did you mean 'target_size'"]),
+    "a split that is none": (lambda here: ((X, Y),), {"validation_split": 1.5}, ["validation_split=1.5"]),
+    "a split of pictures": (
+        lambda here: (ImageDataGenerator(), here), {"validation_split": 0.2}, ["ImageDataGenerator\\(validation_split"]
+    ),
+    "a checkpoint of a stream": (
+        lambda here: (iter([(X, Y)]),), {"steps_per_epoch": 1, "checkpoint": True}, ["come as a stream"]
+    ),
+    "no targets": (lambda here: (X,), {}, ["nothing to compare", "without targets", "fit\\(model, x, y\\)"]),
+    "names for targets": (lambda here: ((X, np.array(["a", "b"] * 3)),), {}, ["these are names", "np\\.unique"]),
+    "objects for targets": (lambda here: ((X, Y.astype(object)),), {}, ["Python objects", "astype"]),
+    "larger pictures": (lambda here: ((np.zeros((6, 9, 8, 3)), Y),), {}, ["\\(9, 8, 3\\)", "takes \\(8, 8, 3\\)"]),
+    "weights by their name in Keras": (
+        lambda here: ((X, Y),), {"sample_weight": np.ones(2000)}, ["\\(x, y, sample_weight\\)\\. Received"]
+    ),
+    "a long option that does not exist": (lambda here: ((X, Y),), {"wieght": "w" * 500}, ["wieght='w{79}\\. Expected"]),
+    "validation without an end": (
+        lambda here: ((X, Y),), {"validation_data": iter([(X, Y)])}, ["validation_steps=None"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FED)
+def test_what_cannot_be_trained_on(what: str, folders: Path, tmp_path: Path, nothing_starts: None) -> None:
+    """Before anything is started."""
+    data, options, words = FED[what]
+    if "checkpoint" in options:
+        options = options | {"checkpoint": tmp_path}
+    with pytest.raises(ArgumentError) as caught:
+        autobatch.fit(tiny_model(), *data(folders / "good"), cache=False, **options)
+    for word in words:
+        assert re.search(word, str(caught.value)), f"{word!r} is not in: {caught.value}"
+
+
+def test_batches_that_are_none_are_data_errors(nothing_starts: None) -> None:
+    with pytest.raises(DataError, match="Received"):
+        autobatch.fit(tiny_model(), iter([3.0]), steps_per_epoch=1, cache=False)
 
 
 @pytest.mark.parametrize(

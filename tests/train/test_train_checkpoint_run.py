@@ -36,7 +36,7 @@ from autobatch.train.loop import Plan, Resizing, run
 from autobatch.train.policy import Policy
 from autobatch.train.schedule import parse_schedule
 from autobatch.train.updating import Cutter
-from autobatch.train.validating import SourceValidation
+from autobatch.train.validating import DataValidation
 
 SAMPLES, EFFECTIVE = 20, 8
 HALF = EFFECTIVE // 2 * PER_SAMPLE
@@ -169,7 +169,7 @@ class Bench:
 
     def _validation(self):
         one = Run(Sensor(5 * PER_SAMPLE))
-        return SourceValidation(
+        return DataValidation(
             Numbered(11), effective=4, cutter=Cutter(one.controller), steps=None, workers=1, max_bytes=2**20
         )
 

@@ -30,7 +30,7 @@ from autobatch.train.policy import Policy
 from autobatch.train.report import Decision, Observation, RunReport
 from autobatch.train.rooms import Rooms
 from autobatch.train.updating import Cutter
-from autobatch.train.validating import KerasValidation, SourceValidation
+from autobatch.train.validating import DataValidation
 from autobatch.train.watch import Watch
 
 GONE = OSError("gone")
@@ -317,7 +317,7 @@ class Silent:
 
 
 def validation(one, samples=16, effective=8):
-    return SourceValidation(
+    return DataValidation(
         Numbered(samples), effective=effective, cutter=Cutter(one.controller), steps=None, workers=1, max_bytes=2**20
     )
 
@@ -356,21 +356,6 @@ def test_memory_that_was_lost_while_training_is_seen_before_the_first_validation
     engine.evaluated.clear()
     validation(validating).run(Silent(), engine, Silent())
     assert [part.size for part in engine.evaluated] == [2] * 8
-
-
-def test_arrays_are_validated_in_batches_that_fit_by_the_readings():
-    sizes = []
-
-    class Model:
-        def evaluate(self, x, y, *, batch_size, **options):
-            sizes.append(batch_size)
-            return {"loss": 1.0}
-
-    one = Run(Sensor(ROOMY, fits(4)))
-    validating = KerasValidation((np.zeros((8, 1)), np.zeros(8)), controller=one.controller, steps=None)
-    validating.run(Model(), None, None)
-    validating.run(Model(), None, None)
-    assert sizes == [8, 4]
 
 
 def diary(on_event=None, clock=None):

@@ -3,9 +3,11 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autobatch.data.arrays import ArraySource
 from autobatch.train.facts import facts_of, first_difference, sizes_of
 
 
@@ -45,3 +47,17 @@ def test_sizes_come_back_from_their_pairs_and_every_difference_is_found(sizes, d
     place = data.draw(st.integers(0, epochs - 1))
     other = [*sizes[:place], 5, *sizes[place + 1 :]]
     assert first_difference(told["batch_size"], other.__getitem__, epochs) == place
+
+
+def test_arrays_are_known_by_what_is_in_them():
+    """Seen to fail for text with the bytes of the objects, which are their addresses."""
+    words = np.array(["one", "two", "three"], dtype=object)
+    numbers = np.arange(3.0)
+
+    def told(x):
+        return facts_of(ArraySource(x), None, None)["pictures"]
+
+    assert told(numbers) == told(numbers.copy())
+    assert told(numbers) != told(numbers + 1)
+    assert told(words) == told(np.array(["".join(list(word)) for word in words], dtype=object))
+    assert told(words) != told(words[::-1])

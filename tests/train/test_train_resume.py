@@ -1,15 +1,17 @@
-"""Runs that begin in the middle, and validation that Keras does: what both may not lose."""
+"""Runs that begin in the middle, and validation that runs out of memory: what both may not lose."""
 
 import keras
 import numpy as np
 import pytest
 
+from autobatch.data.arrays import ArraySource
 from autobatch.data.batch import Batch
-from autobatch.errors import DoesNotFitError
+from autobatch.data.generator import GeneratorStream
+from autobatch.errors import DoesNotFitError, OutOfMemoryError
 from autobatch.train.controller import falling
 from autobatch.train.loop import Plan, run
 from autobatch.train.updating import Cutter
-from autobatch.train.validating import KerasValidation
+from autobatch.train.validating import DataValidation
 
 SAMPLES, EFFECTIVE = 23, 5
 
@@ -71,42 +73,66 @@ def test_a_run_begun_later_goes_on_where_the_whole_one_would_be(steps, first, sh
 
 
 class RunsOut:
-    """Stands for a model whose evaluation fits only up to some size."""
+    """Stands for an engine whose evaluation fits only up to some size, and for the model that it evaluates."""
+
+    needs_weights = False
+    stop_evaluating = False
 
     def __init__(self, fits, error=None):
-        self.fits, self.sizes = fits, []
-        self.error = error or MemoryError("OOM when allocating tensor")
+        self.fits, self.seen, self.sizes = fits, [], []
+        self.error = error
 
-    def evaluate(self, x, y, *, batch_size, **options):
-        self.sizes.append(batch_size)
-        if batch_size > self.fits:
-            raise self.error
-        return {"loss": float(len(x))}
+    def evaluate(self, batch, whole):
+        self.sizes.append(batch.size)
+        if batch.size > self.fits:
+            raise self.error or OutOfMemoryError("too large", batch.size)
+        self.seen += batch.x[:, 0].astype(int).tolist()
+        return {}
+
+    def reset_metrics(self):
+        """There are none."""
+
+    def _get_metrics_result_or_logs(self, logs):
+        return {"seen": float(len(self.seen))}
 
 
-def test_arrays_are_validated_in_smaller_batches_when_memory_runs_out():
-    """Seen to fail with the error passed on."""
+def validation(engine, data, told=print, steps=None):
+    cutter = Cutter(falling(4, (4, 2, 1), told))
+    given = DataValidation(data, effective=4, cutter=cutter, steps=steps, workers=1, max_bytes=2**20)
+    result = given.run(engine, engine, keras.callbacks.CallbackList())
+    return result, given
+
+
+def test_a_validation_runs_on_in_smaller_pieces_when_memory_runs_out_and_loses_nothing():
+    """Seen to fail with the samples of the failed piece left out."""
     decisions = []
-    controller = falling(32, (32, 16, 8, 4), lambda *decision: decisions.append(decision[:2]))
-    model = RunsOut(fits=8)
-    validation = KerasValidation((np.zeros((40, 2)), np.zeros(40)), controller=controller, steps=None)
-    assert validation.run(model, None, None) == {"loss": 40.0}
-    assert model.sizes == [32, 16, 8]
-    assert decisions == [(32, 16), (16, 8)]
-    validation.run(model, None, None)
-    assert model.sizes[3:] == [8]
+    engine = RunsOut(fits=2)
+    result, again = validation(engine, ArraySource(np.arange(10.0)[:, None]), lambda *one: decisions.append(one[:2]))
+    assert result == {"seen": 10.0}
+    assert engine.seen == list(range(10))
+    assert engine.sizes == [4, 2, 2, 2, 2, 2]
+    assert decisions == [(4, 2)]
+    again.run(engine, engine, keras.callbacks.CallbackList())
+    assert max(engine.sizes[6:]) == 2
 
 
 def test_when_nothing_fits_the_validation_says_so_and_chains_the_cause():
-    model = RunsOut(fits=0)
-    validation = KerasValidation((np.zeros((4, 2)), np.zeros(4)), controller=falling(2, (2, 1), print), steps=None)
+    engine = RunsOut(fits=0, error=OutOfMemoryError("too large", 4))
     with pytest.raises(DoesNotFitError) as caught:
-        validation.run(model, None, None)
-    assert caught.value.__cause__ is model.error
+        validation(engine, ArraySource(np.zeros((4, 2))))
+    assert caught.value.__cause__ is engine.error
 
 
 def test_other_errors_of_a_validation_pass_unchanged():
-    model = RunsOut(fits=0, error=ValueError("a bad label"))
-    validation = KerasValidation((np.zeros((4, 2)), np.zeros(4)), controller=falling(2, (2, 1), print), steps=None)
     with pytest.raises(ValueError, match="a bad label"):
-        validation.run(model, None, None)
+        validation(RunsOut(fits=0, error=ValueError("a bad label")), ArraySource(np.zeros((4, 2))))
+
+
+def test_a_generator_is_validated_on_piece_by_piece_and_nothing_of_it_is_lost_in_between():
+    """Seen to fail with what was read ahead thrown away after each validation."""
+    engine = RunsOut(fits=4)
+    _, again = validation(engine, GeneratorStream(np.arange(n, n + 3.0)[:, None] for n in range(0, 90, 3)), steps=2)
+    assert engine.seen == list(range(8))
+    again.run(engine, engine, keras.callbacks.CallbackList())
+    again.close()
+    assert engine.seen == list(range(16))

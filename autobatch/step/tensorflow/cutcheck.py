@@ -11,8 +11,9 @@ from typing import Any
 import tensorflow as tf
 
 from autobatch.data.batch import Batch, map_leaves
-from autobatch.step.engine import Whole, part_weights
+from autobatch.step.engine import Whole
 from autobatch.step.tensorflow import intercept
+from autobatch.step.tensorflow.forward import weight_shares
 from autobatch.step.tensorflow.state import preserved
 
 TOLERANCE = 1e-3  # between rounding (1e-6) and the smallest error of a loss that cannot be cut (some per cent)
@@ -33,7 +34,7 @@ def has_own_loss(model: Any) -> bool:
 def cut_error(model: Any, batch: Batch) -> float:
     """Relative L2 distance of a batch's gradient from the sum of its parts', without dropout and batch statistics."""
     size = batch.size
-    if size < 2:
+    if size < 2 or _computes_its_own(model):
         return 0.0
     cut = (size + 1) // 2
     with preserved(model):
@@ -44,13 +45,14 @@ def cut_error(model: Any, batch: Batch) -> float:
     return float((difference / length) ** 0.5) if length else 0.0
 
 
+def _computes_its_own(model: Any) -> bool:
+    """Whether only the user's own `train_step` knows the loss."""
+    return model.loss is None and not str(type(model).train_step.__module__).startswith("keras.")
+
+
 def _gradient(model: Any, batch: Batch, whole: Whole) -> list[Any]:
-    samples = tf.constant(batch.size / whole.size)
-    own = part_weights(batch)
-    of = whole.weights or ()
-    ratios = [a / b if b else 0.0 for a, b in zip(own, of, strict=True)] or [batch.size / whole.size]
-    weights = tf.broadcast_to(tf.constant(ratios), [intercept.outputs(model)])
-    x, y, sample_weight = map_leaves(tf.convert_to_tensor, (batch.x, batch.y, batch.sample_weight))
+    samples, weights = tf.constant(batch.size / whole.size), tf.constant(weight_shares(model, batch, whole))
+    x, y, sample_weight = map_leaves(tf.convert_to_tensor, batch.nest)
     variables = [variable.value for variable in model.trainable_variables]
     with intercept.intercepted(model, intercept.Share(samples, weights), None), tf.GradientTape() as tape:
         y_pred = model(x, training=False)

@@ -9,24 +9,24 @@ just ended, so it is not expected; should it happen, `UpdateInterruptedError` sa
 """
 
 import contextlib
-import gc
-from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 import numpy as np
 import tensorflow as tf
 
-from autobatch.data.batch import Batch, leaves, map_leaves
-from autobatch.errors import ArgumentError, ModelError, OutOfMemoryError, UpdateInterruptedError
-from autobatch.step.engine import Logs, Whole, part_weights
-from autobatch.step.oom import Cause, classify
+from autobatch.data.batch import Batch
+from autobatch.errors import ArgumentError, ModelError, UpdateInterruptedError
+from autobatch.step.engine import Logs, Whole
 from autobatch.step.tensorflow import intercept, memory
+from autobatch.step.tensorflow.calling import Function, arrays_of, compiled, form_of, kinds_of, packed, specs_of
 from autobatch.step.tensorflow.cutcheck import TOLERANCE, cut_error, has_own_loss
+from autobatch.step.tensorflow.forward import Forward, weight_shares
 from autobatch.step.tensorflow.rescale import Rescaling
 from autobatch.step.tensorflow.state import Backup, mutable_variables
+from autobatch.step.tensorflow.symbolic import build_on
+from autobatch.step.tensorflow.undoing import undone_on_error
 from autobatch.step.tensorflow.update import Update, Use, count_operations, side_effects
-
-Function = Callable[..., Any]
 
 
 class TensorFlowEngine:
@@ -54,7 +54,8 @@ class TensorFlowEngine:
         during_apply = self._rescaling.in_force if self._rescaling else contextlib.nullcontext
         self._update = Update(model, during_apply, called=self._device == "CPU:0")
         self._functions: dict[Any, Function] = {}
-        self._apply = self._compiled(self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
+        self._forward = Forward(model, self._backup)
+        self._apply = compiled(model, self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
         self._kept = False  # whether the accumulators hold part of this update
         self._filled = False  # whether they hold memory
 
@@ -129,8 +130,7 @@ class TensorFlowEngine:
 
     def evaluate(self, batch: Batch, whole: Whole) -> Logs:
         """Runs the test step on one micro-batch; see `Engine.evaluate`."""
-        with self._undone_on_error(batch):
-            return dict(self._run(batch, whole, None, np.float32(1.0)))
+        return self._forward.evaluate(batch, whole)
 
     def finish(self) -> None:
         """Lets the optimizer write its final values (averaged weights)."""
@@ -149,54 +149,31 @@ class TensorFlowEngine:
         """Starts a new peak measurement."""
         memory.reset_peak(self._device)
 
-    @contextlib.contextmanager
-    def _undone_on_error(self, batch: Batch) -> Iterator[None]:
-        self._backup.attempt += 1
-        try:
-            yield
-        except BaseException as error:
-            if self._update.began(self._backup.attempt):
-                if isinstance(error, Exception):
-                    _raise_interrupted(error)
-                raise  # Ctrl-C is delivered once the step is done: the update is whole
-            self._backup.restore()
-            if classify(error) is not Cause.OUT_OF_MEMORY:
-                raise
-            # The traceback's frames hold the tensors of the failed pass; without it their memory is free again.
-            error.with_traceback(None)
-            gc.collect()
-            msg = f"A micro-batch of {batch.size} samples did not fit in memory; the model is as it was before it."
-            raise OutOfMemoryError(msg, batch.size) from error
+    def _undone_on_error(self, batch: Batch) -> AbstractContextManager[None]:
+        return undone_on_error(self._backup, batch.size, self._is_too_late)
 
-    def _run(self, batch: Batch, whole: Whole, use: Use | None, factor: np.float32) -> Any:
-        nest = (batch.x, batch.y, batch.sample_weight)
-        arrays = list(leaves(nest))
-        if self._model.run_eagerly:
-            arrays = [tf.convert_to_tensor(array) for array in arrays]
-        shares = self._weight_shares(batch, whole)
-        function = self._function(nest, arrays, use)
-        scalars = (np.float32(batch.size / whole.size), factor, np.int32(use or 0))
-        return function(arrays, shares, *scalars, self._backup.attempt)
+    def _is_too_late(self, error: BaseException) -> bool:
+        """Whether the optimizer had begun to write; Ctrl-C is delivered once the step is done, and the update whole."""
+        began = self._update.began(self._backup.attempt)
+        if began and isinstance(error, Exception):
+            _raise_interrupted(error)
+        return began
 
-    def _weight_shares(self, batch: Batch, whole: Whole) -> Any:
-        own = part_weights(batch)
-        if not own or whole.weights is None:
-            return np.full(self._outputs, batch.size / whole.size, np.float32)
-        shares = np.divide(own, whole.weights, out=np.zeros(len(own)), where=np.asarray(whole.weights) != 0)
-        return np.broadcast_to(shares.astype(np.float32), (self._outputs,))
+    def _run(self, batch: Batch, whole: Whole, use: Use, factor: np.float32) -> Any:
+        arrays, shares = arrays_of(self._model, batch), weight_shares(self._model, batch, whole)
+        scalars = (np.float32(batch.size / whole.size), factor, np.int32(use))
+        return self._function(batch, arrays, use)(arrays, shares, *scalars, self._backup.attempt)
 
-    def _function(self, nest: Any, arrays: list[Any], use: Use | None) -> Function:
-        """The compiled step for this form of data: one for training and one for evaluation, whatever the size."""
-        form = map_leaves(lambda _: "*", nest)
-        kinds = tuple((array.shape[1:], array.dtype) for array in arrays)
-        fixed = use is not None and bool(self._model.jit_compile)  # XLA compiles every branch, so it gets just one
-        key = (use is None, use if fixed else None, repr(form), kinds)
+    def _function(self, batch: Batch, arrays: list[Any], use: Use) -> Function:
+        """The compiled step for this form of data, whatever the size."""
+        form, kinds = form_of(batch), kinds_of(arrays)
+        fixed = bool(self._model.jit_compile)  # XLA compiles every branch, so it gets just one
+        key = (use if fixed else None, repr(form), kinds)
         if key not in self._functions:
-            body = self._test_body(form) if use is None else self._train_body(form, use if fixed else None)
-            specs = [tf.TensorSpec([None, *shape], dtype) for shape, dtype in kinds]
             scalars = [tf.TensorSpec([], dtype) for dtype in (tf.float32, tf.float32, tf.int32, tf.int64)]
-            signature = [specs, tf.TensorSpec([self._outputs], tf.float32), *scalars]
-            self._functions[key] = self._compiled(body, signature)
+            signature = [specs_of(kinds), tf.TensorSpec([self._outputs], tf.float32), *scalars]
+            body = self._train_body(form, use if fixed else None)
+            self._functions[key] = compiled(self._model, body, signature)
         return self._functions[key]
 
     def _train_body(self, form: Any, fixed: Use | None) -> Function:
@@ -205,9 +182,9 @@ class TensorFlowEngine:
         def train(arrays: Any, weights: Any, samples: Any, factor: Any, use: Any, attempt: Any) -> Any:
             captured = intercept.Captured(update.variables)
             share = intercept.Share(samples, weights)
-            with self._backed_up(attempt), intercept.intercepted(model, share, captured):
+            with self._backup.backed_up(attempt), intercept.intercepted(model, share, captured):
                 count = count_operations()
-                logs = model.train_step(_packed(form, arrays))
+                logs = model.train_step(packed(form, arrays))
                 effects = side_effects(count)
             captured.require_one_call()
             branch = Use(int(use)) if model.run_eagerly else fixed
@@ -215,25 +192,6 @@ class TensorFlowEngine:
             return logs
 
         return train
-
-    def _test_body(self, form: Any) -> Function:
-        def test(arrays: Any, weights: Any, samples: Any, factor: Any, use: Any, attempt: Any) -> Any:
-            del factor, use
-            share = intercept.Share(samples, weights)
-            with self._backed_up(attempt), intercept.intercepted(self._model, share, None):
-                return self._model.test_step(_packed(form, arrays))
-
-        return test
-
-    def _backed_up(self, attempt: Any) -> Any:
-        written = self._backup.write(attempt)
-        return contextlib.nullcontext() if written is None else tf.control_dependencies([written])
-
-    def _compiled(self, function: Function, signature: Any) -> Function:
-        if self._model.run_eagerly:
-            return function
-        plain = tf.autograph.experimental.do_not_convert(function)
-        return tf.function(plain, input_signature=signature, jit_compile=self._model.jit_compile)  # type: ignore[no-any-return]
 
 
 def require_supported(model: Any) -> None:
@@ -250,7 +208,8 @@ def require_supported(model: Any) -> None:
             "The model is not compiled, so it has no loss and no optimizer. Call model.compile(optimizer, loss) first."
         )
         raise ModelError(msg)
-    if model.built:
+    # A subclass of Model may be called built while its layers have not been called yet, and have no weights.
+    if all(layer.built for layer in model._flatten_layers()):
         _require_weights(model)
     replicas = model.distribute_strategy.num_replicas_in_sync
     if replicas > 1:
@@ -274,18 +233,9 @@ def _require_weights(model: Any) -> None:
 
 def _build(model: Any, example: Batch) -> None:
     # Metrics and optimizer must exist before the first backup, or what a failed step created would stay behind.
-    model._symbolic_build(data_batch=(example.x, example.y, example.sample_weight))
+    build_on(model, example)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-
-
-def _packed(form: Any, arrays: list[Any]) -> Any:
-    """The data as Keras hands it to a step: `(x,)`, `(x, y)` or `(x, y, sample_weight)`."""
-    present = iter(arrays)
-    parts = map_leaves(lambda _: next(present), form)
-    while len(parts) > 1 and parts[-1] is None:
-        parts = parts[:-1]
-    return parts
 
 
 def _raise_interrupted(error: BaseException) -> NoReturn:

@@ -3,7 +3,7 @@
 The user's `train_step`, losses, metrics, regularizers and loss scaling run as they stand. What is swapped on the
 instances, and put back when the trace ends:
 
-- `optimizer.apply` keeps the gradients it is given;
+- `optimizer.apply` keeps the gradients it is given, and that of any other optimizer of the model refuses;
 - losses that are sums, or means over sample weights, are scaled so that the micro-batch's share of the effective batch
   comes out right (means over samples need nothing: their share is applied to the gradient);
 - the trackers of each output's logged loss count shares, so that logs are those of the whole effective batch;
@@ -14,13 +14,15 @@ mean over valid entries, metrics that a user's `train_step` averages over calls 
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from autobatch.data.batch import map_leaves
 from autobatch.errors import ModelError
 from autobatch.step.tensorflow.replaced import replaced
 
@@ -96,12 +98,37 @@ def outputs(model: Any) -> int:
     return max(1, len(flat_losses(model)))
 
 
+def by_loss(model: Any, sample_weight: Any, shares: Iterable[float], samples: float) -> Any:
+    """The share of the weights for each compiled loss, in Keras' order of losses, which dicts need not follow.
+
+    Args:
+        model: A compiled model whose losses are built.
+        sample_weight: The weights of a batch, in whatever nest.
+        shares: One for each array of that nest, in the order of `autobatch.data.batch.leaves`.
+        samples: The share of a loss without weights.
+    """
+    present = iter(shares)
+    nest = map_leaves(lambda _: next(present), sample_weight)
+    found = [_resolved(item.path, nest) for item in flat_losses(model)] or [None]
+    return np.asarray([samples if share is None else share for share in found], np.float32)
+
+
+def _resolved(path: Iterable[Any], nest: Any) -> Any:
+    """What Keras finds at a loss's path: weights that are no nest are everyone's."""
+    if isinstance(nest, dict | list | tuple):
+        for step in path:
+            nest = nest[step]
+    return nest
+
+
 @contextlib.contextmanager
 def intercepted(model: Any, share: Share, captured: Captured | None) -> Iterator[None]:
     """Swaps what the module's text lists, for the time of one trace; `captured` is `None` for a test step."""
     with contextlib.ExitStack() as undo:
         if captured is not None:
             undo.enter_context(replaced(model.optimizer, "apply", captured.apply))
+            for name, optimizer in other_optimizers(model).items():
+                undo.enter_context(replaced(optimizer, "apply", _refusing(name)))
             for layer in _batch_norms(model):
                 momentum = tf.cast(layer.momentum, tf.float32) ** share.samples
                 undo.enter_context(replaced(layer, "momentum", momentum))
@@ -118,6 +145,29 @@ def flat_losses(model: Any) -> list[Any]:
     """The compiled losses, one for each output; none before they are built."""
     compiled = model._compile_loss
     return list(compiled._flat_losses or ()) if compiled is not None else []
+
+
+def other_optimizers(model: Any) -> dict[str, Any]:
+    """The optimizers that a model has beside the one it is compiled with, by attribute, as a GAN has them."""
+    return {
+        name: one
+        for name, value in vars(model).items()
+        for one in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value])
+        if isinstance(one, keras.optimizers.Optimizer) and one is not model.optimizer
+    }
+
+
+def _refusing(name: str) -> Callable[..., None]:
+    def apply(grads: Any, trainable_variables: Any = None) -> None:
+        del grads, trainable_variables
+        msg = (
+            f"The model's train_step applies gradients with an optimizer of its own, model.{name}, beside the one that "
+            "the model is compiled with, so its micro-batches cannot be joined into one update. Train it with Keras' "
+            f"own fit(). Received: train_step with model.{name}. Expected only model.optimizer."
+        )
+        raise ModelError(msg)
+
+    return apply
 
 
 def _reductions(model: Any) -> list[Any]:

@@ -97,7 +97,9 @@ def _all_variables(model: Any) -> list[Any]:
 
 
 def _found(model: Any) -> list[Any]:
-    found = [*model.variables, *mutable_variables(model), *model.optimizer.variables]
+    # A model that only predicts need not be compiled.
+    optimizer = getattr(model, "optimizer", None)
+    found = [*model.variables, *mutable_variables(model), *(optimizer.variables if optimizer else ())]
     return list({id(variable): variable for variable in found}.values())
 
 
@@ -120,6 +122,11 @@ class Backup:
         copied = [copy.assign(original.value(), read_value=False) for copy, original in pairs]
         with tf.control_dependencies([operation for operation in copied if operation is not None]):
             return self._written.assign(attempt, read_value=False)
+
+    def backed_up(self, attempt: Any) -> Any:
+        """A context for all that a step does after its backup is written."""
+        written = self.write(attempt)
+        return contextlib.nullcontext() if written is None else tf.control_dependencies([written])
 
     def restore(self) -> None:
         """Puts the variables back to what they were before the attempt that has just failed."""

@@ -43,6 +43,7 @@ class Update:
         self._called = called
         self.variables = list(model.trainable_variables)
         self._optimizer = model.optimizer
+        self._compiled_by_xla = bool(model.jit_compile)
         self._has_gradient = [True] * len(self.variables)
         # Empty until the first use, so that updates in one piece cost no copy of the parameters.
         self._accumulators = [
@@ -66,7 +67,7 @@ class Update:
             attempt: Number of the attempt.
         """
         self._has_gradient = [gradient is not None for gradient in gradients]
-        gradients = _all_computed(gradients, effects)
+        gradients = _all_computed([self._merged(gradient) for gradient in gradients], effects)
         branches = {
             Use.APPLY: lambda: self._apply(gradients, attempt),
             Use.STORE: lambda: self._store(_weighted(gradients, share)),
@@ -109,6 +110,19 @@ class Update:
             begun = self._began.assign(attempt, read_value=False)
         with tf.control_dependencies([] if begun is None else [begun]), self._during_apply():
             self._optimizer.apply(gradients, self.variables)
+
+    def _merged(self, gradient: Any) -> Any:
+        """The gradient with each row of an embedding once: Keras squares the parts of a row that comes twice singly.
+
+        Kept gradients are dense, where the parts are summed; an update in one piece has to come to the same.
+        """
+        if not isinstance(gradient, tf.IndexedSlices):
+            return gradient
+        if self._compiled_by_xla:  # it has to know how many rows there are
+            return tf.convert_to_tensor(gradient)
+        rows, places = tf.unique(gradient.indices)
+        values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+        return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
     def _store(self, gradients: list[Any]) -> None:
         for accumulator, gradient in zip(self._accumulators, gradients, strict=True):

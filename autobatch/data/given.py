@@ -1,0 +1,295 @@
+"""What people feed Keras with, told apart and opened: as samples that can be read in any order, or as a stream."""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, cast
+
+import keras
+import numpy as np
+
+from autobatch.data.arrays import ArraySource, arrays_of
+from autobatch.data.batch import Batch
+from autobatch.data.dataset import DatasetStream
+from autobatch.data.generator import GeneratorStream, is_uncalled
+from autobatch.data.keras_flow import is_addressable
+from autobatch.data.match import match_built, match_flow
+from autobatch.data.mixture import Mixture, MixSource, MixStream
+from autobatch.data.options import Subset
+from autobatch.data.py_dataset import PyDatasetStream
+from autobatch.data.source import Source, Stream, is_source
+from autobatch.errors import ArgumentError
+
+_FEW = 8
+
+KINDS = (
+    "an ImageDataGenerator and a folder, arrays or a dataframe; a flow made by one; (x, y) or (x, y, sample_weight) as "
+    "arrays; a keras.utils.PyDataset; a tf.data.Dataset; a Python generator of batches; or autobatch.mix([...])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Data that are open.
+
+    Attributes:
+        data: The samples.
+        notes: What was inferred, and what holds for this kind of data; one sentence each.
+        shuffles: Whether it may be put in a new order in every pass.
+    """
+
+    data: Source | Stream
+    notes: tuple[str, ...] = ()
+    shuffles: bool = True
+
+    @property
+    def samples(self) -> int | None:
+        """How many samples a pass has, `None` where only its end will tell."""
+        return len(self.data) if is_source(self.data) else None
+
+    @property
+    def most_samples(self) -> int | None:
+        """How many samples a pass has at most, as far as the size of the first batch tells; `None` for no bound."""
+        if is_source(self.data):
+            return len(self.data)
+        stream = cast("Stream", self.data)
+        known = getattr(stream, "samples", None)
+        if known is not None or stream.batches is None:
+            return known
+        return stream.batches * stream.few().size
+
+    @property
+    def ends_for_good(self) -> bool:
+        """Whether they can be gone through only once, as those of a generator."""
+        return not getattr(self.data, "repeatable", True)
+
+    @property
+    def endless(self) -> bool:
+        """Whether nothing tells where a pass ends: a generator, or data that go on for ever."""
+        return self.ends_for_good or bool(getattr(self.data, "infinite", False))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for beside the data.
+
+    Attributes:
+        model: A Keras model, which tells what is left out.
+        seed: What order and augmentation derive from; drawn if `None`.
+        options: What the generator's flow takes.
+        subset: Which part to read if the generator holds some back for validation.
+        augment: Whether pictures are transformed at random.
+        shuffle: Whether batches of a `PyDataset` come in a new order in every pass.
+    """
+
+    model: Any
+    seed: int | None = None
+    options: Mapping[str, Any] | None = None
+    subset: Subset = "training"
+    augment: bool = True
+    shuffle: bool = True
+
+    @property
+    def drawn(self) -> int:
+        """The seed, or one that is drawn now."""
+        return secrets.randbelow(2**31) if self.seed is None else self.seed
+
+
+def open_data(data: Any, source: Any, asked: Asked) -> Given:
+    """Opens what a user gave.
+
+    Args:
+        data: A generator of pictures, or data by themselves.
+        source: What the generator reads; targets where `data` are arrays of inputs; else `None`.
+        asked: What is asked for besides.
+
+    Raises:
+        ArgumentError: It is nothing that Keras trains on, or an option does not belong to it.
+        ModelError: It does not fit the model.
+        DataError: It cannot be read.
+    """
+    if is_generator(data):
+        return _from_generator(data, source, asked)
+    if source is not None:
+        _require_arrays(data, source)
+        data = (data, source)
+    if is_uncalled(data):
+        msg = f"This function makes a generator when it is called. Received: {data!r:.80}. Expected what it returns."
+        raise ArgumentError(msg)
+    for tells, opens in _OPENERS:
+        if tells(data):
+            if asked.options:
+                _refuse_options(asked.options, data)
+            return opens(data, asked)
+    msg = f"These are no data to train on. Received: {data!r:.200}. Expected {KINDS}."
+    raise ArgumentError(msg)
+
+
+def is_generator(data: Any) -> bool:
+    """Whether it is an `ImageDataGenerator`."""
+    return hasattr(data, "flow_from_directory")
+
+
+def is_folder(data: Any) -> bool:
+    """Whether it is the path of a folder."""
+    return isinstance(data, str | PathLike)
+
+
+def is_flow(data: Any) -> bool:
+    """Whether it is a flow that an `ImageDataGenerator` has made; one that hands over batches its own way is not."""
+    return is_addressable(data)
+
+
+def is_arrays(data: Any) -> bool:
+    """Whether it is an array, or a nest of arrays."""
+    if isinstance(data, dict):
+        return bool(data) and all(is_arrays(item) for item in data.values())
+    if isinstance(data, list | tuple):
+        return bool(data) and all(item is None or is_arrays(item) for item in data)
+    return hasattr(data, "iloc") or (hasattr(data, "shape") and hasattr(data, "dtype") and len(data.shape) > 0)
+
+
+def few_of(data: Source | Stream) -> Batch:
+    """Some real samples: from all over a source, the first ones of a stream."""
+    if not is_source(data):
+        first = cast("Stream", data).few()
+        return first.take(np.arange(min(_FEW, first.size)))
+    quiet: Source = data.without_saving() if hasattr(data, "without_saving") else data
+    indices = np.unique(np.linspace(0, len(quiet) - 1, _FEW).astype(np.int64))
+    return quiet.read(indices, epoch=0)
+
+
+def _from_generator(datagen: Any, source: Any, asked: Asked) -> Given:
+    options = dict(asked.options or {})
+    if source is None:
+        source = options.pop("directory", None)
+    if source is None:
+        msg = (
+            "A generator transforms pictures and has none of its own. Received: an ImageDataGenerator alone. Expected "
+            "a folder, arrays or a dataframe after it."
+        )
+        raise ArgumentError(msg)
+    flow, notes = match_flow(
+        asked.model,
+        datagen,
+        source,
+        seed=asked.drawn,
+        subset=asked.subset,
+        augment=asked.augment,
+        options=options,
+    )
+    return Given(flow, notes)
+
+
+def _from_flow(flow: Any, asked: Asked) -> Given:
+    seed = asked.drawn if asked.seed is not None or flow.seed is None else None
+    source, notes = match_built(asked.model, flow, seed=seed, augment=asked.augment)
+    return Given(source, notes, source.shuffles)
+
+
+def _from_arrays(data: Any, asked: Asked) -> Given:
+    return Given(ArraySource(*arrays_of(data), seed=asked.drawn))
+
+
+def _from_dataset(dataset: Any, asked: Asked) -> Given:
+    shapes = _input_shapes(asked.model)
+    ranks = tuple(len(shape) for shape in shapes) or None
+    stream = DatasetStream(dataset, seed=asked.drawn, input_rank=ranks, input_shapes=shapes)
+    return Given(stream, stream.notes)
+
+
+def _from_py_dataset(dataset: Any, asked: Asked) -> Given:
+    stream = PyDatasetStream(dataset, seed=asked.drawn, shuffle=asked.shuffle)
+    return Given(stream, stream.notes)
+
+
+def _from_iterator(iterator: Iterator[Any], asked: Asked) -> Given:
+    stream = GeneratorStream(iterator, seed=asked.drawn)
+    return Given(stream, stream.notes)
+
+
+def _from_mixture(mixture: Mixture, asked: Asked) -> Given:
+    seed = asked.drawn
+    of_part = Asked(asked.model, seed, None, asked.subset, asked.augment, asked.shuffle)
+    parts = [open_data(*_pair(part), of_part) for part in mixture.parts]
+    _require_same_classes(parts)
+    notes = [note for part in parts for note in part.notes]
+    data: list[Any] = [part.data for part in parts]
+    mixed = MixSource if all(is_source(one) for one in data) else MixStream
+    mix = mixed(data, mixture.weights, mixture.samples, seed=seed)
+    return Given(mix, tuple(dict.fromkeys([*getattr(mix, "notes", ()), *notes])))
+
+
+def _require_same_classes(parts: list[Given]) -> None:
+    named = [classes for part in parts if (classes := getattr(part.data, "class_indices", None))]
+    for other in named[1:]:
+        if other != named[0]:
+            msg = (
+                "The folders of a mixture have other classes than one another, so their numbers would not mean the same. "
+                f"Received: {sorted(named[0])} and {sorted(other)}. Expected the same names."
+            )
+            raise ArgumentError(msg)
+
+
+def _pair(part: Any) -> tuple[Any, Any]:
+    """A part of a mixture as data and what a generator reads."""
+    return (part[0], part[1]) if isinstance(part, tuple) and is_generator(part[0]) else (part, None)
+
+
+def _input_shapes(model: Any) -> tuple[tuple[int | None, ...], ...]:
+    """Shapes of the model's inputs, with the dimension of samples; none if they are not known."""
+    try:
+        shapes = model.input_shape
+    except (AttributeError, ValueError):  # a model that has never been called has no shapes
+        return ()
+    if shapes is None:
+        return ()
+    if isinstance(shapes, dict):
+        return tuple(tuple(shape) for shape in shapes.values())
+    if shapes and isinstance(shapes[0], list | tuple):
+        return tuple(tuple(shape) for shape in shapes)
+    return (tuple(shapes),)
+
+
+def _require_arrays(data: Any, source: Any) -> None:
+    if is_folder(data) or is_folder(source):
+        msg = (
+            "Pictures of a folder are read through an ImageDataGenerator. "
+            f"Received: {data!r:.80} and {source!r:.80}. Expected fit(model, ImageDataGenerator(rescale=1 / 255), folder)."
+        )
+        raise ArgumentError(msg)
+    if not is_arrays(data) or not is_arrays(source):
+        msg = (
+            f"Two things were given, and the first is no ImageDataGenerator. Received: {data!r:.80}. Expected {KINDS}."
+        )
+        raise ArgumentError(msg)
+
+
+def _refuse_folder(data: Any, asked: Asked) -> Given:
+    del asked
+    msg = (
+        "A folder alone does not say how its pictures become arrays. "
+        f"Received: {data!r}. Expected fit(model, ImageDataGenerator(rescale=1 / 255), {data!r})."
+    )
+    raise ArgumentError(msg)
+
+
+def _refuse_options(options: Mapping[str, Any], data: Any) -> None:
+    name = next(iter(options))
+    msg = (
+        f"Only an ImageDataGenerator makes something of {name!r}. "
+        f"Received: {name}={options[name]!r} with {type(data).__name__} as data. Expected it left out."
+    )
+    raise ArgumentError(msg)
+
+
+_OPENERS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Asked], Given]], ...] = (
+    (lambda data: isinstance(data, Mixture), _from_mixture),
+    (is_folder, _refuse_folder),
+    (is_flow, _from_flow),
+    (lambda data: isinstance(data, keras.utils.PyDataset), _from_py_dataset),
+    (lambda data: hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator"), _from_dataset),
+    (is_arrays, _from_arrays),
+    (lambda data: hasattr(data, "__next__"), _from_iterator),
+)

@@ -1,0 +1,174 @@
+"""`autobatch.predict`: what a model says of every sample, in a size that is found, proven and kept safe."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from os import PathLike
+from typing import Any, Unpack
+
+import keras
+
+from autobatch.data.options import FlowOptions
+from autobatch.errors import DoesNotFitError
+from autobatch.infer.rows import Rows
+from autobatch.infer.running import Running, callback_list, open_supply, start
+from autobatch.infer.task import Task, prepare
+from autobatch.memory.gpu import hold_nvml
+from autobatch.memory.read import read_memory
+from autobatch.memory.reading import Reserve
+from autobatch.memory.units import format_bytes
+from autobatch.probing.arguments import BatchSize
+from autobatch.step.backend import forward_engine_for, preserved_random_states
+from autobatch.train.feed import Feed
+from autobatch.train.report import Event
+
+
+def predict(
+    model: Any,
+    data: Any,
+    source: Any = None,
+    *,
+    batch_size: BatchSize = "auto",
+    steps: int | None = None,
+    verbose: int | str = "auto",
+    callbacks: Any = None,
+    workers: int | None = None,
+    reserve: float | Reserve | None = None,
+    max_batch_size: int | None = None,
+    trial_timeout_s: float = 300.0,
+    cache: bool | str | PathLike[str] = True,
+    on_event: Callable[[Event], None] | None = None,
+    **flow: Unpack[FlowOptions],
+) -> Any:
+    """Returns the predictions of a model, one for each sample and in their order, run in a size that is kept safe.
+
+    As `model.predict`. The size is found by steps of a prediction, and room is left for the predictions of all samples
+    beside it. A micro-batch that runs out of memory all the same is run again in smaller ones. Nothing is shuffled, and
+    pictures are not transformed at random, so that the predictions of a folder are in the order of its sorted files.
+
+    Args:
+        model: A Keras model, compiled or not.
+        data: An `ImageDataGenerator`, or anything else that `autobatch.fit` takes; inputs alone are enough.
+        source: What the generator reads: a folder, arrays or a dataframe.
+        batch_size: `"auto"` for the smallest size with 95 % of the best throughput, `"largest"` for the largest safe
+            one, or the samples of one step, run in smaller micro-batches if they do not fit at once.
+        steps: Steps to run; one pass over the samples if left out.
+        verbose: 0 prints nothing.
+        callbacks: Keras callbacks.
+        workers: Threads that read samples; by default one for each core, at most 8.
+        reserve: What to leave free: a fraction of the capacity below 1, or bytes. 8 % by default, at least 128 MiB.
+        max_batch_size: Try nothing larger, in samples.
+        trial_timeout_s: Seconds one trial may take.
+        cache: Whether to use and keep answers of earlier probes, or the folder to keep them in.
+        on_event: Called with every `Decision` and every `Observation` of memory; what it raises ends the prediction.
+        **flow: Whatever the generator's flow takes. What is left out is inferred from the model; without `subset`, all
+            samples are used, whatever the generator's `validation_split`.
+
+    Returns:
+        Arrays of shape `(samples, ...)`, in the nest that the model returns: one array for one output.
+
+    Raises:
+        ArgumentError: An argument that cannot be meant.
+        ModelError: The model does not fit the data, or does not give one prediction for each sample.
+        DataError: The data cannot be used.
+        DoesNotFitError: Not even one sample fits, or the predictions together do not.
+        ProbeError: The trials gave no answer.
+
+    Example:
+        ```python
+        probabilities = autobatch.predict(model, ImageDataGenerator(rescale=1 / 255), "data/test")
+        classes = probabilities.argmax(axis=-1)
+        ```
+    """
+    with hold_nvml():
+        task = prepare(
+            "predict",
+            model,
+            data,
+            source,
+            flow,
+            beside=predict.__kwdefaults__ or (),
+            batch_size=batch_size,
+            callbacks=callbacks,
+            steps=steps,
+            workers=workers,
+            reserve=reserve,
+            max_batch_size=max_batch_size,
+            trial_timeout_s=trial_timeout_s,
+        )
+        total = task.total(steps)
+        with preserved_random_states():
+            engine = forward_engine_for(model, task.samples, evaluates=False)
+            each_bytes = engine.output_bytes(task.samples)
+        task = _with_results(task, total, each_bytes)
+        running = start(model, engine, task, cache=cache, verbose=verbose, on_event=on_event)
+        rows = Rows(total, lambda needed: require_room(needed, task.question.reserve))
+        return run(model, running, task, rows, steps=steps, callbacks=callbacks, verbose=verbose, workers=workers)
+
+
+def run(
+    model: Any,
+    running: Running,
+    task: Task,
+    rows: Rows,
+    *,
+    steps: int | None,
+    callbacks: Any,
+    verbose: Any,
+    workers: int | None,
+) -> Any:
+    """Predicts once, in the order that Keras' `predict` calls callbacks."""
+    called = callback_list(model, callbacks, verbose, running.steps(task.given.samples, steps))
+    model.stop_predicting = False
+    called.on_predict_begin()
+    running.cutter.controller.pause()
+    with open_supply(task.given.data, workers) as supply:
+        feed = Feed(supply)
+        for step in count() if steps is None else range(steps):
+            size = supply.window(running.effective)
+            if not size:
+                break
+            running.diary.progress.update, start_row = step, rows.filled
+            called.on_predict_batch_begin(step)
+            running.cutter.predict(running.engine, feed, size, rows.add)
+            called.on_predict_batch_end(step, {"outputs": _for_callbacks(callbacks, rows, start_row)})
+            if model.stop_predicting or (steps is None and supply.ended):
+                break
+    called.on_predict_end()
+    return rows.result()
+
+
+def require_room(needed_bytes: int, reserve: Reserve) -> None:
+    """Refuses predictions that together do not fit in the memory of the host.
+
+    Raises:
+        DoesNotFitError: With both numbers.
+    """
+    budget = read_memory().host_budget(reserve)
+    if needed_bytes > budget.free_bytes:
+        left = max(0, budget.free_bytes)
+        msg = (
+            f"The predictions of all samples take {format_bytes(needed_bytes)}, and {format_bytes(left)} are left for "
+            f"them (limit: {budget.limit.kind}, without a reserve of {format_bytes(budget.reserve_bytes)}). Predict on "
+            "parts of the data, one after the other, and keep what you need of each."
+        )
+        raise DoesNotFitError(msg, needed_bytes, left)
+
+
+def _with_results(task: Task, total: int | None, each_bytes: int | None) -> Task:
+    """The task with room for the predictions, as far as it is known what they take."""
+    if total is None or each_bytes is None:
+        missing = "how many samples there are" if total is None else "what a prediction takes"
+        note = f"It is not known beforehand {missing}, so no room is left for the predictions of all samples together."
+        return replace(task, notes=(*task.notes, note))
+    require_room(total * each_bytes, task.question.reserve)
+    return replace(task, question=replace(task.question, result_bytes=total * each_bytes))
+
+
+def _for_callbacks(callbacks: Any, rows: Rows, start: int) -> Any:
+    """The outputs of a step: tensors, as in Keras, where somebody may look at them."""
+    outputs = rows.since(start)
+    if not callbacks:
+        return outputs
+    with keras.device("cpu:0"):
+        return keras.tree.map_structure(keras.ops.convert_to_tensor, outputs)

@@ -1,0 +1,181 @@
+"""Where the samples of a run come from: pass after pass over a source, or a stream as it comes.
+
+An epoch is so many updates, or one pass. What is known beforehand differs: a source tells how many samples a pass has,
+a stream only once it has ended.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from autobatch.data.cut import number_of_updates
+from autobatch.data.loader import Loader
+from autobatch.data.order import sequential, shuffled
+from autobatch.data.source import Source, Stream, Supply, is_source
+from autobatch.data.stream_loader import StreamLoader
+from autobatch.train.checkpoint import Standing
+from autobatch.train.schedule import Position, position_after
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How samples are read.
+
+    Attributes:
+        effective_of: From the epoch to its effective batch.
+        steps_per_epoch: Updates in an epoch; one pass if `None`.
+        shuffle: Whether samples are put in a new order in every pass; a stream has its own.
+        workers: Threads that read a source.
+        max_bytes: The most to read ahead.
+    """
+
+    effective_of: Callable[[int], int]
+    steps_per_epoch: int | None = None
+    shuffle: bool = True
+    workers: int | None = None
+    max_bytes: int = 64 * 2**20
+
+
+class Passes(Protocol):
+    """The passes of one run."""
+
+    @property
+    def supply(self) -> Supply:
+        """What samples are taken from, once it is open."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of order and augmentation."""
+
+    @property
+    def length(self) -> int | None:
+        """Samples in a pass; that of the last one where passes may differ, `None` before its end."""
+
+    @property
+    def only_one(self) -> bool:
+        """Whether there is one pass only, which may come to its end before the last epoch does."""
+
+    def updates(self, epoch: int) -> int | None:
+        """How many updates an epoch has; `None` if it goes on until the pass is used up."""
+
+    def open(self, first: int, epochs: int, standing: Standing | None) -> Supply:
+        """Begins to read for the epochs from `first` on, or from where an earlier run stood."""
+
+    @property
+    def skipped(self) -> int:
+        """Samples of the first pass that an earlier run has used."""
+
+    def end_pass(self) -> int:
+        """Told whenever a pass is used up; returns how many samples it had."""
+
+    def position(self) -> tuple[int, int]:
+        """The pass that the next update draws from, and the samples taken from it."""
+
+
+def passes_of(data: Source | Stream, reading: Reading) -> Passes:
+    """The passes over what was given."""
+    return OverSource(data, reading) if is_source(data) else OverStream(cast("Stream", data), reading)
+
+
+class OverSource:
+    """Passes over samples that can be read in any order."""
+
+    supply: Supply
+    only_one = False
+
+    def __init__(self, source: Source, reading: Reading) -> None:
+        self._source, self._reading = source, reading
+        self._first_pass, self.skipped = 0, 0
+
+    @property
+    def seed(self) -> int:
+        """The seed of order and augmentation."""
+        return self._source.seed
+
+    @property
+    def length(self) -> int:
+        """Samples in a pass."""
+        return len(self._source)
+
+    def updates(self, epoch: int) -> int:
+        """How many updates an epoch has."""
+        return self._reading.steps_per_epoch or number_of_updates(self.length, self._reading.effective_of(epoch))
+
+    def open(self, first: int, epochs: int, standing: Standing | None) -> Supply:
+        """The samples from the next one on, as a run from the beginning would have come to them."""
+        first_pass, taken = self._stands_before(first)
+        if standing is not None and standing.epoch == first:
+            first_pass, taken = standing.pass_number, standing.position
+        self._first_pass, self.skipped = first_pass, taken
+        order = shuffled(self.seed, self.length) if self._reading.shuffle else sequential(self.length)
+
+        def remaining(number: int) -> Any:
+            return order(number)[taken:] if number == first_pass else order(number)
+
+        self.supply = Loader(
+            self._source,
+            order=remaining,
+            start_epoch=first_pass,
+            # None may be left, if only the end of the last epoch is still to come.
+            passes=max(1, self._stands_before(epochs).passes - first_pass),
+            workers=self._reading.workers,
+            max_bytes=self._reading.max_bytes,
+        )
+        return self.supply
+
+    def end_pass(self) -> int:
+        """Samples of a pass."""
+        return self.length
+
+    def position(self) -> tuple[int, int]:
+        """The pass that the next update draws from, and the samples taken from it."""
+        number, taken = self.supply.epoch, self.supply.position
+        taken += self.skipped if number == self._first_pass else 0
+        return (number + 1, 0) if taken == self.length else (number, taken)
+
+    def _stands_before(self, epoch: int) -> Position:
+        reading = self._reading
+        return position_after(((reading.effective_of(e), reading.steps_per_epoch) for e in range(epoch)), self.length)
+
+
+class OverStream:
+    """Passes over batches as they come."""
+
+    supply: Supply
+    skipped = 0
+
+    def __init__(self, stream: Stream, reading: Reading) -> None:
+        self._stream, self._reading = stream, reading
+        self.length: int | None = getattr(stream, "samples", None)
+        self.only_one = not stream.repeatable
+
+    @property
+    def seed(self) -> int:
+        """The seed of what is drawn here."""
+        return self._stream.seed
+
+    def updates(self, epoch: int) -> int | None:
+        """How many updates an epoch has, if that was said."""
+        del epoch
+        return self._reading.steps_per_epoch
+
+    def open(self, first: int, epochs: int, standing: Standing | None) -> Supply:
+        """The samples from the beginning: a stream cannot be entered in the middle."""
+        assert standing is None  # noqa: S101 - checkpoints of streams are refused before
+        whole = self._reading.steps_per_epoch is None
+        self.supply = StreamLoader(
+            self._stream,
+            passes=epochs - first if whole else None,
+            start_epoch=first if whole else 0,
+            max_bytes=self._reading.max_bytes,
+        )
+        return self.supply
+
+    def end_pass(self) -> int:
+        """Samples of the pass that has just ended; the next one is expected to have as many."""
+        self.length = self.supply.position
+        return self.length
+
+    def position(self) -> tuple[int, int]:
+        """The pass, and the samples taken from it."""
+        return self.supply.epoch, self.supply.position

@@ -1,0 +1,59 @@
+"""A prediction that really runs out of memory, as it does on a GPU: TensorFlow's pool on the CPU, with a limit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCENE = """
+import keras
+import numpy as np
+from autobatch.data.arrays import ArraySource
+from autobatch.data.cut import rungs
+from autobatch.data.loader import Loader
+from autobatch.infer.rows import Rows
+from autobatch.step.backend import forward_engine_for
+from autobatch.step.engine import Whole
+from autobatch.train.controller import falling
+from autobatch.train.feed import Feed
+from autobatch.train.updating import Cutter
+
+keras.utils.set_random_seed(1)
+layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(32, 3), keras.layers.Conv2D(8, 3)]
+model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)])
+model.compile(loss="mse")
+x = np.random.default_rng(0).normal(size=(800, 32, 32, 3)).astype(np.float32)
+y = np.zeros((len(x), 3), np.float32)
+expected = model.predict(x, batch_size=32, verbose=0)
+loss = model.evaluate(x, y, batch_size=32, verbose=0)
+for evaluates in (False, True):
+    sizes = []
+    cutter = Cutter(falling(len(x), rungs(len(x), len(x)), lambda before, after, reason: sizes.append(after)))
+    with Loader(ArraySource(x, y), shuffle=False, passes=1) as loader:
+        feed = Feed(loader)
+        source = ArraySource(x, y).read([0, 1], 0)
+        engine = forward_engine_for(model, source, evaluates=evaluates)
+        if evaluates:
+            model.reset_metrics()
+            logs = cutter.evaluate(engine, feed, len(x))
+            assert abs(float(logs["loss"]) / loss - 1) < 1e-4, (logs, loss)
+        else:
+            rows = Rows(len(x))
+            cutter.predict(engine, feed, len(x), rows.add)
+            assert np.allclose(rows.result(), expected, rtol=1e-3, atol=1e-5)
+    print("sizes", *sizes)
+"""
+LIMITED = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPU_ALLOCATOR_USE_BFC": "1", "TF_CPU_BFC_MEM_LIMIT_IN_MB": "100"}
+
+
+@pytest.mark.slow
+def test_what_ran_out_of_memory_is_run_again_smaller(tmp_path: Path) -> None:
+    """Seen to fail with the error of TensorFlow passed on as it is."""
+    command, environ = [sys.executable, "-c", SCENE], {**os.environ, **LIMITED}
+    ran = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    falls = [line.split()[1:] for line in ran.stdout.splitlines() if line.startswith("sizes")]
+    assert len(falls) == 2
+    assert all(falls)

@@ -1,0 +1,517 @@
+"""Every callback class that Keras exports does in `autobatch.fit` what it does in `model.fit`, on the same batches."""
+
+import csv
+import importlib.util
+import inspect
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from folders import tiny_model, tiny_net, write_pictures
+from keras import callbacks as kc
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
+from nets import compiled, numbers
+
+import autobatch
+
+EFFECTIVE, EPOCHS = 8, 4  # of 20 pictures: 3 updates an epoch, the last one short
+OURS = "autobatch/"
+
+
+def without_ours(names: Any) -> list[str]:
+    return sorted(name for name in names if OURS not in name)
+
+
+class Spy(kc.Callback):
+    """Writes down every call: the hook, its number, the names of its logs, and apart from them their values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, ...]] = []
+        self.values: list[dict[str, float]] = []
+        for name in dir(kc.Callback):
+            if name.startswith("on_"):
+                setattr(self, name, self._hook(name, numbered="batch" in name or "epoch" in name))
+
+    def _hook(self, name: str, *, numbered: bool) -> Callable[..., None]:
+        def called(*given: Any, logs: Any = None) -> None:
+            number, given = (given[0], given[1:]) if numbered else (None, given)
+            found = next((one for one in (*given, logs) if one is not None), {})
+            kinds = {type(value).__name__ for key, value in found.items() if OURS not in key}
+            self.calls.append((name, number, without_ours(found), kinds, bool(self.model.stop_training)))
+            self.values.append({key: float(value) for key, value in found.items() if OURS not in key})
+
+        return called
+
+
+@dataclass
+class Scene:
+    """One training: its model, a folder of its own, and a server to report to."""
+
+    model: Any
+    folder: Path
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Callbacks beside a training, and what they leave behind: numbers, texts and nests of them."""
+
+    make: Callable[[Scene], list[Any]]
+    effect: Callable[[Scene, Any], Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    optimizer: Callable[[], Any] = lambda: keras.optimizers.SGD(0.05)
+    needs: str | None = None
+
+
+def of(callback: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(callback, name) for name in names}
+
+
+def worsening(scene: Scene) -> Any:
+    """Lets the loss rise from the third epoch on."""
+    return kc.LearningRateScheduler(lambda epoch, rate: [0.05, 0.05, 5.0, 5.0][epoch])
+
+
+def weight_files(scene: Scene, _: Any = None) -> dict[str, dict[str, np.ndarray]]:
+    """What the files of weights and whole models in the folder hold, the optimizer's variables included."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for path in sorted(scene.folder.rglob("*.h5")):
+        names: list[str] = []
+        with h5py.File(path) as file:
+            file.visit(names.append)
+            found[path.name] = {name: file[name][()] for name in names if isinstance(file[name], h5py.Dataset)}
+    for path in sorted(scene.folder.rglob("*.keras")):
+        loaded = keras.models.load_model(path)
+        found[path.name] = dict(enumerate(everything(loaded)))  # type: ignore[arg-type]
+    return found
+
+
+def backup(scene: Scene, _: Any) -> dict[str, Any]:
+    """The files of a backup that was kept."""
+    text = (scene.folder / "training_metadata.json").read_text()
+    files = sorted(path.name for path in scene.folder.iterdir())
+    return {"metadata": json.loads(text), "files": files, "weights": weight_files(scene)}
+
+
+def rows_of(scene: Scene, _: Any) -> list[dict[str, Any]]:
+    with (scene.folder / "log.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert all(None not in row and None not in row.values() for row in rows)
+    return [{name: float(value) for name, value in row.items() if OURS not in name} for row in rows]
+
+
+def events(scene: Scene, _: Any) -> dict[str, Any]:
+    """Everything that was written for TensorBoard: by folder, name and step."""
+    found: dict[str, Any] = {}
+    for path in sorted(scene.folder.rglob("events.out.tfevents.*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if OURS not in value.tag:
+                    key = f"{path.parent.name} {value.tag} {event.step}"
+                    found[key] = measured(value)
+            if event.HasField("graph_def"):
+                found[f"{path.parent.name} graph"] = 1.0
+    return found
+
+
+def measured(value: Any) -> Any:
+    array = tf.make_ndarray(value.tensor)
+    timed = "steps_per_second" in value.tag
+    return array.astype(float) if array.dtype.kind in "fi" and not timed else float(array.size)
+
+
+def traces(scene: Scene, found: Any) -> dict[str, Any]:
+    kept = sorted({path.name.split(".", 1)[-1] for path in (scene.folder / "train" / "plugins").rglob("*.*")})
+    scalars = {name: value for name, value in events(scene, found).items() if "batch_2" not in name}
+    return {"profile": kept, **scalars}
+
+
+def posts(scene: Scene, _: Any) -> list[dict[str, float]]:
+    return [{name: value for name, value in one.items() if OURS not in name} for one in RECEIVED[scene.folder.name]]
+
+
+def bar(_: Scene, found: Any) -> dict[str, Any]:
+    shown = without_ours(found.progbar._values)
+    return of(found, "target", "seen", "epochs", "verbose") | {"shown": shown, "steps": found.progbar.target}
+
+
+def spoil(scene: Scene) -> Any:
+    def at(epoch: int, logs: Any) -> None:
+        if epoch == 1:
+            scene.model.layers[-1].bias.assign([np.nan, 0])
+
+    return kc.LambdaCallback(on_epoch_begin=at)
+
+
+def told(scene: Scene) -> list[Any]:
+    seen: list[Any] = []
+    callback = kc.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: seen.append(epoch),
+        on_epoch_end=lambda epoch, logs: seen.append({key: logs[key] for key in without_ours(logs)}),
+        on_train_begin=lambda logs: seen.append("begins"),
+        on_train_end=lambda logs: seen.append(without_ours(logs)),
+        on_train_batch_begin=lambda batch, logs: seen.append(batch),
+        on_train_batch_end=lambda batch, logs: seen.append({key: logs[key] for key in without_ours(logs)}),
+    )
+    callback.seen = seen
+    return [callback]
+
+
+def ema() -> Any:
+    return keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5)
+
+
+def nothing(*_: Any) -> None:
+    return None
+
+
+def checkpoint(name: str, **options: Any) -> Row:
+    return Row(lambda scene: [worsening(scene), kc.ModelCheckpoint(scene.folder / name, **options)], weight_files)
+
+
+def board(effect: Any = events, **options: Any) -> Row:
+    return Row(lambda scene: [kc.TensorBoard(scene.folder, **options)], effect, needs="tensorboard")
+
+
+def stopper(**options: Any) -> Row:
+    names = ("stopped_epoch", "best", "best_epoch", "wait")
+    return Row(lambda scene: [worsening(scene), kc.EarlyStopping(**options)], lambda scene, found: of(found, *names))
+
+
+def backing(**options: Any) -> Row:
+    options = {"delete_checkpoint": False} | options
+    return Row(lambda scene: [kc.BackupAndRestore(scene.folder, **options)], backup)
+
+
+TABLE: dict[str, dict[str, Row]] = {
+    "Callback": {"": Row(lambda scene: [kc.Callback()], lambda scene, found: found.params)},
+    "CallbackList": {
+        "": Row(
+            lambda scene: kc.CallbackList(
+                [kc.EarlyStopping(monitor="loss", mode="max", patience=1)],
+                add_history=True,
+                model=scene.model,
+                epochs=EPOCHS,
+                steps=3,
+                verbose=0,
+            ),
+            lambda scene, found: of(found, "params") | of(found.callbacks[0], "best", "stopped_epoch"),
+        )
+    },
+    "History": {
+        "": Row(
+            lambda scene: [kc.History()],
+            lambda scene, found: (
+                {"epoch": found.epoch, "same": found is scene.model.history}
+                | {name: found.history[name] for name in without_ours(found.history)}
+            ),
+        )
+    },
+    "LambdaCallback": {"": Row(told, lambda scene, found: found.seen)},
+    "EarlyStopping": {
+        "restores": stopper(monitor="val_loss", patience=1, restore_best_weights=True),
+        "stops": stopper(monitor="loss", mode="max", patience=0),
+        "later": stopper(monitor="loss", mode="max", patience=1, start_from_epoch=1, restore_best_weights=True),
+        "never": stopper(patience=9, restore_best_weights=True),
+    },
+    "LearningRateScheduler": {
+        "": Row(lambda scene: [worsening(scene)], lambda scene, found: float(scene.model.optimizer.learning_rate))
+    },
+    "ReduceLROnPlateau": {
+        "": Row(
+            lambda scene: [
+                kc.ReduceLROnPlateau("loss", mode="max", factor=0.5, patience=1, cooldown=1, min_lr=1e-3, verbose=1)
+            ],
+            lambda scene, found: of(found, "best", "wait") | {"rate": float(scene.model.optimizer.learning_rate)},
+        )
+    },
+    "ModelCheckpoint": {
+        "epochs": checkpoint("{epoch}-{val_loss:.2f}.weights.h5", save_weights_only=True),
+        "every second update": checkpoint("{epoch}-{batch}.weights.h5", save_weights_only=True, save_freq=2),
+        "every fifth update": checkpoint("{epoch}-{batch}.weights.h5", save_weights_only=True, save_freq=5),
+        "the best": checkpoint("{epoch}.weights.h5", save_weights_only=True, save_best_only=True),
+        "whole models": checkpoint("{epoch}.keras"),
+    },
+    "BackupAndRestore": {
+        "epochs": backing(),
+        "every second update": backing(save_freq=2),
+        "two": backing(double_checkpoint=True),
+        "deleted": Row(
+            lambda scene: [kc.BackupAndRestore(scene.folder / "gone")],
+            lambda scene, found: (scene.folder / "gone").exists(),
+        ),
+    },
+    "CSVLogger": {"": Row(lambda scene: [kc.CSVLogger(scene.folder / "log.csv")], rows_of)},
+    "TensorBoard": {
+        "epochs": board(),
+        "batches": board(update_freq="batch"),
+        "every second batch": board(update_freq=2),
+        "weights": board(histogram_freq=1, write_images=True, write_graph=False),
+        "speed": board(write_steps_per_second=True, update_freq=1),
+        "profile": board(traces, profile_batch=2),
+        "profile of several": board(traces, profile_batch=(2, 4)),
+    },
+    "TerminateOnNaN": {
+        "": Row(lambda scene: [spoil(scene), kc.TerminateOnNaN()], lambda scene, found: scene.model.stop_training)
+    },
+    "SwapEMAWeights": {
+        "for validation": Row(lambda scene: [kc.SwapEMAWeights()], nothing, optimizer=ema),
+        "for callbacks": Row(
+            lambda scene: [
+                kc.SwapEMAWeights(swap_on_epoch=True),
+                kc.ModelCheckpoint(scene.folder / "{epoch}.weights.h5", save_weights_only=True),
+            ],
+            weight_files,
+            optimizer=ema,
+        ),
+    },
+    "ProgbarLogger": {
+        "a bar": Row(lambda scene: [kc.ProgbarLogger()], bar, training={"verbose": 1}),
+        "lines": Row(lambda scene: [kc.ProgbarLogger()], bar, training={"verbose": 2}),
+        "nothing": Row(lambda scene: [kc.ProgbarLogger()], bar, training={"verbose": 0}),
+    },
+    "RemoteMonitor": {
+        "as a form": Row(lambda scene: [kc.RemoteMonitor(scene.url, f"/{scene.folder.name}")], posts, needs="requests"),
+        "as JSON": Row(
+            lambda scene: [kc.RemoteMonitor(scene.url, f"/{scene.folder.name}", send_as_json=True)],
+            posts,
+            needs="requests",
+        ),
+    },
+    "OrbaxCheckpoint": {
+        "": Row(
+            lambda scene: [kc.OrbaxCheckpoint(scene.folder, max_to_keep=None, save_on_background=False)],
+            lambda scene, found: sorted(path.name for path in scene.folder.iterdir()),
+            needs="orbax",
+        )
+    },
+}
+RECEIVED: dict[str, list[dict[str, float]]] = {}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Takes what `RemoteMonitor` posts."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        text = body if body.startswith("{") else parse_qs(body)["data"][0]
+        RECEIVED.setdefault(self.path.strip("/"), []).append(json.loads(text))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Prints nothing."""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class Pair:
+    """Trains the same model on the same batches, with Keras' `fit` and with ours."""
+
+    def __init__(self, folder: Path) -> None:
+        self._training = write_pictures(folder / "training", 10, 10)
+        self._held_out = write_pictures(folder / "held out", 6, 6, seed=8)
+        self._datagen = ImageDataGenerator(rescale=1 / 255)
+        self._cache = folder / "cache"
+
+    def keras(self, model: Any, *, validate: bool = True, steps_per_epoch: int | None = None, **options: Any) -> Any:
+        data = self._flow(self._training)
+        if steps_per_epoch:  # a pass that is cut goes on in the next epoch, which a flow in Keras' hands does not do
+            flow, options["steps_per_epoch"] = data, steps_per_epoch
+            data = (flow[number % len(flow)] for number in itertools.count())
+        held_out = self._flow(self._held_out) if validate else None
+        options = {"epochs": EPOCHS, "verbose": 0, "shuffle": False, "validation_data": held_out} | options
+        return model.fit(data, **options)
+
+    def ours(self, model: Any, micro: int = EFFECTIVE, *, validate: bool = True, **options: Any) -> Any:
+        options = {"epochs": EPOCHS, "verbose": 0, "shuffle": False, "seed": 1, "cache": self._cache} | options
+        held_out = self._held_out if validate else None
+        history = autobatch.fit(
+            model,
+            self._datagen,
+            self._training,
+            batch_size=EFFECTIVE,
+            max_batch_size=micro,
+            validation_data=held_out,
+            **options,
+        )
+        assert history.autobatch.micro == micro
+        return history
+
+    def _flow(self, folder: Path) -> Any:
+        return self._datagen.flow_from_directory(folder, (8, 8), batch_size=EFFECTIVE, shuffle=False)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return Pair(tmp_path_factory.mktemp("every callback"))
+
+
+def close(one: Any, other: Any, rel: float = 1e-4) -> bool:
+    """Whether two nests have the same form and, to float32 rounding, the same numbers."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(close(one[key], other[key], rel) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(close(a, b, rel) for a, b in zip(one, other, strict=True))
+    if isinstance(one, float | np.ndarray | np.generic):
+        return np.shape(one) == np.shape(other) and np.allclose(one, other, rtol=rel, atol=1e-5, equal_nan=True)
+    return bool(one == other)
+
+
+def everything(model: Any) -> list[np.ndarray]:
+    return numbers([*model.variables, *model.optimizer.variables])
+
+
+def require_same(theirs: tuple[Any, Any, Spy], ours: tuple[Any, Any, Spy]) -> None:
+    """Whether two trainings were the same: calls, logs, history, weights and optimizer."""
+    (model, history, spy), (our_model, our_history, our_spy) = theirs, ours
+    assert our_spy.calls == spy.calls
+    assert close(our_spy.values, spy.values)
+    assert our_history.epoch == history.epoch
+    assert [name for name in our_history.history if OURS not in name] == list(history.history)
+    assert close({name: our_history.history[name] for name in history.history}, history.history)
+    assert close(everything(our_model), everything(model))
+
+
+def test_every_callback_that_keras_exports_has_a_row() -> None:
+    """A callback that a new Keras brings has to be placed in the table."""
+    exported = {name for name, one in vars(kc).items() if inspect.isclass(one) and issubclass(one, kc.Callback)}
+    assert exported == set(TABLE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("micro", [3])
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, rows in TABLE.items() for kind in rows])
+def test_a_callback_does_what_it_does_in_keras(
+    pair: Pair, url: str, tmp_path: Path, name: str, kind: str, micro: int
+) -> None:
+    """Hooks, logs, history, weights, optimizer, and what the callback is for."""
+    row = TABLE[name][kind]
+    if row.needs and importlib.util.find_spec(row.needs) is None:
+        pytest.skip(f"{row.needs} is not installed")
+    results, effects = [], []
+    for run, options in ((pair.keras, {}), (pair.ours, {"micro": micro})):
+        folder = tmp_path / run.__name__
+        folder.mkdir()
+        keras.backend.clear_session()  # names that Keras makes up are written into files
+        scene = Scene(tiny_model(optimizer=row.optimizer()), folder, url)
+        made, spy = row.make(scene), Spy()
+        if isinstance(made, list):
+            made.append(spy)
+        else:
+            made.callbacks.append(spy)
+            spy.set_model(scene.model)
+        history = run(scene.model, callbacks=made, **options, **row.training)
+        results.append((scene.model, history, spy))
+        found = next(one for one in made if type(one).__name__ == name) if isinstance(made, list) else made
+        effects.append(row.effect(scene, found))
+    require_same(*results)
+    assert close(effects[1], effects[0]), effects
+
+
+def stop_at_second(model: Any) -> list[Any]:
+    def stop(batch: int, logs: Any) -> None:
+        if batch == 1:
+            model.stop_training = True
+
+    return [kc.LambdaCallback(on_train_batch_end=stop)]
+
+
+# What both trainings are asked for, and the callbacks beside the one that watches.
+TRAININGS: dict[str, tuple[dict[str, Any], Callable[[Any], list[Any]]]] = {
+    "with validation": ({}, lambda model: []),
+    "without validation": ({"validate": False}, lambda model: []),
+    "validation now and then": ({"validation_freq": 2}, lambda model: []),
+    "validation in one step": ({"validation_steps": 1}, lambda model: []),
+    "a later epoch": ({"initial_epoch": 2}, lambda model: []),
+    "fewer updates than a pass": ({"steps_per_epoch": 2}, lambda model: []),
+    "more updates than a pass": ({"steps_per_epoch": 4, "validate": False}, lambda model: []),
+    "stopped within an epoch": ({}, stop_at_second),
+    "class weights": ({"class_weight": {0: 0.3, 1: 2.0}}, lambda model: []),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("micro", [8, 3])
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_a_callback_is_called_as_keras_calls_it(pair: Pair, kind: str, micro: int) -> None:
+    """Hooks with their numbers and logs, history, weights and optimizer, whatever the training is asked for."""
+    options, beside = TRAININGS[kind]
+    results = []
+    for run, more in ((pair.keras, {}), (pair.ours, {"micro": micro})):
+        model, spy = tiny_model(), Spy()
+        history = run(model, callbacks=[*beside(model), spy], **options, **more)
+        results.append((model, history, spy))
+    require_same(*results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("micro", [3])
+def test_steps_per_execution_has_no_effect_on_what_is_called(pair: Pair, micro: int) -> None:
+    """Updates are run one at a time, so callbacks are called for each, as by Keras without it."""
+    results = []
+    for run, steps, more in ((pair.keras, 1, {}), (pair.ours, 2, {"micro": micro})):
+        model, spy = tiny_model(steps_per_execution=steps), Spy()
+        results.append((model, run(model, callbacks=[spy], **more), spy))
+    require_same(*results)
+
+
+class BrokenError(Exception):
+    pass
+
+
+BACKUPS: dict[str, dict[str, Any]] = {
+    "epochs": {},
+    "every second update": {"save_freq": 2},
+    "two": {"double_checkpoint": True},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", BACKUPS)
+@pytest.mark.parametrize("micro", [3])
+def test_a_backup_is_gone_on_from_as_keras_does(pair: Pair, tmp_path: Path, kind: str, micro: int) -> None:
+    """Interrupted in the second epoch, and begun again with a model of other weights."""
+
+    def interrupt(epoch: int) -> Any:
+        seen = []
+
+        def stop(batch: int, logs: Any) -> None:
+            seen.append(batch)
+            if len(seen) == 3 * epoch + 3:
+                raise BrokenError
+
+        return kc.LambdaCallback(on_train_batch_end=stop)
+
+    results = []
+    for run, more in ((pair.keras, {}), (pair.ours, {"micro": micro})):
+        backup = lambda run=run: kc.BackupAndRestore(tmp_path / run.__name__, **BACKUPS[kind])  # noqa: E731
+        with pytest.raises(BrokenError):
+            run(tiny_model(), callbacks=[backup(), interrupt(1)], **more)
+        model, spy = compiled(tiny_net(seed=5)), Spy()
+        results.append((model, run(model, callbacks=[backup(), spy], **more), spy))
+        assert not (tmp_path / run.__name__).exists()
+    require_same(*results)
+    assert results[1][1].epoch == [1, 2, 3]
