@@ -49,17 +49,6 @@ class Given:
         return len(self.data) if is_source(self.data) else None
 
     @property
-    def most_samples(self) -> int | None:
-        """How many samples a pass has at most, as far as the size of the first batch tells; `None` for no bound."""
-        if is_source(self.data):
-            return len(self.data)
-        stream = cast("Stream", self.data)
-        known = getattr(stream, "samples", None)
-        if known is not None or stream.batches is None:
-            return known
-        return stream.batches * stream.few().size
-
-    @property
     def ends_for_good(self) -> bool:
         """Whether they can be gone through only once, as those of a generator."""
         return not getattr(self.data, "repeatable", True)
@@ -148,6 +137,17 @@ def is_arrays(data: Any) -> bool:
     if isinstance(data, list | tuple):
         return bool(data) and all(item is None or is_arrays(item) for item in data)
     return hasattr(data, "iloc") or (hasattr(data, "shape") and hasattr(data, "dtype") and len(data.shape) > 0)
+
+
+def most_samples(data: Source | Stream) -> int | None:
+    """How many samples a pass has at most, as far as the size of the first batch tells; `None` for no bound."""
+    if is_source(data):
+        return len(data)
+    stream = cast("Stream", data)
+    known: int | None = getattr(stream, "samples", None)
+    if known is not None or stream.batches is None:
+        return known
+    return stream.batches * stream.few().size
 
 
 def few_of(data: Source | Stream) -> Batch:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobatch.data.batch import Batch
-from autobatch.data.given import Asked, Given, few_of, open_data
+from autobatch.data.given import Asked, Given, few_of, most_samples, open_data
 from autobatch.data.options import FlowOptions, check_options
 from autobatch.data.source import Source, Stream
 from autobatch.data.suitable import require_suitable
@@ -87,7 +87,7 @@ def prepare(
     question, said = question_for(
         mode,
         effective,
-        given.most_samples,
+        most_samples(given.data),
         most=max_batch_size,
         reserve=kept_free,
         read_ahead_bytes=_LOADERS * READ_AHEAD_BYTES + held_bytes(model, given, effective, samples),

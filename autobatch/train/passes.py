@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from autobatch.data.cut import number_of_updates
+from autobatch.data.given import most_samples
 from autobatch.data.loader import Loader
 from autobatch.data.order import sequential, shuffled
 from autobatch.data.source import Source, Stream, Supply, is_source
@@ -49,7 +50,7 @@ class Passes(Protocol):
 
     @property
     def length(self) -> int | None:
-        """Samples in a pass; that of the last one where passes may differ, `None` before its end."""
+        """Samples in a pass; for a stream those of the last one, or as many as it may have; `None` for not known."""
 
     @property
     def only_one(self) -> bool:
@@ -146,7 +147,7 @@ class OverStream:
 
     def __init__(self, stream: Stream, reading: Reading) -> None:
         self._stream, self._reading = stream, reading
-        self.length: int | None = getattr(stream, "samples", None)
+        self.length: int | None = most_samples(stream)
         self.only_one = not stream.repeatable
 
     @property

@@ -219,3 +219,19 @@ def test_a_step_of_the_users_own_is_handed_data_without_targets_as_in_keras(kind
     data = make(np.ones((6, 3), np.float32))
     autobatch.fit(model, data, batch_size=2, cache=False, verbose=0)
     assert model.seen == {expected}
+
+
+STEPS = {"tf.data, batched": 3, "tf.data, not batched": 3, "PyDataset": 3, "arrays": 3, "Python generator": 4}
+
+
+@pytest.mark.parametrize("row", STEPS)
+def test_the_number_of_updates_is_known_in_the_first_epoch_where_it_can_be(row, world):
+    """Seen to fail with the length of a stream known only after its first pass: a bar that says "Unknown"."""
+    told = []
+    model = net(metrics=None)
+    note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: told.append(note.params["steps"]))
+    data, _, _ = ROWS[row](world)
+    given = open_data(data, None, Asked(model, seed=1, shuffle=False))
+    plan = Plan(EFFECTIVE, 2, steps_per_epoch=4 if row in ENDLESS else None, verbose=0, callbacks=[note])
+    run(model, Noting(8), given.data, Cutter(falling(8, (8,), print)), plan)
+    assert told == [STEPS[row]] * 2

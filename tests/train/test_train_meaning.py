@@ -1,0 +1,25 @@
+"""What counts as a step is said where one might think otherwise, and nowhere else."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from autobatch.train.meaning import what_steps_mean
+
+
+@pytest.mark.parametrize(
+    ("stream", "steps", "at_once", "said"),
+    [
+        (False, None, 1, []),
+        (False, 5, 1, []),
+        (True, None, 1, []),
+        (True, 5, 1, ["steps_per_epoch=5 counts updates of 32 samples"]),
+        (False, None, 8, ["steps_per_execution=8 has no effect"]),
+        (True, 5, 8, ["steps_per_epoch=5 counts", "steps_per_execution=8"]),
+    ],
+)
+def test_what_a_step_is(stream, steps, at_once, said):
+    model = SimpleNamespace(steps_per_execution=at_once)
+    notes = what_steps_mean(model, stream=stream, effective=32, steps_per_epoch=steps)
+    assert len(notes) == len(said)
+    assert all(words in note for words, note in zip(said, notes, strict=True))
