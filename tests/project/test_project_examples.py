@@ -1,13 +1,13 @@
 """The examples run, each as a user would start it, and there is one for everything that can be given."""
 
 import ast
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import environment
 
 FEEDING = Path(__file__).parents[2] / "examples" / "feeding"
 SCRIPTS = sorted(path for path in FEEDING.glob("from_*.py"))
@@ -24,7 +24,7 @@ def cache(tmp_path_factory):
 def test_an_example_runs_and_learns(script, tmp_path, cache):
     if script.stem == "from_dataframe":
         pytest.importorskip("pandas", reason="the example of a dataframe needs pandas")
-    here = {**os.environ, "AUTOBATCH_CACHE_DIR": str(cache), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    here = environment(AUTOBATCH_CACHE_DIR=str(cache))
     done = subprocess.run(
         [sys.executable, str(script)], cwd=tmp_path, env=here, capture_output=True, text=True, timeout=200, check=False
     )

@@ -1,7 +1,6 @@
 """Models made of a user's own code, through `autobatch.fit`: where their trials run, and what is refused, and when."""
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -15,6 +14,7 @@ import tensorflow as tf
 from folders import write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from nets import numbers
+from programs import environment
 
 import autobatch
 from autobatch.errors import ModelError
@@ -81,7 +81,7 @@ def test_code_of_the_users_own_is_tried_where_it_can_be(folder: Path, tmp_path: 
     script = tmp_path / "training.py"
     script.write_text(own + TRAIN)
     package = str(Path(autobatch.__file__).parents[1])
-    environ = {**os.environ, "PYTHONPATH": package, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environ = environment(PYTHONPATH=package)
     done = subprocess.run(
         [sys.executable, script, folder], env=environ, capture_output=True, text=True, timeout=200, check=False
     )
