@@ -57,11 +57,12 @@ run_checks() {
     step "pytest" run_tests "$bin/pytest" "$@"
 }
 
-# One after the other the tests would take two cores most of an hour, and many of them wait: so three parts run beside each
-# other. Each has its own place for temporary files: tests look at what is left there.
+# One after the other the tests would take two cores most of an hour, and many of them wait: so the slow ones run beside
+# the others (a third part only makes the longest longer). Each has its own place for temporary files: tests look at what is
+# left there.
 run_tests() {
     local pytest=$1 place part status=0 pids=()
-    local parts=("not slow" "slow and not cgroup" "slow and cgroup")
+    local parts=("not slow" "slow")
     shift
     if (($#)); then
         "$pytest" "$@"
