@@ -45,7 +45,8 @@ class DatasetStream:
     ) -> None:
         x, y = _checked(dataset.element_spec)
         self.seed = seed
-        self.batched = is_batched(x, y, input_rank, input_shapes)
+        ranks = input_rank if input_rank is not None else tuple(len(shape) for shape in input_shapes) or None
+        self.batched = is_batched(x, y, ranks, input_shapes)
         self._dataset = dataset if self.batched else dataset.batch(_BATCH)
         count = int(dataset.cardinality())
         self.samples = None if self.batched or count < 0 else count

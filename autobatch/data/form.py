@@ -32,17 +32,13 @@ def conform(batch: Batch, first: Batch, what: str) -> Batch:
     """
     if form_of(batch) == form_of(first):
         return batch
-    ours, theirs = _nests(first), _nests(batch)
+    ours, theirs = first.nest, batch.nest
     if _written(ours, dtypes=False) != _written(theirs, dtypes=False) or not _castable(ours, theirs):
         raise DataError(
             f"The batches of {what} can't be cut and joined, because their samples differ in form. Make them one shape "
             f"(pad, resize) and one type. Received: {form_of(batch)}. Expected as in the first batch: {form_of(first)}."
         )
     return batch.like(map_leaves(lambda model, array: array.astype(model.dtype, copy=False), ours, theirs))
-
-
-def _nests(batch: Batch) -> tuple[Any, Any, Any]:
-    return batch.x, batch.y, batch.sample_weight
 
 
 def _castable(ours: Any, theirs: Any) -> bool:

@@ -18,6 +18,7 @@ from autobatch.data.match import match_built, match_flow
 from autobatch.data.mixture import Mixture, MixSource, MixStream
 from autobatch.data.options import Subset
 from autobatch.data.py_dataset import PyDatasetStream
+from autobatch.data.shape import shapes_of
 from autobatch.data.source import Source, Stream, is_source
 from autobatch.errors import ArgumentError
 
@@ -54,9 +55,14 @@ class Given:
         return not getattr(self.data, "repeatable", True)
 
     @property
+    def infinite(self) -> bool:
+        """Whether they are known to go on for ever."""
+        return bool(getattr(self.data, "infinite", False))
+
+    @property
     def endless(self) -> bool:
         """Whether nothing tells where a pass ends: a generator, or data that go on for ever."""
-        return self.ends_for_good or bool(getattr(self.data, "infinite", False))
+        return self.ends_for_good or self.infinite
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,6 @@ class Asked:
     augment: bool = True
     shuffle: bool = True
 
-    @property
     def drawn(self) -> int:
         """The seed, or one that is drawn now."""
         return secrets.randbelow(2**31) if self.seed is None else self.seed
@@ -125,11 +130,6 @@ def is_folder(data: Any) -> bool:
     return isinstance(data, str | PathLike)
 
 
-def is_flow(data: Any) -> bool:
-    """Whether it is a flow that an `ImageDataGenerator` has made; one that hands over batches its own way is not."""
-    return is_addressable(data)
-
-
 def is_arrays(data: Any) -> bool:
     """Whether it is an array, or a nest of arrays."""
     if isinstance(data, dict):
@@ -137,6 +137,27 @@ def is_arrays(data: Any) -> bool:
     if isinstance(data, list | tuple):
         return bool(data) and all(item is None or is_arrays(item) for item in data)
     return hasattr(data, "iloc") or (hasattr(data, "shape") and hasattr(data, "dtype") and len(data.shape) > 0)
+
+
+def require_same_classes(given: Given, other: Given, this: str, that: str) -> None:
+    """Refuses folders whose classes are not the same.
+
+    Args:
+        given: Data, of a folder or not.
+        other: Data to compare them with.
+        this: What the first are, to begin a sentence with.
+        that: What the others are.
+
+    Raises:
+        ArgumentError: Both have named classes, and they differ.
+    """
+    ours, theirs = (getattr(one.data, "class_indices", None) for one in (given, other))
+    if ours and theirs and ours != theirs:
+        msg = (
+            f"{this} has other classes than {that}, so their numbers would not mean the same. Received: {sorted(ours)} "
+            f"and {sorted(theirs)}. Expected the same, or classes=[...] with the names in order."
+        )
+        raise ArgumentError(msg)
 
 
 def most_samples(data: Source | Stream) -> int | None:
@@ -174,7 +195,7 @@ def _from_generator(datagen: Any, source: Any, asked: Asked) -> Given:
         asked.model,
         datagen,
         source,
-        seed=asked.drawn,
+        seed=asked.drawn(),
         subset=asked.subset,
         augment=asked.augment,
         options=options,
@@ -183,37 +204,36 @@ def _from_generator(datagen: Any, source: Any, asked: Asked) -> Given:
 
 
 def _from_flow(flow: Any, asked: Asked) -> Given:
-    seed = asked.drawn if asked.seed is not None or flow.seed is None else None
-    source, notes = match_built(asked.model, flow, seed=seed, augment=asked.augment)
+    source, notes = match_built(asked.model, flow, seed=asked.seed, augment=asked.augment)
     return Given(source, notes, source.shuffles)
 
 
 def _from_arrays(data: Any, asked: Asked) -> Given:
-    return Given(ArraySource(*arrays_of(data), seed=asked.drawn))
+    return Given(ArraySource(*arrays_of(data), seed=asked.drawn()))
 
 
 def _from_dataset(dataset: Any, asked: Asked) -> Given:
-    shapes = _input_shapes(asked.model)
-    ranks = tuple(len(shape) for shape in shapes) or None
-    stream = DatasetStream(dataset, seed=asked.drawn, input_rank=ranks, input_shapes=shapes)
+    stream = DatasetStream(dataset, seed=asked.drawn(), input_shapes=shapes_of(asked.model, "input_shape"))
     return Given(stream, stream.notes)
 
 
 def _from_py_dataset(dataset: Any, asked: Asked) -> Given:
-    stream = PyDatasetStream(dataset, seed=asked.drawn, shuffle=asked.shuffle)
+    stream = PyDatasetStream(dataset, seed=asked.drawn(), shuffle=asked.shuffle)
     return Given(stream, stream.notes)
 
 
 def _from_iterator(iterator: Iterator[Any], asked: Asked) -> Given:
-    stream = GeneratorStream(iterator, seed=asked.drawn)
+    stream = GeneratorStream(iterator, seed=asked.drawn())
     return Given(stream, stream.notes)
 
 
 def _from_mixture(mixture: Mixture, asked: Asked) -> Given:
-    seed = asked.drawn
+    seed = asked.drawn()
     of_part = Asked(asked.model, seed, None, asked.subset, asked.augment, asked.shuffle)
     parts = [open_data(*_pair(part), of_part) for part in mixture.parts]
-    _require_same_classes(parts)
+    named = [part for part in parts if getattr(part.data, "class_indices", None)]
+    for other in named[1:]:
+        require_same_classes(other, named[0], "One folder of a mixture", "another")
     notes = [note for part in parts for note in part.notes]
     data: list[Any] = [part.data for part in parts]
     mixed = MixSource if all(is_source(one) for one in data) else MixStream
@@ -221,35 +241,9 @@ def _from_mixture(mixture: Mixture, asked: Asked) -> Given:
     return Given(mix, tuple(dict.fromkeys([*getattr(mix, "notes", ()), *notes])))
 
 
-def _require_same_classes(parts: list[Given]) -> None:
-    named = [classes for part in parts if (classes := getattr(part.data, "class_indices", None))]
-    for other in named[1:]:
-        if other != named[0]:
-            msg = (
-                "The folders of a mixture have other classes than one another, so their numbers would not mean the same. "
-                f"Received: {sorted(named[0])} and {sorted(other)}. Expected the same names."
-            )
-            raise ArgumentError(msg)
-
-
 def _pair(part: Any) -> tuple[Any, Any]:
     """A part of a mixture as data and what a generator reads."""
     return (part[0], part[1]) if isinstance(part, tuple) and is_generator(part[0]) else (part, None)
-
-
-def _input_shapes(model: Any) -> tuple[tuple[int | None, ...], ...]:
-    """Shapes of the model's inputs, with the dimension of samples; none if they are not known."""
-    try:
-        shapes = model.input_shape
-    except (AttributeError, ValueError):  # a model that has never been called has no shapes
-        return ()
-    if shapes is None:
-        return ()
-    if isinstance(shapes, dict):
-        return tuple(tuple(shape) for shape in shapes.values())
-    if shapes and isinstance(shapes[0], list | tuple):
-        return tuple(tuple(shape) for shape in shapes)
-    return (tuple(shapes),)
 
 
 def _require_arrays(data: Any, source: Any) -> None:
@@ -287,7 +281,7 @@ def _refuse_options(options: Mapping[str, Any], data: Any) -> None:
 _OPENERS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Asked], Given]], ...] = (
     (lambda data: isinstance(data, Mixture), _from_mixture),
     (is_folder, _refuse_folder),
-    (is_flow, _from_flow),
+    (is_addressable, _from_flow),
     (lambda data: isinstance(data, keras.utils.PyDataset), _from_py_dataset),
     (lambda data: hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator"), _from_dataset),
     (is_arrays, _from_arrays),

@@ -45,7 +45,7 @@ class Demand:
         if not getattr(model, "compiled", False):
             message = "The model is not compiled, so there is no loss to train it with. Call model.compile(...) first."
             raise ModelError(message)
-        inputs, outputs = _shapes(model, "input_shape"), _shapes(model, "output_shape")
+        inputs, outputs = shapes_of(model, "input_shape"), shapes_of(model, "output_shape")
         if len(inputs) > 1 and not several_inputs:
             message = f"The model takes {len(inputs)} inputs, and pictures on disk feed one; arrays feed several. "
             raise ModelError(
@@ -92,7 +92,8 @@ def output_names(model: Any) -> list[str]:
     return sorted(nest) if isinstance(nest, dict) else list(getattr(model, "output_names", None) or ())
 
 
-def _shapes(model: Any, name: str) -> list[Shape]:
+def shapes_of(model: Any, name: str) -> list[Shape]:
+    """The shapes of `input_shape` or `output_shape` with the batch dimension, out of whatever nest; empty if unknown."""
     return _flat(_nest(model, name))
 
 

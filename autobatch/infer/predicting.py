@@ -11,15 +11,17 @@ import keras
 from autobatch.data.options import FlowOptions
 from autobatch.errors import DoesNotFitError
 from autobatch.infer.rows import Rows
-from autobatch.infer.running import Running, callback_list, open_supply, start
-from autobatch.infer.task import Task, prepare
+from autobatch.infer.running import Running, callback_list, start
+from autobatch.infer.task import prepare, total_of
 from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.read import read_memory
 from autobatch.memory.reading import Reserve
 from autobatch.memory.units import format_bytes
 from autobatch.probing.arguments import BatchSize
+from autobatch.probing.task import READ_AHEAD_BYTES, Task
 from autobatch.step.backend import forward_engine_for, preserved_random_states
 from autobatch.train.feed import Feed
+from autobatch.train.passes import one_pass
 from autobatch.train.report import Event
 
 
@@ -96,7 +98,7 @@ def predict(
             max_batch_size=max_batch_size,
             trial_timeout_s=trial_timeout_s,
         )
-        total = task.total(steps)
+        total = total_of(task, steps)
         with preserved_random_states():
             engine = forward_engine_for(model, task.samples, evaluates=False)
             each_bytes = engine.output_bytes(task.samples)
@@ -122,7 +124,7 @@ def run(
     model.stop_predicting = False
     called.on_predict_begin()
     running.cutter.controller.pause()
-    with open_supply(task.given.data, workers) as supply:
+    with one_pass(task.given.data, workers=workers, max_bytes=READ_AHEAD_BYTES) as supply:
         feed = Feed(supply)
         for step in count() if steps is None else range(steps):
             size = supply.window(running.effective)

@@ -1,8 +1,6 @@
 """The size that is found for an evaluation or a prediction, and what keeps it safe while that runs."""
 
-import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -10,14 +8,10 @@ from typing import Any
 import keras
 
 from autobatch.data.cut import number_of_updates
-from autobatch.data.loader import Loader
-from autobatch.data.source import Source, Stream, Supply
-from autobatch.data.stream_loader import StreamLoader
-from autobatch.infer.task import Task
 from autobatch.memory.read import read_memory
 from autobatch.probing.find import find
 from autobatch.probing.run import open_cache
-from autobatch.probing.task import READ_AHEAD_BYTES
+from autobatch.probing.task import Task
 from autobatch.probing.warming import warm_up_forward
 from autobatch.step.engine import ForwardEngine
 from autobatch.train.diary import Diary
@@ -25,8 +19,6 @@ from autobatch.train.report import EVALUATION, PREDICTION, Event, RunReport
 from autobatch.train.sizes import first_rung
 from autobatch.train.steering import Seams, Steering
 from autobatch.train.updating import Cutter
-
-_log = logging.getLogger("autobatch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +77,7 @@ def start(
     effective = task.question.effective or found.batch_size
     micro = first_rung(effective, found.batch_size)
     report = RunReport(effective, micro, task.given.data.seed, found, readings, (*task.notes, *found.notes))
-    _say(report, verbose)
+    report.say(verbose)
     before = read_memory()
     evaluates = task.question.step == "evaluate"
     if not (model.jit_compile or model.run_eagerly):
@@ -103,18 +95,3 @@ def callback_list(model: Any, callbacks: Any, verbose: Any, steps: int | None) -
     return keras.callbacks.CallbackList(
         callbacks, add_progbar=verbose != 0, verbose=verbose, epochs=1, steps=steps, model=model
     )
-
-
-def open_supply(data: Source | Stream, workers: int | None) -> AbstractContextManager[Supply]:
-    """One pass over the samples, in their own order."""
-    if hasattr(data, "read"):
-        source: Any = data
-        return Loader(source, shuffle=False, passes=1, workers=workers, max_bytes=READ_AHEAD_BYTES)
-    return StreamLoader(data, passes=1, max_bytes=READ_AHEAD_BYTES)
-
-
-def _say(report: RunReport, verbose: Any) -> None:
-    for line in (report.chosen(), *report.notes):
-        _log.info("%s", line)
-    if verbose != 0:
-        print(report.chosen(), *report.notes, sep="\n", flush=True)  # noqa: T201 - as Keras prints its progress

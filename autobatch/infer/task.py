@@ -1,46 +1,29 @@
 """What an evaluation and a prediction have in common before anything runs: arguments checked, data opened."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from autobatch.data.batch import Batch
-from autobatch.data.given import Asked, Given, few_of, is_arrays, is_generator, open_data
+from autobatch.data.given import Asked, Given, few_of, is_arrays, is_generator, most_samples, open_data
 from autobatch.data.options import FlowOptions, check_options
 from autobatch.data.suitable import require_suitable
+from autobatch.errors import ArgumentError
 from autobatch.infer.untargeted import Untargeted
 from autobatch.memory.reading import Reserve, parse_reserve
 from autobatch.probing.arguments import parse_batch_size, require_count, require_seconds
-from autobatch.probing.question import Question, question_for
-from autobatch.probing.task import READ_AHEAD_BYTES, held_bytes
+from autobatch.probing.question import question_for
+from autobatch.probing.task import READ_AHEAD_BYTES, Task, held_bytes
 from autobatch.step.backend import require_runnable
 from autobatch.train.loop import require_callbacks
 
 Kind = Literal["evaluate", "predict"]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A model's data, and the question of the size to run them in.
-
-    Attributes:
-        given: The data.
-        samples: A few of them.
-        question: What to look for.
-        notes: What was inferred, one sentence each.
-    """
-
-    given: Given
-    samples: Batch
-    question: Question
-    notes: tuple[str, ...]
-
-    def total(self, steps: int | None) -> int | None:
-        """The most samples that so many steps run on, `None` where that is not known beforehand."""
-        known = self.given.samples
-        if steps is None or self.question.effective is None:
-            return known
-        return min(known or steps * self.question.effective, steps * self.question.effective)
+def total_of(task: Task, steps: int | None) -> int | None:
+    """The most samples that so many steps run on, `None` where that is not known beforehand."""
+    known, effective = task.given.samples, task.question.effective
+    if steps is None or effective is None:
+        return known
+    return min(known or steps * effective, steps * effective)
 
 
 def prepare(
@@ -76,13 +59,15 @@ def prepare(
     kept_free = parse_reserve(reserve)
     require_runnable(model, evaluates=kind == "evaluate")
     given = _opened(kind, model, data, source, flow)
+    if given.infinite and steps is None:
+        raise ArgumentError("These data go on for ever. Received: steps=None. Expected a number of steps.")
     samples = few_of(given.data)
     require_suitable(model, samples, step=kind)
     held = held_bytes(model, given, effective, samples) if kind == "evaluate" or given.samples is None else 0
     question, said = question_for(
         mode,
         effective,
-        given.samples,
+        most_samples(given.data),
         most=max_batch_size,
         reserve=kept_free,
         read_ahead_bytes=READ_AHEAD_BYTES + held,

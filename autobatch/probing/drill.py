@@ -1,14 +1,13 @@
 """What a trial runs, over and over: the steps of a training, of an evaluation or of a prediction."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from autobatch.data.batch import Batch
+from autobatch.data.suitable import Step
 from autobatch.probing.warming import update, warm_up, warm_up_forward
 from autobatch.step.backend import engine_for, forward_engine_for
 from autobatch.step.engine import Engine, ForwardEngine, Measured, Whole
-
-Step = Literal["train", "evaluate", "predict"]
 
 
 class Drill(Protocol):

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from autobatch.data.batch import Batch
+from autobatch.data.suitable import Step
 from autobatch.errors import OutOfMemoryError
 from autobatch.probing.answer import Answer
-from autobatch.probing.drill import Step
 from autobatch.probing.runner import Runner
 from autobatch.probing.trial import Outcome, Where
 from autobatch.step.backend import preserved, preserved_random_states

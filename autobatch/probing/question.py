@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from autobatch.data.suitable import Step
 from autobatch.memory.reading import DEFAULT_RESERVE, Reserve
-from autobatch.probing.drill import Step
 from autobatch.probing.result import Mode
 
 MOST = 2**16

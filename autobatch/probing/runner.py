@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from autobatch.data.batch import Batch
+from autobatch.data.suitable import Step
 from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
-from autobatch.probing.drill import Step, drill_for
+from autobatch.probing.drill import drill_for
 from autobatch.probing.parcel import repeat, unpack
 from autobatch.step.backend import apply_settings, device_bytes
 

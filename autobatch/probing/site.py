@@ -5,8 +5,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from autobatch.data.batch import Batch
+from autobatch.data.suitable import Step
 from autobatch.probing.answer import Answer
-from autobatch.probing.drill import Step
 from autobatch.probing.inprocess import InProcess
 from autobatch.probing.parcel import CannotTravelError, pack
 from autobatch.probing.trial import Outcome, Where

@@ -236,7 +236,7 @@ def fit(
                 *what_is_idle(rule, changes=resizes or schedule is not None),
             ),
         )
-        _say(report, verbose)
+        report.say(verbose)
         plan = Plan(
             effective=sizes.effective,
             epochs=epochs,
@@ -383,10 +383,3 @@ def _read_once_more(readings: list[MemoryReading]) -> None:
         readings.append(read_memory())
     except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the training does not depend on it
         _log.warning("Memory could not be read after the epoch (%r).", error)
-
-
-def _say(report: RunReport, verbose: Any) -> None:
-    for line in (report.chosen(), *report.notes):
-        _log.info("%s", line)
-    if verbose != 0:
-        print(report.chosen(), *report.notes, sep="\n", flush=True)  # noqa: T201 - as Keras prints its progress

@@ -6,7 +6,8 @@ from numbers import Real
 from typing import Any
 
 from autobatch.data.arrays import ArraySource
-from autobatch.data.given import Asked, Given, is_arrays, is_flow, is_folder, is_generator, open_data
+from autobatch.data.given import Asked, Given, is_arrays, is_folder, is_generator, open_data, require_same_classes
+from autobatch.data.keras_flow import is_addressable
 from autobatch.data.mixture import Mixture
 from autobatch.data.source import Source, is_source
 from autobatch.errors import ArgumentError
@@ -130,12 +131,12 @@ def held_out(
             f"Received: validation_data={given!r}. Expected (ImageDataGenerator(...), {given!r})."
         )
         raise ArgumentError(msg)
-    elif is_flow(given):
+    elif is_addressable(given):
         # A flow is validated on as its owner has made it, in Keras, too.
         opened = open_data(given, None, replace(untold, augment=True))
     else:
         opened = open_data(_whole(given) if isinstance(given, Mixture) else given, None, untold)
-    _require_same_classes(opened, training)
+    require_same_classes(opened, training, "The folder for validation", "the one for training")
     if not is_source(opened.data):
         said = tuple(f"validation: {note}" for note in opened.notes)
     return opened, said
@@ -147,10 +148,10 @@ def _rest(data: Any, source: Any, training: Given, plain: Asked, asked: Asked) -
         return None, (
             "no validation: what the generators of the mixture hold back is left alone; give validation_data",
         )
-    datagen = data.image_data_generator if is_flow(data) else data
+    datagen = data.image_data_generator if is_addressable(data) else data
     if not getattr(datagen, "_validation_split", None):
         return None, ()
-    if is_flow(data):
+    if is_addressable(data):
         if getattr(data, "split", ...) is None:
             return None, ()  # it has all the files
         return None, (
@@ -160,7 +161,7 @@ def _rest(data: Any, source: Any, training: Given, plain: Asked, asked: Asked) -
         subset = (asked.options or {})["subset"]
         return None, (f"no validation: subset={subset!r} was given, so its other part is left alone",)
     rest = open_data(data, source, replace(plain, subset="validation"))
-    _require_same_classes(rest, training)
+    require_same_classes(rest, training, "The part for validation", "the one for training")
     return rest, (
         f"validation: {rest.samples} pictures that validation_split holds back, without random transformation",
     )
@@ -168,17 +169,6 @@ def _rest(data: Any, source: Any, training: Given, plain: Asked, asked: Asked) -
 
 def _options(asked: Asked) -> dict[str, Any]:
     return {name: value for name, value in (asked.options or {}).items() if name not in _NOT_FOR_VALIDATION}
-
-
-def _require_same_classes(validation: Given, training: Given) -> None:
-    ours, theirs = (getattr(given.data, "class_indices", None) for given in (validation, training))
-    if ours and theirs and ours != theirs:
-        msg = (
-            "The folder for validation has other classes than the one for training, so their numbers would not mean "
-            f"the same. Received: {sorted(ours)} for validation, {sorted(theirs)} for training. Expected the same, or "
-            "classes=[...] with the names in order."
-        )
-        raise ArgumentError(msg)
 
 
 def _whole(mixture: Mixture) -> Mixture:

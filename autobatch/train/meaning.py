@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from autobatch.data.suitable import is_keras_own
 from autobatch.train.learning_rate import Rule
 
 
@@ -24,7 +25,7 @@ def what_cutting_means(model: Any, micro: int, effective: int) -> list[str]:
             f"The model's {norms} BatchNormalization layers normalise by the statistics of the micro-batch, {micro} "
             f"samples, not of all {effective}; their moving averages keep their time constant."
         )
-    if type(model).train_step.__module__.partition(".")[0] != "keras":
+    if not is_keras_own(model, "train_step"):
         said.append(
             "The model has a train_step of its own: updates in several micro-batches are exact if its loss is a mean "
             "over samples, and if it changes gradients only through the optimizer."

@@ -78,6 +78,13 @@ def passes_of(data: Source | Stream, reading: Reading) -> Passes:
     return OverSource(data, reading) if is_source(data) else OverStream(cast("Stream", data), reading)
 
 
+def one_pass(data: Source | Stream, *, workers: int | None, max_bytes: int) -> Loader | StreamLoader:
+    """One pass over all samples in their own order."""
+    if is_source(data):
+        return Loader(data, shuffle=False, passes=1, workers=workers, max_bytes=max_bytes)
+    return StreamLoader(cast("Stream", data), passes=1, max_bytes=max_bytes)
+
+
 class OverSource:
     """Passes over samples that can be read in any order."""
 

@@ -1,11 +1,14 @@
 """What a run did and why: kept with Keras' History as `history.autobatch`."""
 
+import logging
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.units import format_bytes
 from autobatch.probing.result import ProbeResult
+
+_log = logging.getLogger("autobatch")
 
 SCHEMA_VERSION = 2
 EVALUATION, PREDICTION = "evaluation", "prediction"
@@ -105,6 +108,14 @@ class RunReport:
         """One line: the batch size, how it is cut, and why."""
         cut = f"micro-batch {self.micro} x {self.accumulation_steps}"
         return f"batch_size={self.effective} ({cut}). {' '.join(self.probe.reasons)}"
+
+    def say(self, verbose: Any) -> None:
+        """Logs what was chosen and why and, unless `verbose` is 0, prints it, as Keras prints its progress."""
+        said = (self.chosen(), *self.notes)
+        for line in said:
+            _log.info("%s", line)
+        if verbose != 0:
+            print(*said, sep="\n", flush=True)  # noqa: T201 - as Keras prints its progress
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values."""

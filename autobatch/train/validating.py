@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import Any, Protocol, cast
 
-from autobatch.data.loader import Loader
-from autobatch.data.source import Source, Stream, Supply, is_source
+from autobatch.data.source import Source, Stream, Supply
 from autobatch.data.stream_loader import StreamLoader
 from autobatch.step.engine import Engine, Evaluating
 from autobatch.train.feed import Feed
+from autobatch.train.passes import one_pass
 from autobatch.train.updating import Cutter
 
 _PATIENCE_S = 1.0  # a generator may be waiting for ever
@@ -82,13 +82,10 @@ class DataValidation:
 
     def _open(self) -> AbstractContextManager[Supply]:
         """The same samples every time; of a generator, which cannot begin anew, the next ones."""
-        if is_source(self._data):
-            return Loader(self._data, shuffle=False, passes=1, workers=self._workers, max_bytes=self._max_bytes)
-        stream = cast("Stream", self._data)
-        if stream.repeatable:
-            return StreamLoader(stream, passes=1, max_bytes=self._max_bytes)
+        if getattr(self._data, "repeatable", True):
+            return one_pass(self._data, workers=self._workers, max_bytes=self._max_bytes)
         if self._going_on is None:
-            self._going_on = StreamLoader(stream, passes=1, max_bytes=self._max_bytes)
+            self._going_on = StreamLoader(cast("Stream", self._data), max_bytes=self._max_bytes)
         return nullcontext(self._going_on)
 
 

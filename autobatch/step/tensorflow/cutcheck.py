@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from autobatch.data.batch import Batch, map_leaves
+from autobatch.data.suitable import is_keras_own
 from autobatch.step.engine import Whole
 from autobatch.step.tensorflow import intercept
 from autobatch.step.tensorflow.forward import weight_shares
@@ -47,7 +48,7 @@ def cut_error(model: Any, batch: Batch) -> float:
 
 def _computes_its_own(model: Any) -> bool:
     """Whether only the user's own `train_step` knows the loss."""
-    return model.loss is None and not str(type(model).train_step.__module__).startswith("keras.")
+    return model.loss is None and not is_keras_own(model, "train_step")
 
 
 def _gradient(model: Any, batch: Batch, whole: Whole) -> list[Any]:
