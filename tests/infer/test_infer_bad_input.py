@@ -48,6 +48,15 @@ def test_a_folder_needs_a_generator(function: Any, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("function", [evaluate, predict])
+def test_data_that_go_on_for_ever_need_a_number_of_steps(function: Any) -> None:
+    """Seen to fail with them let through: the call never returned."""
+    import tensorflow as tf
+
+    for_ever = tf.data.Dataset.from_tensor_slices((X, Y)).repeat().batch(2)
+    refused(function, for_ever, kind=ArgumentError, words=["for ever", "steps=None", "number of steps"])
+
+
+@pytest.mark.parametrize("function", [evaluate, predict])
 def test_a_generator_needs_a_folder(function: Any) -> None:
     refused(function, ImageDataGenerator(), kind=ArgumentError, words=["folder"])
 

@@ -167,6 +167,24 @@ def test_the_same_data_train_to_the_same_weights_whatever_they_are_given_as(row,
     assert relative_l2(numbers(ours.weights), numbers(net().weights)) > 1e-3
 
 
+@pytest.mark.parametrize("row", ROWS)
+def test_validation_in_every_form_gives_what_keras_gives(row, world):
+    """Seen to fail with the last, short step left out."""
+    data, source, flow = ROWS[row](world)
+    held_out = (data, source) if source is not None else data
+    options = {"batch_size": EFFECTIVE, "cache": False, "verbose": 0, "seed": 1}
+    options |= {"validation_batch_size": 5, "validation_steps": 4} if row in ENDLESS else {}
+    model = net(metrics=["accuracy"])
+    with_frame = row == "generator + dataframe"
+    trained = (scaled(), source) if with_frame else ((world.x, world.y), None)
+    history = autobatch.fit(
+        model, *trained, validation_data=source if with_frame else held_out, **options, **(flow if with_frame else {})
+    )
+    expected = model.evaluate(world.x, world.y, batch_size=SAMPLES, return_dict=True, verbose=0)
+    found = {name: history.history[f"val_{name}"][-1] for name in expected}
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
 class Seeing(keras.Model):
     """Notes what its step is handed, by kind."""
 
