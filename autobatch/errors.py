@@ -6,8 +6,11 @@ AutobatchError
 ├── ModelError (ValueError)             fix the model, or train it with Keras alone
 ├── DataError (OSError)                 fix the pictures: `.path` names the file or folder
 ├── OutOfMemoryError (MemoryError)      one micro-batch did not fit; its effects are rolled back: `.size`
-├── DoesNotFitError (MemoryError)       not even one sample fits: `.needed_bytes`, `.available_bytes`
+├── DoesNotFitError (MemoryError)       not even one sample fits: `.needed_bytes`, `.available_bytes`, `.trials`
+├── DeviceError (LookupError)           the device that was asked for is not there: `.device`, `.found`
 ├── ProbeError (RuntimeError)           the trials gave no answer: `.trials`
+│   └── ProbeTimeoutError (TimeoutError)  its deadline passed: `.best_size` is the largest that ran so far
+├── MissingExtraError (ImportError)     install the optional package that the message names
 ├── TooLateError (RuntimeError)         call it before TensorFlow starts
 └── UpdateInterruptedError (RuntimeError)  the optimizer stopped half-way: restore the weights from a checkpoint
 ```
@@ -69,12 +72,31 @@ class DoesNotFitError(AutobatchError, MemoryError):
         message: What was needed, what there was, and which limit decided.
         needed_bytes: Predicted or measured peak of one sample, `None` if the trial died before it could be read.
         available_bytes: The budget it was compared with.
+        trials: The trials that were run, if any (`autobatch.probing.trial.Trial`).
     """
 
-    def __init__(self, message: str, needed_bytes: int | None, available_bytes: int) -> None:
+    def __init__(
+        self, message: str, needed_bytes: int | None, available_bytes: int, trials: Sequence[Any] = ()
+    ) -> None:
         super().__init__(message)
         self.needed_bytes = needed_bytes
         self.available_bytes = available_bytes
+        self.trials = tuple(trials)
+
+
+class DeviceError(AutobatchError, LookupError):
+    """The device that was asked for is not there, or cannot be read.
+
+    Args:
+        message: What was asked for, and what there is.
+        device: What was asked for, such as `"GPU:1"`.
+        found: What there is.
+    """
+
+    def __init__(self, message: str, device: str | None = None, found: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.device = device
+        self.found = tuple(found)
 
 
 class ProbeError(AutobatchError, RuntimeError):
@@ -82,12 +104,30 @@ class ProbeError(AutobatchError, RuntimeError):
 
     Args:
         message: What happened and what to try.
-        trials: The trials that were run (`autobatch.probe.trial.Trial`).
+        trials: The trials that were run (`autobatch.probing.trial.Trial`).
     """
 
     def __init__(self, message: str, trials: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.trials = tuple(trials)
+
+
+class ProbeTimeoutError(ProbeError, TimeoutError):
+    """The probe's deadline passed before there was an answer.
+
+    Args:
+        message: What happened and what to try.
+        trials: The trials that were run.
+        best_size: The largest size that ran within the budget so far, in samples; `None` if none did.
+    """
+
+    def __init__(self, message: str, trials: Sequence[Any] = (), best_size: int | None = None) -> None:
+        super().__init__(message, trials)
+        self.best_size = best_size
+
+
+class MissingExtraError(AutobatchError, ImportError):
+    """An optional package is missing; the message is the line that installs it."""
 
 
 class UpdateInterruptedError(AutobatchError, RuntimeError):

@@ -52,6 +52,7 @@ class FakeGpu:
         free_bytes: What nobody has taken.
         name: What the maker calls it.
         processes: Bytes of each process number; `None` where the driver leaves them open.
+        drawing: The same for processes that draw.
         slices: The slices of a GPU in MIG mode, `None` for one that is not.
         instance: The numbers of a slice: GPU instance and compute instance.
         refuses: The NVML functions that fail on it, and what they say.
@@ -62,6 +63,7 @@ class FakeGpu:
     free_bytes: int = 12 * GIB
     name: str = "Fake GPU"
     processes: Mapping[int, int | None] = field(default_factory=dict)
+    drawing: Mapping[int, int | None] = field(default_factory=dict)
     slices: tuple["FakeGpu", ...] | None = None
     instance: tuple[int, int] = (0, 0)
     refuses: Mapping[str, str] = field(default_factory=dict)
@@ -137,6 +139,18 @@ class FakeNvml:
 
     def _nvmlDeviceGetComputeRunningProcesses(self, gpu: FakeGpu) -> list[SimpleNamespace]:  # noqa: N802
         return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in gpu.processes.items()]
+
+    def _nvmlDeviceGetGraphicsRunningProcesses(self, gpu: FakeGpu) -> list[SimpleNamespace]:  # noqa: N802
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in gpu.drawing.items()]
+
+    def _nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
+        return "560.35"
+
+    def _nvmlSystemGetNVMLVersion(self) -> str:  # noqa: N802
+        return "12.560.35"
+
+    def _nvmlSystemGetCudaDriverVersion(self) -> int:  # noqa: N802
+        return 12060
 
     def _nvmlDeviceGetMigMode(self, gpu: FakeGpu) -> list[int]:  # noqa: N802
         mode = 0 if gpu.slices is None else 1

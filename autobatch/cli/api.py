@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from autobatch.cli.device import set_device
 from autobatch.cli.objects import load_datagen, load_model
 from autobatch.cli.quiet import import_keras
 
@@ -17,10 +18,15 @@ class Api:
         fit: As `autobatch.fit`.
         probe: As `autobatch.probe`.
         read_memory: As `autobatch.read_memory`.
-        load_model: From the word on the command line to a compiled model.
+        load_model: From the word on the command line to a model, compiled or not.
         load_datagen: From the word on the command line to a generator.
         make_datagen: As `ImageDataGenerator`.
         share_memory: As `autobatch.share_memory`.
+        set_device: Leaves only the device of that name visible to this process.
+        accelerators: The names of those that the framework can use.
+        make_samples: From a model to samples that are made up for it.
+        outlook: What a probe of the same arguments would do.
+        environment: What a run depends on, for a report.
         supervise: From the words of `fit`, raw and parsed, and the stream for remarks to the exit status of a training
             in a child.
     """
@@ -32,12 +38,31 @@ class Api:
     load_datagen: Callable[[str], Any]
     make_datagen: Callable[..., Any]
     share_memory: Callable[[], Any]
+    set_device: Callable[[str], None]
+    accelerators: Callable[[], tuple[str, ...]]
+    make_samples: Callable[[Any], Any]
+    outlook: Callable[..., Any]
+    environment: Callable[[], dict[str, Any]]
     supervise: Callable[[Sequence[str], argparse.Namespace, TextIO], int]
 
 
 def real_api() -> Api:
     """The functions that users have; each is imported when it is called."""
-    return Api(_fit, _probe, _read_memory, load_model, load_datagen, _make_datagen, _share_memory, _supervise)
+    return Api(
+        fit=_fit,
+        probe=_probe,
+        read_memory=_read_memory,
+        load_model=load_model,
+        load_datagen=load_datagen,
+        make_datagen=_make_datagen,
+        share_memory=_share_memory,
+        set_device=set_device,
+        accelerators=_accelerators,
+        make_samples=_make_samples,
+        outlook=_outlook,
+        environment=_environment,
+        supervise=_supervise,
+    )
 
 
 def _fit(*args: Any, **kwargs: Any) -> Any:
@@ -62,6 +87,30 @@ def _share_memory() -> Any:
     import autobatch
 
     return autobatch.share_memory()
+
+
+def _accelerators() -> tuple[str, ...]:
+    from autobatch.step.backend import accelerators
+
+    return accelerators()
+
+
+def _make_samples(model: Any) -> Any:
+    from autobatch.data.synthetic import SyntheticSource
+
+    return SyntheticSource(model)
+
+
+def _outlook(*args: Any, **kwargs: Any) -> Any:
+    from autobatch.probing.outlook import outlook
+
+    return outlook(*args, **kwargs)
+
+
+def _environment() -> dict[str, Any]:
+    from autobatch.report.environment import environment
+
+    return environment(_read_memory())
 
 
 def _supervise(words: Sequence[str], args: argparse.Namespace, stream: TextIO) -> int:

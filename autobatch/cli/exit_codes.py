@@ -6,10 +6,13 @@ from autobatch.errors import (
     ArgumentError,
     AutobatchError,
     DataError,
+    DeviceError,
     DoesNotFitError,
+    MissingExtraError,
     ModelError,
     OutOfMemoryError,
     ProbeError,
+    ProbeTimeoutError,
     TooLateError,
     UpdateInterruptedError,
 )
@@ -21,33 +24,38 @@ class ExitCode(IntEnum):
     OK = 0
     USAGE = 2
     DOES_NOT_FIT = 3
-    DATA = 4
+    DEVICE = 4
     INCONCLUSIVE = 5
     FOREIGN = 6
     HALF_UPDATED = 7
+    TIMEOUT = 124
     INTERRUPTED = 130
 
 
 MEANINGS = {
-    ExitCode.OK: "done",
-    ExitCode.USAGE: "an argument or the model cannot be used as given; nothing was started",
+    ExitCode.OK: "done; of probe: a safe size is found",
+    ExitCode.USAGE: "an argument, the settings, the model or the data cannot be used as given",
     ExitCode.DOES_NOT_FIT: (
         "not even one sample fits in memory, or memory killed the training more often than --restarts allows"
     ),
-    ExitCode.DATA: "a folder or picture cannot be used",
+    ExitCode.DEVICE: "the device that was asked for is not there",
     ExitCode.INCONCLUSIVE: "the trials gave no answer",
     ExitCode.FOREIGN: "the model, the generator or a callback raised an error of its own",
     ExitCode.HALF_UPDATED: "the optimizer stopped half-way through an update; restore the weights from a checkpoint",
-    ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.TIMEOUT: "the deadline of --timeout passed; the best size so far is printed",
+    ExitCode.INTERRUPTED: "interrupted; of probe: the best size so far is printed",
 }
 
 _OF_ERRORS: dict[type[AutobatchError], ExitCode] = {
     ArgumentError: ExitCode.USAGE,
     ModelError: ExitCode.USAGE,
-    DataError: ExitCode.DATA,
+    DataError: ExitCode.USAGE,
+    DeviceError: ExitCode.DEVICE,
     DoesNotFitError: ExitCode.DOES_NOT_FIT,
+    MissingExtraError: ExitCode.USAGE,
     OutOfMemoryError: ExitCode.DOES_NOT_FIT,
     ProbeError: ExitCode.INCONCLUSIVE,
+    ProbeTimeoutError: ExitCode.TIMEOUT,
     TooLateError: ExitCode.USAGE,
     UpdateInterruptedError: ExitCode.HALF_UPDATED,
 }

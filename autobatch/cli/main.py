@@ -1,17 +1,25 @@
 """The `autobatch` command: results to stdout, progress and errors to stderr, the outcome in the exit status."""
 
 import contextlib
-import json
-import math
+import os
 import sys
-import traceback
-from collections.abc import Sequence
-from typing import Any, TextIO
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
 
 from autobatch.cli.api import Api, real_api
+from autobatch.cli.color import wants_color
+from autobatch.cli.command import Answer, Terminal
 from autobatch.cli.commands import COMMANDS
+from autobatch.cli.config import parsed, shown
 from autobatch.cli.exit_codes import ExitCode, exit_code
-from autobatch.cli.options import build_parser
+from autobatch.cli.failed import Failed
+from autobatch.cli.outcome import Started, probe_object
+from autobatch.cli.parser import UsageError
+from autobatch.cli.plain import as_json
+from autobatch.cli.reader import until_the_reader_leaves
+from autobatch.cli.wording import in_words_of_the_command
 
 
 def main(
@@ -20,6 +28,7 @@ def main(
     api: Api | None = None,
     stdout: TextIO | None = None,
     stderr: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> int:
     """The exit status of one run of the command.
 
@@ -28,6 +37,7 @@ def main(
         api: The functions to call; autobatch's own by default.
         stdout: Where results go.
         stderr: Where progress and errors go.
+        environ: Where settings are looked up.
 
     Returns:
         An `ExitCode`; of a training in a child whatever that ended with.
@@ -37,42 +47,62 @@ def main(
         autobatch 0...
         0
     """
-    out, err = stdout or sys.stdout, stderr or sys.stderr
+    words = tuple(sys.argv[1:] if argv is None else argv)
+    terminal = Terminal(stdout or sys.stdout, stderr or sys.stderr, words)
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            args = build_parser().parse_args(argv)
-    except SystemExit as stop:
+        with contextlib.redirect_stdout(terminal.out), contextlib.redirect_stderr(terminal.err):
+            answer = _answer(words, terminal, api or real_api(), environ)
+    except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
-    api = api or real_api()
-    try:
-        if args.command == "fit" and not args.in_process:
-            return api.supervise(sys.argv[1:] if argv is None else argv, args, err)
-        # Keras and the user's own code print as they please: stdout is for the result alone
-        with contextlib.redirect_stdout(err):
-            answer = COMMANDS[args.command](args, api, err)
+    except Failed as failed:
+        code, answer = _explain(failed.error, terminal.err), failed.answer
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the door to the shell: every error becomes a status
-        return _explain(error, err)
-    print(json.dumps(_plain(answer.data), indent=2) if args.json else answer.text, file=out)
-    return ExitCode.OK
+        code = _explain(error, terminal.err)
+        answer = _refusal(words, error, code)
+    return _print(answer, as_data="--json" in words, stream=terminal.out)
+
+
+def _answer(words: Sequence[str], terminal: Terminal, api: Api, environ: Mapping[str, str]) -> Answer | int | None:
+    args, remarks = parsed(words, environ, Path.cwd())
+    if args.show_config:
+        return shown(args.command, args.settings)
+    terminal = replace(terminal, color=wants_color(environ, terminal.err, asked=args.color), quiet=args.quiet)
+    if getattr(args, "in_process", True):  # a child that trains says them itself
+        for remark in remarks:
+            print(f"autobatch: {remark}", file=terminal.err)
+    # Keras and the user's own code print as they please: stdout is for the result alone
+    with contextlib.redirect_stdout(terminal.err):
+        return COMMANDS[args.command].run(args, api, terminal)
+
+
+def _print(answer: Answer | int | None, stream: TextIO, *, as_data: bool) -> int:
+    if not isinstance(answer, Answer):
+        return answer or ExitCode.OK
+    text = as_json(answer.data) if as_data else answer.text
+    if text:
+        with until_the_reader_leaves(stream):
+            print(text, file=stream, flush=True)
+    return answer.status
+
+
+def _refusal(words: tuple[str, ...], error: BaseException, code: ExitCode) -> Answer | int:
+    """What is answered where nothing was started: a program that reads a probe's JSON gets some for every outcome."""
+    if words[:1] != ("probe",):
+        return code
+    return Answer("", probe_object(Started.now(words), code, error=error), code)
 
 
 def _explain(error: BaseException, stream: TextIO) -> ExitCode:
+    if isinstance(error, UsageError):
+        print(f"{error.usage}{error.prog}: error: {error}", file=stream)
+        return ExitCode.USAGE
     code = exit_code(error)
     if code is ExitCode.FOREIGN:
+        import traceback
+
         traceback.print_exception(error, file=stream)
     elif code is ExitCode.INTERRUPTED:
         print("autobatch: interrupted", file=stream)
     else:
-        print(f"autobatch: error: {error}", file=stream)
+        print(f"autobatch: error: {in_words_of_the_command(str(error))}", file=stream)
     return code
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON can hold it: numpy's numbers as Python's, what is no number as null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,34 +1,43 @@
 """A model or generator named on the command line, as an object."""
 
 import importlib
-import inspect
+import re
 import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from autobatch.cli.query import parse_query
 from autobatch.cli.quiet import import_keras
 from autobatch.errors import ArgumentError, ModelError
 
+if TYPE_CHECKING:
+    import inspect
+
+_APPLICATIONS = re.compile(r"keras\.(src\.)?applications\.")
+_BY_NAME = {"POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY"}
+
 
 def load_model(name: str) -> Any:
-    """The compiled Keras model that `name` stands for.
+    """The Keras model that `name` stands for, compiled or not.
 
     Args:
-        name: A `.keras` file, or `package.module:name` of a model or of a function that takes nothing.
+        name: A `.keras` file, or `package.module:name` of a model or of a function, with its arguments behind a
+            question mark. What `keras.applications` has is built without downloaded weights unless they are asked for.
 
     Raises:
-        ArgumentError: There is nothing of that name.
-        ModelError: It is no compiled Keras model, or the file cannot be read.
+        ArgumentError: There is nothing of that name, or its arguments cannot be meant.
+        ModelError: It is no Keras model, or the file cannot be read.
     """
+    base, mark, query = name.partition("?")
+    if base.endswith(".keras") and mark:
+        raise ArgumentError(f"A .keras file takes no arguments. Received: {name!r}.")
+    arguments = parse_query(query) if mark else {}
     import_keras()
-    model = _read_file(Path(name)) if name.endswith(".keras") else _load_object(name)
+    model = _read_file(Path(base)) if base.endswith(".keras") else _load_object(base, arguments)
     if not _is_keras_model(model):
         raise ModelError(f"MODEL must be a Keras model. Received: {name!r}, which gives {_kind(model)}.")
-    if not model.compiled:
-        raise ModelError(
-            f"The model at {name!r} has no optimizer and no loss. "
-            "Call model.compile(...) before it is returned or saved."
-        )
     return model
 
 
@@ -46,13 +55,13 @@ def load_datagen(name: str) -> Any:
     return datagen
 
 
-def _load_object(name: str) -> Any:
+def _load_object(name: str, arguments: Mapping[str, Any] | None = None) -> Any:
     """The object at `package.module:name`; what it returns, if it is a function.
 
     The current folder is searched before the installed packages, as Python itself does for a program.
 
     Raises:
-        ArgumentError: There is no such module or name, or the function needs arguments.
+        ArgumentError: There is no such module or name, or it does not take these arguments.
     """
     module_name, colon, path = name.partition(":")
     if not (module_name and colon and path):
@@ -60,9 +69,18 @@ def _load_object(name: str) -> Any:
     found = _import(module_name, name)
     for part in path.split("."):
         if not hasattr(found, part):
-            raise ArgumentError(f"There is no {part!r} in {module_name!r}. Received: {name!r}.")
+            raise ArgumentError(f"There is no {part!r} in {module_name!r}. Received: {name!r}.{_nearest(part, found)}")
         found = getattr(found, part)
-    return _call(found, name) if callable(found) and not _is_keras_model(found) else found
+    if callable(found) and not _is_keras_model(found):
+        return _call(found, name, arguments or {})
+    if arguments:
+        raise ArgumentError(f"{name!r} is no function: it takes no arguments. Received: {dict(arguments)}.")
+    return found
+
+
+def _nearest(part: str, found: Any) -> str:
+    close = get_close_matches(part, dir(found), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _import(module_name: str, name: str) -> Any:
@@ -80,14 +98,34 @@ def _import(module_name: str, name: str) -> Any:
         ) from error
 
 
-def _call(function: Any, name: str) -> Any:
+def _call(function: Any, name: str, arguments: Mapping[str, Any]) -> Any:
+    import inspect
+
     try:
-        inspect.signature(function).bind()
-    except TypeError as error:
-        raise ArgumentError(f"{name!r} cannot be called without arguments: {error}.") from error
+        signature = inspect.signature(function)
     except ValueError:
-        pass  # a callable without a signature: the call itself will tell
-    return function()
+        return function(**arguments)  # a callable without a signature: the call itself will tell
+    arguments = _unloaded(function, signature) | dict(arguments)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ArgumentError(_why_not_so(signature, name, arguments, str(error))) from error
+    return function(**arguments)
+
+
+def _unloaded(function: Any, signature: "inspect.Signature") -> dict[str, Any]:
+    """Keras' own models load weights from the network by default; for a probe any weights will do."""
+    home = getattr(function, "__module__", None) or ""
+    return {"weights": None} if _APPLICATIONS.match(home) and "weights" in signature.parameters else {}
+
+
+def _why_not_so(signature: "inspect.Signature", name: str, arguments: Mapping[str, Any], error: str) -> str:
+    names = [key for key, each in signature.parameters.items() if each.kind.name in _BY_NAME]
+    if not arguments:
+        behind = "=...&".join(key for key in names if signature.parameters[key].default is signature.empty)
+        how = f" They can stand behind a question mark: '{name}?{behind}=...'" if behind else ""
+        return f"{name!r} cannot be called without arguments: {error}.{how}"
+    return f"{name!r} does not take these arguments: {error}. Expected: {', '.join(names) or 'none'}."
 
 
 def _read_file(path: Path) -> Any:

@@ -13,19 +13,21 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import BinaryIO
 
-_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def import_keras() -> None:
     """Imports Keras and its backend; somebody who has set TensorFlow's log level reads everything."""
     if "keras" in sys.modules:
         return
-    if _LEVEL in os.environ:
+    if LEVEL in os.environ:
         import_module("keras")
         return
-    os.environ[_LEVEL] = "2"
+    os.environ[LEVEL] = "2"
     with held_back(2):
         import_module("keras")
+        # Where there is no driver, TensorFlow calls the first look for GPUs an error; `autobatch doctor` says more.
+        import_module("autobatch.step.backend").accelerators()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ _UNITS = {
     "gib": 2**30,
 }
 _AMOUNT = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
+_DEVICE = re.compile(r"cpu|gpu(:\d+)?", re.ASCII)
 
 
 def count(text: str) -> int:
@@ -102,3 +103,23 @@ def _fraction(text: str, digits: str, whole: int) -> float:
             f"{text!r} is not a fraction from 0 to below 1; an amount needs a unit (512MiB)"
         )
     return value
+
+
+def amount(text: str) -> int:
+    """An amount of memory with its unit (`8GiB`) in bytes, from 1."""
+    match = _AMOUNT.fullmatch(text.strip())
+    unit = match["unit"].lower() if match else ""
+    size = int(float(match["number"]) * _UNITS[unit]) if match and unit and unit in _UNITS else 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of memory such as 8GiB or 512MiB")
+    return size
+
+
+def device(text: str) -> str:
+    """`cpu`, `gpu`, `gpu:K`, or the beginning of a UUID (`GPU-…`, `MIG-…`)."""
+    word = text.strip()
+    if _DEVICE.fullmatch(word.lower()):
+        return word.lower()
+    if word.startswith(("GPU-", "MIG-")):
+        return word
+    raise argparse.ArgumentTypeError(f"{text!r} is neither cpu nor gpu nor gpu:K nor the beginning of a GPU's UUID")

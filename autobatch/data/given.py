@@ -15,7 +15,7 @@ from autobatch.data.dataset import DatasetStream
 from autobatch.data.generator import GeneratorStream, is_uncalled
 from autobatch.data.keras_flow import is_addressable
 from autobatch.data.match import match_built, match_flow
-from autobatch.data.mixture import Mixture, MixSource, MixStream
+from autobatch.data.mixture import MixSource, MixStream, Mixture
 from autobatch.data.options import Subset
 from autobatch.data.py_dataset import PyDatasetStream
 from autobatch.data.shape import shapes_of
@@ -48,6 +48,11 @@ class Given:
     def samples(self) -> int | None:
         """How many samples a pass has, `None` where only its end will tell."""
         return len(self.data) if is_source(self.data) else None
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether they are made up, so that their number means nothing."""
+        return bool(getattr(self.data, "synthetic", False))
 
     @property
     def ends_for_good(self) -> bool:
@@ -161,9 +166,12 @@ def require_same_classes(given: Given, other: Given, this: str, that: str) -> No
 
 
 def most_samples(data: Source | Stream) -> int | None:
-    """How many samples a pass has at most, as far as the size of the first batch tells; `None` for no bound."""
+    """How many samples a pass has at most, as far as the size of the first batch tells; `None` for no bound.
+
+    Of samples that are made up there is no end.
+    """
     if is_source(data):
-        return len(data)
+        return None if getattr(data, "synthetic", False) else len(data)
     stream = cast("Stream", data)
     known: int | None = getattr(stream, "samples", None)
     if known is not None or stream.batches is None:
@@ -227,6 +235,16 @@ def _from_iterator(iterator: Iterator[Any], asked: Asked) -> Given:
     return Given(stream, stream.notes)
 
 
+def _is_ready(data: Any) -> bool:
+    """Whether it is a `Source` already."""
+    return all(hasattr(data, name) for name in ("read", "seed", "sample_bytes", "__len__"))
+
+
+def _from_source(source: Source, asked: Asked) -> Given:
+    del asked  # a source has a seed of its own
+    return Given(source, tuple(getattr(source, "notes", ())))
+
+
 def _from_mixture(mixture: Mixture, asked: Asked) -> Given:
     seed = asked.drawn()
     of_part = Asked(asked.model, seed, None, asked.subset, asked.augment, asked.shuffle)
@@ -250,7 +268,8 @@ def _require_arrays(data: Any, source: Any) -> None:
     if is_folder(data) or is_folder(source):
         msg = (
             "Pictures of a folder are read through an ImageDataGenerator. "
-            f"Received: {data!r:.80} and {source!r:.80}. Expected fit(model, ImageDataGenerator(rescale=1 / 255), folder)."
+            f"Received: {data!r:.80} and {source!r:.80}. "
+            "Expected fit(model, ImageDataGenerator(rescale=1 / 255), folder)."
         )
         raise ArgumentError(msg)
     if not is_arrays(data) or not is_arrays(source):
@@ -281,6 +300,7 @@ def _refuse_options(options: Mapping[str, Any], data: Any) -> None:
 _OPENERS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Asked], Given]], ...] = (
     (lambda data: isinstance(data, Mixture), _from_mixture),
     (is_folder, _refuse_folder),
+    (_is_ready, _from_source),
     (is_addressable, _from_flow),
     (lambda data: isinstance(data, keras.utils.PyDataset), _from_py_dataset),
     (lambda data: hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator"), _from_dataset),

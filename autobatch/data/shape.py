@@ -93,7 +93,7 @@ def output_names(model: Any) -> list[str]:
 
 
 def shapes_of(model: Any, name: str) -> list[Shape]:
-    """The shapes of `input_shape` or `output_shape` with the batch dimension, out of whatever nest; empty if unknown."""
+    """The shapes of `input_shape` or `output_shape` with the batch dimension, out of any nest; empty if unknown."""
     return _flat(_nest(model, name))
 
 

@@ -37,8 +37,8 @@ class Stream(Protocol):
     """Samples that come in batches and in an order of their own: a dataset, a generator, a class of the user's.
 
     One pass is open at a time, in one thread. A stream may have more, and is asked for it where it does: `begin(epoch)`
-    and `end(epoch)`, called when the first sample of a pass is asked for and the last one taken; `close()`; `notes`, what
-    holds of these data; `infinite`, whether a pass has no end; `samples`, how many it has.
+    and `end(epoch)`, called when the first sample of a pass is asked for and the last one taken; `close()`; `notes`,
+    what holds of these data; `infinite`, whether a pass has no end; `samples`, how many it has.
     """
 
     @property

@@ -16,6 +16,7 @@ from autobatch.probing.warming import warm_up_forward
 from autobatch.step.engine import ForwardEngine
 from autobatch.train.diary import Diary
 from autobatch.train.report import EVALUATION, PREDICTION, Event, RunReport
+from autobatch.train.run_log import RunLog
 from autobatch.train.sizes import first_rung
 from autobatch.train.steering import Seams, Steering
 from autobatch.train.updating import Cutter
@@ -72,6 +73,7 @@ def start(
         DoesNotFitError: Not even one sample fits.
         ProbeError: The trials gave no answer.
     """
+    unwritten = RunLog()  # a run begins with its search
     readings = [read_memory()]
     found = find(model, task.samples, task.question, cache=open_cache(cache))
     effective = task.question.effective or found.batch_size
@@ -82,7 +84,7 @@ def start(
     evaluates = task.question.step == "evaluate"
     if not (model.jit_compile or model.run_eagerly):
         warm_up_forward(engine, task.samples[:micro], evaluates=evaluates)
-    diary = Diary(report, on_event)
+    diary = Diary(report, on_event, log=unwritten, verbose=verbose)
     steering = Steering(found, task.question, before, diary, cuttable=True, seams=seams)
     controller = steering.controller(EVALUATION if evaluates else PREDICTION, effective, micro)
     return Running(engine, Cutter(controller), effective, report, diary)

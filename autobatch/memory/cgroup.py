@@ -21,6 +21,18 @@ class _Level(NamedTuple):
     reclaimable_bytes: int | None
 
 
+class GroupPids(NamedTuple):
+    """The processes of a control group.
+
+    Attributes:
+        seen: Their numbers, as this process sees them.
+        unseen: How many more there are, outside this process' numbers.
+    """
+
+    seen: frozenset[int]
+    unseen: int
+
+
 def read_control_groups(
     folders: GroupFolders | None, host_total_bytes: int
 ) -> tuple[tuple[ControlGroup, ...], tuple[str, ...]]:
@@ -67,6 +79,24 @@ def oom_kills(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> int | Non
         if count is not None:
             return count
     return fields(read_text(proc / "vmstat") or "").get("oom_kill")
+
+
+def group_pids(folder: Path) -> GroupPids | None:
+    """Returns the processes of a group and of those below it, or `None` where that cannot be read.
+
+    Args:
+        folder: The group's own.
+    """
+    if read_text(folder / "cgroup.procs") is None:
+        return None
+    # Version 1 without a hierarchy: what is below is not charged to the group.
+    alone = (read_text(folder / "memory.use_hierarchy") or "1").strip() == "0"
+    lists = [folder / "cgroup.procs"] if alone else folder.rglob("cgroup.procs")
+    # A threaded group refuses; its processes stand in the list of the group above it (cgroups(7)).
+    words = [word for path in lists for word in (read_text(path) or "").split()]
+    pids = [pid for word in words if (pid := number(word)) is not None]
+    # A process outside this container's numbers is listed as 0.
+    return GroupPids(frozenset(pids) - {0}, pids.count(0))
 
 
 def _read_v1(folder: Path, notes: list[str]) -> _Level:

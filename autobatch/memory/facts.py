@@ -1,7 +1,7 @@
 """What each sensor says, in bytes; `None` is unknown."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +101,81 @@ class Allocator:
     current_bytes: int
     peak_bytes: int
     device_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentProcess:
+    """A process that can be seen from here, and what it occupies on the host.
+
+    Attributes:
+        pid: Its number, as this process sees it.
+        name: What the kernel calls it.
+        rss_bytes: Resident now; pages that several share are counted in each.
+    """
+
+    pid: int
+    name: str
+    rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceUse:
+    """What the driver books on a process.
+
+    Attributes:
+        index: k of "GPU:k".
+        pid: The process' number, as the driver tells it: in a container that may be the machine's number.
+        used_bytes: What it holds of the device.
+    """
+
+    index: int
+    pid: int
+    used_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that holds memory.
+
+    Attributes:
+        pid: Its number; where it has no name, the number by which the driver knows it.
+        name: What the kernel calls it, `None` for a process of another container or of the host.
+        rss_bytes: Resident on the host, pages shared with others included; `None` where that can't be seen.
+        device_bytes: For each GPU that it uses, the number of the GPU and the bytes, `None` where the driver does not
+            tell them.
+        own: Whether it is this process.
+        in_group: Whether it counts against the control group that limits this process on the host; `None` where none
+            does, or where it can't be seen.
+    """
+
+    pid: int
+    name: str | None
+    rss_bytes: int | None
+    device_bytes: tuple[tuple[int, int | None], ...] = ()
+    own: bool = False
+    in_group: bool | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """All that is known of what it holds, host and devices together."""
+        return (self.rss_bytes or 0) + sum(used or 0 for _, used in self.device_bytes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the holder as JSON-ready values."""
+        devices = [{"index": index, "used_bytes": used} for index, used in self.device_bytes]
+        return {**asdict(self), "device_bytes": devices}
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """The driver of the GPUs.
+
+    Attributes:
+        version: Its own version.
+        nvml_version: That of the library that tells of it.
+        cuda_version: The newest CUDA that it serves, as "12.4".
+    """
+
+    version: str
+    nvml_version: str | None = None
+    cuda_version: str | None = None

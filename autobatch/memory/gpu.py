@@ -6,12 +6,14 @@ isn't `PCI_BUS_ID` (NVML numbers them by their bus).
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from autobatch.memory.facts import Device
 from autobatch.memory.visible import Slot, choose
+
+_T = TypeVar("_T")
 
 
 def read_devices(
@@ -26,15 +28,7 @@ def read_devices(
         nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
         environ: Where `CUDA_VISIBLE_DEVICES` is looked up; `None` takes this process' environment.
     """
-    nvml = _pynvml() if nvml is None else nvml
-    if nvml is None:
-        return (), ("No GPU is counted: the Python module of NVML (nvidia-ml-py) is not installed.",)
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return (), (f"No GPU is counted: NVML does not start ({error}).",)
-    with _closing(nvml):
-        return _read_all(nvml, pid, os.environ if environ is None else environ)
+    return ask_of_visible(lambda nvml, slots, notes: _devices(nvml, slots, pid, notes), nvml, environ)
 
 
 @contextmanager
@@ -54,17 +48,52 @@ def hold_nvml(nvml: Any = None) -> Iterator[None]:
         ...     print(nvml.open_count)
         1
     """
-    nvml = _pynvml() if nvml is None else nvml
-    with _closing(nvml) if nvml is not None and _starts(nvml) else nullcontext():
+    with started(nvml):
         yield
 
 
-def _starts(nvml: Any) -> bool:
+def ask_of_visible(
+    question: Callable[[Any, Sequence[Slot], list[str]], Iterator[_T]], nvml: Any, environ: Mapping[str, str] | None
+) -> tuple[tuple[_T, ...], tuple[str, ...]]:
+    """Returns what NVML answers about the GPUs that this process may use, and notes on what it does not.
+
+    Args:
+        question: From NVML, the GPUs in this process' order, and the list of notes to the answers.
+        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
+        environ: Where `CUDA_VISIBLE_DEVICES` is looked up; `None` takes this process' environment.
+    """
+    with started(nvml) as (running, why):
+        if running is None:
+            return (), (f"No GPU is counted: {why}.",)
+        notes: list[str] = []
+        slots, hidden = _visible(running, os.environ if environ is None else environ, notes)
+        answers = tuple(question(running, slots, notes))
+        return answers, (*hidden, *notes)
+
+
+@contextmanager
+def started(nvml: Any = None) -> Iterator[tuple[Any, str]]:
+    """Keeps NVML started while the context lasts; hands out NVML, or `None` and why there is none.
+
+    Args:
+        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
+    """
+    nvml = _pynvml() if nvml is None else nvml
+    why = "the Python module of NVML (nvidia-ml-py) is not installed" if nvml is None else _start(nvml)
+    if why:
+        yield None, why
+        return
+    with _closing(nvml):
+        yield nvml, ""
+
+
+def _start(nvml: Any) -> str:
+    """Starts NVML; returns why it does not start, nothing if it does."""
     try:
         nvml.nvmlInit()
-    except nvml.NVMLError:
-        return False
-    return True
+    except nvml.NVMLError as error:
+        return f"NVML does not start ({error})"
+    return ""
 
 
 def _pynvml() -> Any:
@@ -85,8 +114,7 @@ def _closing(nvml: Any) -> Iterator[None]:
             nvml.nvmlShutdown()
 
 
-def _read_all(nvml: Any, pid: int, environ: Mapping[str, str]) -> tuple[tuple[Device, ...], tuple[str, ...]]:
-    notes: list[str] = []
+def _visible(nvml: Any, environ: Mapping[str, str], notes: list[str]) -> tuple[tuple[Slot, ...], tuple[str, ...]]:
     try:
         count = nvml.nvmlDeviceGetCount()
     except nvml.NVMLError as error:
@@ -94,9 +122,14 @@ def _read_all(nvml: Any, pid: int, environ: Mapping[str, str]) -> tuple[tuple[De
     if count == 0:
         return (), ("No GPU is counted: NVML runs and names none.",)
     gpus = [_slot(nvml, number, notes) for number in range(count)]
-    slots, hidden = choose(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
-    devices = [_device(nvml, index, slot, pid, notes) for index, slot in enumerate(slots)]
-    return tuple(device for device in devices if device is not None), (*hidden, *notes)
+    return choose(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def _devices(nvml: Any, slots: Sequence[Slot], pid: int, notes: list[str]) -> Iterator[Device]:
+    for index, slot in enumerate(slots):
+        device = _device(nvml, index, slot, pid, notes)
+        if device is not None:
+            yield device
 
 
 def _slot(nvml: Any, number: int, notes: list[str]) -> Slot | None:

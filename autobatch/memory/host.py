@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from autobatch.memory.facts import HostMemory
+from autobatch.memory.facts import HostMemory, ResidentProcess
 from autobatch.memory.files import fields, read_text
 
 
@@ -31,6 +31,20 @@ def rss_without_proc() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
+
+
+def processes_without_proc() -> tuple[list[ResidentProcess], int]:
+    """Returns the processes that psutil can tell of, and how many refuse, for systems without /proc."""
+    import psutil
+
+    found, refused = [], 0
+    for process in psutil.process_iter(["name", "memory_info"]):
+        memory = process.info["memory_info"]
+        if memory is None:
+            refused += 1
+        else:
+            found.append(ResidentProcess(process.pid, process.info["name"] or "?", int(memory.rss)))
+    return found, refused
 
 
 def _ask_psutil() -> HostMemory:

@@ -129,3 +129,19 @@ def _charged(levels: tuple[Path, ...]) -> tuple[Path, ...]:
         if (read_text(folder / "memory.use_hierarchy") or "1").strip() == "0":
             return levels[:place]
     return levels
+
+
+def in_memory(folder: Path, proc: Path = Path("/proc")) -> bool:
+    """Returns whether what lies in a folder takes memory: the innermost mount above it is a file system in memory.
+
+    Args:
+        folder: Which one; its links are followed.
+        proc: Where the kernel's process files are.
+    """
+    place, kinds = folder.resolve(), {}
+    for line in (read_text(proc / "self" / "mountinfo") or "").splitlines():
+        left, _, right = line.partition(" - ")
+        head, tail = left.split(), right.split()
+        if len(head) >= 5 and tail and place.is_relative_to(_plain(head[4])):
+            kinds[_plain(head[4])] = tail[0]  # a later mount at the same place hides the one before
+    return bool(kinds) and kinds[max(kinds, key=len)] in {"tmpfs", "ramfs"}

@@ -85,6 +85,14 @@ class MemoryReading:
         """
         return _tightest(self.limits, reserve)
 
+    def budgets(self, reserve: Reserve = DEFAULT_RESERVE) -> tuple[Budget, ...]:
+        """Returns the budget of each limit, in the order of `limits`.
+
+        Args:
+            reserve: What to leave free of each limit.
+        """
+        return tuple(_spare(limit, reserve) for limit in self.limits)
+
     def host_budget(self, reserve: Reserve = DEFAULT_RESERVE) -> Budget:
         """Returns the tightest budget of the host and the control groups."""
         return _tightest(self.host_limits, reserve)
@@ -109,7 +117,7 @@ class MemoryReading:
             ],
             "devices": [asdict(device) for device in self.devices],
             "notes": list(self.notes),
-            "budgets": [_spare(limit, DEFAULT_RESERVE).to_dict() for limit in self.limits],
+            "budgets": [budget.to_dict() for budget in self.budgets()],
             "binding": self.budget().to_dict(),
         }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from autobatch.errors import DoesNotFitError, ProbeError
+from autobatch.errors import DoesNotFitError, ProbeError, ProbeTimeoutError
 from autobatch.memory.reading import Budget
 from autobatch.memory.units import format_bytes
 from autobatch.probing.ladder import ladder_next
@@ -12,7 +12,6 @@ from autobatch.probing.trial import Outcome, Trial
 
 _MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
 _STEPS = {"train": "a training step", "evaluate": "a step of an evaluation", "predict": "a step of a prediction"}
-_REMEDY = "Free memory, or give a smaller reserve=."
 
 
 def why_chosen(question: Question, size: int, fast: Trial | None) -> str:
@@ -54,20 +53,27 @@ def why_no_larger(
     failed = min((trial for trial in trials if trial.size > best), key=lambda trial: trial.size, default=None)
     upcoming = ladder_next(best)
     if failed is not None and failed.size <= upcoming:
-        return f"No larger size is safe: {failed.size} samples: {failed.outcome.value}"
+        return f"Nothing above {best} is safe: {failed.size} samples: {failed.outcome.value}"
     for name, model in peak_models(trials).items():
         if model.upper(upcoming) > budgets[name]:
             beside = " beside the worker that proves it" if beside_worker else ""
             return (
-                f"No larger size is safe: {upcoming} samples would peak at up to "
+                f"Nothing above {best} is safe: {upcoming} samples would peak at up to "
                 f"{format_bytes(model.upper(upcoming))} ({name}), over the budget of "
                 f"{format_bytes(budgets[name])}{beside}."
             )
     return f"The search ended at {best} after {len(trials)} trials."
 
 
-def no_room(resource: str, tightest: Budget, question: Question) -> DoesNotFitError:
-    """The error when nothing is left before anything has been tried."""
+def no_room(resource: str, tightest: Budget, limit: str, question: Question) -> DoesNotFitError:
+    """The error when nothing is left before anything has been tried.
+
+    Args:
+        resource: What nothing is left of.
+        tightest: Its budget.
+        limit: What sets that, in words.
+        question: What was asked.
+    """
     available, reserve = format_bytes(tightest.limit.available_bytes), format_bytes(tightest.reserve_bytes)
     beside = f", and {format_bytes(question.read_ahead_bytes)} are for samples read ahead"
     if question.result_bytes:
@@ -75,25 +81,26 @@ def no_room(resource: str, tightest: Budget, question: Question) -> DoesNotFitEr
     if resource != "host":
         beside = ""
     msg = (
-        f"Nothing is left for {_STEPS[question.step]}: of the {available} that are available ({tightest.limit.kind}), "
-        f"{reserve} are the reserve{beside}. {_REMEDY}"
+        f"Nothing is left for {_STEPS[question.step]}: of the {available} that are available ({limit}), "
+        f"{reserve} are the reserve{beside}. {_remedy(question)}"
     )
     return DoesNotFitError(msg, None, 0)
 
 
-def no_answer(trials: Sequence[Trial], left_bytes: int, tightest: Budget) -> DoesNotFitError | ProbeError:
+def no_answer(trials: Sequence[Trial], left_bytes: int, limit: str, question: Question) -> DoesNotFitError | ProbeError:
     """The error when no size is safe.
 
     Args:
         trials: All that was tried.
         left_bytes: The tightest budget of a step.
-        tightest: The limit behind it.
+        limit: What sets it, in words.
+        question: What was asked.
     """
-    left, kind = format_bytes(max(0, left_bytes)), tightest.limit.kind
+    left = format_bytes(max(0, left_bytes))
     if not trials:
         msg = (
             "The process of the trials leaves nothing to try a size with: beside it and the reserve there are "
-            f"{left} (limit: {kind}). {_REMEDY}"
+            f"{left} (limit: {limit}). {_remedy(question)}"
         )
         return DoesNotFitError(msg, None, max(0, left_bytes))
     smallest = min(trials, key=lambda trial: trial.size)
@@ -101,9 +108,31 @@ def no_answer(trials: Sequence[Trial], left_bytes: int, tightest: Budget) -> Doe
         needed = max(smallest.peaks.values(), default=None)
         need = "more than there is" if needed is None else format_bytes(needed)
         msg = (
-            f"Not even one sample fits: it needs {need}, and the budget is {left} (limit: {kind}, without the "
-            f"reserve). Take a smaller model or smaller pictures. {_REMEDY}"
+            f"Not even one sample fits: it needs {need}, and the budget is {left} (limit: {limit}, without the "
+            f"reserve). Take a smaller model or smaller pictures. {_remedy(question)}"
         )
-        return DoesNotFitError(msg, needed, max(0, left_bytes))
+        return DoesNotFitError(msg, needed, max(0, left_bytes), trials)
     tried = "; ".join(f"{trial.size}: {trial.outcome.value} {trial.detail or ''}".strip() for trial in trials)
     return ProbeError(f"The trials gave no answer, so no size is claimed to be safe. {tried}", trials)
+
+
+def too_late(timeout_s: float, trials: Sequence[Trial], best: Trial | None) -> ProbeTimeoutError:
+    """The error when the deadline of the whole probe has passed.
+
+    Args:
+        timeout_s: Seconds that there were.
+        trials: All that was tried.
+        best: The trial of the largest size that ran within the budget so far.
+    """
+    count = len(trials)
+    ran = "None has run within the budget so far" if best is None else f"The largest that ran so far is {best.size}"
+    msg = (
+        f"The {timeout_s:g} s for the whole probe have passed after {count} trial{'s' * (count != 1)}, so no size is "
+        f"recommended. {ran}. Give a larger timeout_s=."
+    )
+    return ProbeTimeoutError(msg, trials, None if best is None else best.size)
+
+
+def _remedy(question: Question) -> str:
+    more = "Free memory, or give" if question.limit_bytes is None else "Give a larger limit=, or"
+    return f"{more} a smaller reserve=."

@@ -1,25 +1,24 @@
-"""Finds the size for one model: asks the search for sizes, has them tried, and judges what was measured.
-
-Budgets are bytes that a process may still take. While a worker is alive it counts among the others, so the sizes it can
-prove are bounded by what is left beside the caller and itself; the answer says so where that was the bound.
-"""
+"""Finds the size for one model: asks the search for sizes, has them tried, and judges what was measured."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
-from autobatch.errors import ProbeError
+from autobatch.errors import ProbeError, ProbeTimeoutError
 from autobatch.memory.read import read_memory
-from autobatch.memory.reading import Budget, MemoryReading
+from autobatch.memory.reading import MemoryReading
 from autobatch.probing.answer import Answer
+from autobatch.probing.budgets import Budgets
 from autobatch.probing.cache import Cache, cache_key
-from autobatch.probing.explain import no_answer, no_room, why_chosen, why_no_larger
+from autobatch.probing.deadline import NEVER, Deadline
+from autobatch.probing.explain import no_answer, no_room, too_late, why_chosen, why_no_larger
 from autobatch.probing.identity import identity
 from autobatch.probing.question import Question
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.runner import LONG_S, WORST
+from autobatch.probing.recall import has_run, recalled
+from autobatch.probing.result import ProbeResult, in_whole_bytes
+from autobatch.probing.runner import LONG_S
 from autobatch.probing.search import (
     largest,
     most_efficient,
@@ -30,14 +29,35 @@ from autobatch.probing.search import (
 )
 from autobatch.probing.site import Site
 from autobatch.probing.trial import Measurement, Outcome, Trial
-from autobatch.step.backend import accelerator_index, device_bytes, idle_pool_bytes
 
 OnTrial = Callable[[Trial], None]
-_WORTH_A_NEW_PROBE = 1.1  # with an earlier answer at hand, look again only if more than this is to be gained
+OnStart = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What a probe asks of the world; tests put something else in its place.
+
+    Attributes:
+        read: Takes a reading of the memory.
+        site: Makes the place where trials run.
+        deadline: When the probe has to be done.
+    """
+
+    read: Callable[[], MemoryReading] = read_memory
+    site: Callable[..., Site] = Site
+    deadline: Deadline = NEVER
 
 
 def find(
-    model: Any, samples: Batch, question: Question, *, cache: Cache | None = None, on_trial: OnTrial | None = None
+    model: Any,
+    samples: Batch,
+    question: Question,
+    *,
+    cache: Cache | None = None,
+    on_trial: OnTrial | None = None,
+    on_start: OnStart | None = None,
+    seams: Seams | None = None,
 ) -> ProbeResult:
     """The batch size for a model, proven by trials.
 
@@ -47,35 +67,64 @@ def find(
         question: What to look for.
         cache: Where earlier answers are, `None` to neither look nor keep.
         on_trial: Called after each trial.
+        on_start: Called before each trial, with its size.
+        seams: What is asked of the world.
 
     Raises:
         DoesNotFitError: Not even one sample fits.
+        ProbeTimeoutError: The deadline passed first.
         ProbeError: The trials gave no answer.
     """
-    return _Finder(model, samples, question, on_trial).find(cache)
+    return Finder(model, samples, question, on_trial, on_start, seams).find(cache)
 
 
-class _Finder:
-    def __init__(self, model: Any, samples: Batch, question: Question, on_trial: OnTrial | None) -> None:
+class Finder:
+    """Looks for the size for one model, once.
+
+    Args:
+        model: As in `find`, like the others.
+        samples: A few real samples.
+        question: What to look for.
+        on_trial: Called after each trial.
+        on_start: Called before each trial.
+        seams: What is asked of the world.
+
+    Attributes:
+        budgets: What a step may take.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        samples: Batch,
+        question: Question,
+        on_trial: OnTrial | None = None,
+        on_start: OnStart | None = None,
+        seams: Seams | None = None,
+    ) -> None:
         self._model, self._samples, self._question = model, samples, question
         self._on_trial = on_trial or (lambda _: None)
-        self._gpu = accelerator_index()
-        self._reading = read_memory()
-        self._budgets = self._free(self._reading, {"host": idle_pool_bytes()})
-        self._squeezed = False  # whether the worker's own needs lowered a budget
+        self._on_start = on_start or (lambda _: None)
+        self._seams = seams or Seams()
+        self.budgets = Budgets(question, self._seams.read)
         self._trials: list[Trial] = []
         self._last_error: Exception | None = None
-        self._notes = list(self._reading.notes)
+        self._notes = list(self.budgets.reading.notes)
 
     def find(self, cache: Cache | None) -> ProbeResult:
-        self._require_room()
+        """The answer: an earlier one that still holds, or a new one, which is kept.
+
+        Raises:
+            DoesNotFitError: Not even one sample fits.
+            ProbeTimeoutError: The deadline passed first.
+            ProbeError: The trials gave no answer.
+        """
+        self.require_room()
         key = self._key() if cache else None
-        if cache and key and self._recall(cache, key):
-            self._notes.append("The trials are those of an earlier probe; cache=False measures anew.")
-            return self._result(from_cache=True)
-        timeout_s = self._question.trial_timeout_s
-        step, stay_in = self._question.step, self._why_stay_in()
-        with Site(self._model, self._samples, step=step, open_timeout_s=timeout_s, stay_in=stay_in) as site:
+        if cache and key and (earlier := self._recall(cache, key)) is not None:
+            return earlier
+        self._require_time()
+        with self._open() as site:
             self._search(site)
             self._notes += site.notes
         result = self._result(from_cache=False)
@@ -84,6 +133,32 @@ class _Finder:
             note = cache.put(key, {"trials": ran})
             result = replace(result, notes=(*result.notes, note)) if note else result
         return result
+
+    def earlier(self, cache: Cache | None) -> ProbeResult | None:
+        """The answer of an earlier probe, if it holds under today's budget."""
+        key = self._key() if cache else None
+        return self._recall(cache, key) if cache and key else None
+
+    def require_room(self) -> None:
+        """Refuses to look where nothing is left before anything has been tried.
+
+        Raises:
+            DoesNotFitError: Says what there is, and what it is for.
+        """
+        for name, budget in self.budgets.now.items():
+            if budget <= 0:
+                raise no_room(name, self.budgets.tightest(name), self.budgets.limit(name), self._question)
+
+    def _open(self) -> Site:
+        question, deadline = self._question, self._seams.deadline
+        return self._seams.site(
+            self._model,
+            self._samples,
+            step=question.step,
+            open_timeout_s=question.trial_timeout_s,
+            stay_in=self.budgets.why_stay_in(),
+            deadline=deadline,
+        )
 
     def _search(self, site: Site) -> None:
         best = self._find_largest(site)
@@ -98,36 +173,36 @@ class _Finder:
     def _find_largest(self, site: Site) -> Trial | None:
         confirmed: set[int] = set()
         while True:
-            while (size := self._next_size(self._current(site))) is not None:
+            while (size := self._next_size(site)) is not None:
                 self._try(site, size, fresh=True)
-            best = largest(self._trials, self._budgets)
-            if best is None or best.size in confirmed or self._has_room_to_grow(best):
+            best = self._largest()
+            if best is None or best.size in confirmed or self.budgets.room_to_grow(best):
                 return best
+            self._require_time()
             site.renew()
             self._try(site, best.size, enough_s=LONG_S)
             confirmed.add(best.size)
 
-    def _next_size(self, budgets: Mapping[str, int]) -> int | None:
-        return next_size(self._trials, budgets, self._question.cap, self._guards())
+    def _next_size(self, site: Site) -> int | None:
+        budgets = self.budgets.renew(site.held)
+        return next_size(self._trials, budgets, self._question.cap, self.budgets.guards(self._trials))
 
-    def _has_room_to_grow(self, trial: Trial) -> bool:
-        """Whether a trial stays within the budget, whatever more updates than it has run may add."""
-        return trial.peaks.get(WORST, 0) <= self._budgets["host"]
+    def _largest(self) -> Trial | None:
+        return largest(self._trials, self.budgets.now)
 
     def _try_rungs(self, site: Site, ladder: Sequence[int]) -> None:
         """Makes sure that the largest size that the effective batch can be cut into has run."""
         for rung in ladder:
             if all(trial.size != rung for trial in self._trials):
                 self._try(site, rung)
-            if self._has_run(rung):
+            if has_run(self._trials, rung):
                 return
 
-    def _has_run(self, size: int) -> bool:
-        return any(trial.size == size and trial.outcome is Outcome.RAN for trial in self._trials)
-
     def _try(self, site: Site, size: int, *, fresh: bool = False, enough_s: float | None = None) -> None:
+        self._require_time()
         options = {"effective": self._question.effective, "enough_s": enough_s}
-        where = site.where
+        where, best = site.where, self._largest()
+        self._on_start(size)
         answer = site.trial(size, options, timeout_s=self._question.trial_timeout_s, fresh=fresh)
         if answer.outcome is Outcome.ERROR:
             raise answer.exception or ProbeError(f"A trial of {size} samples failed: {answer.detail}", self._trials)
@@ -135,140 +210,84 @@ class _Finder:
         trial = self._judged(size, answer)
         self._trials.append(replace(trial, where=site.where if answer.outcome is Outcome.RAN else where))
         self._on_trial(self._trials[-1])
+        if answer.outcome is Outcome.TIMED_OUT:
+            # If it was broken off, it proves nothing of its size, which may have run before.
+            self._require_time(best)
 
     def _judged(self, size: int, answer: Answer) -> Trial:
         if answer.outcome is not Outcome.RAN:
             return Trial(size, answer.outcome, wall_s=answer.wall_s, detail=answer.detail)
+        budgets = self.budgets.now
         peaks, start = answer.payload["peaks"], answer.payload.get("start_peaks", {})
-        if verdict(start, self._budgets) is not Outcome.RAN:
+        if verdict(start, budgets) is not Outcome.RAN:
             peaks = start  # what compiling takes is needed at any size, so none fits
         measurement = Measurement(tuple(answer.payload["seconds"]), peaks)
-        outcome = verdict(measurement.peaks, self._budgets)
+        outcome = verdict(measurement.peaks, budgets)
         return Trial.measured(size, outcome, measurement, wall_s=answer.wall_s, where="worker")
 
-    def _current(self, site: Site) -> dict[str, int]:
-        """What a step may take: in training, when the worker is gone, and in the next trial, beside the worker."""
-        now = self._free(read_memory(), site.held)
-        self._squeezed = self._squeezed or any(now[name] < budget for name, budget in self._budgets.items())
-        self._budgets = {name: min(budget, now[name]) for name, budget in self._budgets.items()}
-        return self._budgets
+    def _require_time(self, best: Trial | None = None) -> None:
+        deadline = self._seams.deadline
+        if deadline.passed:
+            raise self._too_late(best or self._largest())
 
-    def _guards(self) -> dict[str, int]:
-        """What an untried size may come to at worst: that may take the reserve, but no more."""
-        if all(WORST not in trial.peaks for trial in self._trials):
-            return {}
-        return {WORST: self._budgets["host"] + self._reading.host_budget(self._question.reserve).reserve_bytes}
-
-    def _free(self, reading: MemoryReading, own: Mapping[str, int]) -> dict[str, int]:
-        """Per resource, what the process of a step may take on top of what it held before its first.
-
-        Args:
-            reading: Of now.
-            own: What that process has taken since and will use again.
-        """
-        reserve = self._question.reserve
-        host = reading.host_budget(reserve).free_bytes + own.get("host", 0) - self._question.beside_bytes
-        device = None if self._gpu is None else reading.device_budget(reserve, self._gpu)
-        if device is None:
-            return {"host": host}
-        return {"host": host, "device": device.free_bytes + own.get("device", 0) + self._pool_bytes(reading)}
-
-    def _pool_bytes(self, reading: MemoryReading) -> int:
-        """What the caller's framework holds of the GPU without using it, as far as NVML tells."""
-        used = next((d.used_by_this_process_bytes for d in reading.devices if d.index == self._gpu), None)
-        return max(0, (used or 0) - device_bytes())
-
-    def _why_stay_in(self) -> str | None:
-        """TensorFlow takes a whole GPU at its start, unless told otherwise: a worker would find nothing left."""
-        total = next((d.total_bytes for d in self._reading.devices if d.index == self._gpu), 0)
-        if self._gpu is None or self._pool_bytes(self._reading) <= total // 2:
-            return None
-        return "this process holds most of the GPU (memory growth is off)"
-
-    def _require_room(self) -> None:
-        for name, budget in self._budgets.items():
-            if budget <= 0:
-                raise no_room(name, self._tightest(name), self._question)
-
-    def _tightest(self, resource: str) -> Budget:
-        device = self._reading.device_budget(self._question.reserve, self._gpu) if resource == "device" else None
-        return device or self._reading.host_budget(self._question.reserve)
+    def _too_late(self, best: Trial | None) -> ProbeTimeoutError:
+        return too_late(self._seams.deadline.timeout_s or 0.0, self._trials, best)
 
     def _key(self) -> str | None:
-        question = {**self._question.lasting(), "gpu": self._gpu}
-        parts = identity(self._model, self._samples, self._reading, question, self._question.step)
+        question = {**self._question.lasting(), "gpu": self.budgets.gpu}
+        parts = identity(self._model, self._samples, self.budgets.machine, question, self._question.step)
         if parts is None:
             self._notes.append("This answer is not kept for later: the model's configuration or code has no text.")
             return None
         return cache_key(parts)
 
-    def _recall(self, cache: Cache, key: str) -> bool:
-        """Whether earlier trials answer the question under today's budget."""
-        stored = cache.get(key)
-        try:
-            trials = [Trial.from_dict(trial) for trial in (stored or {})["trials"]]
-        except (KeyError, TypeError, ValueError):
-            return False
-        trials = [trial for trial in trials if trial.size <= self._question.cap]
-        if any(trial.peaks and not self._budgets.keys() <= trial.peaks.keys() for trial in trials):
-            return False
-        # Judged anew: what was over the budget of that day may be within that of today, and the other way round.
-        self._trials = [replace(t, outcome=verdict(t.peaks, self._budgets)) if t.peaks else t for t in trials]
-        best = largest(self._trials, self._budgets)
-        if best is not None and self._answers(best):
-            return True
-        self._trials = []
-        return False
-
-    def _answers(self, best: Trial) -> bool:
-        if not self._has_room_to_grow(best) and sum(trial.size == best.size for trial in self._trials) < 2:
-            return False  # it was not the answer then, so it has run a few updates only
-        upcoming = self._next_size(self._budgets)
-        if upcoming is not None and upcoming > _WORTH_A_NEW_PROBE * best.size:
-            return False
-        if self._question.mode == "auto":
-            return next_throughput_size(self._trials) is None
-        if self._question.effective is not None:
-            return self._has_run(rungs(self._question.effective, best.size)[0])
-        return True
+    def _recall(self, cache: Cache, key: str) -> ProbeResult | None:
+        trials = recalled(cache.get(key), self._question, self.budgets)
+        if trials is None:
+            return None
+        self._trials = trials
+        self._notes.append("The trials are those of an earlier probe; cache=False measures anew.")
+        return self._result(from_cache=True)
 
     def _result(self, *, from_cache: bool) -> ProbeResult:
-        question = self._question
-        best = largest(self._trials, self._budgets)
+        question, budgets = self._question, self.budgets
+        best = self._largest()
         if best is None:
-            name = min(self._budgets, key=lambda resource: self._budgets[resource])
-            raise no_answer(self._trials, self._budgets[name], self._tightest(name)) from self._last_error
-        fast = most_efficient(self._trials, budgets=self._budgets)
-        chosen = best.size
-        if question.mode == "auto" and fast is not None:
-            chosen = fast.size
-        if question.effective is not None:
-            ladder = rungs(question.effective, best.size)
-            chosen = next((rung for rung in ladder if self._has_run(rung)), 0)
-            if not chosen:
-                raise ProbeError(f"No micro-batch that {question.effective} samples are cut into ran.", self._trials)
-        budget = self._reading.host_budget(question.reserve)
-        device = None if self._gpu is None else self._reading.device_budget(question.reserve, self._gpu)
-        limits = {"host": budget.limit.kind} | ({"device": "device"} if device else {})
-        reserves = {"host": budget.reserve_bytes} | ({"device": device.reserve_bytes} if device else {})
+            name = min(budgets.now, key=lambda resource: budgets.now[resource])
+            raise no_answer(self._trials, budgets.now[name], budgets.limit(name), question) from self._last_error
+        fast = most_efficient(self._trials, budgets=budgets.now)
+        chosen = self._chosen(best, fast)
         return ProbeResult(
             batch_size=chosen,
             mode=question.mode,
             largest=best.size,
             efficient=fast.size if fast else None,
+            effective=question.effective,
             trials=tuple(self._trials),
-            models=peak_models(self._trials),
-            budgets=dict(self._budgets),
-            limits=dict(limits),
-            reserves=reserves,
+            models={name: in_whole_bytes(model) for name, model in peak_models(self._trials).items()},
+            budgets=dict(budgets.now),
+            limits=budgets.limits,
+            reserves=budgets.reserves,
             from_cache=from_cache,
             reasons=self._reasons(chosen, best, fast),
             notes=tuple(self._notes),
         )
 
+    def _chosen(self, best: Trial, fast: Trial | None) -> int:
+        effective = self._question.effective
+        if self._question.mode == "auto" and fast is not None:
+            return fast.size
+        if effective is None:
+            return best.size
+        chosen = next((rung for rung in rungs(effective, best.size) if has_run(self._trials, rung)), None)
+        if chosen is None:
+            raise ProbeError(f"No micro-batch that {effective} samples are cut into ran.", self._trials)
+        return chosen
+
     def _reasons(self, chosen: int, best: Trial, fast: Trial | None) -> tuple[str, ...]:
         why = why_chosen(self._question, chosen, fast)
         if chosen == self._question.effective:
             return (why,)
-        budgets = {**self._budgets, **self._guards()}
-        return why, why_no_larger(self._question, best.size, self._trials, budgets, beside_worker=self._squeezed)
+        budgets: Mapping[str, int] = {**self.budgets.now, **self.budgets.guards(self._trials)}
+        beside = self.budgets.squeezed
+        return why, why_no_larger(self._question, best.size, self._trials, budgets, beside_worker=beside)

@@ -37,13 +37,7 @@ def pack(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[
     Raises:
         CannotTravelError: The model has no complete configuration, or is made of code that nothing can import.
     """
-    own = list(own_code(model, step))
-    _require_importable(own)
-    try:
-        text = json.dumps(configuration(model, step))
-    except Exception as error:
-        # Any layer's or loss' own get_config may raise anything; every one of them means the same here.
-        raise CannotTravelError(f"its configuration cannot be written ({type(error).__name__}: {error})") from error
+    text = written(model, step)
     (folder / _MODEL).write_text(text, encoding="utf-8")
     nest = samples.nest
     np.savez(folder / _SAMPLES, **{f"a{place}": array for place, array in enumerate(leaves(nest))})
@@ -52,7 +46,7 @@ def pack(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[
         "step": step,
         "form": _form(nest),
         "bare": samples.bare,
-        "own_code": places_of(own),
+        "own_code": places_of(own_code(model, step)),
         "shapes": [list(variable.shape) for variable in model.variables],
         "trainable": len(model.trainable_variables),
         "compile": {"jit_compile": bool(model.jit_compile), "run_eagerly": bool(model.run_eagerly)},
@@ -62,6 +56,24 @@ def pack(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[
             "dtype_policy": keras.config.dtype_policy().name,
         },
     }
+
+
+def written(model: Any, step: str = "train") -> str:
+    """The model's configuration as JSON.
+
+    Args:
+        model: A Keras model.
+        step: What the trials run.
+
+    Raises:
+        CannotTravelError: It has no complete one, or is made of code that nothing can import.
+    """
+    _require_importable(own_code(model, step))
+    try:
+        return json.dumps(configuration(model, step))
+    except Exception as error:
+        # Any layer's or loss' own get_config may raise anything; every one of them means the same here.
+        raise CannotTravelError(f"its configuration cannot be written ({type(error).__name__}: {error})") from error
 
 
 def configuration(model: Any, step: str = "train") -> Any:

@@ -8,6 +8,7 @@ from autobatch.memory.reading import DEFAULT_RESERVE, Reserve
 from autobatch.probing.result import Mode
 
 MOST = 2**16
+UNCOUNTED = "the most that is tried of data that do not tell how many samples they have"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Question:
         trial_timeout_s: Seconds that one trial, or the start of the worker, may take.
         step: What a trial runs.
         result_bytes: Bytes of the host that what is computed will take, all of it together.
+        limit_bytes: How much memory to pretend there is where the steps run, `None` for what there really is.
     """
 
     mode: Mode
@@ -35,6 +37,7 @@ class Question:
     trial_timeout_s: float = 300.0
     step: Step = "train"
     result_bytes: int = 0
+    limit_bytes: int | None = None
 
     @property
     def beside_bytes(self) -> int:
@@ -56,6 +59,8 @@ def question_for(
     read_ahead_bytes: int,
     trial_timeout_s: float,
     step: Step = "train",
+    limit_bytes: int | None = None,
+    beyond: str = UNCOUNTED,
 ) -> tuple[Question, list[str]]:
     """The question that follows from what a user gave, and what to say about it.
 
@@ -68,12 +73,25 @@ def question_for(
         read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
         trial_timeout_s: Seconds that one trial may take.
         step: What a trial runs.
+        limit_bytes: How much memory to pretend there is.
+        beyond: Why nothing above `MOST` is tried where nothing else bounds the size.
     """
     bounds = {"all the samples there are": samples, "the effective batch": batch_size, "max_batch_size": most}
     known = [(bound, reason) for reason, bound in bounds.items() if bound is not None]
-    cap, reason = min(known or [(MOST, "the most that is tried of data that do not tell how many samples they have")])
+    cap, reason = min(known or [(MOST, beyond)])
     notes = []
     if batch_size is not None and samples is not None and batch_size > samples:
         notes.append(f"batch_size={batch_size} is more than the {samples} samples there are: {samples} is used.")
     effective = None if batch_size is None else min(batch_size, samples or batch_size)
-    return Question(mode, cap, reason, effective, reserve, read_ahead_bytes, trial_timeout_s, step), notes
+    question = Question(
+        mode,
+        cap,
+        reason,
+        effective,
+        reserve,
+        read_ahead_bytes,
+        trial_timeout_s,
+        step,
+        limit_bytes=limit_bytes,
+    )
+    return question, notes

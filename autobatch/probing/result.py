@@ -1,5 +1,6 @@
 """The answer of a probe: the size, what proves it, and what it rests on."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self, get_args
@@ -7,9 +8,9 @@ from typing import Any, Literal, Self, get_args
 from autobatch.errors import ArgumentError
 from autobatch.memory.peak import PeakModel
 from autobatch.probing.trial import Outcome, Trial
-from autobatch.report.text import explanations, summary_line, trial_table
+from autobatch.report.text import explanations, summary_line, trial_table, verdict_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Mode = Literal["auto", "largest", "micro"]
 
 
@@ -18,7 +19,8 @@ class ProbeResult:
     """What a probe found.
 
     Attributes:
-        batch_size: The recommended size in samples; it has run within the budget.
+        batch_size: The recommended size in samples, in mode `"micro"` that of a micro-batch; it has run within the
+            budget.
         mode: What it was chosen for: `"auto"` is the smallest size that reaches 95 % of the best throughput,
             `"largest"` the largest safe one, `"micro"` the micro-batch for an effective batch that was given.
         largest: The largest size that ran within the budget.
@@ -31,12 +33,13 @@ class ProbeResult:
         from_cache: Whether the trials are those of an earlier probe of the same model, data shape and machine.
         reasons: Why this size, one sentence for each decision.
         notes: What could not be read or may make the answer less certain.
+        effective: The effective batch in mode `"micro"`, in samples.
 
     Example:
         >>> trial = Trial(8, Outcome.RAN, {"host": 2**30}, wall_s=2.0)
         >>> result = ProbeResult(8, "largest", 8, None, (trial,), budgets={"host": 2**31}, limits={"host": "host"})
         >>> result.summary()
-        'batch_size=8  (peak 1.0 of 2.0 GiB budget, limit: host; 1 trial, 2 s)'
+        'batch_size=8  (micro 8 x 1; peak 1.0 of 2.0 GiB budget, limit: host; 1 trial, 2 s)'
     """
 
     batch_size: int
@@ -51,6 +54,12 @@ class ProbeResult:
     from_cache: bool = False
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    effective: int | None = None
+
+    @property
+    def accumulation_steps(self) -> int:
+        """Micro-batches behind one update: 1 unless an effective batch was given that is larger than `batch_size`."""
+        return -(-(self.effective or self.batch_size) // self.batch_size)
 
     @property
     def proof(self) -> Trial | None:
@@ -89,23 +98,45 @@ class ProbeResult:
         return replace(self, notes=(*self.notes, *notes))
 
     def summary(self) -> str:
-        """One line that begins with an argument ready to be copied."""
+        """One line that begins with an argument ready to be copied: the effective batch, where one was given."""
         return summary_line(self)
+
+    def verdict(self) -> str:
+        """Three to six lines for people: how big, why, what it needs of what there is, and how fast."""
+        return verdict_text(self)
+
+    def plot(self, ax: Any = None) -> Any:
+        """A picture of memory and throughput against batch size.
+
+        Args:
+            ax: A `matplotlib.axes.Axes` for the memory of the binding resource alone; a figure of its own if left out.
+
+        Returns:
+            The `matplotlib.figure.Figure`, which a notebook shows; `figure.savefig("probe.png")` writes it.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        from autobatch.report.plot import plot_probe
+
+        return plot_probe(self, ax)
 
     def __str__(self) -> str:
         notes = [f"note: {note}" for note in self.notes]
         return "\n".join([trial_table(self), *explanations(self), *self.reasons, *notes, summary_line(self)])
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as JSON-ready values; `from_dict` reads them back."""
+        """The result as JSON-ready values with whole bytes; `from_dict` reads them back."""
         return {
             "schema_version": SCHEMA_VERSION,
             "batch_size": self.batch_size,
             "mode": self.mode,
             "largest": self.largest,
             "efficient": self.efficient,
+            "effective": self.effective,
+            "accumulation_steps": self.accumulation_steps,
             "trials": [trial.to_dict() for trial in self.trials],
-            "models": {name: asdict(model) for name, model in self.models.items()},
+            "models": {name: asdict(in_whole_bytes(model)) for name, model in self.models.items()},
             "budgets": dict(self.budgets),
             "limits": dict(self.limits),
             "reserves": dict(self.reserves),
@@ -123,7 +154,8 @@ class ProbeResult:
         """
         version = values.get("schema_version")
         if version != SCHEMA_VERSION:
-            msg = f"This result was written by another version. Received: schema_version={version!r}. Expected 1."
+            msg = f"This result was written by another version. Received: schema_version={version!r}. "
+            msg += f"Expected {SCHEMA_VERSION}."
             raise ArgumentError(msg)
         try:
             return cls._from_fields(dict(values))
@@ -147,4 +179,15 @@ class ProbeResult:
             from_cache=bool(values["from_cache"]),
             reasons=tuple(values["reasons"]),
             notes=tuple(values["notes"]),
+            effective=None if values["effective"] is None else int(values["effective"]),
         )
+
+
+def in_whole_bytes(model: PeakModel) -> PeakModel:
+    """A peak model without fractions of a byte, rounded up: it predicts no less than before."""
+    return replace(
+        model,
+        fixed_bytes=math.ceil(model.fixed_bytes),
+        per_sample_bytes=math.ceil(model.per_sample_bytes),
+        least_bytes=math.ceil(model.least_bytes),
+    )

@@ -8,11 +8,12 @@ from typing import Any, Unpack
 from autobatch.data.options import FlowOptions
 from autobatch.errors import ArgumentError
 from autobatch.memory.reading import Reserve
-from autobatch.probing.arguments import BatchSize
+from autobatch.probing.arguments import BatchSize, require_seconds
 from autobatch.probing.cache import Cache
-from autobatch.probing.find import find
+from autobatch.probing.deadline import Deadline
+from autobatch.probing.find import Seams, find
 from autobatch.probing.result import ProbeResult
-from autobatch.probing.task import prepare
+from autobatch.probing.task import Task, prepare
 from autobatch.probing.trial import Trial
 
 _USED_UP = ("The generator has one batch less now: its samples were looked at, and it cannot be put back.",)
@@ -29,8 +30,11 @@ def probe(
     reserve: float | Reserve | None = None,
     max_batch_size: int | None = None,
     trial_timeout_s: float = 300.0,
+    timeout_s: float | None = None,
+    limit: int | None = None,
     cache: bool | str | PathLike[str] = True,
     on_trial: Callable[[Trial], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
     **flow: Unpack[FlowOptions],
 ) -> ProbeResult:
     """Returns the batch size for a model and its data, proven by real training steps; trains nothing.
@@ -50,8 +54,12 @@ def probe(
         reserve: What to leave free: a fraction of the capacity below 1, or bytes. 8 % by default, at least 128 MiB.
         max_batch_size: Try nothing larger, in samples.
         trial_timeout_s: Seconds one trial may take.
+        timeout_s: Seconds the whole probe may take; as long as it needs if left out. No trial is started after that,
+            and one that runs is ended, unless it runs in this process: then it is waited for.
+        limit: Bytes of memory to pretend there are: of the GPU where trials run on one, else of the host.
         cache: Whether to use and keep answers of earlier probes, or the folder to keep them in.
         on_trial: Called with each `Trial` when it has ended.
+        on_start: Called with the size of each trial before it runs, in samples.
         **flow: Whatever the generator's flow takes. What is left out is inferred from the model.
 
     Returns:
@@ -62,7 +70,9 @@ def probe(
         ModelError: The model is not compiled, or does not fit the data.
         DataError: The data cannot be used.
         DoesNotFitError: Not even one sample fits.
+        ProbeTimeoutError: `timeout_s` passed first; `.best_size` is the largest size that ran so far.
         ProbeError: The trials gave no answer.
+        DeviceError: The GPU that a limit is for cannot be read.
 
     Example:
         ```python
@@ -73,6 +83,9 @@ def probe(
         model.fit(datagen.flow_from_directory("data/train", target_size=size, batch_size=result.batch_size))
         ```
     """
+    if timeout_s is not None:
+        require_seconds(timeout_s=timeout_s)
+    seams = Seams(deadline=Deadline.after(timeout_s))
     task = prepare(
         model,
         data,
@@ -85,9 +98,23 @@ def probe(
         reserve=reserve,
         max_batch_size=max_batch_size,
         trial_timeout_s=trial_timeout_s,
+        limit=limit,
     )
-    found = find(model, task.samples, task.question, cache=open_cache(cache), on_trial=on_trial)
-    return found.with_notes(*(_USED_UP if task.given.ends_for_good else task.notes))
+    found = find(
+        model,
+        task.samples,
+        task.question,
+        cache=open_cache(cache),
+        on_trial=on_trial,
+        on_start=on_start,
+        seams=seams,
+    )
+    return found.with_notes(*notes_of(task))
+
+
+def notes_of(task: Task) -> tuple[str, ...]:
+    """What is to be said of a task whose data were looked at and not trained on."""
+    return _USED_UP if task.given.ends_for_good else task.notes
 
 
 def open_cache(cache: Any) -> Cache | None:

@@ -7,14 +7,34 @@ from typing import Any, Self
 from autobatch.data.batch import Batch
 from autobatch.data.suitable import Step
 from autobatch.probing.answer import Answer
+from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.inprocess import InProcess
-from autobatch.probing.parcel import CannotTravelError, pack
+from autobatch.probing.parcel import CannotTravelError, pack, written
 from autobatch.probing.trial import Outcome, Where
 from autobatch.probing.worker import SUPPORTED, Worker
 from autobatch.step.backend import settings
 
 # A crash, too: on a CPU it is a usual form of running out of memory, and would take the caller with it.
 _NO_FAULT_OF_THE_MODEL = (Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.KILLED, Outcome.CRASHED)
+_NO_WORKERS = "worker processes need a POSIX system"
+
+
+def why_inside(model: Any, step: Step, stay_in: str | None) -> str | None:
+    """Why trials have to run in this process, as far as it is known before a worker is asked; `None` if they don't.
+
+    Args:
+        model: The caller's model.
+        step: What a trial would run.
+        stay_in: Another reason that is known.
+    """
+    if not SUPPORTED:
+        return _NO_WORKERS
+    if stay_in is None:
+        try:
+            written(model, step)
+        except CannotTravelError as error:
+            return str(error).strip().splitlines()[0]
+    return stay_in
 
 
 class Site:
@@ -27,6 +47,7 @@ class Site:
         open_timeout_s: Seconds the worker has to start and rebuild the model.
         stay_in: Why trials have to run in the caller's process from the start, `None` if they don't.
         worker: The worker to use, one of its own if left out.
+        deadline: After it nothing is started, and no worker is waited for.
 
     Attributes:
         notes: Why trials do not run in a worker, if they do not.
@@ -41,7 +62,9 @@ class Site:
         open_timeout_s: float,
         stay_in: str | None = None,
         worker: Worker | None = None,
+        deadline: Deadline = NEVER,
     ) -> None:
+        self._deadline = deadline
         self._model, self._samples, self._step = model, samples, step
         self._inside: InProcess | None = None
         self._worker: Worker | None = None
@@ -49,11 +72,11 @@ class Site:
         self._largest = 0
         self._ran = False
         self.notes: list[str] = []
-        stay_in = stay_in if SUPPORTED else "worker processes need a POSIX system"
+        stay_in = stay_in if SUPPORTED else _NO_WORKERS
         if stay_in:
             self._move_in(stay_in)
             return
-        self._worker = worker or Worker()
+        self._worker = worker or Worker(deadline=deadline)
         try:
             self._open(open_timeout_s)
         except BaseException:
@@ -91,6 +114,8 @@ class Site:
             self.renew()
         answer = self._run(size, options, timeout_s)
         if answer.outcome is Outcome.ERROR and self._inside is None and not self._ran:
+            if self._deadline.passed:
+                return Answer(Outcome.TIMED_OUT, detail=answer.detail, wall_s=answer.wall_s)
             # The model's own error shows itself here, as itself; an error of the worker's alone does not.
             self._move_in(f"the worker failed: {answer.detail}")
             answer = self._run(size, options, timeout_s)
@@ -127,6 +152,8 @@ class Site:
             self._move_in(str(error))
             return
         answer = self._worker.open({**payload, "framework": settings()}, timeout_s)
+        if self._deadline.passed:
+            return
         if answer.outcome is not Outcome.RAN and answer.outcome not in _NO_FAULT_OF_THE_MODEL:
             self._move_in(f"the worker could not rebuild the model: {answer.detail}")
 

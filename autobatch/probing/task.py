@@ -17,11 +17,12 @@ from autobatch.probing.arguments import (
     require_count,
     require_seconds,
 )
-from autobatch.probing.question import Question, question_for
+from autobatch.probing.question import UNCOUNTED, Question, question_for
 from autobatch.step.backend import divides_by_weights, require_trainable
 
 READ_AHEAD_BYTES = 64 * 2**20
 _LOADERS = 2  # one for training and one for validation
+_SYNTHETIC = "the most that is tried of synthetic samples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def prepare(
     reserve: float | Reserve | None,
     max_batch_size: int | None,
     trial_timeout_s: float,
+    limit: int | None = None,
     shuffle: bool = True,
     opens: Callable[[Any, Any, Asked], Given] = open_data,
 ) -> Task:
@@ -74,7 +76,7 @@ def prepare(
     """
     check_options(flow, beside)
     mode, effective = parse_batch_size(batch_size)
-    require_count(max_batch_size=max_batch_size)
+    require_count(max_batch_size=max_batch_size, limit=limit)
     require_count(least=0, seed=seed)
     require_class_weight(class_weight)
     require_seconds(trial_timeout_s=trial_timeout_s)
@@ -92,6 +94,8 @@ def prepare(
         reserve=kept_free,
         read_ahead_bytes=_LOADERS * READ_AHEAD_BYTES + held_bytes(model, given, effective, samples),
         trial_timeout_s=trial_timeout_s,
+        limit_bytes=limit if limit is None else int(limit),
+        beyond=_SYNTHETIC if given.synthetic else UNCOUNTED,
     )
     return Task(given, samples, question, (*given.notes, *said))
 

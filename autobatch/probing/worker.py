@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from autobatch.memory.cgroup import oom_kills as count_oom_kills
 from autobatch.probing.answer import Answer, read_reply
+from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.process import WorkerProcess, child_command
 from autobatch.probing.protocol import BadFrameError, DeadlineError, HalfFrameError, ProtocolError
 from autobatch.probing.trial import Outcome
@@ -42,6 +43,7 @@ class Worker:
             kernel from one by somebody. The default counts those in this process's control group.
         exit_grace_s: Seconds it gets to end by itself when it is closed.
         scratch: Where its folder is made; the system's folder for temporary files if left out.
+        deadline: After it no process is started, and none is waited for, whatever time a request may take by itself.
 
     Raises:
         OSError: The temporary folder cannot be made.
@@ -55,8 +57,10 @@ class Worker:
         oom_kills: Callable[[], int | None] | None = None,
         exit_grace_s: float = 2.0,
         scratch: Path | None = None,
+        deadline: Deadline = NEVER,
     ) -> None:
         self._command = command
+        self._deadline = deadline
         self._environ = dict(os.environ if environ is None else environ)
         self._oom_kills = count_oom_kills if oom_kills is None else oom_kills
         self._exit_grace_s = exit_grace_s
@@ -98,6 +102,8 @@ class Worker:
         if self._opening is None:
             raise RuntimeError("A worker has to be opened before it can run trials.")
         self._stop(0.0)
+        if self._deadline.passed:
+            return Answer(Outcome.TIMED_OUT, detail="the deadline had passed before it could be started")
         payload, timeout_s = self._opening
         command = child_command() if self._command is None else self._command
         try:
@@ -146,6 +152,7 @@ class Worker:
     def _ask(self, message: Mapping[str, Any], timeout_s: float) -> Answer:
         assert self._process is not None  # noqa: S101 - every caller has just started it
         self._requests += 1
+        timeout_s = self._deadline.at_most(timeout_s)
         began = time.monotonic()
         kills_before = self._oom_kills()
         try:

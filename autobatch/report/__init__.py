@@ -1,1 +1,1 @@
-"""Results as text and JSON."""
+"""Results as text, JSON, Markdown, a page and pictures; saved runs read back."""

@@ -1,6 +1,7 @@
 """Chooses the engine for a model. Everything outside `step/` makes engines here."""
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -8,7 +9,10 @@ from autobatch.data.batch import Batch
 from autobatch.errors import ModelError
 from autobatch.memory.trim import keep_freed_memory, keeps_freed_memory
 from autobatch.step.engine import Engine, ForwardEngine
+from autobatch.step.framework import AllocatorChoice, Framework
 from autobatch.step.variable import StateVariable
+
+_ENGINE_FOR = "tensorflow"
 
 
 def engine_for(model: Any, example: Batch, *, rescaled: bool = False) -> Engine:
@@ -135,6 +139,17 @@ def accelerator_index() -> int | None:
     return int(index) if device == "GPU" else None
 
 
+def accelerators() -> tuple[str, ...]:
+    """The names of all GPUs that the framework can use; none for a framework without an engine."""
+    import keras
+
+    if keras.backend.backend() != _ENGINE_FOR:
+        return ()
+    from autobatch.step.tensorflow.memory import accelerator_names
+
+    return accelerator_names()
+
+
 def settings() -> dict[str, Any]:
     """What of the framework's global settings changes a step's memory or speed; `apply_settings` takes it."""
     from autobatch.step.tensorflow import settings as tensorflow_settings
@@ -151,6 +166,36 @@ def apply_settings(values: dict[str, Any]) -> None:
     tensorflow_settings.write(values)
 
 
+def describe() -> Framework:
+    """Keras and its backend, with what it can use; what cannot be imported is said, not raised."""
+    try:
+        import keras
+
+        backend = str(keras.backend.backend())
+        if backend != "tensorflow":
+            return Framework(keras_version=str(keras.__version__), backend=backend)
+        from autobatch.step.tensorflow.describe import describe as describe_tensorflow
+
+        return describe_tensorflow(str(keras.__version__))
+    except Exception as error:  # noqa: BLE001 - a broken installation raises whatever it likes
+        return Framework(error=f"{type(error).__name__}: {error}")
+
+
+def allocator_choices(
+    environ: Mapping[str, str], *, onednn: bool, returns_freed: bool
+) -> tuple[AllocatorChoice, AllocatorChoice]:
+    """The allocators that TensorFlow takes on a CPU and on a GPU when it starts.
+
+    Args:
+        environ: The environment that it reads.
+        onednn: Whether it uses oneDNN.
+        returns_freed: Whether the C library can hand freed memory back.
+    """
+    from autobatch.step.tensorflow.allocators import on_cpu, on_gpu
+
+    return on_cpu(environ, onednn=onednn, returns_freed=returns_freed), on_gpu(environ)
+
+
 def require_backend() -> None:
     """Refuses Keras backends that have no engine.
 
@@ -159,6 +204,6 @@ def require_backend() -> None:
     """
     import keras
 
-    if keras.backend.backend() != "tensorflow":
-        msg = f"Received: Keras backend {keras.backend.backend()!r}. Expected 'tensorflow' (set KERAS_BACKEND)."
+    if keras.backend.backend() != _ENGINE_FOR:
+        msg = f"Received: Keras backend {keras.backend.backend()!r}. Expected {_ENGINE_FOR!r} (set KERAS_BACKEND)."
         raise ModelError(msg)

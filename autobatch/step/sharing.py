@@ -86,6 +86,20 @@ def share_memory(*, driver: Any = None, environ: MutableMapping[str, str] | None
     return Sharing(plan.in_force, keeps_heap, (*plan.contradicted, *heap_notes, *notes, *_without_pools(pools)))
 
 
+def contradictions(environ: Mapping[str, str], pools: tuple[bool, ...]) -> tuple[str, ...]:
+    """Returns a note on each variable that keeps `share_memory` from sharing.
+
+    Args:
+        environ: The environment that TensorFlow reads.
+        pools: For each visible GPU whether it has memory pools.
+
+    Example:
+        >>> contradictions({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "0"}, ())[0][:46]
+        'TF_ONEDNN_USE_SYSTEM_ALLOCATOR=0 was set befor'
+    """
+    return tensorflow.plan(environ, pools).contradicted
+
+
 def give_back(*, driver: Any = None) -> GivenBack:
     """Gives memory that this process has freed back to the system, as far as its allocators can; never raises.
 

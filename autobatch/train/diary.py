@@ -1,14 +1,15 @@
 """What is written down while a run goes on: where it stands, what was decided, what was seen."""
 
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from autobatch.train.report import Decision, Event, Observation, RunReport
+from autobatch.train.run_log import RunLog
+from autobatch.train.saying import say
+from autobatch.train.seen import Seen, Thinning, binding, device_bytes
 from autobatch.train.watch import View
-
-_log = logging.getLogger("autobatch")
 
 
 @dataclass(slots=True)
@@ -47,6 +48,8 @@ class Diary:
         report: The report.
         on_event: Called with every decision and every observation; what it raises ends the training.
         clock: Seconds that never go back.
+        log: The run's log on disk; it says when the run began.
+        verbose: 0 prints nothing; decisions and notes are logged then, and nothing else.
 
     Attributes:
         progress: Where the run stands; the loop keeps it up to date.
@@ -57,13 +60,21 @@ class Diary:
         report: RunReport,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        log: RunLog | None = None,
+        verbose: Any = 0,
     ) -> None:
         self.progress = Progress()
-        self._report, self._on_event, self._clock = report, on_event, clock
-        self._began_s = clock()
+        self._report, self._on_event, self._clock, self._verbose = report, on_event, clock, verbose
+        self._log, self._thinning = log or RunLog(clock=clock), Thinning()
+        self._began_s = self._log.began_s
+        self._log.tell = self.note
+        if self._log.failure is not None:
+            report.notes = (*report.notes, self._log.failure)  # it has been said
+            self._log.noted(self._log.failure)
 
     def changed(self, phase: str, change: Change) -> None:
-        """Writes a decision down, logs it and passes it on."""
+        """Writes a decision down, says it and passes it on."""
         decision = Decision(
             self.progress.epoch,
             self.progress.update,
@@ -77,19 +88,39 @@ class Diary:
             change.held_bytes,
         )
         self._report.decisions.append(decision)
-        _log.warning("%s", decision)
+        self._log.decided(decision)
+        say(str(decision), self._verbose)
         if self._on_event is not None:
             self._on_event(decision)
 
     def seen(self, phase: str, view: View, micro: int, headroom_bytes: int | None) -> None:
-        """Passes a reading on."""
+        """Keeps a reading, unless it tells nothing new, and passes it on."""
+        at_s, place = view.at_s - self._began_s, (self.progress.epoch, self.progress.update)
+        room = binding(view.rooms)
+        if self._thinning.keeps(at_s, micro, headroom_bytes, 0 if room is None else room.reach_bytes):
+            seen = Seen(
+                at_s,
+                *place,
+                phase,
+                micro,
+                headroom_bytes,
+                rss_bytes=view.reading.process.rss_bytes,
+                device_bytes=device_bytes(view.reading),
+                budget_bytes=None if room is None else room.budget_bytes,
+                limit=None if room is None else room.limit,
+            )
+            self._report.observations.append(seen)
+            self._log.observed(seen, None if room is None else room.available_bytes, view.reading)
         if self._on_event is not None:
-            at_s = view.at_s - self._began_s
-            place = self.progress.epoch, self.progress.update
             self._on_event(Observation(at_s, *place, phase, micro, headroom_bytes, view.reading))
 
     def note(self, text: str) -> None:
         """Says something once, and keeps it."""
         if text not in self._report.notes:
             self._report.notes = (*self._report.notes, text)
-            _log.warning("%s", text)
+            self._log.noted(text)
+            say(text, self._verbose)
+
+    def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        """Writes the logs of an epoch down."""
+        self._log.epoch_ended(epoch, logs)

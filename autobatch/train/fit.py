@@ -1,6 +1,5 @@
 """`autobatch.fit`: finds the batch size, proves it, and trains with it."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -13,7 +12,7 @@ from autobatch.data.suitable import require_suitable
 from autobatch.errors import ArgumentError, ModelError
 from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.read import read_memory
-from autobatch.memory.reading import MemoryReading, Reserve
+from autobatch.memory.reading import Reserve
 from autobatch.probing.arguments import BatchSize, require_count, require_seconds
 from autobatch.probing.find import find
 from autobatch.probing.result import ProbeResult
@@ -30,14 +29,13 @@ from autobatch.train.learning_rate import Rule, parse_rule, scale
 from autobatch.train.loop import Plan, Resizing, require_callbacks, run
 from autobatch.train.meaning import what_cutting_means, what_is_idle, what_resizing_means, what_steps_mean
 from autobatch.train.report import Event, RunReport
+from autobatch.train.run_log import run_log
 from autobatch.train.saved import Saved, opened
 from autobatch.train.schedule import Schedule, parse_schedule
 from autobatch.train.sizes import Sizes, first_rung, sizes_for
 from autobatch.train.steering import Steering
 from autobatch.train.updating import Cutter
 from autobatch.train.validating import DataValidation, Validation
-
-_log = logging.getLogger("autobatch")
 
 WhenMemoryChanges = Literal["keep", "resize"]
 EffectiveBatch = BatchSize | Sequence[tuple[int, int]] | Callable[[int], int]
@@ -72,6 +70,7 @@ def fit(
     checkpoint: str | PathLike[str] | None = None,
     checkpoint_every_s: float = 60.0,
     on_event: Callable[[Event], None] | None = None,
+    log_dir: str | PathLike[str] | None = None,
     **flow: Unpack[FlowOptions],
 ) -> Any:
     """Trains a model with a batch size that is found, proven, and kept safe.
@@ -128,6 +127,8 @@ def fit(
             What callbacks remember of their own is not in it. It is emptied when the training is done. Not for streams.
         checkpoint_every_s: Seconds between two such saves within an epoch.
         on_event: Called with every `Decision` and every `Observation` of memory; what it raises ends the training.
+        log_dir: A folder for the log of this run, which `autobatch report` makes a page of: a file of its own, one JSON
+            object a line, whole at any moment. Its name is in `history.autobatch.log_file`.
         **flow: Whatever the generator's flow takes. What is left out is inferred from the model, and reported.
 
     Returns:
@@ -159,7 +160,7 @@ def fit(
     require_callbacks(callbacks)
     resizes = _require_when(when_memory_changes) == "resize"
     rule, schedule = parse_rule(scale_learning_rate), parse_schedule(batch_size)
-    with hold_nvml(), opened(checkpoint) as earlier:
+    with hold_nvml(), run_log(log_dir, verbose) as log, opened(checkpoint) as earlier:
         split = held_back(validation_split, validation_data)
 
         def opening(data: Any, source: Any, asked: Asked) -> Given:
@@ -203,7 +204,8 @@ def fit(
             require_steps(validation, validation_steps=validation_steps)
             require_suitable(model, few_of(validation.data), "validation_data", step="evaluate")
         readings = [read_memory()]
-        found = find(model, task.samples, task.question, cache=open_cache(cache))
+        found = find(model, task.samples, task.question, cache=open_cache(cache), on_trial=log.tried)
+        log.found(found)
         sizes = sizes_for(
             task.question.effective,
             found.batch_size,
@@ -235,8 +237,10 @@ def fit(
                 ),
                 *what_is_idle(rule, changes=resizes or schedule is not None),
             ),
+            log_file=None if log.path is None else str(log.path),
         )
         report.say(verbose)
+        log.begins(report)
         plan = Plan(
             effective=sizes.effective,
             epochs=epochs,
@@ -249,11 +253,11 @@ def fit(
             verbose=verbose,
             workers=workers,
             max_bytes=READ_AHEAD_BYTES,
-            after_epoch=lambda: _read_once_more(readings),
             effective_at=sizes.at,
             resizing=resizing if resizes or (rule is not None and schedule is not None) else None,
         )
-        beside = _Beside(validation, validation_steps, validation_batch_size, saved, checkpoint_every_s, on_event)
+        diary = Diary(report, on_event, log=log, verbose=verbose)
+        beside = _Beside(validation, validation_steps, validation_batch_size, saved, checkpoint_every_s, diary)
         history = _train(model, task, sizes, report, plan, beside)
     history.autobatch = report
     return history
@@ -261,24 +265,23 @@ def fit(
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
-    """What goes on beside the updates: validation in steps of a size, saving, telling."""
+    """What goes on beside the updates: validation in steps of a size, saving, writing down."""
 
     validation: Given | None
     steps: int | None
     size: int | None
     saved: Saved | None
     every_s: float
-    on_event: Callable[[Event], None] | None
+    diary: Diary
 
 
 def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, beside: _Beside) -> Any:
     """Trains as planned, under a controller, and returns Keras' `History`."""
-    before, saved = read_memory(), beside.saved
+    before, saved, diary = read_memory(), beside.saved, beside.diary
     resizes = plan.resizing is not None and plan.resizing.follows_memory
     engine = engine_for(model, task.samples, rescaled=plan.resizing is not None)
     evaluated = beside.validation is not None
     warm_up_untouched(model, engine, task.samples[: sizes.micro], accumulated=not resizes, evaluated=evaluated)
-    diary = Diary(report, beside.on_event)
     keeper = None if saved is None else _keeper(saved, beside.every_s, diary)
     steering = Steering(
         report.probe,
@@ -299,6 +302,7 @@ def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, 
         plan,
         validation=validation,
         progress=diary.progress,
+        after_epoch=lambda epoch, logs: _after_epoch(report, diary, epoch, logs),
         policy_for=steering.next_policy,
         keeper=keeper,
         standing=None if saved is None else saved.restore(model, plan.epochs),
@@ -309,7 +313,8 @@ def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, 
     finally:
         if validation is not None:
             validation.close()
-        report.notes = (*report.notes, *steering.watch.notes)
+        for text in steering.watch.notes:
+            diary.note(text)
 
 
 def _keeper(saved: Saved, every_s: float, diary: Diary) -> Keeper:
@@ -378,8 +383,9 @@ def _require_cuttable(engine: Engine, samples: Batch, effective: int, micro: int
     return cuttable
 
 
-def _read_once_more(readings: list[MemoryReading]) -> None:
+def _after_epoch(report: RunReport, diary: Diary, epoch: int, logs: Mapping[str, Any]) -> None:
+    diary.epoch_ended(epoch, logs)
     try:
-        readings.append(read_memory())
+        report.readings.append(read_memory())
     except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the training does not depend on it
-        _log.warning("Memory could not be read after the epoch (%r).", error)
+        diary.note(f"Memory could not be read after the epoch ({error!r}).")

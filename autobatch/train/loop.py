@@ -71,7 +71,7 @@ class Plan:
         workers: Threads that read.
         max_bytes: The most to read ahead.
         progress: Kept up to date for whoever wants to know.
-        after_epoch: Called when an epoch has ended.
+        after_epoch: Called with the epoch and its logs when it has ended.
         effective_at: From the epoch to its effective batch, if it is not always the same.
         policy_for: From an effective batch to the policy for its micro-batches; asked when it changes.
         resizing: How the learning rate and the updates follow the effective batch; `None` where they do not.
@@ -92,7 +92,7 @@ class Plan:
     workers: int | None = None
     max_bytes: int = 64 * 2**20
     progress: Progress = field(default_factory=Progress)
-    after_epoch: Callable[[], None] = lambda: None
+    after_epoch: Callable[[int, Mapping[str, Any]], None] = lambda *_: None
     effective_at: Callable[[int], int] | None = None
     policy_for: Callable[[int], Policy] | None = None
     resizing: Resizing | None = None
@@ -168,7 +168,7 @@ class _Run:
             if plan.validation is not None and model._should_eval(epoch, plan.validation_freq):
                 results = plan.validation.run(model, self._engine, self._callbacks)
                 logs.update((f"val_{name}", value) for name, value in results.items())
-            plan.after_epoch()
+            plan.after_epoch(epoch, logs)
             self._callbacks.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break

@@ -1,16 +1,15 @@
 """What a run did and why: kept with Keras' History as `history.autobatch`."""
 
-import logging
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from autobatch.log import log as _log
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.units import format_bytes
 from autobatch.probing.result import ProbeResult
+from autobatch.train.seen import Seen
 
-_log = logging.getLogger("autobatch")
-
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 EVALUATION, PREDICTION = "evaluation", "prediction"
 
 
@@ -89,6 +88,8 @@ class RunReport:
         readings: What limited the process: before the run, then after each epoch.
         notes: What was inferred and said, one sentence each.
         decisions: Changes of the micro-batch, in order.
+        observations: Readings of memory while it ran, thinned: some thousands at most (`autobatch.train.seen`).
+        log_file: The run's log, `None` where none was asked for.
     """
 
     effective: int
@@ -98,6 +99,8 @@ class RunReport:
     readings: list[MemoryReading]
     notes: tuple[str, ...] = ()
     decisions: list[Decision] = field(default_factory=list)
+    observations: list[Seen] = field(default_factory=list)
+    log_file: str | None = None
 
     @property
     def accumulation_steps(self) -> int:
@@ -118,7 +121,7 @@ class RunReport:
             print(*said, sep="\n", flush=True)  # noqa: T201 - as Keras prints its progress
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON-ready values."""
+        """The report as JSON-ready values; the observations are in the run's log."""
         return {
             "schema_version": SCHEMA_VERSION,
             "effective": self.effective,
@@ -129,7 +132,21 @@ class RunReport:
             "readings": [reading.to_dict() for reading in self.readings],
             "notes": list(self.notes),
             "decisions": [asdict(decision) for decision in self.decisions],
+            "log_file": self.log_file,
         }
+
+    def plot(self) -> Any:
+        """A picture of the run: micro-batch and memory over time, with every decision marked.
+
+        Returns:
+            A `matplotlib.figure.Figure`, which a notebook shows; `figure.savefig("run.png")` writes it.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        from autobatch.report.plot import plot_run
+
+        return plot_run(self)
 
     def __str__(self) -> str:
         lines = [self.chosen(), f"seed={self.seed}", *self.notes, *map(str, self.decisions)]

@@ -47,7 +47,8 @@ class Rooms:
     def _room(self, limit: Limit) -> Room:
         # The budget is below zero by as much as others have eaten into the reserve beyond what this process occupies.
         kept_free = limit.reserve_bytes(self._reserve)
-        return Room(limit.reach_bytes - kept_free, kept_free, f"{limit.kind} {limit.detail}".strip())
+        name = f"{limit.kind} {limit.detail}".strip()
+        return Room(limit.reach_bytes - kept_free, kept_free, name, limit.available_bytes)
 
     def _device(self, reading: MemoryReading) -> Limit | None:
         """The limit of the GPU, with what this process holds of it; `None` where that cannot be told.

@@ -1,7 +1,7 @@
 """One reading of memory as the training sees it: what each resource allows, and how long a micro-batch takes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autobatch.memory.units import format_bytes
 
@@ -14,11 +14,13 @@ class Room:
         budget_bytes: Reach minus reserve, the most that this process should occupy.
         reserve_bytes: What stays free on purpose.
         limit: What limits it, for people: "control group v1 /jobs/7", "host", "GPU:0".
+        available_bytes: What this process could take on top of what it occupies, `None` where that is not known.
     """
 
     budget_bytes: int
     reserve_bytes: int
     limit: str
+    available_bytes: int | None = field(default=None, compare=False)
 
     @property
     def reach_bytes(self) -> int:

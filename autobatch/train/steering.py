@@ -82,7 +82,8 @@ class Steering:
         self._running, self._urge, self._seams = running, urge, seams or Seams()
         gpu = accelerator_index()
         rooms = Rooms(question.reserve, gpu, device_pool_bytes)
-        self.watch = Watch(self._seams.read, rooms, clock=self._seams.clock, least_s=self._seams.least_s)
+        world = self._seams
+        self.watch = Watch(world.read, rooms, clock=world.clock, least_s=world.least_s, note=diary.note)
         self._needs = RunNeeds(
             found,
             baselines(before, question.beside_bytes, gpu),

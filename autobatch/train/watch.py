@@ -4,16 +4,15 @@ A sensor that fails is missing information, no reason to stop: the sizes stay as
 once.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from autobatch.log import log as _log
 from autobatch.memory.reading import MemoryReading
 from autobatch.train.rooms import Rooms
 from autobatch.train.sight import Room
 
-_log = logging.getLogger("autobatch")
 # Between two readings lie at least so many times what one of them takes: they cost at most half a per cent.
 _TIMES_ITS_COST = 200
 LEAST_S = 0.05
@@ -43,6 +42,7 @@ class Watch:
         rooms: Says what a reading leaves this process.
         clock: Seconds that never go back.
         least_s: Seconds between two readings, at least.
+        note: Told what goes wrong; it is logged if left out.
 
     Attributes:
         last: What was seen last, `None` before the first reading and after one that failed.
@@ -55,12 +55,14 @@ class Watch:
         *,
         clock: Callable[[], float] = time.monotonic,
         least_s: float = LEAST_S,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self._read, self._rooms, self._clock = read, rooms, clock
         self._least_s = self._interval_s = least_s
         self._next_s = float("-inf")
         self.last: View | None = None
         self._notes: list[str] = []
+        self._note = note or (lambda text: _log.warning("%s", text))
         self._said: set[type[Exception]] = set()
 
     @property
@@ -101,4 +103,4 @@ class Watch:
         if type(error) not in self._said:
             self._said.add(type(error))
             self._notes.append(f"Memory could not be read while training ({error!r}); sizes stay until it can be.")
-            _log.warning("%s", self._notes[-1])
+            self._note(self._notes[-1])

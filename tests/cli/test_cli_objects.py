@@ -27,6 +27,9 @@ MODULE = """
     def demanding(width):
         return compiled
 
+    def halved(width=4):
+        return width / 2
+
     def broken():
         raise ZeroDivisionError("inside build")
 
@@ -49,13 +52,24 @@ def folder(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("name", ["compiled", "build", "House.model"])
+@pytest.mark.parametrize("name", ["compiled", "build", "House.model", "build?width=8", "demanding?width=8"])
 def test_a_compiled_model_or_a_function_that_returns_one_is_taken(folder, name):
     import keras
 
     model = load_model(f"cli_sample:{name}")
     assert isinstance(model, keras.Model)
     assert model.compiled
+
+
+def test_a_model_that_is_not_compiled_is_taken_as_it_is(folder):
+    assert not load_model("cli_sample:bare").compiled
+
+
+@pytest.mark.parametrize("query", ["", "?weights=none", "?classes=3&input_shape=32,32,3&alpha=0.35"])
+def test_a_model_of_keras_is_built_without_downloading_weights(folder, query):
+    """Seen to fail without the default: it asks the network."""
+    model = load_model(f"keras.applications:MobileNetV2{query}")
+    assert model.output_shape == (None, 3 if "classes" in query else 1000)
 
 
 def test_a_keras_file_comes_back_compiled(folder):
@@ -74,7 +88,12 @@ def test_a_keras_file_comes_back_compiled(folder):
         ("cli_absent.inner:model", ArgumentError, "no module 'cli_absent'"),
         ("cli_sample:absent", ArgumentError, "no 'absent' in 'cli_sample'"),
         ("cli_sample:demanding", ArgumentError, "without arguments"),
-        ("cli_sample:bare", ModelError, "model.compile"),
+        ("cli_sample:compiled?width=3", ArgumentError, "is no function"),
+        ("cli_sample:build?widht=3", ArgumentError, "Expected: width"),
+        ("cli_sample:build?width", ArgumentError, "no name=value"),
+        ("cli_sample:demanding", ArgumentError, r"cli_sample:demanding\?width=\.\.\."),
+        ("cli_sample:biuld", ArgumentError, "Did you mean build"),
+        ("absent.keras?width=3", ArgumentError, "takes no arguments"),
         ("cli_sample:forgetful", ModelError, "which gives None"),
         ("cli_sample:number", ModelError, "of type int"),
         ("damaged.keras", ModelError, "cannot be read"),
@@ -89,6 +108,11 @@ def test_what_is_no_compiled_model_is_one_clear_error(folder, name, error, says)
 def test_an_error_of_the_users_own_function_surfaces_unchanged(folder):
     with pytest.raises(ZeroDivisionError, match="inside build"):
         load_model("cli_sample:broken")
+
+
+def test_arguments_reach_the_function(folder):
+    with pytest.raises(TypeError, match="unsupported operand"):
+        load_model("cli_sample:halved?width=text")
 
 
 def test_a_module_missing_inside_the_users_module_surfaces_unchanged(folder):

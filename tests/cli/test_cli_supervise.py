@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from autobatch.cli.child import Child, tied_command, training_command
-from autobatch.cli.options import build_parser
+from autobatch.cli.config import parsed
 from autobatch.cli.supervise import supervise
 from autobatch.errors import ArgumentError
 from autobatch.train.checkpoint import FILE_NAME, Standing
@@ -37,6 +37,10 @@ def as_from_a_terminal():
         signal.signal(number, handler)
 
 
+def args_of(words):
+    return parsed(words, {}, Path.cwd())[0]
+
+
 class Scene:
     """A supervisor whose children are small programs, one for each start; each says what it was called with."""
 
@@ -48,7 +52,7 @@ class Scene:
         self.programs = list(bodies)
         stream = io.StringIO()
         words = ["fit", "m:model", "DIR", "--checkpoint", str(self.folder), *map(str, options)]
-        args = build_parser().parse_args(words)
+        args = args_of(words)
         counts = iter(kills) if kills is not None else None
         oom_kills = (lambda: None) if counts is None else (lambda: next(counts))
         status = supervise(words, args, stream, command=self.command, oom_kills=oom_kills)
@@ -114,7 +118,7 @@ def test_killed_twice_for_memory_it_goes_on_smaller_and_smaller(scene):
         [*own, "--ceiling", "32", *users],
         [*own, "--ceiling", "22", *users],
     ]
-    assert all(build_parser().parse_args(words).in_process for words in scene.words)
+    assert all(args_of(words).in_process for words in scene.words)
 
 
 def test_killed_in_validation_only_validation_gets_smaller(scene):
@@ -122,7 +126,7 @@ def test_killed_in_validation_only_validation_gets_smaller(scene):
     leave_checkpoint(scene.folder)
     scene.play(dies(micro=64, folder=scene.folder, phase="validation"), "sys.exit(0)", kills=[0, 1, 1, 1])
     assert "--ceiling" not in scene.words[1]
-    assert build_parser().parse_args(scene.words[1]).validation_ceiling == 32
+    assert args_of(scene.words[1]).validation_ceiling == 32
 
 
 def test_a_folder_that_another_training_uses_is_refused_before_anything_of_it_is_touched(scene):
@@ -192,7 +196,7 @@ def with_a_temporary_folder(child, standing):
         return tied_command(f"import os; {child}")
 
     stream = io.StringIO()
-    status = supervise(words, build_parser().parse_args(words), stream, command=command)
+    status = supervise(words, args_of(words), stream, command=command)
     return status, seen[0], stream.getvalue()
 
 
@@ -221,15 +225,17 @@ def test_autobatch_can_be_run_as_a_module():
 
 
 SUPERVISOR = """
-import sys
+import os, sys
+from pathlib import Path
 sys.path[:] = {path!r}
 from autobatch.cli.child import tied_command
-from autobatch.cli.options import build_parser
+from autobatch.cli.config import parsed
 from autobatch.cli.supervise import supervise
 words = ["fit", "m:model", "DIR", "--checkpoint", {folder!r}]
 command = lambda words: tied_command({child!r}, words)
 counts = iter(range(100))
-status = supervise(words, build_parser().parse_args(words), sys.stderr, command=command, oom_kills=lambda: next(counts))
+args, _ = parsed(words, os.environ, Path.cwd())
+status = supervise(words, args, sys.stderr, command=command, oom_kills=lambda: next(counts))
 print("ended", status, flush=True)
 sys.exit(status)
 """

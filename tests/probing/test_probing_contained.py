@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from autobatch.probing.deadline import Deadline
 from autobatch.probing.trial import Outcome
 from autobatch.probing.worker import SUPPORTED, Answer, Worker
 
@@ -245,6 +246,43 @@ def test_a_worker_that_dies_while_it_opens_says_so_at_each_attempt(scratch):
 def test_a_trial_before_opening_is_an_error(scratch):
     with Worker(scratch=scratch) as worker, pytest.raises(RuntimeError, match="opened"):
         worker.trial(1, timeout_s=1)
+
+
+class Left:
+    """A deadline with as many seconds left as it is told."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.deadline = Deadline(1.0, 0.0, lambda: -self.seconds)
+
+
+def test_a_trial_is_ended_when_the_whole_probe_has_no_time_left(scratch):
+    """Seen to fail with the time for one trial alone."""
+    left = Left(LONG_S)
+    with Worker(child("time.sleep(600)"), scratch=scratch, deadline=left.deadline) as worker:
+        group = int(worker.open({}, LONG_S).payload["pid"])
+        left.seconds = 0.3
+        answer = worker.trial(8, timeout_s=LONG_S)
+        assert has_ended(group)
+    assert answer.outcome is Outcome.TIMED_OUT
+    assert "within 0.3 s" in (answer.detail or "")
+
+
+def test_a_start_is_ended_when_the_whole_probe_has_no_time_left(scratch):
+    """Seen to fail with the time for a start alone."""
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with Worker(command, scratch=scratch, deadline=Left(0.3).deadline) as worker:
+        answer = worker.open({}, LONG_S)
+    assert answer.outcome is Outcome.TIMED_OUT
+    assert "within 0.3 s" in (answer.detail or "")
+
+
+def test_nothing_is_started_after_the_deadline_of_the_whole_probe(scratch):
+    """Seen to fail with a process started and ended at once."""
+    command = [str(scratch / "no such program")]
+    with Worker(command, scratch=scratch, deadline=Left(0.0).deadline) as worker:
+        assert worker.open({}, LONG_S).outcome is Outcome.TIMED_OUT  # no word of a program that is not there
+        assert worker.trial(1, timeout_s=LONG_S).outcome is Outcome.TIMED_OUT
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])

@@ -2,13 +2,15 @@
 
 import pytest
 from nets import compiled, conv_net, pictures
+from trials import Clock, FakeSite
 
 from autobatch.errors import DoesNotFitError
 from autobatch.probing.cache import Cache
-from autobatch.probing.find import _Finder, find
+from autobatch.probing.find import Finder, Seams, find
 from autobatch.probing.question import Question, question_for
-from autobatch.probing.search import largest, most_efficient
+from autobatch.probing.search import MAX_TRIALS, largest, most_efficient
 from autobatch.probing.trial import Outcome, Trial
+from autobatch.testing import memory_reading
 
 GIB = 2**30
 SAMPLES = pictures(4)
@@ -32,41 +34,44 @@ def test_a_size_without_a_peak_is_worth_what_a_larger_one_proves(budget_gib, exp
     assert (fast.size if fast else None) == expected
 
 
-def recalled(trials, cap=128, free_gib=10, tmp_path=None, **question):
-    finder = _Finder(compiled(conv_net()), SAMPLES, Question(mode="largest", cap=cap, **question), None)
-    finder._budgets = {"host": int(free_gib * GIB)}
-    cache = Cache(tmp_path)
-    key = finder._key()
-    cache.put(key, {"trials": [trial.to_dict() for trial in trials]})
-    return finder, finder._recall(cache, key)
+def looked_up(folder, trials, cap=128, free_gib=10, **question):
+    """A finder, and what it makes of trials that an earlier probe has kept."""
+    finder = Finder(compiled(conv_net()), SAMPLES, Question(mode="largest", cap=cap, **question))
+    finder.budgets.now = {"host": int(free_gib * GIB)}
+    cache = Cache(folder)
+    cache.put(finder._key(), {"trials": [trial.to_dict() for trial in trials]})
+    return finder, finder.earlier(cache)
 
 
 def test_what_was_over_the_budget_of_that_day_may_fit_today(tmp_path):
     """Seen to fail with the old outcome kept: no size was proven though all had run."""
-    trials = [ran(2, 1), ran(16, 1.5), ran(128, 8, Outcome.OVER_BUDGET)]
-    finder, found = recalled(trials, tmp_path=tmp_path)
-    assert found
-    result = finder._result(from_cache=True)
-    assert (result.batch_size, result.proof.outcome, result.from_cache) == (128, Outcome.RAN, True)
+    _, found = looked_up(tmp_path, [ran(2, 1), ran(16, 1.5), ran(128, 8, Outcome.OVER_BUDGET)])
+    assert (found.batch_size, found.proof.outcome, found.from_cache) == (128, Outcome.RAN, True)
 
 
 def test_what_fitted_that_day_may_be_over_the_budget_today(tmp_path):
     """Seen to fail with the old outcome kept."""
     trials = [ran(2, 1), ran(16, 2), ran(24, 2.5), ran(25, 2.56), ran(128, 8)]
-    finder, found = recalled(trials, free_gib=2.6, tmp_path=tmp_path)
-    assert found
-    result = finder._result(from_cache=True)
-    assert result.batch_size == 25
-    assert result.trials[-1].outcome is Outcome.OVER_BUDGET
+    _, found = looked_up(tmp_path, trials, free_gib=2.6)
+    assert found.batch_size == 25
+    assert found.trials[-1].outcome is Outcome.OVER_BUDGET
 
 
 def test_trials_that_lack_a_resource_are_no_answer(tmp_path):
     """Seen to fail with a peak that was never measured passing any budget."""
-    finder, found = recalled([ran(2, 1)], cap=2, tmp_path=tmp_path)
-    assert found
-    finder._budgets = {"host": 10 * GIB, "device": 10 * GIB}
-    cache = Cache(tmp_path)
-    assert not finder._recall(cache, finder._key())
+    finder, found = looked_up(tmp_path, [ran(2, 1)], cap=2)
+    assert found is not None
+    finder.budgets.now = {"host": 10 * GIB, "device": 10 * GIB}
+    assert finder.earlier(Cache(tmp_path)) is None
+
+
+def test_a_search_that_ran_out_of_trials_is_no_answer_where_more_may_fit(tmp_path):
+    """Seen to fail with the earlier trials counted against those of today's search."""
+    trials = [ran(size, 1 + size / 64) for size in range(1, MAX_TRIALS + 1)]
+    _, found = looked_up(tmp_path, trials, free_gib=1.27)
+    assert found.batch_size == MAX_TRIALS
+    _, found = looked_up(tmp_path, trials, free_gib=10)
+    assert found is None
 
 
 @pytest.mark.parametrize(
@@ -93,3 +98,12 @@ def test_without_room_the_error_has_the_numbers_and_nothing_is_started():
     with pytest.raises(DoesNotFitError, match="Nothing is left") as caught:
         find(compiled(conv_net()), SAMPLES, question)
     assert caught.value.available_bytes == 0
+
+
+def test_each_trial_is_told_before_it_begins_and_when_it_has_ended():
+    told = []
+    seams = Seams(lambda: memory_reading(host_total_bytes=4 * GIB, host_available_bytes=2 * GIB), FakeSite(Clock()))
+    question = Question("largest", cap=256)
+    find(compiled(conv_net()), SAMPLES, question, on_start=told.append, on_trial=told.append, seams=seams)
+    began, ended = told[::2], told[1::2]
+    assert began == [trial.size for trial in ended]

@@ -13,6 +13,7 @@ from autobatch.probing.trial import Measurement, Outcome, Trial
 
 GIB = 2**30
 NUMBERS = st.floats(0, 1e9)
+BYTES = st.integers(0, 10**13)
 TRIALS = st.builds(
     Trial,
     st.integers(1, 10**6),
@@ -31,13 +32,14 @@ RESULTS = st.builds(
     largest=st.integers(1, 10**6),
     efficient=st.none() | st.integers(1, 10**6),
     trials=st.lists(TRIALS, max_size=5).map(tuple),
-    models=st.dictionaries(st.just("host"), st.builds(PeakModel, NUMBERS, NUMBERS, NUMBERS, st.integers(1, 100))),
+    models=st.dictionaries(st.just("host"), st.builds(PeakModel, BYTES, BYTES, NUMBERS, st.integers(1, 100), BYTES)),
     budgets=st.dictionaries(st.sampled_from(["host", "device"]), st.integers(0, 10**13)),
     limits=st.dictionaries(st.sampled_from(["host", "device"]), st.text()),
     reserves=st.dictionaries(st.sampled_from(["host", "device"]), st.integers(0, 10**13)),
     from_cache=st.booleans(),
     reasons=st.lists(st.text()).map(tuple),
     notes=st.lists(st.text()).map(tuple),
+    effective=st.none() | st.integers(1, 10**6),
 )
 
 RESULT = ProbeResult(
@@ -71,13 +73,14 @@ def test_a_result_survives_json(result):
 @given(RESULTS)
 def test_any_result_can_be_printed_and_ends_with_the_line_to_copy(result):
     assert str(result).endswith(result.summary())
-    assert result.summary().startswith(f"batch_size={result.batch_size}  (")
+    assert result.summary().startswith(f"batch_size={result.effective or result.batch_size}  (")
     assert "\n" not in result.summary() or any("\n" in limit for limit in result.limits.values())
 
 
 def test_the_summary_is_one_line_to_copy_from():
+    # device 0 is the fuller resource
     assert RESULT.summary() == (
-        "batch_size=384  (peak 9.1 of 12.0 GiB budget, limit: device 0; 4 trials, 21 s)"  # the fuller resource
+        "batch_size=384  (micro 384 x 1; peak 9.1 of 12.0 GiB budget, limit: device 0; 4 trials, 21 s)"
     )
 
 
@@ -99,6 +102,7 @@ def test_the_binding_resource_is_the_fullest():
     "change",
     [
         {"schema_version": 0},
+        {"schema_version": 1},
         {"schema_version": None},
         {"mode": "big"},
         {"batch_size": "many"},
@@ -106,6 +110,7 @@ def test_the_binding_resource_is_the_fullest():
         {"trials": [{"size": 1}]},
         {"models": {"host": {"unknown": 1}}},
         {"budgets": []},
+        {"effective": "all"},
     ],
 )
 def test_what_is_no_result_is_refused(change):
@@ -126,3 +131,66 @@ def test_the_speed_leaves_out_the_update_that_compiled(seconds, expected):
 def test_every_outcome_explains_itself_in_its_own_words():
     assert len({outcome.value for outcome in Outcome}) == len(Outcome)
     assert all(outcome.value.endswith(".") for outcome in Outcome)
+
+
+IN_PARTS = ProbeResult(
+    batch_size=64,
+    mode="micro",
+    largest=68,
+    efficient=None,
+    trials=(Trial(64, Outcome.RAN, {"host": 300 * 2**20}, 0.25, 256.0, 3.0),),
+    budgets={"host": 400 * 2**20},
+    limits={"host": "host, as if it had 1.0 GiB"},
+    reserves={"host": 128 * 2**20},
+    reasons=("Of 256 samples,\nfour parts.",),
+    effective=256,
+)
+
+
+def test_the_line_of_an_effective_batch_is_what_a_training_takes():
+    """Seen to fail with the micro-batch in its place: the training would have run another batch."""
+    assert IN_PARTS.summary() == (
+        "batch_size=256  (micro 64 x 4; peak 300 of 400 MiB budget, limit: host, as if it had 1.0 GiB; 1 trial, 3 s)"
+    )
+
+
+@pytest.mark.parametrize(("effective", "size", "steps"), [(None, 7, 1), (7, 7, 1), (8, 7, 2), (256, 64, 4), (1, 1, 1)])
+def test_an_update_has_as_many_micro_batches_as_its_samples_need(effective, size, steps):
+    result = ProbeResult(size, "micro" if effective else "auto", size, None, (), effective=effective)
+    assert result.accumulation_steps == steps
+    assert result.to_dict()["accumulation_steps"] == steps
+
+
+def test_the_verdict_says_how_big_why_what_limits_and_how_fast():
+    assert RESULT.verdict().splitlines() == [
+        "A batch of 384 samples is safe: it has run within the budget.",
+        "384 reaches 99 % of the best throughput.",
+        "It needs 9.1 GiB of the 12.0 GiB that a step may take (76 %); the limit is the device 0.",
+        "It is as fast as 768.0 samples/s: 0.5 s for each update.",
+    ]
+
+
+def test_the_verdict_of_an_effective_batch_tells_of_whole_updates():
+    """Seen to fail with the seconds of one micro-batch."""
+    size, why, memory, speed = IN_PARTS.verdict().splitlines()
+    assert size.startswith("An update of 256 samples is safe as 4 micro-batches of up to 64, ")
+    assert why == "Of 256 samples, four parts."
+    assert memory.startswith(
+        "It needs 300 MiB of the 400 MiB that a step may take (75 %); the limit is the host, as if "
+    )
+    assert memory.endswith("it had 1.0 GiB, beside 128 MiB that stay free.")
+    assert speed == "It is as fast as 256.0 samples/s: 1 s for each update."
+
+
+@given(RESULTS)
+def test_any_verdict_has_three_to_six_lines(result):
+    assert 3 <= len(result.verdict().splitlines()) <= 6
+
+
+@given(st.builds(PeakModel, NUMBERS, NUMBERS, NUMBERS, st.integers(1, 100), NUMBERS), st.integers(1, 10**5))
+def test_bytes_are_written_whole_and_predict_no_less(model, size):
+    written = ProbeResult(1, "auto", 1, None, (), models={"host": model}).to_dict()
+    fields = written["models"]["host"]
+    assert all(isinstance(fields[name], int) for name in ("fixed_bytes", "per_sample_bytes", "least_bytes"))
+    again = ProbeResult.from_dict(json.loads(json.dumps(written))).models["host"]
+    assert 0 <= again.predict(size) - model.predict(size) <= size + 1

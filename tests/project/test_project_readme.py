@@ -1,4 +1,4 @@
-"""The README's examples and those of fit and probe run, and it names every option, exit code and function."""
+"""The examples of the README, of docs and of fit and probe run, and every option, exit code and function is named."""
 
 import argparse
 import inspect
@@ -13,16 +13,19 @@ import pytest
 
 import autobatch
 from autobatch.cli.exit_codes import MEANINGS
-from autobatch.cli.options import build_parser
+from autobatch.cli.parser import build_parser
 
-README = Path(__file__).parents[2] / "README.md"
-TEXT = README.read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in ROOT.glob("docs/*.md")}
+PAGES["README.md"] = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCSTRINGS = "\n".join(inspect.getdoc(function) for function in (autobatch.fit, autobatch.probe))
 BLOCKS = [
     textwrap.dedent(block)
-    for block in re.findall(r"^ *```python\n(.*?)^ *```", f"{TEXT}\n{DOCSTRINGS}", flags=re.MULTILINE | re.DOTALL)
+    for block in re.findall(
+        r"^ *```python\n(.*?)^ *```", "\n".join([*PAGES.values(), DOCSTRINGS]), flags=re.MULTILINE | re.DOTALL
+    )
 ]
-COMMAND = TEXT.partition("## The command")[2].partition("## The functions")[0]
+COMMAND = PAGES["docs/command.md"]
 
 
 def trains(block):
@@ -41,8 +44,9 @@ def options_of(command):
 
 
 def options_said(command):
-    rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| ([a-z, ]+) \|", COMMAND, flags=re.MULTILINE)
-    return {flag for flag, commands in rows if commands == "all" or command in commands.split(", ")}
+    rows = re.findall(r"^\| (`--.*?) \| ([a-z, ]+) \|", COMMAND, flags=re.MULTILINE)
+    cells = [cell for cell, commands in rows if commands == "all" or command in commands.split(", ")]
+    return {flag for cell in cells for flag in re.findall(r"--[a-z-]+", cell)}
 
 
 @pytest.fixture
@@ -88,7 +92,7 @@ def test_every_python_example_runs_on_a_model_and_a_generator(block, model, data
         subprocess.run([sys.executable, "-c", block], check=True)
         return
     names = {"model": model, "datagen": datagen, "autobatch": autobatch, "ImageDataGenerator": ImageDataGenerator}
-    exec(compile(block, str(README), "exec"), names)  # noqa: S102 - our own README, on purpose
+    exec(compile(block, "README", "exec"), names)  # noqa: S102 - our own pages, on purpose
 
 
 @pytest.mark.parametrize("command", list(subparsers()))
@@ -103,10 +107,19 @@ def test_the_readme_names_every_exit_code_with_its_meaning():
 
 
 def test_the_readme_names_everything_that_is_exported():
-    named = set(re.findall(r"`(\w+)", TEXT.partition("## The functions")[2]))
+    named = set(re.findall(r"`(\w+)", PAGES["docs/functions.md"]))
     assert set(autobatch.__all__) <= named
 
 
-def test_the_links_lead_somewhere():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)
-    assert [link for link in links if not (README.parent / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES)
+def test_the_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", PAGES[page])
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+def test_links_into_a_page_name_one_of_its_headings():
+    links = re.findall(r"\]\(\.\./README\.md#([^)]+)\)", "\n".join(PAGES.values()))
+    headings = re.findall(r"^#+ (.*)$", PAGES["README.md"], flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert links
+    assert set(links) <= anchors

@@ -188,16 +188,26 @@ ERRORS: list[AutobatchError] = [
     autobatch.ModelError("m"),
     DataError("d", "/a/path.png"),
     OutOfMemoryError("o", 8),
-    DoesNotFitError("f", 5, 3),
+    DoesNotFitError("f", 5, 3, ["trial"]),
+    autobatch.DeviceError("v", "GPU:1", ["GPU:0"]),
     autobatch.ProbeError("p", ["trial"]),
+    autobatch.ProbeTimeoutError("i", ["trial"], 4),
+    autobatch.MissingExtraError("Plots need matplotlib: pip install 'autobatch[plot]'."),
     autobatch.TooLateError("t"),
     autobatch.UpdateInterruptedError("u"),
 ]
 
 
+def kinds(root: type[AutobatchError]) -> Iterator[type[AutobatchError]]:
+    """All the errors below one, at any depth."""
+    for kind in root.__subclasses__():
+        yield kind
+        yield from kinds(kind)
+
+
 def test_every_error_travels_between_processes() -> None:
     """With all it says. Seen to fail without `__reduce__`: two of them could be pickled and not read again."""
-    assert {type(error) for error in ERRORS} == set(AutobatchError.__subclasses__())
+    assert {type(error) for error in ERRORS} == set(kinds(AutobatchError))
     for error in ERRORS:
         again = pickle.loads(pickle.dumps(error))  # noqa: S301 - written here
         assert type(again) is type(error)

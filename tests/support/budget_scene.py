@@ -22,8 +22,9 @@ import numpy as np
 
 from autobatch.data.batch import Batch
 from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
-from autobatch.probing import find as finding
+from autobatch.memory.read import read_memory
 from autobatch.probing.bound import PeakBound
+from autobatch.probing.find import Seams, find
 from autobatch.probing.ladder import ladder_next
 from autobatch.probing.question import Question
 from autobatch.probing.result import ProbeResult
@@ -84,10 +85,10 @@ def net(name: str) -> tuple[Any, int]:
     return model, side
 
 
-def look(model: Any, few: Batch) -> ProbeResult:
+def look(model: Any, few: Batch, *, halved: bool) -> ProbeResult:
     """The largest safe size."""
     question = Question("largest", cap=4096, cap_reason="enough", read_ahead_bytes=READ_AHEAD_BYTES)
-    return finding.find(model, few, question)
+    return find(model, few, question, seams=Seams(site=halved_site) if halved else None)
 
 
 def too_large_by(result: ProbeResult) -> int:
@@ -138,14 +139,17 @@ class HalvedWorker(Worker):
         return super().open({**payload, "runner": "budget_scene:open_runner"}, timeout_s)
 
 
+def halved_site(*args: Any, **options: Any) -> Site:
+    """Where trials run that are measured wrongly."""
+    return Site(*args, **options, worker=HalvedWorker())
+
+
 def main(name: str, task: str) -> dict[str, Any]:
     model, side = net(name)
     if task.isdigit():
         return train(model, Endless(side, int(task) * UPDATES), int(task))
-    if task == "halved":
-        finding.Site = lambda *args, **options: Site(*args, **options, worker=HalvedWorker())
-    free_bytes = finding.read_memory().host_budget().free_bytes
-    result = look(model, Endless(side, 8).few)
+    free_bytes = read_memory().host_budget().free_bytes
+    result = look(model, Endless(side, 8).few, halved=task == "halved")
     said = {"free_bytes": free_bytes, "too_large_by": too_large_by(result), "result": result.to_dict()}
     return said | train(model, Endless(side, result.batch_size * UPDATES), result.batch_size)
 

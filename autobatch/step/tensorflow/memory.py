@@ -8,6 +8,11 @@ def device_name() -> str:
     return "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
 
 
+def accelerator_names() -> tuple[str, ...]:
+    """All physical GPUs that TensorFlow can use; asking does not start them."""
+    return tuple(device.name.partition("device:")[2] for device in tf.config.list_physical_devices("GPU"))
+
+
 def allocator_bytes(device: str) -> tuple[int, int] | None:
     """Current and peak bytes in use, or `None` where the allocator keeps no statistics (malloc on a CPU)."""
     try:

@@ -15,7 +15,7 @@ _ON_GPU = {"TF_GPU_ALLOCATOR": "cuda_malloc_async"}
 _GROWTH = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 # A pool on the CPU that comes before every other choice.
-_CPU_POOL = "TF_CPU_ALLOCATOR_USE_BFC"
+CPU_POOL = "TF_CPU_ALLOCATOR_USE_BFC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +98,14 @@ def _contradictions(environ: Mapping[str, str], wanted: Mapping[str, str], kept:
 
 
 def _pools_on_cpu(environ: Mapping[str, str]) -> Iterator[str]:
-    if _is_true(environ.get(_CPU_POOL, "")):
-        yield f"{_CPU_POOL}={environ[_CPU_POOL]} was set before and is left alone; it keeps memory on the CPU."
+    if is_true(environ.get(CPU_POOL, "")):
+        yield f"{CPU_POOL}={environ[CPU_POOL]} was set before and is left alone; it keeps memory on the CPU."
 
 
 def _means(value: str, wanted: str) -> bool:
-    return value == wanted or (_is_true(value) and _is_true(wanted))
+    return value == wanted or (is_true(value) and is_true(wanted))
 
 
-def _is_true(value: str) -> bool:
+def is_true(value: str) -> bool:
+    """Whether TensorFlow takes the value of a variable for a yes."""
     return value.lower() in {"1", "true"}

@@ -1,0 +1,158 @@
+"""`autobatch fit`: a training at the size that fits, restarted where memory kills it."""
+
+import argparse
+from pathlib import Path
+from typing import Any, TextIO
+
+from autobatch.cli import values
+from autobatch.cli.api import Api
+from autobatch.cli.arguments import add_inputs, add_search
+from autobatch.cli.command import Answer, Terminal
+from autobatch.cli.inputs import inputs, search
+from autobatch.cli.switch import Switch
+from autobatch.errors import ArgumentError
+from autobatch.train.supervised import Supervised
+
+SUMMARY = "find the batch size that fits, and train with it"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The model, the pictures, the training, how to search, and how to stay alive."""
+    add_inputs(parser)
+    _add_training(parser)
+    add_search(parser)
+    _add_supervision(parser)
+
+
+def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer | int:
+    """A training at the size that fits, in a child unless it is to be in this process."""
+    if args.in_process:
+        return _train(args, api, terminal)
+    return api.supervise(terminal.words, args, terminal.err)
+
+
+def _train(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer:
+    """A training in this process; the model is saved where `--output` says."""
+    progress = terminal.err
+    output = _output(args.output)
+    if args.share_memory:  # before anything imports TensorFlow
+        print(api.share_memory(), file=progress, flush=True)
+    model, *pictures = inputs(args, api, terminal)
+    options = search(args) | _bounded(args) | _saved(args)
+    named = {
+        "validation_data": args.validation,
+        "when_memory_changes": args.when_memory_changes,
+        "scale_learning_rate": args.scale_learning_rate,
+        "log_dir": args.log_dir,
+        "verbose": 0 if args.quiet else None,
+    }
+    options |= {name: value for name, value in named.items() if value is not None}
+    history = api.fit(model, *pictures, epochs=args.epochs, **options)
+    lines = [str(history.autobatch), *_last_epoch(history)]
+    if output is not None:
+        model.save(output)
+        lines.append(f"saved to {output}")
+    _forget(options.get("checkpoint"), progress)
+    data = {
+        "history": history.history,
+        "epochs": list(history.epoch),
+        "run": history.autobatch.to_dict(),
+        "output": None if output is None else str(output),
+    }
+    return Answer("\n".join(lines), data)
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--epochs", type=values.count, default=1, metavar="N", help="passes over the samples (default: 1)"
+    )
+    training.add_argument("--validation", metavar="DIR", help="folder of validation pictures, one subfolder per class")
+    training.add_argument(
+        "--when-memory-changes",
+        choices=("keep", "resize"),
+        help="keep the batch size and add up gradients over smaller micro-batches (default), or resize it",
+    )
+    training.add_argument(
+        "--scale-learning-rate",
+        choices=("linear", "sqrt"),
+        help="how the learning rate follows a resized batch: linear for SGD, sqrt for Adam (default: not at all)",
+    )
+    training.add_argument("--output", metavar="FILE", help="where to save the trained model; ends in .keras")
+    training.add_argument(
+        "--log-dir", metavar="FOLDER", help="where to write the log of the run, which `autobatch report` reads"
+    )
+
+
+def _add_supervision(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "staying alive",
+        "The training runs in a process of its own. When the kernel kills it for memory, it goes on from its "
+        "checkpoint with smaller micro-batches; any other end is handed on as it is.",
+    )
+    group.add_argument(
+        "--restarts", type=values.restarts, default=3, metavar="N", help="restarts at most (default: 3; 0 for none)"
+    )
+    group.add_argument(
+        "--checkpoint",
+        metavar="FOLDER",
+        help="folder to save the run in, and to go on from if it holds one that did not end; emptied when the "
+        "training is done (default: a temporary one)",
+    )
+    group.add_argument(
+        "--checkpoint-every", type=values.seconds, metavar="SECONDS", help="time between two saves (default: 60)"
+    )
+    group.add_argument(
+        "--share-memory",
+        action=Switch,
+        default=False,
+        help="use allocators that can give memory back to other processes",
+    )
+    group.add_argument(
+        "--in-process", action="store_true", help="train in this process, without restarts (for debuggers)"
+    )
+    # What a restarted training is told by its supervisor: the largest micro-batch, and the largest in validation.
+    group.add_argument("--ceiling", type=values.count, metavar="N", help=argparse.SUPPRESS)
+    group.add_argument("--validation-ceiling", type=values.count, metavar="N", help=argparse.SUPPRESS)
+
+
+def _bounded(args: argparse.Namespace) -> dict[str, Any]:
+    """The smaller of the user's bound and that of a restart, and what a restart says of validation."""
+    bounds = [bound for bound in (args.max_batch, args.ceiling) if bound is not None]
+    options = {"max_batch_size": min(bounds, default=None), "validation_batch_size": args.validation_ceiling}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _saved(args: argparse.Namespace) -> dict[str, Any]:
+    folder = None if args.checkpoint is None else Supervised(args.checkpoint, args.ceiling)
+    options = {"checkpoint": folder, "checkpoint_every_s": args.checkpoint_every}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _forget(folder: Supervised | None, progress: TextIO) -> None:
+    """Removes the stored run, once nothing depends on it any more."""
+    try:
+        if folder is not None:
+            folder.clear()
+    except OSError as error:
+        print(f"autobatch: the saved run could not be removed ({error})", file=progress, flush=True)
+
+
+def _output(name: str | None) -> Path | None:
+    if name is None:
+        return None
+    path = Path(name)
+    if path.suffix != ".keras" or not path.parent.is_dir():
+        raise ArgumentError(
+            f"The trained model cannot be saved there. Received: --output {name}. "
+            "Expected: a name ending in .keras, in a folder that exists."
+        )
+    return path
+
+
+def _last_epoch(history: Any) -> list[str]:
+    if not history.epoch:
+        return []
+    shown = {name: values[-1] for name, values in history.history.items() if values and "/" not in name}
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+    return [f"epoch {history.epoch[-1] + 1}: {metrics}"]

@@ -1,0 +1,67 @@
+"""`autobatch memory`: how much memory there is, what limits it, and who holds it."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from autobatch.cli import values
+from autobatch.cli.api import Api
+from autobatch.cli.command import Answer, Terminal
+from autobatch.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from autobatch.memory.holders import Holders
+    from autobatch.memory.reading import MemoryReading
+
+SUMMARY = "say how much memory there is, what limits it, and who holds it"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--watch` and `--top`."""
+    parser.add_argument(
+        "--watch",
+        type=values.seconds,
+        nargs="?",
+        const=1.0,
+        metavar="SECONDS",
+        help="look again every so many seconds (1 if no number follows), until Ctrl-C; in a pipe, or with --json, each "
+        "look is one line of JSON",
+    )
+    parser.add_argument(
+        "--top", type=values.count, default=10, metavar="N", help="how many processes to show (default: 10)"
+    )
+
+
+def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer | int | None:
+    """What limits this process now and who holds it; with `--watch`, again and again."""
+    if args.watch is not None:
+        return _watch(args, api, terminal)
+    from autobatch.cli.memory_view import View
+    from autobatch.cli.watching import utc_now
+    from autobatch.cli.wrapped import width_of
+
+    view = View(utc_now(), *_look(api, args.top))
+    return Answer("\n".join(view.lines(width_of(terminal.out))), view.to_dict())
+
+
+def _look(api: Api, most: int) -> "tuple[MemoryReading, Holders]":
+    from autobatch.memory.holders import read_holders
+
+    reading = api.read_memory()
+    return reading, read_holders(reading, most=most)
+
+
+def _watch(args: argparse.Namespace, api: Api, terminal: Terminal) -> int | None:
+    from autobatch.cli.reader import attentive_sleep
+    from autobatch.cli.watching import draw, print_lines, views
+    from autobatch.memory.gpu import hold_nvml
+
+    try:
+        with hold_nvml():
+            seen = views(lambda: _look(api, args.top), args.watch, sleep=attentive_sleep(terminal.out))
+            if terminal.out.isatty() and not args.json:
+                draw(seen, terminal.out, args.watch)
+            else:
+                print_lines(seen, terminal.out)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED  # the usual end, not worth a word
+    return None

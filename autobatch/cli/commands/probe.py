@@ -1,0 +1,116 @@
+"""`autobatch probe`: the batch size that fits, without training."""
+
+import argparse
+from typing import Any
+
+from autobatch.cli import values
+from autobatch.cli.api import Api
+from autobatch.cli.arguments import add_inputs, add_search
+from autobatch.cli.command import Answer, Terminal
+from autobatch.cli.exit_codes import ExitCode, exit_code
+from autobatch.cli.failed import Failed
+from autobatch.cli.inputs import inputs, search
+from autobatch.cli.next_step import next_step
+from autobatch.cli.outcome import SCHEMA_VERSION, Started, best_line, probe_object
+from autobatch.cli.progress import Progress, progress
+from autobatch.cli.reports import Reports
+
+SUMMARY = "find the batch size that fits, without training"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The model, the pictures, how to search, and what to write."""
+    add_inputs(parser, needs_pictures=False)
+    add_search(parser)
+    group = parser.add_argument_group("the probe")
+    group.add_argument(
+        "--timeout",
+        type=values.seconds,
+        metavar="SECONDS",
+        help="deadline of the whole probe (default: none); the best size so far is printed then",
+    )
+    group.add_argument(
+        "--limit", type=values.amount, metavar="AMOUNT", help="pretend that there is no more memory than this: 8GiB"
+    )
+    group.add_argument("--dry-run", action="store_true", help="say what would be done, and run no trial")
+    group.add_argument(
+        "-o",
+        "--output",
+        action="append",
+        metavar="FILE",
+        help="write a report, too: .html, .md or .json; again for several",
+    )
+
+
+def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer:
+    """The batch size that fits, each trial shown as it ends.
+
+    Raises:
+        Failed: By whatever went wrong, with what was known then.
+    """
+    started = Started.now(terminal.words)
+    reports = Reports(args.output or (), terminal.err)
+    trials: list[Any] = []
+    try:
+        if args.dry_run:
+            return _outlook(args, api, terminal)
+        with progress(terminal) as shown:
+            result = _result(args, api, terminal, _Both(shown, trials))
+    except (Exception, KeyboardInterrupt) as error:
+        raise Failed(error, _what_is_known(error, started, trials, api, reports)) from error
+    data = probe_object(started, ExitCode.OK, environment=api.environment(), result=result)
+    text = "\n".join([result.verdict(), "", result.summary(), "", next_step(args, result, terminal.words)])
+    status = ExitCode.OK if reports.write(data) else ExitCode.USAGE
+    return Answer(text, data | {"exit_code": int(status)}, status)
+
+
+class _Both:
+    """Shows how a probe goes on, and keeps its trials.
+
+    Args:
+        shown: Where it is shown.
+        trials: Where they are kept.
+    """
+
+    def __init__(self, shown: Progress, trials: list[Any]) -> None:
+        self._shown, self._trials = shown, trials
+
+    def says(self, what: str) -> None:
+        """What is going on now."""
+        self._shown.says(what)
+
+    def starts(self, size: int) -> None:
+        """Another one of so many samples begins."""
+        self._shown.says(f"trial {len(self._trials) + 1}: {size:,} samples")
+
+    def __call__(self, trial: Any) -> None:
+        """Another one has ended."""
+        self._trials.append(trial)
+        self._shown(trial)
+
+
+def _result(args: argparse.Namespace, api: Api, terminal: Terminal, both: _Both) -> Any:
+    both.says("loading the model")
+    given = inputs(args, api, terminal)
+    both.says("looking at samples")
+    return api.probe(*given, on_trial=both, on_start=both.starts, **_options(args))
+
+
+def _outlook(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer:
+    outlook = api.outlook(*inputs(args, api, terminal), **_options(args))
+    return Answer(str(outlook), {"schema_version": SCHEMA_VERSION, "kind": "outlook", **outlook.to_dict()})
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    own = {"timeout_s": args.timeout, "limit": args.limit}
+    return search(args) | {name: value for name, value in own.items() if value is not None}
+
+
+def _what_is_known(error: BaseException, started: Started, trials: list[Any], api: Api, reports: Reports) -> Answer:
+    code = exit_code(error)
+    trials = list(getattr(error, "trials", ())) or trials
+    data = probe_object(started, code, environment=api.environment(), trials=trials, error=error)
+    if code is not ExitCode.USAGE:  # nothing was started: there is nothing to report, and an older report may be there
+        reports.write(data)
+    text = best_line(trials) if code in {ExitCode.TIMEOUT, ExitCode.INTERRUPTED} else ""
+    return Answer(text, data, code)

@@ -1,0 +1,110 @@
+"""`autobatch report`: saved runs as one page."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from autobatch.cli.api import Api
+from autobatch.cli.command import Answer, Terminal
+from autobatch.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from autobatch.report.record import Record
+
+SUMMARY = "show saved runs as one page"
+_DEFAULT = "autobatch-report.html"
+_ENDINGS = (".json", ".jsonl")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The runs, and where the page goes."""
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="file that `autobatch probe -o run.json` or fit(..., log_dir=...) has written, or a folder of them, "
+        "newest first",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default=_DEFAULT,
+        help="where to write it; ends in .html, .md or .json (default: %(default)s in this folder)",
+    )
+    parser.add_argument("--force", action="store_true", help="write it even if FILE is something else than a report")
+
+
+def run(args: argparse.Namespace, _api: Api, terminal: Terminal) -> Answer:
+    """Where the page was written."""
+    from autobatch.report.write import require_ending, write_report
+
+    output = Path(args.output)
+    require_ending(output)
+    if not output.parent.is_dir():
+        msg = f"There is no folder for it. Received: --output {output}. Expected a file in a folder that exists."
+        raise ArgumentError(msg)
+    if not args.force:
+        _require_replaceable(output)
+    records = _records(map(Path, args.runs), output, terminal.err)
+    write_report(records, output)
+    data = {"written": str(output), "runs": [_described(record) for record in records]}
+    return Answer(f"{len(records)} run{'s' * (len(records) != 1)} in {output}", data)
+
+
+def _require_replaceable(output: Path) -> None:
+    from autobatch.report.write import is_own_report
+
+    if output.exists() and not (output.is_file() and is_own_report(output)):
+        msg = (
+            f"{str(output)!r} is there already and is no report that autobatch has written, so it is left alone. "
+            f"Received: --output {output}. Expected another name, or --force to overwrite it."
+        )
+        raise ArgumentError(msg)
+
+
+def _records(paths: Iterable[Path], output: Path, remarks: TextIO) -> "list[Record]":
+    """The runs that were named, each of them once, in this order; those of a folder newest first.
+
+    Raises:
+        DataError: There is nothing of that name, or no run in it.
+    """
+    from autobatch.report.record import read_record
+
+    found: dict[Path, Record] = {}
+    for path in paths:
+        records = _of_folder(path, output, remarks) if path.is_dir() else {path: read_record(path)}
+        for name, record in records.items():
+            found.setdefault(name.resolve(), record)
+    return list(found.values())
+
+
+def _of_folder(folder: Path, output: Path, remarks: TextIO) -> "dict[Path, Record]":
+    from autobatch.report.record import read_record
+
+    found: dict[Path, Record] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in _ENDINGS or not path.is_file() or path.resolve() == output.resolve():
+            continue
+        try:
+            found[path] = read_record(path)
+        except DataError as error:
+            print(f"autobatch: left out: {error}", file=remarks)
+    if not found:
+        msg = (
+            f"There is no run in {str(folder)!r}: no file in .json or .jsonl that `autobatch probe -o run.json` or "
+            "`fit(..., log_dir=...)` has written. Runs in folders of that folder have to be named themselves."
+        )
+        raise DataError(msg, str(folder))
+    newest_first = sorted(found, key=lambda path: (found[path].started_at or "", path.name), reverse=True)
+    return {path: found[path] for path in newest_first}
+
+
+def _described(record: "Record") -> dict[str, str | None]:
+    return {
+        "name": record.name,
+        "kind": record.kind,
+        "outcome": record.outcome,
+        "started_at": record.started_at,
+    }

@@ -1,0 +1,124 @@
+"""One look at the memory: for people, and for programs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from autobatch.cli.columns import columns
+from autobatch.cli.wrapped import wrapped
+from autobatch.memory.facts import Holder
+from autobatch.memory.holders import Holders
+from autobatch.memory.limit import Budget
+from autobatch.memory.reading import MemoryReading
+from autobatch.memory.units import format_bytes
+
+SCHEMA_VERSION = 1
+_UNKNOWN = "-"
+_NOBODY = Holders(())
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What was seen at one moment.
+
+    Attributes:
+        at: When.
+        reading: What limits the memory, `None` where the sensors failed.
+        holders: Who holds it.
+        error: Why there is no reading.
+    """
+
+    at: datetime
+    reading: MemoryReading | None = None
+    holders: Holders = _NOBODY
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the view as JSON-ready values, in bytes."""
+        head = {"schema_version": SCHEMA_VERSION, "read_at": self.at.isoformat(timespec="milliseconds")}
+        if self.reading is None:
+            return {**head, "error": self.error}
+        facts = self.reading.to_dict()
+        return {
+            **head,
+            **facts,
+            "holders": [holder.to_dict() for holder in self.holders.shown],
+            "holders_left_out": self.holders.left_out,
+            "notes": [*facts["notes"], *self.holders.notes],
+        }
+
+    def lines(self, width: int | None = None) -> list[str]:
+        """Returns the view as text.
+
+        Args:
+            width: Where to break sentences, `None` for nowhere.
+        """
+        if self.reading is None:
+            return wrapped("", f"Memory could not be read: {self.error}", width)
+        notes = [line for note in (*self.reading.notes, *self.holders.notes) for line in wrapped("note: ", note, width)]
+        return [
+            *wrapped("", headline(self.reading.budget()), width),
+            "",
+            *_limits(self.reading),
+            *_pressure(self.reading, width),
+            "",
+            *_holders(self.holders, [device.index for device in self.reading.devices]),
+            *(["", *notes] if notes else []),
+        ]
+
+
+def headline(budget: Budget) -> str:
+    """How much can be taken and what limits that, in one sentence."""
+    limit = budget.limit
+    name = f"{limit.kind} ({limit.detail})" if limit.kind == "device" else limit.kind
+    available, reserve = format_bytes(limit.available_bytes), format_bytes(budget.reserve_bytes)
+    if budget.free_bytes <= 0:
+        return (
+            f"Nothing can be taken, limited by the {name}: {available} are available, and {reserve} are to stay free "
+            "as a reserve."
+        )
+    return (
+        f"{format_bytes(budget.free_bytes)} can be taken, limited by the {name}: {available} are available, "
+        f"{reserve} of them stay free as a reserve."
+    )
+
+
+def _limits(reading: MemoryReading) -> list[str]:
+    binding = reading.budget().limit
+    budgets = reading.budgets()
+    rows = [["limit", "can be taken", "available", "of", "this process", ""], *map(_limit, budgets)]
+    marks = ["  ", *("> " if budget.limit == binding else "  " for budget in budgets)]
+    return [mark + line for mark, line in zip(marks, columns(rows, left=frozenset({0, 5})), strict=True)]
+
+
+def _limit(budget: Budget) -> list[str]:
+    limit = budget.limit
+    figures = (max(0, budget.free_bytes), limit.available_bytes, limit.capacity_bytes, limit.occupied_bytes)
+    return [limit.kind, *map(format_bytes, figures), limit.detail]
+
+
+def _pressure(reading: MemoryReading, width: int | None) -> list[str]:
+    if reading.pressure is None:
+        return []
+    some, full = reading.pressure.some_avg10, reading.pressure.full_avg10
+    return wrapped("  pressure: ", f"some tasks waited {some:.1f} %, all {full:.1f} % of the last 10 s", width)
+
+
+def _holders(holders: Holders, devices: list[int]) -> list[str]:
+    rows = [["pid", "held by", "RSS", *(f"GPU:{index}" for index in devices), ""]]
+    rows += [_holder(holder, devices) for holder in holders.shown]
+    table = [f"  {line}" for line in columns(rows, left=frozenset({1, len(rows[0]) - 1}))]
+    more = f"  and {holders.left_out} more; --top N shows more of them"
+    return [*table, more] if holders.left_out else table
+
+
+def _holder(holder: Holder, devices: list[int]) -> list[str]:
+    used = dict(holder.device_bytes)
+    on_devices = [_amount(used[index]) if index in used else "" for index in devices]
+    name = "another container or the host" if holder.name is None else holder.name
+    remarks = ["this process"] * holder.own + ["in the group"] * bool(holder.in_group)
+    return [str(holder.pid), name, _amount(holder.rss_bytes), *on_devices, ", ".join(remarks)]
+
+
+def _amount(count: int | None) -> str:
+    return _UNKNOWN if count is None else format_bytes(count)

@@ -1,0 +1,133 @@
+"""The command's words: which subcommands and options there are."""
+
+import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+import autobatch
+from autobatch.cli.command import Command
+from autobatch.cli.commands import COMMANDS
+from autobatch.cli.exit_codes import exit_code_table
+from autobatch.cli.settings import SETTINGS, Setting
+from autobatch.cli.switch import Switch
+
+_CONFIGURED = """\
+Where an option is not given, AUTOBATCH_<NAME> of the environment counts, then the
+nearest autobatch.toml or [tool.autobatch] of pyproject.toml; --show-config says what
+holds and where it comes from."""
+
+
+class UsageError(Exception):
+    """Words that mean nothing.
+
+    Args:
+        message: What is wrong with them.
+        usage: The line that says which words there are.
+        prog: The command that was called.
+    """
+
+    def __init__(self, message: str, usage: str, prog: str) -> None:
+        super().__init__(message)
+        self.usage = usage
+        self.prog = prog
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises `UsageError` instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuses the words.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(message, self.format_usage(), self.prog)
+
+
+class CommandParser(Parser):
+    """The parser of one subcommand.
+
+    Attributes:
+        settings: Those of its options that may come from elsewhere, too; they are in the parsed arguments only if
+            they were given.
+    """
+
+    settings: tuple[Setting, ...] = ()
+
+    def parse_known_args(  # type: ignore[override]  # the overloads of argparse say the same at greater length
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse does it, but an optional DIR may also stand behind an option."""
+        if "--show-config" in (args or ()):
+            for action in self._get_positional_actions():
+                action.nargs, action.required = "*", False
+        parsed, rest = super().parse_known_args(args, namespace)
+        for word in rest:
+            if word.startswith("-"):
+                self.error(f"there is no option {word}{self._nearest(word)}")
+        if parsed.show_config:
+            return parsed, []
+        # argparse takes an optional word for absent once the words in front of an option are used up
+        if rest and not rest[0].startswith("-") and getattr(parsed, "directory", "") is None:
+            parsed.directory = rest.pop(0)
+        return parsed, rest
+
+    def _nearest(self, word: str) -> str:
+        flags = [flag for action in self._get_optional_actions() for flag in action.option_strings]
+        close = get_close_matches(word.partition("=")[0], flags, n=1)
+        return f". Did you mean {close[0]}?" if close else ""
+
+
+def build_parser() -> Parser:
+    """The parser of `autobatch`; parsed arguments carry the subcommand's name as `command`."""
+    parser = Parser(
+        prog="autobatch",
+        description="Finds the batch size that fits, proves it, and trains with it.",
+        epilog=exit_code_table(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"autobatch {autobatch.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
+    for name, command in COMMANDS.items():
+        _add_command(commands, name, command)
+    return parser
+
+
+def command_parsers(parser: argparse.ArgumentParser) -> dict[str, CommandParser]:
+    """The parsers of the subcommands, by name."""
+    actions = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(next(actions).choices)
+
+
+def _add_command(commands: "argparse._SubParsersAction[CommandParser]", name: str, command: Command) -> None:
+    parser = commands.add_parser(
+        name,
+        help=command.SUMMARY,
+        description=f"{command.SUMMARY[0].upper()}{command.SUMMARY[1:]}.",
+        epilog=f"{_CONFIGURED}\n\n{exit_code_table()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--quiet", action=Switch, default=False, help="show no progress")
+    parser.add_argument(
+        "--color", action=Switch, default=None, help="use colours on a terminal (default: unless NO_COLOR is set)"
+    )
+    parser.add_argument(
+        "--show-config", action="store_true", help="print each setting, its value and where it comes from; do nothing"
+    )
+    command.add_options(parser)
+    parser.settings = tuple(_settings(parser))
+
+
+def _settings(parser: CommandParser) -> list[Setting]:
+    """The settings among a parser's options; their defaults are theirs, so that the parser tells what was given."""
+    found: dict[str, Setting] = {}
+    for action in parser._get_optional_actions():
+        if action.dest in SETTINGS:
+            flags = [flag for flag in action.option_strings if flag.startswith("--")]
+            known = found.setdefault(action.dest, Setting(action.dest, action, action.default))
+            found[action.dest] = known.with_flags(flags)
+            action.default = argparse.SUPPRESS
+    return list(found.values())

@@ -1,0 +1,24 @@
+"""Messages of the functions in the words of the command: what is an argument there is an option here."""
+
+import re
+
+_FLAGS = {
+    "batch_size": "--batch-size",
+    "limit": "--limit",
+    "max_batch_size": "--max-batch",
+    "reserve": "--headroom",
+    "timeout_s": "--timeout",
+    "trial_timeout_s": "--trial-timeout",
+}
+# `limit=` as advice, not `limit=3` as what was received.
+_ADVICE = re.compile(rf"\b({'|'.join(_FLAGS)})=(?![^\s.,;:)])")
+
+
+def in_words_of_the_command(message: str) -> str:
+    """A message whose advice names options.
+
+    Example:
+        >>> in_words_of_the_command("Give a larger timeout_s=.")
+        'Give a larger --timeout.'
+    """
+    return _ADVICE.sub(lambda match: _FLAGS[match[1]], message)

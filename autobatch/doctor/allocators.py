@@ -1,0 +1,41 @@
+"""Findings about allocators: which ones TensorFlow takes, and whether memory can be given back."""
+
+from collections.abc import Iterator
+
+from autobatch.doctor.finding import Finding, ok, warning
+from autobatch.doctor.surroundings import Surroundings
+from autobatch.step.backend import allocator_choices
+from autobatch.step.framework import AllocatorChoice
+from autobatch.step.sharing import contradictions
+
+_SHARE = "autobatch.share_memory() (--share-memory) chooses one that gives back"
+
+
+def findings(seen: Surroundings) -> Iterator[Finding]:
+    """Yields the allocators that a training would start with."""
+    if seen.framework.backend_version is None:
+        return
+    on_cpu, on_gpu = allocators(seen)
+    yield ok("allocators", "cpu_allocator", _said("CPU", on_cpu, f"; {_SHARE}"))
+    if seen.framework.gpus:
+        can_share = bool(seen.pools) and all(seen.pools)
+        hint = f"; {_SHARE}" if can_share else "; this driver has no memory pools, so that none can be given back"
+        yield ok("allocators", "gpu_allocator", _said("GPU", on_gpu, hint))
+    for note in contradictions(seen.environ, seen.pools):
+        yield warning("allocators", "variables", note, f"Unset {note.partition('=')[0]} if memory is to be given back.")
+
+
+def allocators(seen: Surroundings) -> tuple[AllocatorChoice, AllocatorChoice]:
+    """Returns the allocators on the CPU and on a GPU."""
+    on_cpu, on_gpu = allocator_choices(
+        seen.environ, onednn=seen.framework.onednn is not False, returns_freed=seen.kernel.returns_freed
+    )
+    return on_cpu, on_gpu
+
+
+def _said(device: str, choice: AllocatorChoice, hint: str) -> str:
+    chosen = f" ({choice.because})" if choice.because else ""
+    taking = "takes nearly all of the device at its first use and" if choice.takes_all else "takes what is needed and"
+    if choice.gives_back:
+        return f"On the {device}: {choice.name}{chosen}, which {taking} can give memory back."
+    return f"On the {device}: {choice.name}{chosen}, which {taking} keeps it until the process ends{hint}."

@@ -1,0 +1,152 @@
+"""Looks at everything that a check-up needs; the one module of this room with side effects.
+
+A worker process is started and ended, a file is made and removed in the folders, and Keras is imported. Nothing is
+trained, and TensorFlow's context is not made.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from autobatch.doctor.installed import read_packages
+from autobatch.doctor.surroundings import Kernel, Places, Surroundings
+from autobatch.memory.cgroup import oom_kills
+from autobatch.memory.cuda_pool import find_pools
+from autobatch.memory.files import fields, read_text
+from autobatch.memory.gpu import read_devices
+from autobatch.memory.gpu_driver import read_driver
+from autobatch.memory.mounts import find_group, in_memory
+from autobatch.memory.process import reset_peak_rss
+from autobatch.memory.read import read_memory
+from autobatch.memory.trim import can_return_freed_memory
+from autobatch.probing.cache import default_folder
+from autobatch.probing.process import WorkerProcess, child_command
+from autobatch.step import backend
+from autobatch.step.framework import Framework
+
+_CONTAINERS = {".dockerenv": "/.dockerenv is there", "run/.containerenv": "/run/.containerenv is there"}
+_WORKER_S = 30.0
+
+
+def look(
+    *,
+    root: Path = Path("/"),
+    environ: Mapping[str, str] | None = None,
+    nvml: Any = None,
+    driver: Any = None,
+    describe: Callable[[], Framework] = backend.describe,
+    import_quietly: Callable[[], None] | None = None,
+) -> Surroundings:
+    """Returns what is to be seen from this process.
+
+    Args:
+        root: Where /proc, /sys and the signs of a container are.
+        environ: The environment variables, this process' own if left out.
+        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
+        driver: What answers like libcuda; `None` takes libcuda.
+        describe: Tells of the framework.
+        import_quietly: Imports it without its greeting; an error is ignored, because `describe` finds it, too.
+    """
+    environ = os.environ if environ is None else environ
+    proc, sys = root / "proc", root / "sys"
+    version, notes = read_driver(nvml)
+    # Memory first: Keras takes some hundred megabytes, and asking CUDA starts its driver.
+    return Surroundings(
+        reading=read_memory(proc=proc, sys=sys, nvml=nvml),
+        machine_gpus=read_devices(os.getpid(), nvml, {})[0],
+        driver=version,
+        driver_note=" ".join(notes),
+        environ=dict(environ),
+        kernel=_kernel(root, environ),
+        places=_places(proc, environ),
+        packages=read_packages(),
+        framework=_described(describe, import_quietly),
+        pools=find_pools(driver)[0],
+    )
+
+
+def _described(describe: Callable[[], Framework], import_quietly: Callable[[], None] | None) -> Framework:
+    if import_quietly is not None:
+        with suppress(Exception):
+            import_quietly()
+    return describe()
+
+
+def _kernel(root: Path, environ: Mapping[str, str]) -> Kernel:
+    proc, sys = root / "proc", root / "sys"
+    group = find_group(proc, sys)
+    swap = fields(read_text(proc / "meminfo") or "")
+    return Kernel(
+        group_version=None if group is None else group.version,
+        counts_kills=oom_kills(proc, sys) is not None,
+        resets_peak=reset_peak_rss(proc),
+        returns_freed=can_return_freed_memory(),
+        container=_container(root, environ),
+        swap_bytes=swap.get("SwapTotal"),
+        swap_free_bytes=swap.get("SwapFree"),
+        address_limit_bytes=_address_limit(),
+    )
+
+
+def _container(root: Path, environ: Mapping[str, str]) -> str | None:
+    signs = [said for name, said in _CONTAINERS.items() if (root / name).exists()]
+    if "KUBERNETES_SERVICE_HOST" in environ:
+        signs.append("KUBERNETES_SERVICE_HOST is set")
+    return ", ".join(signs) or None
+
+
+def _address_limit() -> int | None:
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if soft == resource.RLIM_INFINITY else int(soft)
+
+
+def _places(proc: Path, environ: Mapping[str, str]) -> Places:
+    temporary, cache = Path(tempfile.gettempdir()), default_folder(environ)
+    return Places(
+        worker_error=_why_no_worker(environ),
+        cache=str(cache),
+        cache_error=_why_unwritable(cache),
+        temporary=str(temporary),
+        temporary_in_memory=in_memory(temporary, proc),
+        temporary_free_bytes=_free(temporary),
+    )
+
+
+def _why_no_worker(environ: Mapping[str, str]) -> str | None:
+    """Starts the process that trials run in and lets it end; returns what went wrong."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="autobatch-") as folder:
+            process = WorkerProcess(child_command(), environ, Path(folder) / "output.log")
+            status = process.finish(_WORKER_S)
+            output = process.last_output()
+    except OSError as error:
+        return f"{error}."
+    if status == 0:
+        return None
+    end = f"it did not end within {_WORKER_S:.0f} s" if status is None else f"it ended with exit status {status}"
+    return f"{end}. {output.splitlines()[-1] if output else ''}".strip()
+
+
+def _why_unwritable(folder: Path) -> str | None:
+    """Returns why nothing can be written to a folder, or to the nearest one above it that exists."""
+    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return None
+    except OSError as error:
+        return str(error.strerror or error)
+
+
+def _free(folder: Path) -> int | None:
+    try:
+        found = os.statvfs(folder)
+    except (OSError, AttributeError):
+        return None
+    return found.f_bavail * found.f_frsize

@@ -1,0 +1,102 @@
+"""What a check-up looks at, as plain facts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from autobatch.memory.facts import Device, Driver
+from autobatch.memory.reading import MemoryReading
+from autobatch.step.framework import Framework
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What the system lets this process see and do.
+
+    Attributes:
+        group_version: Of the memory control groups, `None` where none are found.
+        counts_kills: Whether the kernel's out-of-memory kills are counted.
+        resets_peak: Whether the high-water mark of resident memory can be set back.
+        returns_freed: Whether the C library can hand freed memory back.
+        container: How it can be told that this is a container, `None` if it cannot.
+        swap_bytes: All of the swap space, `None` where unknown.
+        swap_free_bytes: What of it is free.
+        address_limit_bytes: What this process may map (`ulimit -v`), `None` for no limit.
+    """
+
+    group_version: int | None = 2
+    counts_kills: bool = True
+    resets_peak: bool = True
+    returns_freed: bool = True
+    container: str | None = None
+    swap_bytes: int | None = 0
+    swap_free_bytes: int | None = 0
+    address_limit_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where trials run and files are put.
+
+    Attributes:
+        worker_error: Why no process for trials can be started, `None` if one was.
+        cache: The folder of kept answers.
+        cache_error: Why it cannot be written to, `None` if it can.
+        temporary: The folder of temporary files.
+        temporary_in_memory: Whether what lies there takes memory.
+        temporary_free_bytes: What is free there.
+    """
+
+    worker_error: str | None = None
+    cache: str = "~/.cache/autobatch"
+    cache_error: str | None = None
+    temporary: str = "/tmp"  # noqa: S108 - shown, not opened
+    temporary_in_memory: bool = False
+    temporary_free_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package that autobatch needs or can use.
+
+    Attributes:
+        name: What it is called.
+        version: What is installed, `None` where it is not.
+        wanted: The versions that autobatch is made for, as "<2,>=1.11"; `None` where any is.
+        fits: Whether the installed one is among them, `None` where that cannot be told.
+        extra: What of autobatch it is for, where it can do without; empty for one that it needs.
+    """
+
+    name: str
+    version: str | None
+    wanted: str | None = None
+    fits: bool | None = None
+    extra: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Everything that a check-up looks at.
+
+    Attributes:
+        framework: Keras and its backend.
+        reading: What limits the memory.
+        machine_gpus: The GPUs that the driver shows, hidden ones among them.
+        driver: Its versions, `None` where it cannot be asked.
+        driver_note: Why not.
+        pools: For each GPU whether it has memory pools.
+        environ: The environment variables.
+        kernel: What the system lets this process see and do.
+        places: Where trials run and files are put.
+        packages: What is installed.
+    """
+
+    framework: Framework
+    reading: MemoryReading
+    machine_gpus: tuple[Device, ...] = ()
+    driver: Driver | None = None
+    driver_note: str = ""
+    pools: tuple[bool, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    kernel: Kernel = field(default_factory=Kernel)
+    places: Places = field(default_factory=Places)
+    packages: tuple[Package, ...] = ()

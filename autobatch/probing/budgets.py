@@ -1,0 +1,126 @@
+"""What a step may take of each resource, read anew whenever it is asked for.
+
+Budgets are bytes that a process may still take. While a worker is alive it counts among the others, so the sizes it can
+prove are bounded by what is left beside the caller and itself; the answer says so where that was the bound.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from autobatch.memory.pretend import is_limited, limited, overdrawn_bytes
+from autobatch.memory.read import read_memory
+from autobatch.memory.reading import Budget, MemoryReading
+from autobatch.memory.units import format_bytes
+from autobatch.probing.question import Question
+from autobatch.probing.runner import WORST
+from autobatch.probing.trial import Trial
+from autobatch.step.backend import accelerator_index, device_bytes, idle_pool_bytes
+
+
+class Budgets:
+    """Per resource (`"host"`, `"device"`), what a step may take on top of what its process held before.
+
+    Args:
+        question: Says what is to stay free, and whether there is to be less than there is.
+        read: Takes a reading of the memory.
+
+    Attributes:
+        gpu: The number of the GPU that steps run on, `None` on a CPU.
+        machine: The first reading, of what there really is.
+        reading: The first reading, under the question's limit.
+        now: The budgets; they only fall.
+        squeezed: Whether the worker's own needs lowered one.
+    """
+
+    def __init__(self, question: Question, read: Callable[[], MemoryReading] = read_memory) -> None:
+        self._question, self._read = question, read
+        self.gpu = accelerator_index()
+        self.machine = read()
+        self.reading = self._limited(self.machine)
+        self.now = self._free(self.machine, {"host": idle_pool_bytes()})
+        self.squeezed = False
+
+    @property
+    def reserves(self) -> dict[str, int]:
+        """Per resource, the bytes kept free on purpose."""
+        return {name: self.tightest(name).reserve_bytes for name in self.now}
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """Per resource, what sets the budget, for people."""
+        return {name: self.limit(name) for name in self.now}
+
+    def renew(self, own: Mapping[str, int]) -> dict[str, int]:
+        """What a step may take: in training, when the worker is gone, and in the next trial, beside the worker.
+
+        Args:
+            own: Per resource, what the process of the trials has taken and will use again.
+        """
+        now = self._free(self._read(), own)
+        self.squeezed = self.squeezed or any(now[name] < budget for name, budget in self.now.items())
+        self.now = {name: min(budget, now[name]) for name, budget in self.now.items()}
+        return self.now
+
+    def guards(self, trials: Sequence[Trial]) -> dict[str, int]:
+        """What an untried size may come to at worst: that may take the reserve, but no more."""
+        if all(WORST not in trial.peaks for trial in trials):
+            return {}
+        return {WORST: self.now["host"] + self.tightest("host").reserve_bytes}
+
+    def room_to_grow(self, trial: Trial) -> bool:
+        """Whether a trial stays within the budget, whatever more updates than it has run may add."""
+        return trial.peaks.get(WORST, 0) <= self.now["host"]
+
+    def tightest(self, resource: str) -> Budget:
+        """The limit behind a budget, with its reserve."""
+        device = self._device_budget(self.reading) if resource == "device" else None
+        return device or self.reading.host_budget(self._question.reserve)
+
+    def limit(self, resource: str) -> str:
+        """What sets a budget, for people; that it is pretended, where it is."""
+        limit = self.tightest(resource).limit
+        if limit.kind != ("host" if self.gpu is None else "device") or not self._pretends(self.machine):
+            return limit.kind
+        return f"{limit.kind}, as if it had {format_bytes(limit.capacity_bytes)}"
+
+    def why_stay_in(self) -> str | None:
+        """TensorFlow takes a whole GPU at its start, unless told otherwise: a worker would find nothing left."""
+        total = next((d.total_bytes for d in self.machine.devices if d.index == self.gpu), 0)
+        if self.gpu is None or self._pool_bytes(self.machine) <= total // 2:
+            return None
+        return "this process holds most of the GPU (memory growth is off)"
+
+    def _limited(self, reading: MemoryReading) -> MemoryReading:
+        limit = self._question.limit_bytes
+        return reading if limit is None else limited(reading, limit, self.gpu)
+
+    def _pretends(self, reading: MemoryReading) -> bool:
+        return is_limited(reading, self._question.limit_bytes, self.gpu)
+
+    def _free(self, machine: MemoryReading, own: Mapping[str, int]) -> dict[str, int]:
+        """Per resource, what the process of a step may take on top of what it held before its first.
+
+        Args:
+            machine: A reading of now.
+            own: What that process has taken since and will use again.
+        """
+        reading, over = self._limited(machine), self._overdrawn(machine)
+        host = reading.host_budget(self._question.reserve).free_bytes + own.get("host", 0)
+        device = self._device_budget(reading)
+        if device is None:
+            return {"host": host - over - self._question.beside_bytes}
+        pool = own.get("device", 0) + self._pool_bytes(machine)
+        return {"host": host - self._question.beside_bytes, "device": device.free_bytes + pool - over}
+
+    def _overdrawn(self, machine: MemoryReading) -> int:
+        limit = self._question.limit_bytes
+        if limit is None or not self._pretends(machine):
+            return 0
+        return overdrawn_bytes(machine, limit, self.gpu)
+
+    def _device_budget(self, reading: MemoryReading) -> Budget | None:
+        return None if self.gpu is None else reading.device_budget(self._question.reserve, self.gpu)
+
+    def _pool_bytes(self, reading: MemoryReading) -> int:
+        """What the caller's framework holds of the GPU without using it, as far as NVML tells."""
+        used = next((d.used_by_this_process_bytes for d in reading.devices if d.index == self.gpu), None)
+        return max(0, (used or 0) - device_bytes())

@@ -1,0 +1,101 @@
+"""The decisions of a training as numbered marks above its timeline."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from autobatch.report.frame import FONT, Frame, text_width
+from autobatch.report.record import Record, Seen
+from autobatch.report.scale import Scale
+from autobatch.report.svg import Svg, element, rule, text
+from autobatch.train.report import Decision
+
+MARKS_BOTTOM = 31.0  # of the row of numbered marks
+_MIDDLE = 22.0
+_RADIUS = 9.0
+_OVERHANG = 8.0  # a mark may stand that far beyond the plot
+_TITLED = 10  # reasons in one title: more than that nobody reads
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A decision with the number that it has in the list, counted from 1, and its time."""
+
+    number: int
+    at_s: float
+    decision: Decision
+
+
+def placed(record: Record) -> list[Placed]:
+    """The decisions that have a time of their own or one by what was seen at the same update."""
+    found = ((number, _time_of(decision, record.observations), decision) for number, decision in _numbered(record))
+    return [Placed(number, at_s, decision) for number, at_s, decision in found if at_s is not None]
+
+
+def decision_marks(frame: Frame, x: Scale, decisions: Sequence[Placed]) -> list[Svg]:
+    """A numbered mark for each decision; those too near to each other share one."""
+    ordered = sorted(decisions, key=lambda one: one.at_s)
+    rules = [rule((x(at), _MIDDLE), (x(at), frame.bottom), "decision") for at in _apart(ordered, x)]
+    return [
+        text("changes", 2, _MIDDLE + FONT * 0.35, "tick"),
+        *rules,
+        *(_mark(group, x) for group in _groups(ordered, x)),
+    ]
+
+
+def _apart(decisions: Sequence[Placed], x: Scale) -> list[float]:
+    """One time for each unit of the paper: more lines would be drawn over each other."""
+    return list({round(x(one.at_s)): one.at_s for one in decisions}.values())
+
+
+def _groups(decisions: Sequence[Placed], x: Scale) -> list[list[Placed]]:
+    """The decisions in order of time, those of one mark together."""
+    groups: list[list[Placed]] = []
+    for one in decisions:
+        groups.append([one])
+        # A mark that has grown wider may now touch the one before it, too.
+        while len(groups) > 1 and _extent(groups[-1], x)[0] < _extent(groups[-2], x)[1] + 2:
+            last = groups.pop()
+            groups[-1].extend(last)
+    return groups
+
+
+def _extent(group: Sequence[Placed], x: Scale) -> tuple[float, float]:
+    middle = (x(group[0].at_s) + x(group[-1].at_s)) / 2
+    half = max(_RADIUS, text_width(_numbers(group)) / 2 + 3)
+    middle = min(middle, x.end + _OVERHANG - half)
+    return middle - half, middle + half
+
+
+def _numbers(group: Sequence[Placed]) -> str:
+    first, last = min(one.number for one in group), max(one.number for one in group)
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _mark(group: Sequence[Placed], x: Scale) -> Svg:
+    left, right = _extent(group, x)
+    said = [f"{one.number}. {one.decision}" for one in group[:_TITLED]]
+    if len(group) > _TITLED:
+        said.append(f"and {len(group) - _TITLED} more, in the table")
+    shape = element(
+        "rect",
+        x=left,
+        y=_MIDDLE - _RADIUS,
+        width=right - left,
+        height=2 * _RADIUS,
+        rx=_RADIUS,
+        class_="badge",
+    )
+    number = text(_numbers(group), (left + right) / 2, _MIDDLE + FONT * 0.35, "badge-text", "middle")
+    return element("g", element("title", "\n".join(said)), shape, number)
+
+
+def _numbered(record: Record) -> Iterable[tuple[int, Decision]]:
+    return enumerate(record.decisions, 1)
+
+
+def _time_of(decision: Decision, observations: Sequence[Seen]) -> float | None:
+    if decision.at_s is not None:
+        return decision.at_s if math.isfinite(decision.at_s) else None
+    place = (decision.epoch, decision.update)
+    return next((seen.at_s for seen in observations if (seen.epoch, seen.update) >= place), None)

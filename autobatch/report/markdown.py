@@ -1,0 +1,171 @@
+"""Saved runs as Markdown: for an issue, a pull request, a notebook of an experiment.
+
+Whatever a run holds (messages, notes, names of classes and files) is text and stays text: what Markdown or HTML would
+take for markup is written as a character reference.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from autobatch.memory.units import format_bytes
+from autobatch.probing.trial import Trial
+from autobatch.report.record import Record
+from autobatch.report.verdict import Answer, answers, comparison, headline, lead
+
+MARKER = "<!-- autobatch report -->"
+_UNKNOWN = "-"
+# Inside a word an underscore is one; at its edge it would begin to emphasise.
+_MARKUP = re.compile(r"[&<>|`\\*\[\]~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|[\x00-\x1f\x7f\ud800-\udfff]")
+_FENCES = re.compile(r"`{3,}")
+
+
+def markdown_page(records: Sequence[Record]) -> str:
+    """The runs as one page of GitHub's Markdown, a comparison first where there are several.
+
+    Args:
+        records: What to show, in this order.
+    """
+    overview = [] if len(records) == 1 else ["## All runs", _overview(records)]
+    blocks = [MARKER, "# autobatch", *overview, *(block for record in records for block in _run(record))]
+    return "\n\n".join(blocks) + "\n"
+
+
+def escaped(text: object) -> str:
+    r"""Text as Markdown shows it: one line, nothing in it taken for markup.
+
+    Example:
+        >>> escaped("</script> | a")
+        '&lt;/script&gt; &#124; a'
+    """
+    return _MARKUP.sub(_reference, " ".join(str(text).split()))
+
+
+def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A table; every row has as many columns as its head, whatever is in the cells.
+
+    Example:
+        >>> print(table(["size", "outcome"], [[8, "ran | well"]]))
+        | size | outcome |
+        | --- | --- |
+        | 8 | ran &#124; well |
+    """
+    lines = [head, *rows]
+    cells = [[escaped(cell) or _UNKNOWN for cell in line] for line in lines]
+    cells.insert(1, ["---"] * len(head))
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _run(record: Record) -> list[str]:
+    """The blocks of one run."""
+    about = " · ".join(escaped(word) for word in (record.name, record.started_at) if word)
+    error = [] if record.error is None else [f"**{escaped(record.error['kind'])}**: {escaped(record.error['message'])}"]
+    return [
+        f"## {escaped(headline(record))}",
+        about,
+        escaped(lead(record)),
+        *error,
+        *map(_answer, answers(record)),
+        *_section("Trials", _trials(record.trials)),
+        *_section("Decisions", _decisions(record)),
+        *_section("Epochs", _epochs(record)),
+        *_section("Notes", "\n".join(f"- {escaped(note)}" for note in record.notes)),
+        *_section("Environment", _environment(record.environment)),
+        *_section("Command", "" if record.command is None else _fenced(record.command)),
+    ]
+
+
+def _section(title: str, body: str) -> list[str]:
+    return [f"### {title}", body] if body else []
+
+
+def _answer(answer: Answer) -> str:
+    said = f"**{escaped(answer.question)}**: {escaped(answer.text)}".rstrip()
+    return "\n\n".join([said, *map(_fenced, answer.code)])
+
+
+def _fenced(code: str) -> str:
+    """A block of code, between fences that are longer than any in it."""
+    longest = max((len(found) for found in _FENCES.findall(code)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}\n{code}\n{fence}"
+
+
+def _overview(records: Sequence[Record]) -> str:
+    compared = [{"run": record.name, **comparison(record)} for record in records]
+    return table(list(compared[0]), [list(row.values()) for row in compared]) if compared else "No run."
+
+
+def _trials(trials: Sequence[Trial]) -> str:
+    resources = sorted({name for trial in trials for name in trial.peaks})
+    peaks = [name if " " in name else f"{name} peak" for name in resources]
+    head = ["size", "outcome", *peaks, "s/update", "samples/s", "seconds", "where", "detail"]
+    return table(head, [_trial(trial, resources) for trial in trials]) if trials else ""
+
+
+def _trial(trial: Trial, resources: Sequence[str]) -> list[object]:
+    peaks = [format_bytes(trial.peaks[name]) if name in trial.peaks else _UNKNOWN for name in resources]
+    return [
+        trial.size,
+        trial.outcome.name.lower().replace("_", " "),
+        *peaks,
+        _number(trial.seconds_per_update, ".3f"),
+        _number(trial.samples_per_s, ",.1f"),
+        f"{trial.wall_s:.1f}",
+        trial.where,
+        trial.detail or _UNKNOWN,
+    ]
+
+
+def _decisions(record: Record) -> str:
+    head = ["seconds", "epoch", "update", "phase", "micro-batch", "headroom", "reason"]
+    rows = [
+        [
+            _number(one.at_s, ".1f"),
+            one.epoch + 1,
+            one.update + 1,
+            one.phase,
+            f"{one.before} → {one.after}",
+            _UNKNOWN if one.headroom_bytes is None else format_bytes(one.headroom_bytes),
+            one.reason,
+        ]
+        for one in record.decisions
+    ]
+    return table(head, rows) if rows else ""
+
+
+def _epochs(record: Record) -> str:
+    names = list(dict.fromkeys(name for epoch in record.epochs for name in epoch.logs if "/" not in name))
+    rows = [
+        [epoch.epoch + 1, f"{epoch.at_s:.1f}", *(_number(epoch.logs.get(name), ".4g") for name in names)]
+        for epoch in record.epochs
+    ]
+    return table(["epoch", "seconds", *names], rows) if rows else ""
+
+
+def _environment(values: Mapping[str, Any]) -> str:
+    return table(["what", "value"], [[name, _value(name, value)] for name, value in values.items()]) if values else ""
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_value(str(key), item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(_value(name, item) for item in value) or _UNKNOWN
+    if value is None:
+        return _UNKNOWN
+    return format_bytes(value) if name.endswith("_bytes") and isinstance(value, int | float) else str(value)
+
+
+def _number(value: float | None, form: str) -> str:
+    return _UNKNOWN if value is None or not math.isfinite(value) else format(value, form)
+
+
+def _reference(found: re.Match[str]) -> str:
+    named = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+    character = found[0]
+    # What is no character of a text: a reference to it would not be one, either.
+    if ord(character) < 32 or ord(character) == 127 or "\ud800" <= character <= "\udfff":
+        return "\N{REPLACEMENT CHARACTER}"
+    return named.get(character, f"&#{ord(character)};")

@@ -1,0 +1,209 @@
+"""Saved runs as one HTML page that needs nothing else: no script, no network, no second file."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autobatch.memory.peak import PeakModel
+from autobatch.probing.search import peak_models
+from autobatch.probing.trial import Outcome
+from autobatch.report.answer import Answer
+from autobatch.report.charts import throughput_chart
+from autobatch.report.memory_chart import memory_chart
+from autobatch.report.raw import MOST_CHARACTERS, embedded_json
+from autobatch.report.record import Record
+from autobatch.report.svg import Svg, element, join, mark, rule
+from autobatch.report.tables import Table, decisions_table, environment_rows, meanings, trials_table
+from autobatch.report.timeline import timeline
+from autobatch.report.trial_marks import SHAPES, Trials, has_speed, words
+from autobatch.report.verdict import answers, comparison, headline, is_good, lead
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart in the two forms that a page holds, with what its marks mean."""
+
+    name: str
+    title: str
+    wide: Svg
+    narrow: Svg
+    keys: tuple[tuple[Svg, str], ...]
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What the page says of one run; the template adds no word of the run's own."""
+
+    name: str
+    label: str
+    title: str
+    lead: str
+    good: bool
+    kind: str
+    started_at: str | None
+    error: Mapping[str, str] | None
+    answers: list[Answer]
+    charts: list[Chart]
+    trials: Table
+    meanings: list[tuple[str, str]]
+    timeline: Chart | None
+    decisions: Table
+    notes: tuple[str, ...]
+    environment: list[tuple[str, str]]
+    command: str | None
+    missing: list[str]
+    raw: Svg
+    thinned: int
+
+
+def html_page(records: Sequence[Record]) -> str:
+    """The page of these runs, in their order.
+
+    Args:
+        records: What `autobatch.report.record.read_record` returned; none gives a page that says so.
+
+    Returns:
+        A whole HTML document of its own. Lone surrogates, which no file could hold, are written as their escapes.
+    """
+    sections = [_section(record, f"run-{number}", len(records)) for number, record in enumerate(records, 1)]
+    compared = [comparison(record) for record in records]
+    page = _template().render(sections=sections, compared=compared, generator=_generator(records))
+    return page.encode("utf-8", "backslashreplace").decode()
+
+
+@functools.cache
+def _template() -> "Template":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("autobatch.report", "templates")
+    # What a template is, autoescape and all, does not depend on its name here: all of it is HTML.
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html.jinja")
+
+
+def _generator(records: Sequence[Record]) -> str:
+    versions = dict.fromkeys(str(record.environment.get("autobatch") or "") for record in records)
+    return " ".join(["autobatch", *versions]).strip()
+
+
+def _section(record: Record, name: str, count: int) -> Section:
+    trials = _trials(record)
+    raw, thinned = embedded_json(record.raw, MOST_CHARACTERS // count)
+    proof = record.result.proof if record.result else None
+    return Section(
+        name=name,
+        label=record.name,
+        title=headline(record),
+        lead=lead(record),
+        good=is_good(record),
+        kind="training" if record.kind == "fit" else "probe",
+        started_at=record.started_at,
+        error=record.error,
+        answers=answers(record),
+        charts=_charts(trials, name),
+        trials=trials_table(record.trials, proof),
+        meanings=meanings(record.trials),
+        timeline=_timeline(record, name),
+        decisions=decisions_table(record.decisions),
+        notes=tuple(dict.fromkeys((*record.notes, *(record.result.notes if record.result else ())))),
+        environment=environment_rows(record.environment),
+        command=record.command,
+        missing=_missing(record, trials),
+        raw=Svg(raw),
+        thinned=thinned,
+    )
+
+
+def _trials(record: Record) -> Trials:
+    """The trials that can be drawn, and the lines fitted to them where no result holds any."""
+    known = tuple(trial for trial in record.trials if trial.size >= 1)
+    models: Mapping[str, PeakModel] = record.result.models if record.result else {}
+    return Trials(known, record.result, models or peak_models(known))
+
+
+def _charts(trials: Trials, name: str) -> list[Chart]:
+    named = enumerate(trials.resources, 1)
+    charts = [_memory(trials, resource, f"{name}-memory-{number}") for number, resource in named]
+    return [*charts, _throughput(trials, f"{name}-speed")] if has_speed(trials) else charts
+
+
+def _memory(trials: Trials, resource: str, name: str) -> Chart:
+    wide, narrow = (memory_chart(trials, resource, wide=form) for form in (True, False))
+    return Chart(name, f"Memory on the {resource} against batch size", wide, narrow, _memory_keys(trials, resource))
+
+
+def _memory_keys(trials: Trials, resource: str) -> tuple[tuple[Svg, str], ...]:
+    keys = [*_outcome_keys(trials)]
+    if resource in trials.models:
+        keys.append((_swatch("margin", "fitted"), "fitted line with its margin"))
+    if any(f"{resource} at worst" in trial.peaks for trial in trials.all):
+        keys.append(
+            (_key(mark("dash", 8, 4, "", "worst"), rule((8, 4), (8, 13), "worst")), "what it may come to at worst")
+        )
+    if trials.result and resource in trials.result.budgets:
+        keys += [(_key(rule((0, 8), (16, 8), "limit")), "budget"), (_key(_hatch()), "reserve, kept free")]
+    return tuple(keys)
+
+
+def _throughput(trials: Trials, name: str) -> Chart:
+    wide, narrow = (throughput_chart(trials, wide=form) for form in (True, False))
+    silent = len([trial for trial in trials.all if trial.samples_per_s is None])
+    remark = f"Without a speed, and so not shown: {silent} of {len(trials.all)} trials." if silent else ""
+    return Chart(name, "Throughput against batch size", wide, narrow, _outcome_keys(trials, measured=True), remark)
+
+
+def _outcome_keys(trials: Trials, *, measured: bool = False) -> tuple[tuple[Svg, str], ...]:
+    shown = [trial for trial in trials.all if trial.samples_per_s is not None or not measured]
+    outcomes = dict.fromkeys(trial.outcome for trial in shown)
+    keys = [
+        (_key(mark(SHAPES[one], 8, 8, "", "ran" if one is Outcome.RAN else "failed")), words(one)) for one in outcomes
+    ]
+    return (*keys, (_key(mark("ring", 8, 8, "", "chosen", 7)), "chosen")) if trials.result else tuple(keys)
+
+
+def _key(*shapes: Svg) -> Svg:
+    return element("svg", *shapes, viewBox="0 0 16 16", class_="key", aria_hidden="true")
+
+
+def _swatch(area: str, through: str) -> Svg:
+    return _key(element("rect", x=0, y=2, width=16, height=12, class_=area), rule((0, 8), (16, 8), through))
+
+
+def _hatch() -> Svg:
+    return join(rule((left, 14), (left + 9, 3), "hatch") for left in (-2, 3, 8))
+
+
+def _timeline(record: Record, name: str) -> Chart | None:
+    wide, narrow = timeline(record, wide=True), timeline(record, wide=False)
+    if wide is None or narrow is None:
+        return None
+    return Chart(f"{name}-time", "The run over time", wide, narrow, (), _timeline_remark(record))
+
+
+def _timeline_remark(record: Record) -> str:
+    seen = len(record.observations)
+    drawn = f"{seen:,} readings; where they are closer than the drawing is fine, their lowest and highest are drawn."
+    return f"Numbers above the rows are the changes in the table below. {drawn}" if record.decisions else drawn
+
+
+def _missing(record: Record, trials: Trials) -> list[str]:
+    """What a reader would look for and not find, and why."""
+    said = []
+    if not record.trials:
+        said.append("No trial was run, so there is no chart of memory or throughput.")
+    elif not trials.resources:
+        said.append("No trial measured a peak, so there is no chart of memory.")
+    if record.trials and not has_speed(trials):
+        said.append("No trial measured a speed, so there is no chart of throughput.")
+    if record.kind == "fit" and record.begun is None:
+        said.append("Nothing was trained, so there is no run over time.")
+    elif record.kind == "fit" and not any(seen.headroom_bytes is not None for seen in record.observations):
+        said.append("No headroom was recorded while training, so the run over time shows none.")
+    return said

@@ -1,0 +1,282 @@
+"""A saved run, read back: a probe's object, or the lines of a training, whether it has ended or not.
+
+A training writes one JSON object a line, so a file that is still growing, or whose writer was killed, is read as far
+as it is whole: what is torn is left out.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from autobatch.errors import ArgumentError, DataError
+from autobatch.probing.result import ProbeResult
+from autobatch.probing.trial import Trial
+from autobatch.train.report import Decision
+from autobatch.train.run_log import SCHEMA_VERSION
+from autobatch.train.seen import Seen
+
+__all__ = ["SCHEMA_VERSION", "Begun", "Decision", "Epoch", "Record", "Seen", "read_record", "record_of"]
+
+Values = Mapping[str, Any]
+_BROKEN = (ArgumentError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The end of an epoch.
+
+    Attributes:
+        epoch: The epoch, counted from 0.
+        at_s: Seconds since the run began.
+        logs: Keras' logs by name; NaN where there was no number.
+    """
+
+    epoch: int
+    at_s: float
+    logs: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a training began with.
+
+    Attributes:
+        effective: Samples behind one update.
+        micro: Samples in a micro-batch.
+        accumulation_steps: Micro-batches in one update.
+        seed: What order and augmentation derive from.
+    """
+
+    effective: int
+    micro: int
+    accumulation_steps: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One saved run.
+
+    Attributes:
+        name: The file's name.
+        kind: Whether it is a probe or a training.
+        outcome: Of a probe `"found"`, `"usage"`, `"does_not_fit"`, `"device_missing"`, `"inconclusive"`,
+            `"foreign_error"`, `"timeout"` or `"interrupted"`; of a training `"done"`, `"interrupted"`, `"error"`, or
+            `"unfinished"` for one that is running or was killed.
+        started_at: When it began, ISO 8601 in UTC.
+        command: What to type to run it again, `None` where nobody typed anything.
+        environment: Versions, machine and limits (`autobatch.report.environment`).
+        error: `kind` and `message` of what ended it, `None` if it ended well.
+        result: What the probe has found, also that before a training.
+        trials: All trials, with or without a result.
+        best_so_far: The largest size that ran where there is no result.
+        begun: What the training began with, `None` if it did not get there.
+        observations: Readings of memory, in order and thinned.
+        decisions: Changes of the micro-batch, in order.
+        epochs: The epochs that ended.
+        notes: What was inferred, could not be read, or may make the answer less certain.
+        raw: What the file holds, as JSON values: an object, or a list of them.
+    """
+
+    name: str
+    kind: Literal["probe", "fit"]
+    outcome: str
+    started_at: str | None
+    command: str | None
+    environment: Values
+    error: Mapping[str, str] | None
+    result: ProbeResult | None
+    trials: tuple[Trial, ...]
+    best_so_far: int | None = None
+    begun: Begun | None = None
+    observations: tuple[Seen, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
+    notes: tuple[str, ...] = ()
+    raw: Any = None
+
+
+def read_record(path: Path) -> Record:
+    """The run that a file holds.
+
+    Args:
+        path: What `autobatch probe -o x.json` or `fit(..., log_dir=...)` has written.
+
+    Raises:
+        DataError: There is no such file, or it holds no run; `.path` names it.
+    """
+    try:
+        text = path.read_bytes().decode(errors="replace")
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}.", str(path)) from error
+    whole = _parsed(text)
+    try:
+        if isinstance(whole, dict) and whole.get("kind") == "probe":
+            return record_of(whole, path.name)
+        return _training([line for line in map(_parsed, text.split("\n")) if isinstance(line, dict)], path.name)
+    except DataError as error:
+        error.path = str(path)
+        raise
+
+
+def record_of(values: Values, name: str) -> Record:
+    """The run that a probe's object describes.
+
+    Args:
+        values: What `autobatch probe --json` prints.
+        name: What to call it.
+
+    Raises:
+        DataError: It is none.
+    """
+    try:
+        _require_version(values, name)
+        result = None if values["result"] is None else ProbeResult.from_dict(values["result"])
+        return Record(
+            name=name,
+            kind="probe",
+            outcome=str(values["outcome"]),
+            started_at=_text(values.get("started_at")),
+            command=_text(values.get("command")),
+            environment=dict(values.get("environment") or {}),
+            error=_error(values.get("error")),
+            result=result,
+            trials=tuple(Trial.from_dict(trial) for trial in values["trials"]),
+            best_so_far=_whole(values.get("best_so_far")),
+            notes=result.notes if result else (),
+            raw=values,
+        )
+    except _BROKEN as error:
+        raise _no_run(name, _why(error)) from error
+
+
+def _training(lines: Sequence[Values], name: str) -> Record:
+    if not lines or lines[0].get("event") != "run":
+        raise _no_run(name, "it does not begin with a run")
+    try:
+        _require_version(lines[0], name)
+        return _of_events(lines, name)
+    except _BROKEN as error:
+        raise _no_run(name, _why(error)) from error
+
+
+def _of_events(lines: Sequence[Values], name: str) -> Record:
+    run, begin, end = lines[0], _last(lines, "begin"), _last(lines, "end") or {}
+    probe = _last(lines, "probe")
+    result = None if probe is None else ProbeResult.from_dict(probe["result"])
+    tried = tuple(Trial.from_dict(_bare(line)) for line in _all(lines, "trial"))
+    trials = tried if result is None else result.trials
+    ran = [trial.size for trial in trials if trial.outcome.name == "RAN"]
+    said = [] if begin is None else begin["notes"]
+    return Record(
+        name=name,
+        kind="fit",
+        outcome=str(end.get("outcome", "unfinished")),
+        started_at=_text(run.get("started_at")),
+        command=_text(run.get("command")),
+        environment=dict(run.get("environment") or {}),
+        error=_error(end.get("error")),
+        result=result,
+        trials=trials,
+        best_so_far=max(ran, default=None) if result is None else None,
+        begun=None if begin is None else Begun(*(int(begin[field.name]) for field in fields(Begun))),
+        observations=tuple(map(_seen, _all(lines, "observation"))),
+        decisions=tuple(map(_decision, _all(lines, "decision"))),
+        epochs=tuple(map(_epoch, _all(lines, "epoch"))),
+        notes=tuple(map(str, (*said, *(line["text"] for line in _all(lines, "note"))))),
+        raw=list(lines),
+    )
+
+
+def _seen(line: Values) -> Seen:
+    held = [device.get("used_by_this_process_bytes") for device in line["devices"]]
+    known = [int(count) for count in held if count is not None]
+    return Seen(
+        at_s=float(line["at_s"]),
+        epoch=int(line["epoch"]),
+        update=int(line["update"]),
+        phase=str(line["phase"]),
+        micro=int(line["micro"]),
+        headroom_bytes=_whole(line["headroom_bytes"]),
+        rss_bytes=int(line["rss_bytes"]),
+        device_bytes=sum(known) if known else None,
+        budget_bytes=_whole(line["budget_bytes"]),
+        limit=_text(line["limit"]),
+    )
+
+
+def _decision(line: Values) -> Decision:
+    return Decision(
+        epoch=int(line["epoch"]),
+        update=int(line["update"]),
+        phase=str(line["phase"]),
+        before=int(line["before"]),
+        after=int(line["after"]),
+        reason=str(line["reason"]),
+        at_s=float(line["at_s"]),
+        headroom_bytes=_whole(line["headroom_bytes"]),
+        returned_bytes=_whole(line["returned_bytes"]),
+        held_bytes=_whole(line["held_bytes"]),
+    )
+
+
+def _epoch(line: Values) -> Epoch:
+    logs = {str(name): math.nan if value is None else float(value) for name, value in line["logs"].items()}
+    return Epoch(int(line["epoch"]), float(line["at_s"]), logs)
+
+
+def _error(values: Any) -> Mapping[str, str] | None:
+    return None if values is None else {name: str(values[name]) for name in ("kind", "message")}
+
+
+def _all(lines: Iterable[Values], event: str) -> list[Values]:
+    return [line for line in lines if line.get("event") == event]
+
+
+def _last(lines: Iterable[Values], event: str) -> Values | None:
+    found = _all(lines, event)
+    return found[-1] if found else None
+
+
+def _bare(line: Values) -> Values:
+    return {name: value for name, value in line.items() if name not in {"event", "at_s"}}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _require_version(values: Values, name: str) -> None:
+    version = values.get("schema_version")
+    if version != SCHEMA_VERSION:
+        msg = (
+            f"{name!r} was written by another version of autobatch. "
+            f"Received: schema_version={version!r}. Expected {SCHEMA_VERSION}."
+        )
+        raise DataError(msg, name)
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, ArgumentError) else repr(error)
+
+
+def _no_run(name: str, why: str) -> DataError:
+    msg = (
+        f"{name!r} holds no run of autobatch ({why.rstrip('.')}). Give a file that `autobatch probe -o run.json` or "
+        "`fit(..., log_dir=...)` has written."
+    )
+    return DataError(msg, name)

@@ -1,0 +1,105 @@
+"""What the charts of trials have in common: their frame, their marks and what is written beside them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autobatch.memory.peak import PeakModel
+from autobatch.probing.result import ProbeResult
+from autobatch.probing.trial import Outcome, Trial
+from autobatch.report.frame import Frame, Labels
+from autobatch.report.scale import Scale, count_ticks, doubling_ticks
+from autobatch.report.svg import Svg, join, mark
+
+AT_WORST = " at worst"
+SHAPES = {
+    Outcome.RAN: "circle",
+    Outcome.OVER_BUDGET: "up",
+    Outcome.OUT_OF_MEMORY: "cross",
+    Outcome.KILLED: "square",
+    Outcome.CRASHED: "diamond",
+    Outcome.TIMED_OUT: "down",
+    Outcome.NO_ANSWER: "plus",
+    Outcome.GARBLED: "star",
+    Outcome.ERROR: "ring",
+}
+_LEAST_GUTTER = 46.0
+_TOO_FAST = 1e12  # samples/s that nobody has measured: a file that was tampered with
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """The trials of one record with what they are judged by.
+
+    Attributes:
+        all: In order.
+        result: What the probe found, `None` where it found nothing.
+        models: Per resource, the fitted line.
+    """
+
+    all: tuple[Trial, ...]
+    result: ProbeResult | None
+    models: Mapping[str, PeakModel]
+
+    @property
+    def resources(self) -> list[str]:
+        """The resources of which a peak was measured; their worst cases belong to them."""
+        named = {name.removesuffix(AT_WORST) for trial in self.all for name in trial.peaks}
+        return sorted(named, key=lambda name: (name != "device", name))
+
+    @property
+    def chosen(self) -> int | None:
+        """The size that was chosen."""
+        return self.result.batch_size if self.result else None
+
+
+def has_speed(trials: Trials) -> bool:
+    """Whether there is anything to draw a chart of throughput from."""
+    return any(is_speed(trial.samples_per_s) for trial in trials.all)
+
+
+def words(outcome: Outcome) -> str:
+    """An outcome as it is written: "over budget"."""
+    return outcome.name.lower().replace("_", " ")
+
+
+def frame_of(wide: bool, left: float) -> Frame:  # noqa: FBT001 - one of two forms
+    """The frame of a chart of trials whose vertical labels take `left` units."""
+    width, height = (560.0, 330.0) if wide else (340.0, 300.0)
+    return Frame(width, height, max(_LEAST_GUTTER, left), 34.0, width - 14.0, height - 46.0)
+
+
+def form(wide: bool) -> str:  # noqa: FBT001 - one of two forms
+    """The class by which the style sheet shows one form or the other."""
+    return "wide" if wide else "narrow"
+
+
+def size_axis(frame: Frame, scale: Scale) -> Svg:
+    """The axis of batch sizes."""
+    title = "batch size, samples" + ", logarithmic" * scale.log
+    return frame.x_axis(scale, doubling_ticks if scale.log else count_ticks, title)
+
+
+def dot(trial: Trial, across: float, up: float, title: str, chosen: int | None) -> Svg:
+    """The mark of a trial, ringed where it proves the chosen size."""
+    good = trial.outcome is Outcome.RAN
+    dot = mark(SHAPES[trial.outcome], across, up, title, "ran" if good else "failed")
+    around = [mark("ring", across, up, "", "chosen", 9)] if good and trial.size == chosen else []
+    return join([*around, dot])
+
+
+def chosen_label(labels: Labels, places: Sequence[tuple[Trial, float, float]], chosen: int | None) -> Svg:
+    """The label of the chosen size beside the last trial in which it ran."""
+    proof = [(x, y) for trial, x, y in places if trial.size == chosen and trial.outcome is Outcome.RAN]
+    return labels.beside(f"{chosen} chosen", *proof[-1], "strong") if proof else Svg()
+
+
+def outcome_label(labels: Labels, trial: Trial, across: float, up: float) -> Svg:
+    """The outcome in words beside the mark of a trial that ended other than well, if there is room."""
+    if trial.outcome is Outcome.RAN:
+        return Svg()
+    return labels.beside(f"{trial.size} {words(trial.outcome)}", across, up, "warning")
+
+
+def is_speed(speed: float | None) -> bool:
+    """Whether a speed is there and can be drawn."""
+    return speed is not None and 0 <= speed < _TOO_FAST

@@ -1,0 +1,166 @@
+"""What a run comes to, for somebody who reads nothing else: how big, why, what limits, how fast, what to type next."""
+
+import shlex
+from collections.abc import Mapping
+
+from autobatch.memory.units import format_bytes
+from autobatch.probing.result import ProbeResult
+from autobatch.report.answer import Answer, speed, what_limits
+from autobatch.report.durations import duration_words
+from autobatch.report.record import Record
+from autobatch.report.verdict_fit import fit_headline, of_training
+
+__all__ = ["Answer", "answers", "comparison", "headline", "is_good", "lead", "speed"]
+
+_ENDED = {
+    "usage": ("Nothing was started", "An argument, the model or the data cannot be used as given."),
+    "does_not_fit": ("Not even one sample fits", "No size is safe, so none is given."),
+    "device_missing": ("The device is missing", "What was asked for is not on this machine."),
+    "inconclusive": ("The trials gave no answer", "No size is claimed to be safe."),
+    "foreign_error": ("The model raised an error of its own", "It is not about memory, and any size would meet it."),
+    "timeout": ("Time ran out", "The trials had not come to an answer by the deadline."),
+    "interrupted": ("Interrupted", "The trials had not come to an answer when they were stopped."),
+}
+_NEXT = {
+    "usage": "Mend what the message names, and run the command again.",
+    "does_not_fit": "Free memory, take a smaller model or smaller pictures, or leave less free, and run it again.",
+    "device_missing": "autobatch doctor says which devices were found; or run it without asking for one.",
+    "inconclusive": "The table of trials says how each of them ended; autobatch doctor checks what they stand on.",
+    "foreign_error": "Mend the error that the message names, and run the command again.",
+    "timeout": "Give it more time, and run it again.",
+    "interrupted": "Run the command again.",
+}
+_HARMLESS = {"--json", "--quiet", "--no-color", "--no-cache", "--largest"}  # they change nothing of what is trained
+
+
+def is_good(record: Record) -> bool:
+    """Whether the run ended as it was meant to, or is still at it."""
+    return record.outcome in ("found", "done", "unfinished")
+
+
+def headline(record: Record) -> str:
+    """The verdict in a few words."""
+    if record.kind == "fit":
+        return fit_headline(record)
+    if record.result is not None:
+        return f"Batch size {_asked(record.result)}"
+    return _ENDED.get(record.outcome, (f"Ended with {record.outcome!r}", ""))[0]
+
+
+def lead(record: Record) -> str:
+    """One line under the headline: what the size needs and what finding it took, or what the end means."""
+    if record.result is not None:
+        return record.result.summary()
+    if record.kind == "fit":
+        return "No size was found, so nothing was trained."
+    meaning = _ENDED.get(record.outcome, ("", ""))[1]
+    if record.best_so_far is None:
+        return meaning
+    return f"{meaning} The largest size that had run within the budget by then: {record.best_so_far}."
+
+
+def answers(record: Record) -> list[Answer]:
+    """The questions that matter, in the order in which they are asked."""
+    found = of_training(record) if record.begun is not None else _of_probe(record)
+    return [*found, *_next(record)]
+
+
+def _of_probe(record: Record) -> list[Answer]:
+    result = record.result
+    if result is None:
+        return []
+    told = [
+        Answer("How big", _how_big(result)),
+        Answer("Why that big", " ".join(result.reasons) or "No reason is kept."),
+    ]
+    return [*told, Answer("What limits", what_limits(result)), Answer("How fast", _how_fast(result))]
+
+
+def _asked(result: ProbeResult) -> int:
+    """What to give as a batch size: the effective batch, where one was given."""
+    return result.effective or result.batch_size
+
+
+def _how_big(result: ProbeResult) -> str:
+    if result.effective is not None and result.accumulation_steps > 1:
+        parts = f"{result.accumulation_steps} micro-batches of up to {result.batch_size}"
+        return f"{result.effective} samples behind each update, in {parts}."
+    sizes = f"{result.batch_size} samples"
+    return (
+        f"{sizes}; the largest safe size is {result.largest}."
+        if result.largest != result.batch_size
+        else f"{sizes}, the largest safe size."
+    )
+
+
+def _how_fast(result: ProbeResult) -> str:
+    proof = result.proof
+    if proof is None or proof.samples_per_s is None:
+        return "No speed was measured at this size."
+    each = f", {duration_words(proof.seconds_per_update)} for each update" if proof.seconds_per_update else ""
+    return f"{proof.samples_per_s:,.0f} samples/s{each}."
+
+
+def _next(record: Record) -> list[Answer]:
+    """What to type next."""
+    size = _asked(record.result) if record.result else record.best_so_far
+    if record.kind == "fit":
+        again = (
+            _MENDED if record.begun is None else "Begin it again as it was; with a checkpoint it goes on from there."
+        )
+        return (
+            []
+            if record.command is None or record.outcome == "done"
+            else [Answer(_NEXT_QUESTION, again, (record.command,))]
+        )
+    if record.result is None:
+        said = _NEXT.get(record.outcome, "The message says what happened.")
+        return [Answer(_NEXT_QUESTION, said, (record.command,) if record.command else ())]
+    lines = [f"autobatch.fit(model, data, batch_size={size})"]
+    typed = _fit_command(record.command, size)
+    return [Answer(_NEXT_QUESTION, "In a shell, or in Python:" if typed else "In Python:", (*typed, *lines))]
+
+
+_NEXT_QUESTION = "What to type next"
+_MENDED = "Mend what the message names, and run it again."
+
+
+def _fit_command(command: str | None, size: int | None) -> tuple[str, ...]:
+    """The shell's line that trains, where the probe was typed without options that it would need, too."""
+    try:
+        typed = shlex.split(command or "")
+    except ValueError:
+        return ()
+    kept = [word for word in _without_output(typed) if word not in _HARMLESS]
+    if len(kept) != 4 or kept[:2] != ["autobatch", "probe"] or any(word.startswith("-") for word in kept):
+        return ()
+    return (shlex.join(["autobatch", "fit", *kept[2:], "--batch-size", str(size)]),)
+
+
+def _without_output(words: list[str]) -> list[str]:
+    return [word for before, word in zip(["", *words], words, strict=False) if "-o" not in (before, word)]
+
+
+def comparison(record: Record) -> Mapping[str, str]:
+    """A run in one row: what it was, how it ended, and its three numbers."""
+    result = record.result
+    measured = speed(result) if result else None
+    name = result.binding if result else None
+    return {
+        "kind": "training" if record.kind == "fit" else "probe",
+        "outcome": record.outcome.replace("_", " "),
+        "size": _size_words(record),
+        "peak": "-"
+        if result is None or name is None
+        else f"{format_bytes(result.peaks[name])} of {format_bytes(result.budgets[name])}",
+        "speed": "-" if measured is None else f"{measured:,.0f}",
+        "changes": str(len(record.decisions)) if record.kind == "fit" else "-",
+    }
+
+
+def _size_words(record: Record) -> str:
+    if record.begun is not None:
+        return str(record.begun.effective)
+    if record.result is not None:
+        return str(_asked(record.result))
+    return "-" if record.best_so_far is None else f"{record.best_so_far} so far"

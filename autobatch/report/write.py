@@ -1,0 +1,88 @@
+"""Saved runs written to a file: a page to look at, one to paste, or the values."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autobatch.errors import ArgumentError, DataError
+from autobatch.report.markdown import MARKER, markdown_page
+from autobatch.report.record import SCHEMA_VERSION, Record
+from autobatch.train.disk import Disk, replace_file
+
+_HEAD_BYTES = 4096
+# How the beginning of each page says that it is one of ours. A saved probe is more than a page that can be made anew.
+_MARKERS = {".html": '<meta name="generator" content="autobatch', ".md": MARKER, ".json": '"kind": "report"'}
+
+
+def write_report(records: Sequence[Record], path: Path, *, disk: Disk | None = None) -> None:
+    """Writes a report of runs in one step: whoever reads sees the old file or the new one.
+
+    Args:
+        records: What to report, in this order.
+        path: Where to. By its ending: `.html` for one self-contained page, `.md` for Markdown, `.json` for the values;
+            a single probe as the object that `read_record` reads back.
+        disk: Its file operations; a seam for tests.
+
+    Raises:
+        ArgumentError: The ending is another.
+        DataError: It could not be written; the file is as it was.
+    """
+    require_ending(path)
+    text = _WRITERS[path.suffix.lower()](records)
+    try:
+        # A name of a file need not be text; it is shown as well as it can be.
+        replace_file(path, [text.encode(errors="replace")], disk or Disk())
+    except OSError as error:
+        msg = f"The report cannot be written to {str(path)!r}: {error.strerror or error}. Give another name."
+        raise DataError(msg, str(path)) from error
+
+
+def require_ending(path: Path) -> None:
+    """Refuses a name that does not say what to write.
+
+    Raises:
+        ArgumentError: With the endings there are.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        msg = f"The ending says what to write. Received: {str(path)!r}. Expected a name in .html, .md or .json."
+        raise ArgumentError(msg)
+
+
+def is_own_report(path: Path) -> bool:
+    """Whether a file is a report that autobatch has written, and nothing is lost by writing a new one.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    marker = _MARKERS.get(path.suffix.lower())
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES).decode(errors="replace")
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}.", str(path)) from error
+    return marker is not None and marker in head
+
+
+def _html(records: Sequence[Record]) -> str:
+    from autobatch.report.page import html_page
+
+    return html_page(records)
+
+
+def _json(records: Sequence[Record]) -> str:
+    return json.dumps(_values(records), indent=2) + "\n"
+
+
+def _values(records: Sequence[Record]) -> Any:
+    if len(records) == 1 and records[0].kind == "probe":
+        return records[0].raw
+    return {"schema_version": SCHEMA_VERSION, "kind": "report", "runs": list(map(_run, records))}
+
+
+def _run(record: Record) -> Mapping[str, Any]:
+    names = ("name", "kind", "outcome", "started_at", "raw")
+    return {name: getattr(record, name) for name in names}
+
+
+_WRITERS: dict[str, Callable[[Sequence[Record]], str]] = {".html": _html, ".md": markdown_page, ".json": _json}

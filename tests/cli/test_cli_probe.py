@@ -1,0 +1,276 @@
+"""`autobatch probe`: what is printed, written and returned, whatever it came to."""
+
+import json
+import shlex
+from types import SimpleNamespace
+
+import pytest
+from command_scene import RESULT, TRIALS, FakeApi, run
+
+from autobatch.cli.commands.probe import _Both
+from autobatch.cli.exit_codes import ExitCode
+from autobatch.cli.next_step import carried
+from autobatch.cli.outcome import OUTCOMES, best_line, best_so_far
+from autobatch.cli.parser import build_parser, command_parsers
+from autobatch.errors import (
+    DataError,
+    DeviceError,
+    DoesNotFitError,
+    OutOfMemoryError,
+    ProbeError,
+    ProbeTimeoutError,
+    UpdateInterruptedError,
+)
+from autobatch.probing.result import ProbeResult
+from autobatch.probing.trial import Outcome, Trial
+from autobatch.report.record import record_of
+
+KEYS = [
+    "schema_version",
+    "kind",
+    "autobatch",
+    "started_at",
+    "command",
+    "outcome",
+    "exit_code",
+    "environment",
+    "result",
+    "trials",
+    "best_so_far",
+    "error",
+]
+ENDS = [
+    (DoesNotFitError("too little", 2, 1), 3, "does_not_fit"),
+    (OutOfMemoryError("too little", size=1), 3, "does_not_fit"),
+    (DeviceError("no such device"), 4, "device_missing"),
+    (ProbeError("no answer"), 5, "inconclusive"),
+    (ZeroDivisionError("the user's own"), 6, "foreign_error"),
+    (UpdateInterruptedError("half"), 7, "inconclusive"),
+    (ProbeTimeoutError("too slow", TRIALS, 4), 124, "timeout"),
+    (KeyboardInterrupt(), 130, "interrupted"),
+]
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder of pictures in the current one."""
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return "pictures"
+
+
+def only_json(text):
+    """What a strict reader makes of it."""
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_a_found_size_is_a_verdict_one_line_to_copy_and_what_to_type_next(pictures):
+    status, out, err = run(FakeApi(), "probe", "m:model", pictures)
+    assert status == 0
+    verdict, summary, following = out.rstrip("\n").rsplit("\n\n", 2)
+    assert verdict == RESULT.verdict()
+    assert summary == RESULT.summary()
+    assert following == "autobatch fit m:model pictures --batch-size 4"
+    assert err.splitlines() == [
+        "trial 1: 8 samples: out of memory, 0.2 s",
+        "trial 2: 4 samples: ran, peak 3 MiB, 1,234 samples/s, 0.5 s",
+        "probe prints as it pleases",
+    ]
+
+
+def test_quiet_shows_no_progress(pictures):
+    assert run(FakeApi(), "probe", "m:model", pictures, "--quiet")[2] == "probe prints as it pleases\n"
+
+
+def test_the_object_of_a_found_size_holds_everything(pictures):
+    _, out, _ = run(FakeApi(), "probe", "m:model", pictures, "--json", "--largest")
+    data = only_json(out)
+    assert list(data) == KEYS
+    assert ProbeResult.from_dict(data["result"]) == RESULT
+    assert data["trials"] == [trial.to_dict() for trial in TRIALS]
+    assert (data["schema_version"], data["kind"], data["outcome"], data["exit_code"]) == (1, "probe", "found", 0)
+    assert (data["best_so_far"], data["error"], data["environment"]) == (4, None, {"python": "3"})
+    assert data["command"] == "autobatch probe m:model pictures --json --largest"
+
+
+@pytest.mark.parametrize(("error", "code", "outcome"), ENDS, ids=lambda value: type(value).__name__)
+def test_every_end_is_one_object_with_the_trials_so_far(error, code, outcome, pictures):
+    status, out, err = run(FakeApi(error), "probe", "m:model", pictures, "--json")
+    data = only_json(out)
+    assert (status, data["exit_code"], data["outcome"]) == (code, code, outcome)
+    assert list(data) == KEYS
+    assert data["trials"] == [trial.to_dict() for trial in TRIALS]
+    assert (data["result"], data["best_so_far"]) == (None, 4)
+    assert data["error"] == {"kind": type(error).__name__, "message": str(error) or "interrupted"}
+    assert (str(error) or "interrupted") in err
+    assert record_of(data, "x.json").outcome == outcome
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["m:model", "pictures", "--largets"],
+        ["m:model", "pictures", "--max-batch", "0"],
+        ["m:model", "nowhere"],
+        ["m:model", "pictures", "-o", "report.pdf"],
+        ["m:model", "pictures", "--rescale", "1", "--datagen", "m:datagen"],
+    ],
+    ids=" ".join,
+)
+def test_bad_words_are_one_object_too(words, pictures):
+    """Seen to fail with argparse ending the process itself."""
+    status, out, err = run(FakeApi(), "probe", *words, "--json")
+    data = only_json(out)
+    assert (status, data["exit_code"], data["outcome"], data["trials"]) == (2, 2, "usage", [])
+    assert list(data) == KEYS
+    assert data["error"]["message"] in err
+
+
+def test_bad_settings_are_one_object_too(pictures):
+    _, out, _ = run(FakeApi(), "probe", "m:model", pictures, "--json", environ={"AUTOBATCH_SEED": "x"})
+    assert only_json(out)["error"]["kind"] == "ArgumentError"
+
+
+def test_every_exit_code_has_an_outcome():
+    assert set(OUTCOMES) == set(ExitCode)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ProbeTimeoutError("too slow")], ids=["interrupted", "timeout"])
+def test_the_best_so_far_is_printed_with_what_it_rests_on(error, pictures):
+    _, out, _ = run(FakeApi(error), "probe", "m:model", pictures)
+    assert out == "batch_size=4  (the largest that ran in 2 trials; the search was not complete)\n"
+
+
+@pytest.mark.parametrize("error", [ProbeError("no answer"), ZeroDivisionError()], ids=["inconclusive", "foreign"])
+def test_other_ends_claim_no_size(error, pictures):
+    assert run(FakeApi(error), "probe", "m:model", pictures)[1] == ""
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.RAN])
+def test_a_size_that_did_not_run_within_the_budget_is_never_the_best(outcome):
+    """Seen to fail with sizes that ran over the budget counted in."""
+    assert best_so_far([Trial(8, outcome), Trial(4, Outcome.RAN), Trial(2, Outcome.RAN)]) == 4
+    assert best_line([Trial(8, outcome)]) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "following"),
+    [
+        ([], ["--batch-size", "4"]),
+        (["--largest", "--max-batch", "9", "--timeout", "9", "--json", "--no-cache"], ["--batch-size", "4"]),
+        (["--batch-size", "64"], ["--batch-size", "64"]),
+        (["--rescale=1/127.5", "--headroom", "10%"], ["--batch-size", "4", "--rescale=1/127.5", "--headroom", "10%"]),
+        (["-o", "r.json", "--device", "gpu:0"], ["--batch-size", "4", "--device", "gpu:0"]),
+        (["--horizontal-flip", "--limit", "8GiB"], ["--batch-size", "4", "--horizontal-flip"]),
+    ],
+    ids=str,
+)
+def test_what_to_type_next_keeps_what_a_training_shares(words, following, pictures):
+    text = run(FakeApi(), "probe", "m:my model", pictures, *words)[1]
+    if "--json" in words:
+        return
+    typed = shlex.split(text.splitlines()[-1])
+    assert typed == ["autobatch", "fit", "m:my model", "pictures", *following]
+    build_parser().parse_args(typed[1:])
+
+
+def test_without_pictures_samples_are_made_up_and_the_next_step_is_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fake = FakeApi()
+    _, out, _ = run(fake, "probe", "m:model")
+    assert fake.calls[0][1][1:] == ("samples for m:model",)
+    assert out.splitlines()[-1] == "model.fit(x, y, batch_size=4)"
+
+
+def test_words_behind_two_dashes_are_no_options():
+    assert carried(["--", "--seed", "3"], command_parsers(build_parser())["probe"], {"seed"}) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["--timeout", "60"], {"timeout_s": 60.0}),
+        (["--limit", "8GiB"], {"limit": 8 * 2**30}),
+        (["--limit", "1.5 GB"], {"limit": 1_500_000_000}),
+    ],
+    ids=str,
+)
+def test_the_deadline_and_the_limit_of_a_probe_are_passed_on(words, options, pictures):
+    fake = FakeApi()
+    assert run(fake, "probe", "m:model", pictures, *words)[0] == 0
+    assert fake.calls[0][2] == {"batch_size": "auto", "cache": True} | options
+
+
+def test_a_dry_run_tries_nothing(pictures):
+    fake = FakeApi()
+    status, out, _ = run(fake, "probe", "m:model", pictures, "--dry-run", "--limit", "8GiB")
+    assert (status, out) == (0, "what would be done\n")
+    assert [name for name, _, _ in fake.calls] == ["outlook"]
+    assert fake.calls[0][2] == {"batch_size": "auto", "cache": True, "limit": 8 * 2**30}
+    data = only_json(run(fake, "probe", "m:model", pictures, "--dry-run", "--json")[1])
+    assert data == {"schema_version": 1, "kind": "outlook", "first": 1}
+
+
+def test_reports_are_written_by_their_ending(pictures, tmp_path):
+    names = ["a.json", "a.md", "a.html"]
+    words = [word for name in names for word in ("-o", name)]
+    status, _, err = run(FakeApi(), "probe", "m:model", pictures, *words)
+    assert status == 0
+    assert all(f"{name} is written" in err for name in names)
+    assert only_json((tmp_path / "a.json").read_text())["result"] == RESULT.to_dict()
+    assert "<html" in (tmp_path / "a.html").read_text()
+
+
+@pytest.mark.parametrize(("error", "code", "outcome"), ENDS, ids=lambda value: type(value).__name__)
+def test_a_report_is_written_for_every_end(error, code, outcome, pictures, tmp_path):
+    status, _, _ = run(FakeApi(error), "probe", "m:model", pictures, "-o", "a.json", "-o", "a.html")
+    assert status == code
+    assert only_json((tmp_path / "a.json").read_text())["outcome"] == outcome
+    assert "<html" in (tmp_path / "a.html").read_text()
+
+
+def test_a_report_stays_where_nothing_was_started(pictures, tmp_path):
+    (tmp_path / "a.md").write_text("an older one")
+    assert run(FakeApi(DataError("broken")), "probe", "m:model", pictures, "-o", "a.md")[0] == 2
+    assert (tmp_path / "a.md").read_text() == "an older one"
+
+
+def test_an_answer_is_printed_even_if_its_report_cannot_be_written(pictures, tmp_path):
+    """Seen to fail with the error of the report raised: the answer of a long search was lost."""
+    fake = FakeApi()
+    load = fake.load_model
+    fake.load_model = lambda name: ((tmp_path / "a.json").mkdir(), load(name))[1]  # in the way, once it has begun
+    status, out, err = run(fake, "probe", "m:model", pictures, "-o", "a.json")
+    assert (status, RESULT.summary() in out) == (2, True)
+    assert "cannot be written" in err
+
+
+@pytest.mark.parametrize(("usable", "status"), [(("GPU:0",), 0), ((), 4)])
+def test_a_device_is_chosen_before_the_model_is_loaded_and_asked_for_after(usable, status, pictures):
+    """Seen to fail with the device set when Keras had started."""
+    fake = FakeApi()
+    fake.usable = usable
+    devices = []
+    load = fake.load_model
+    fake.load_model = lambda name: (devices.append(fake.device), load(name))[1]
+    assert run(fake, "probe", "m:model", pictures, "--device", "gpu")[0] == status
+    assert devices == ["gpu"]
+    assert bool(fake.calls) == (status == 0)
+
+
+def test_advice_names_options_instead_of_arguments(pictures):
+    error = ProbeTimeoutError("Received: limit=3. Give a larger timeout_s=, or a smaller reserve=.")
+    _, _, err = run(FakeApi(error), "probe", "m:model", pictures)
+    assert err.splitlines()[-1].endswith("Received: limit=3. Give a larger --timeout, or a smaller --headroom.")
+
+
+def test_the_size_of_the_running_trial_is_said():
+    said = []
+    both = _Both(SimpleNamespace(says=said.append), [])
+    both.starts(1344)
+    assert said == ["trial 1: 1,344 samples"]
