@@ -3,11 +3,17 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from autobatch.cli.device import set_device
 from autobatch.cli.objects import load_datagen, load_model
 from autobatch.cli.quiet import import_keras
+
+if TYPE_CHECKING:
+    from autobatch.cli.command import Answer
+
+if TYPE_CHECKING:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,7 @@ class Api:
         outlook: What a probe of the same arguments would do.
         environment: What a run depends on, for a report.
         supervise: From the words of `fit`, raw and parsed, and the stream for remarks to the exit status of a training
-            in a child.
+            in a child, or an answer where that had none.
     """
 
     fit: Callable[..., Any]
@@ -43,7 +49,7 @@ class Api:
     make_samples: Callable[[Any], Any]
     outlook: Callable[..., Any]
     environment: Callable[[], dict[str, Any]]
-    supervise: Callable[[Sequence[str], argparse.Namespace, TextIO], int]
+    supervise: Callable[[Sequence[str], argparse.Namespace, TextIO], "Answer | int"]
 
 
 def real_api() -> Api:
@@ -113,7 +119,7 @@ def _environment() -> dict[str, Any]:
     return environment(_read_memory())
 
 
-def _supervise(words: Sequence[str], args: argparse.Namespace, stream: TextIO) -> int:
+def _supervise(words: Sequence[str], args: argparse.Namespace, stream: TextIO) -> "Answer | int":
     from autobatch.cli.supervise import supervise
 
     return supervise(words, args, stream)

@@ -1,6 +1,7 @@
 """What a subcommand is: a module that names its words and answers, and where it may write meanwhile."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
@@ -39,6 +40,13 @@ class Terminal:
     words: tuple[str, ...] = ()
     color: bool = False
     quiet: bool = False
+
+
+def as_typed(words: Sequence[str]) -> str:
+    """The command with these words, quoted for a shell."""
+    import shlex
+
+    return shlex.join(["autobatch", *words])
 
 
 class Command(Protocol):

@@ -2,14 +2,15 @@
 
 import shlex
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
+from autobatch.cli.nearest import did_you_mean, nearest
 from autobatch.errors import ArgumentError, ModelError
 
 DEFAULT_OPTIMIZER = "adam"
 _LOSSES = {"softmax": "categorical_crossentropy", "sigmoid": "binary_crossentropy"}
 _OTHER_LOSS = "mean_squared_error"
+_BASES = {"Loss", "Optimizer"}  # they compute nothing themselves
 
 
 def compiled(model: Any, losses: Sequence[str] | None, optimizer: str | None, words: Sequence[str]) -> Any:
@@ -67,9 +68,9 @@ def _require_known(flag: str, kind: str, name: str) -> None:
     try:
         module.get(name)
     except ValueError:
-        known = [each for each in dir(module) if each[0] != "_" and callable(getattr(module, each))]
-        close = get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f" Did you mean {close[0]}?" if close else ""
+        names = [each for each in dir(module) if each[0] != "_" and each not in _BASES]
+        known = [each for each in names if callable(getattr(module, each))]
+        hint = did_you_mean(nearest(name, known, cutoff=0.5))
         raise ArgumentError(
             f"Keras has no {flag[2:]} of that name. Received: {flag} {name}. Expected a name in keras.{kind}.{hint}"
         ) from None

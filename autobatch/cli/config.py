@@ -24,7 +24,8 @@ def parsed(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tu
         folder: Where to look for a file, and in all folders above.
 
     Returns:
-        The arguments, with `settings` for where each setting comes from, and the remarks.
+        The arguments, with `settings` for where each setting comes from and `settings_of` for what another command
+        would find without a flag; and the remarks.
 
     Raises:
         UsageError: The words mean nothing.
@@ -40,6 +41,7 @@ def parsed(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tu
     if file is not None:
         require_known(file, commands)
     args.settings = resolve(commands[args.command], args.command, vars(args), environ, file)
+    args.settings_of = lambda command: resolve(commands[command], command, {}, environ, file)
     for name, choice in args.settings.items():
         setattr(args, name, choice.value)
     everywhere = [setting for settings in commands.values() for setting in settings]

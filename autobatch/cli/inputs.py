@@ -11,7 +11,7 @@ from autobatch.cli.device import require_usable
 from autobatch.cli.settings import Origin
 from autobatch.errors import ArgumentError, DataError
 
-_PICTURES = ("rescale", "validation_split", "horizontal_flip")
+PICTURES = ("rescale", "validation_split", "horizontal_flip")
 
 
 def inputs(args: argparse.Namespace, api: Api, terminal: Terminal) -> tuple[Any, ...]:
@@ -23,7 +23,7 @@ def inputs(args: argparse.Namespace, api: Api, terminal: Terminal) -> tuple[Any,
         DeviceError: The device that was asked for is not there.
     """
     # what is cheap to look at comes first: building a model can take a minute, a wrong path is told at once
-    described = _described(args)
+    described = described_pictures(args)
     if args.directory is not None and not Path(args.directory).is_dir():
         raise DataError(f"There is no folder at {args.directory!r}.", path=args.directory)
     if args.device is not None:
@@ -50,9 +50,13 @@ def search(args: argparse.Namespace) -> dict[str, Any]:
     return {"batch_size": args.batch_size, "cache": args.cache, **given}
 
 
-def _described(args: argparse.Namespace) -> str | dict[str, Any]:
-    """The generator's name, or its settings: of the two, what was said nearer to the call."""
-    said = {name: getattr(args, name) for name in _PICTURES if getattr(args, name) is not None}
+def described_pictures(args: argparse.Namespace) -> str | dict[str, Any]:
+    """The generator's name, or its settings: of the two, what was said nearer to the call.
+
+    Raises:
+        ArgumentError: Both were said equally near, or there are no pictures.
+    """
+    said = {name: getattr(args, name) for name in PICTURES if getattr(args, name) is not None}
     if args.directory is None:
         _require_none(args, [*said, *(["datagen"] if args.datagen is not None else [])])
         return {}
@@ -62,7 +66,7 @@ def _described(args: argparse.Namespace) -> str | dict[str, Any]:
     if not beside:
         return str(args.datagen)
     if any(args.settings[name].origin == args.settings["datagen"].origin for name in beside):
-        places = ", ".join(args.settings[name].where for name in _PICTURES if name in beside)
+        places = ", ".join(args.settings[name].where for name in PICTURES if name in beside)
         raise ArgumentError(
             f"--datagen brings its own settings. Received: {places} beside it. Expected: one or the other."
         )

@@ -1,9 +1,9 @@
 """Names that mean nothing: keys of a file and variables that no command knows, with the nearest that one does."""
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
+from autobatch.cli.nearest import did_you_mean, nearest
 from autobatch.cli.settings import PREFIX, FileSettings, Setting
 from autobatch.errors import ArgumentError
 
@@ -37,7 +37,7 @@ def unknown_variables(environ: Mapping[str, str], settings: Iterable[Setting], o
     """
     known = {setting.variable for setting in settings} | set(others)
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-    return [f"{name} is no setting{_nearest(name, {each: each for each in known})}; it is ignored." for name in unknown]
+    return [f"{name} is no setting and is ignored.{did_you_mean(nearest(name, sorted(known)))}" for name in unknown]
 
 
 def _require(file: FileSettings, table: str, values: Mapping[str, Any], settings: Iterable[Setting]) -> None:
@@ -46,13 +46,10 @@ def _require(file: FileSettings, table: str, values: Mapping[str, Any], settings
     for key in values:
         if key not in known:
             names = {_key(flag): setting.name for setting in settings for flag in setting.flags}
-            nearest = _nearest(key, names | {name: name for name in known})
-            raise ArgumentError(f"{file.place}: {file.prefix}{table}{key} is no setting{nearest}.")
-
-
-def _nearest(name: str, names: Mapping[str, str]) -> str:
-    close = get_close_matches(name, list(names), n=1)
-    return f". Did you mean {names[close[0]]}?" if close else ""
+            names |= {name: name for name in known}
+            meant = nearest(key, names)
+            hint = did_you_mean(None if meant is None else names[meant])
+            raise ArgumentError(f"{file.place}: {file.prefix}{table}{key} is no setting.{hint}")
 
 
 def _key(flag: str) -> str:

@@ -15,11 +15,15 @@ from autobatch.cli.commands import COMMANDS
 from autobatch.cli.config import parsed, shown
 from autobatch.cli.exit_codes import ExitCode, exit_code
 from autobatch.cli.failed import Failed
-from autobatch.cli.outcome import Started, probe_object
+from autobatch.cli.outcome import Started, error_object, probe_object
 from autobatch.cli.parser import UsageError
 from autobatch.cli.plain import as_json
 from autobatch.cli.reader import until_the_reader_leaves
-from autobatch.cli.wording import in_words_of_the_command
+from autobatch.cli.stdout import kept_for_results
+from autobatch.cli.wording import message_of
+from autobatch.errors import DataError
+
+_CLOSED = "stdout is closed, and a file that is opened next would take its place. Send it to /dev/null instead."
 
 
 def main(
@@ -48,48 +52,62 @@ def main(
         0
     """
     words = tuple(sys.argv[1:] if argv is None else argv)
-    terminal = Terminal(stdout or sys.stdout, stderr or sys.stderr, words)
+    out, err = stdout or sys.stdout, stderr or sys.stderr or _nowhere()
+    if out is None:
+        print(f"autobatch: error: {_CLOSED}", file=err)
+        return ExitCode.USAGE
+    terminal = Terminal(out, err, words)
     try:
         with contextlib.redirect_stdout(terminal.out), contextlib.redirect_stderr(terminal.err):
             answer = _answer(words, terminal, api or real_api(), environ)
-    except SystemExit as stop:  # --help and --version
-        return int(stop.code or 0)
     except Failed as failed:
         code, answer = _explain(failed.error, terminal.err), failed.answer
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the door to the shell: every error becomes a status
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the door: all become a status
         code = _explain(error, terminal.err)
         answer = _refusal(words, error, code)
-    return _print(answer, as_data="--json" in words, stream=terminal.out)
+    return _print(answer, terminal, as_data="--json" in words)
 
 
 def _answer(words: Sequence[str], terminal: Terminal, api: Api, environ: Mapping[str, str]) -> Answer | int | None:
-    args, remarks = parsed(words, environ, Path.cwd())
+    try:
+        args, remarks = parsed(words, environ, Path.cwd())
+    except SystemExit as stop:  # --help and --version; a model that ends the process does so elsewhere
+        return int(stop.code or 0)
+    here = getattr(args, "in_process", True)
+    if here or args.show_config:  # a child that trains says them itself
+        for remark in remarks:
+            print(f"autobatch: {remark}", file=terminal.err)
     if args.show_config:
         return shown(args.command, args.settings)
     terminal = replace(terminal, color=wants_color(environ, terminal.err, asked=args.color), quiet=args.quiet)
-    if getattr(args, "in_process", True):  # a child that trains says them itself
-        for remark in remarks:
-            print(f"autobatch: {remark}", file=terminal.err)
-    # Keras and the user's own code print as they please: stdout is for the result alone
-    with contextlib.redirect_stdout(terminal.err):
-        return COMMANDS[args.command].run(args, api, terminal)
+    # Keras and the user's own code print as they please: stdout is for the result alone; of a child it is its own
+    kept = kept_for_results(terminal.out) if here else contextlib.nullcontext(terminal.out)
+    with kept as out, contextlib.redirect_stdout(terminal.err):
+        return COMMANDS[args.command].run(args, api, replace(terminal, out=out))
 
 
-def _print(answer: Answer | int | None, stream: TextIO, *, as_data: bool) -> int:
+def _print(answer: Answer | int | None, terminal: Terminal, *, as_data: bool) -> int:
     if not isinstance(answer, Answer):
-        return answer or ExitCode.OK
+        return ExitCode.OK if answer is None else answer
     text = as_json(answer.data) if as_data else answer.text
     if text:
-        with until_the_reader_leaves(stream):
-            print(text, file=stream, flush=True)
+        try:
+            with until_the_reader_leaves(terminal.out):
+                print(text, file=terminal.out, flush=True)
+        except DataError as error:
+            return _explain(error, terminal.err)
     return answer.status
 
 
 def _refusal(words: tuple[str, ...], error: BaseException, code: ExitCode) -> Answer | int:
-    """What is answered where nothing was started: a program that reads a probe's JSON gets some for every outcome."""
+    """What is answered where there is no result: a program that reads JSON gets some for every outcome."""
     if words[:1] != ("probe",):
-        return code
+        return Answer("", error_object(error, code), code)
     return Answer("", probe_object(Started.now(words), code, error=error), code)
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - for as long as the process lives
 
 
 def _explain(error: BaseException, stream: TextIO) -> ExitCode:
@@ -104,5 +122,5 @@ def _explain(error: BaseException, stream: TextIO) -> ExitCode:
     elif code is ExitCode.INTERRUPTED:
         print("autobatch: interrupted", file=stream)
     else:
-        print(f"autobatch: error: {in_words_of_the_command(str(error))}", file=stream)
+        print(f"autobatch: error: {message_of(error)}", file=stream)
     return code

@@ -1,9 +1,12 @@
 """What to type after a probe: the training at the size that was found."""
 
 import argparse
-import shlex
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
+
+from autobatch.cli.inputs import PICTURES, described_pictures
+from autobatch.cli.settings import Origin, Setting
+from autobatch.errors import ArgumentError
 
 # What a training shares with the probe, but for the size itself and what only concerns this one call.
 _CARRIED = frozenset(
@@ -20,13 +23,19 @@ def next_step(args: argparse.Namespace, result: Any, words: Sequence[str]) -> st
         result: What the probe found.
         words: The words after `autobatch`.
     """
-    # a number that was asked for is what stands behind an update; what was found is a part of it
-    size = args.batch_size if isinstance(args.batch_size, int) else result.batch_size
+    # what was asked for stands behind an update; what was found may be a part of it
+    size = result.effective or result.batch_size
+    if args.directory is None:
+        in_one_piece = result.accumulation_steps == 1
+        return f"{'model.fit(' if in_one_piece else 'autobatch.fit(model, '}x, y, batch_size={size})"
+    import shlex
+
     from autobatch.cli.parser import build_parser, command_parsers  # it knows the commands, and they know this
 
-    if args.directory is None:
-        return f"model.fit(x, y, batch_size={size})"
-    same = carried(words[1:], command_parsers(build_parser())["probe"], _CARRIED)
+    parser = command_parsers(build_parser())["probe"]
+    unused = set(PICTURES) if isinstance(described_pictures(args), str) else {"datagen"}
+    names = _CARRIED - unused
+    same = [*carried(words[1:], parser, names), *_standing(args, parser.settings, names)]
     return shlex.join(["autobatch", "fit", args.model, args.directory, "--batch-size", str(size), *same])
 
 
@@ -39,6 +48,22 @@ def carried(words: Sequence[str], parser: argparse.ArgumentParser, names: Collec
         names: Of options.
     """
     return [word for name, typed in _options(words, parser) if name in names for word in typed]
+
+
+def _standing(args: argparse.Namespace, settings: Sequence[Setting], names: Collection[str]) -> list[str]:
+    """Words for the settings of these names that nobody has typed and a training would not find by itself."""
+    try:
+        found = args.settings_of("fit")
+    except ArgumentError:  # what stands there for `fit` cannot be used: that is for `fit` to say
+        found = {}
+    choices = ((setting, args.settings[setting.name]) for setting in settings if setting.name in names)
+    return [
+        word
+        for setting, choice in choices
+        if choice.origin in {Origin.FILE, Origin.VARIABLE}
+        if setting.name not in found or found[setting.name].value != choice.value
+        for word in setting.words(choice)
+    ]
 
 
 def _options(words: Sequence[str], parser: argparse.ArgumentParser) -> Iterator[tuple[str, list[str]]]:

@@ -4,10 +4,10 @@ import importlib
 import re
 import sys
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobatch.cli.nearest import did_you_mean, nearest
 from autobatch.cli.query import parse_query
 from autobatch.cli.quiet import import_keras
 from autobatch.errors import ArgumentError, ModelError
@@ -69,18 +69,14 @@ def _load_object(name: str, arguments: Mapping[str, Any] | None = None) -> Any:
     found = _import(module_name, name)
     for part in path.split("."):
         if not hasattr(found, part):
-            raise ArgumentError(f"There is no {part!r} in {module_name!r}. Received: {name!r}.{_nearest(part, found)}")
+            hint = did_you_mean(nearest(part, dir(found)))
+            raise ArgumentError(f"There is no {part!r} in {module_name!r}. Received: {name!r}.{hint}")
         found = getattr(found, part)
     if callable(found) and not _is_keras_model(found):
         return _call(found, name, arguments or {})
     if arguments:
         raise ArgumentError(f"{name!r} is no function: it takes no arguments. Received: {dict(arguments)}.")
     return found
-
-
-def _nearest(part: str, found: Any) -> str:
-    close = get_close_matches(part, dir(found), n=1)
-    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _import(module_name: str, name: str) -> Any:

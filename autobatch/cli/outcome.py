@@ -1,15 +1,14 @@
-"""What a probe came to as one object, whatever it came to: for `--json` and for reports."""
+"""What a command came to as one object, whatever it came to: for `--json` and for reports."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import autobatch
+from autobatch.cli.command import as_typed
 from autobatch.cli.exit_codes import ExitCode
+from autobatch.cli.wording import message_of
 
-SCHEMA_VERSION = 1
 OUTCOMES = {
     ExitCode.OK: "found",
     ExitCode.USAGE: "usage",
@@ -38,6 +37,8 @@ class Started:
     @classmethod
     def now(cls, words: Sequence[str]) -> "Started":
         """At this moment."""
+        from datetime import UTC, datetime
+
         return cls(tuple(words), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
@@ -49,6 +50,7 @@ def probe_object(
     result: Any = None,
     trials: Sequence[Any] = (),
     error: BaseException | None = None,
+    following: str | None = None,
 ) -> dict[str, Any]:
     """The object of a probe.
 
@@ -59,22 +61,49 @@ def probe_object(
         result: The `ProbeResult`, `None` without one.
         trials: Those that ran, where there is no result.
         error: What ended it, `None` where it found a size.
+        following: What to type next, `None` where there is nothing to train.
     """
+    from autobatch.train.run_log import SCHEMA_VERSION
+
     trials = trials if result is None else result.trials
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "probe",
         "autobatch": autobatch.__version__,
         "started_at": started.at,
-        "command": shlex.join(["autobatch", *started.words]),
+        "command": as_typed(started.words),
         "outcome": OUTCOMES[code],
         "exit_code": int(code),
         "environment": dict(environment or {}),
         "result": None if result is None else result.to_dict(),
         "trials": [trial.to_dict() for trial in trials],
-        "best_so_far": best_so_far(trials) if result is None else result.batch_size,
-        "error": None if error is None else {"kind": type(error).__name__, "message": str(error) or OUTCOMES[code]},
+        "best_so_far": best_so_far(trials),
+        "error": None if error is None else described(error, OUTCOMES[code]),
+        "next": following,
     }
+
+
+def error_object(error: BaseException, code: ExitCode) -> dict[str, Any]:
+    """The object of any other command that has failed."""
+    return failure(OUTCOMES[code], code, described(error, OUTCOMES[code]))
+
+
+def failure(outcome: str, status: int, error: Mapping[str, str]) -> dict[str, Any]:
+    """The object of a command that has no result.
+
+    Args:
+        outcome: One of `OUTCOMES`.
+        status: The exit status.
+        error: Its `kind` and `message`.
+    """
+    from autobatch.train.run_log import SCHEMA_VERSION
+
+    return {"schema_version": SCHEMA_VERSION, "outcome": outcome, "exit_code": int(status), "error": dict(error)}
+
+
+def described(error: BaseException, otherwise: str) -> dict[str, str]:
+    """An error's kind and its message, or something else where it has none."""
+    return {"kind": type(error).__name__, "message": message_of(error) or otherwise}
 
 
 def best_so_far(trials: Sequence[Any]) -> int | None:

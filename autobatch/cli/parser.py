@@ -2,13 +2,13 @@
 
 import argparse
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import autobatch
 from autobatch.cli.command import Command
 from autobatch.cli.commands import COMMANDS
 from autobatch.cli.exit_codes import exit_code_table
+from autobatch.cli.nearest import did_you_mean, nearest
 from autobatch.cli.settings import SETTINGS, Setting
 from autobatch.cli.switch import Switch
 
@@ -65,7 +65,7 @@ class CommandParser(Parser):
         parsed, rest = super().parse_known_args(args, namespace)
         for word in rest:
             if word.startswith("-"):
-                self.error(f"there is no option {word}{self._nearest(word)}")
+                self.error(f"there is no option {word}.{self._meant(word)}")
         if parsed.show_config:
             return parsed, []
         # argparse takes an optional word for absent once the words in front of an option are used up
@@ -73,10 +73,9 @@ class CommandParser(Parser):
             parsed.directory = rest.pop(0)
         return parsed, rest
 
-    def _nearest(self, word: str) -> str:
+    def _meant(self, word: str) -> str:
         flags = [flag for action in self._get_optional_actions() for flag in action.option_strings]
-        close = get_close_matches(word.partition("=")[0], flags, n=1)
-        return f". Did you mean {close[0]}?" if close else ""
+        return did_you_mean(nearest(word.partition("=")[0], flags))
 
 
 def build_parser() -> Parser:

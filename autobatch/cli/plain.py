@@ -1,8 +1,11 @@
-"""Values as JSON can hold them."""
+"""Values as JSON text."""
 
 import json
-import math
 from typing import Any
+
+from autobatch.report.plain import plain
+
+__all__ = ["as_json", "plain"]
 
 
 def as_json(value: Any, *, indent: int | None = 2) -> str:
@@ -13,14 +16,3 @@ def as_json(value: Any, *, indent: int | None = 2) -> str:
         indent: Spaces for each level, `None` for all in one line.
     """
     return json.dumps(plain(value), indent=indent, allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-    """A value of values that JSON has."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,6 +9,7 @@ _PART = re.compile(r"""(?:"[^"]*"|'[^']*'|[^&"'])*""")
 _ITEM = re.compile(r"""(?:"[^"]*"|'[^']*'|[^,"'])*""")
 _INT = re.compile(r"[+-]?\d+", re.ASCII)
 _FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_BRACKETS = re.compile(r"[()\[\]{}]")
 _NAMED = {"true": True, "false": False, "none": None}
 _EXPECTED = "Expected name=value, with & between several: 'keras.applications:MobileNetV2?classes=10&alpha=0.5'."
 
@@ -52,6 +53,8 @@ def _single(text: str, query: str) -> Any:
         return text[1:-1]
     if not text:
         raise _refusal(query, "a value is missing")
+    if _BRACKETS.search(text):
+        raise _refusal(query, f"{text!r} has brackets; commas alone make a tuple (write 8,8,3), and quotes keep text")
     if text.lower() in _NAMED:
         return _NAMED[text.lower()]
     if _INT.fullmatch(text):

@@ -5,9 +5,7 @@ held back during the import, and let out if the import fails.
 """
 
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -32,14 +30,16 @@ def import_keras() -> None:
 
 @contextmanager
 def held_back(descriptor: int) -> Iterator[None]:
-    """Keeps what is written to a file descriptor; lets it out only if the body raises."""
+    """Keeps what is written to a file descriptor; lets it out only if the body fails; Ctrl-C is no failure."""
+    import tempfile
+
     original = os.dup(descriptor)
     try:
         with tempfile.TemporaryFile() as kept:
             os.dup2(kept.fileno(), descriptor)
             try:
                 yield
-            except BaseException:
+            except Exception:
                 _release(kept, original)
                 raise
             finally:
@@ -49,6 +49,8 @@ def held_back(descriptor: int) -> Iterator[None]:
 
 
 def _release(kept: BinaryIO, descriptor: int) -> None:
+    import shutil
+
     kept.seek(0)
     with os.fdopen(os.dup(descriptor), "wb") as stream:
         shutil.copyfileobj(kept, stream)

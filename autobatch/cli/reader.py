@@ -7,18 +7,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
+from autobatch.errors import DataError
+
 
 @contextmanager
 def until_the_reader_leaves(stream: TextIO) -> Iterator[None]:
-    """Ends its body without an error where nobody reads the stream any more (`| head`)."""
+    """Ends its body without an error where nobody reads the stream any more (`| head`).
+
+    Raises:
+        DataError: The stream cannot be written for another reason: a full disk.
+    """
     try:
         yield
     except BrokenPipeError:
-        # Python flushes its streams once more when it ends: what is left in them must not fail again.
-        with suppress(OSError, AttributeError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+        _lead_nowhere(stream)
+    except OSError as error:
+        _lead_nowhere(stream)
+        raise DataError(f"The result cannot be printed: {error.strerror or error}.") from error
 
 
 def attentive_sleep(stream: TextIO) -> Callable[[float], None]:
@@ -38,3 +43,11 @@ def attentive_sleep(stream: TextIO) -> Callable[[float], None]:
             raise BrokenPipeError
 
     return sleep
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    """Has a stream that cannot be written end well: Python flushes it once more, which must not fail again."""
+    with suppress(OSError, AttributeError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

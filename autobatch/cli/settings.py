@@ -56,6 +56,7 @@ ONE_SHOT = frozenset(
         "optimizer",
         "output",
         "show_config",
+        "typed",
         "validation_ceiling",
         "watch",
     }
@@ -79,11 +80,13 @@ class Choice:
         value: The value.
         origin: Which kind of place it comes from.
         where: That place, for people: the flag, the variable, the file and its key.
+        text: How a variable or a file says it, `None` for flags and defaults.
     """
 
     value: Any
     origin: Origin
     where: str
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,12 @@ class Setting:
     def with_flags(self, flags: Sequence[str]) -> Self:
         """The same setting with more flags."""
         return replace(self, flags=(*self.flags, *flags))
+
+    def words(self, choice: Choice) -> list[str]:
+        """What to type for a choice that a variable or a file has made."""
+        if isinstance(self.action, Switch):
+            return [self.flags[0] if choice.value else f"--no-{self.flags[0][2:]}"]
+        return [self.flags[0], choice.text or ""]
 
     def read(self, raw: Any, where: str) -> Any:
         """The value that a variable or a file means, as the option's own parser reads it.
@@ -186,10 +195,10 @@ def _choice(
     if setting.name in given:
         return Choice(given[setting.name], Origin.FLAG, setting.flags[0])
     if text := environ.get(setting.variable, "").strip():
-        return Choice(setting.read(text, setting.variable), Origin.VARIABLE, setting.variable)
+        return Choice(setting.read(text, setting.variable), Origin.VARIABLE, setting.variable, text)
     if said := file.of(command, setting.name) if file else None:
         raw, where = said
-        return Choice(setting.read(raw, where), Origin.FILE, where)
+        return Choice(setting.read(raw, where), Origin.FILE, where, _text(raw))
     return Choice(setting.default, Origin.DEFAULT, "default")
 
 

@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from autobatch.cli.after_death import Attempts, Bounds, Death, End, Restart, Trace, after_death, was_killed
 from autobatch.cli.child import Child, training_command
+from autobatch.cli.command import Answer, as_typed
+from autobatch.cli.exit_codes import ExitCode
+from autobatch.cli.outcome import OUTCOMES, failure
 from autobatch.cli.scratch import scratch_folder
-from autobatch.cli.verdict import Attempts, Bounds, Death, End, Restart, Trace, after_death, was_killed
 from autobatch.errors import DataError
 from autobatch.memory.cgroup import oom_kills as count_oom_kills
 from autobatch.train.checkpoint import Checkpoint
@@ -31,8 +34,8 @@ def supervise(
     command: Callable[[Sequence[str]], Sequence[str]] = training_command,
     oom_kills: Callable[[], int | None] = count_oom_kills,
     environ: Mapping[str, str] = os.environ,
-) -> int:
-    """Runs a training in a child until it has ended, and returns the exit status to end with.
+) -> Answer | int:
+    """Runs a training in a child until it has ended.
 
     Args:
         words: The words after `autobatch`, the subcommand first.
@@ -41,6 +44,9 @@ def supervise(
         command: From such words to the command of the child; a seam for tests.
         oom_kills: Reads the kernel's count of kills for memory, `None` for unknown; a seam for tests.
         environ: The environment of the child.
+
+    Returns:
+        The exit status to end with; as an answer, for `--json`, where the child had no time to give one.
 
     Raises:
         ArgumentError: Another training is using the folder of the checkpoint.
@@ -56,10 +62,9 @@ def supervise(
             death = Death(status, before, oom_kills())
             verdict = after_death(death, _trace(folder) if was_killed(death) else Trace(), attempts)
             if isinstance(verdict, Restart) and child.interrupted is not None:
-                return 128 + child.interrupted
+                return _unanswered(128 + child.interrupted, "the training was interrupted", ExitCode.INTERRUPTED)
             if isinstance(verdict, End):
-                _say(verdict, args, folder, stream)
-                return verdict.status
+                return _said(verdict, args, folder, stream)
             print(f"autobatch: {verdict.message}", file=stream, flush=True)
             attempts = Attempts(attempts.restarts + 1, attempts.allowed, verdict.bounds)
 
@@ -68,7 +73,8 @@ def _words(words: Sequence[str], folder: Path, bounds: Bounds) -> list[str]:
     """The child's words: the user's own, and where its checkpoint is."""
     told = {"--ceiling": bounds.training, "--validation-ceiling": bounds.validation}
     bounded = [word for name, bound in told.items() if bound is not None for word in (name, str(bound))]
-    return [words[0], "--in-process", "--checkpoint", str(folder), *bounded, *words[1:]]
+    own = ["--in-process", "--typed", as_typed(words), "--checkpoint", str(folder), *bounded]
+    return [words[0], *own, *words[1:]]
 
 
 def _trace(folder: Path) -> Trace:
@@ -76,11 +82,17 @@ def _trace(folder: Path) -> Trace:
     return Trace(Journal(folder).read(), None if stored is None else stored.standing)
 
 
-def _say(end: End, args: argparse.Namespace, folder: Path, stream: TextIO) -> None:
+def _said(end: End, args: argparse.Namespace, folder: Path, stream: TextIO) -> Answer | int:
     if end.message is None:
-        return
+        return end.status
     kind, left = ("error: ", _what_is_left(args, folder)) if end.gave_up else ("", "")
     print(f"autobatch: {kind}{end.message}{left}", file=stream, flush=True)
+    return _unanswered(end.status, f"{end.message}{left}", ExitCode.DOES_NOT_FIT if end.gave_up else ExitCode.FOREIGN)
+
+
+def _unanswered(status: int, message: str, code: ExitCode) -> Answer:
+    error = {"kind": "KilledTraining", "message": message}
+    return Answer("", failure(OUTCOMES[code], status, error), status)
 
 
 def _what_is_left(args: argparse.Namespace, folder: Path) -> str:

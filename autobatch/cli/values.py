@@ -93,6 +93,8 @@ def reserve(text: str) -> int | float:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a fraction such as 0.1 nor an amount such as 512MiB")
     if not unit and "." in match["number"]:
         return _fraction(text, match["number"], 1)
+    if not unit and int(match["number"]) > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} has no unit: {text}% or {text}MiB?")
     return int(float(match["number"]) * _UNITS[unit])
 
 

@@ -2,6 +2,8 @@
 
 import re
 
+from autobatch.report.unstyled import unstyled
+
 _FLAGS = {
     "batch_size": "--batch-size",
     "limit": "--limit",
@@ -22,3 +24,8 @@ def in_words_of_the_command(message: str) -> str:
         'Give a larger --timeout.'
     """
     return _ADVICE.sub(lambda match: _FLAGS[match[1]], message)
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says, in the words of the command and without a terminal's styles."""
+    return unstyled(in_words_of_the_command(str(error)))

@@ -1,15 +1,27 @@
 """Sentences that fit a terminal's width."""
 
-import shutil
-import textwrap
+import os
 from typing import TextIO
 
 _LEAST = 20
+_COLUMNS, _LINES = 80, 24
 
 
-def width_of(stream: TextIO) -> int | None:
+def width_of(stream: TextIO | None) -> int | None:
     """How many characters fit on a line of a terminal; `None` for what is none: nothing is broken there."""
-    return shutil.get_terminal_size().columns if stream.isatty() else None
+    import shutil
+
+    if stream is None or not stream.isatty():
+        return None
+    return shutil.get_terminal_size((_columns(stream), _LINES)).columns
+
+
+def _columns(stream: TextIO) -> int:
+    """Those of the terminal itself: the process's stdout may lead elsewhere meanwhile."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _COLUMNS
+    except (OSError, ValueError):
+        return _COLUMNS
 
 
 def wrapped(head: str, text: str, width: int | None) -> list[str]:
@@ -24,6 +36,8 @@ def wrapped(head: str, text: str, width: int | None) -> list[str]:
         >>> wrapped("note: ", "one that is longer than twenty", 26)
         ['note: one that is longer', '      than twenty']
     """
+    import textwrap
+
     if width is None:
         return [head + text]
     inner = max(width - len(head), _LEAST)

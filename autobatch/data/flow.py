@@ -166,7 +166,9 @@ class FlowSource:
             return DataError(f"Sample {index} of the arrays cannot be read: {error}.")
         file: str = self._flow.filepaths[index]
         place = "folder" if self._kind == "folder" else "dataframe"
-        message = f"{file} cannot be read as a picture: {error}. Repair the file or take it out of the {place}."
+        # Pillow's own words name an object in memory.
+        why = "its format is unknown" if type(error).__name__ == "UnidentifiedImageError" else error
+        message = f"{file} cannot be read as a picture: {why}. Repair the file or take it out of the {place}."
         return DataError(message, file)
 
     def _whence(self, index: int) -> str:

@@ -235,8 +235,8 @@ def _from_iterator(iterator: Iterator[Any], asked: Asked) -> Given:
     return Given(stream, stream.notes)
 
 
-def _is_ready(data: Any) -> bool:
-    """Whether it is a `Source` already."""
+def is_ready(data: Any) -> bool:
+    """Whether it is a `Source` already, with a seed of its own."""
     return all(hasattr(data, name) for name in ("read", "seed", "sample_bytes", "__len__"))
 
 
@@ -300,7 +300,7 @@ def _refuse_options(options: Mapping[str, Any], data: Any) -> None:
 _OPENERS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Asked], Given]], ...] = (
     (lambda data: isinstance(data, Mixture), _from_mixture),
     (is_folder, _refuse_folder),
-    (_is_ready, _from_source),
+    (is_ready, _from_source),
     (is_addressable, _from_flow),
     (lambda data: isinstance(data, keras.utils.PyDataset), _from_py_dataset),
     (lambda data: hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator"), _from_dataset),

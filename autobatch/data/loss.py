@@ -28,6 +28,9 @@ _KINDS: dict[str, LossKind] = {
     "poisson": "regression",
 }
 
+# A text for each sample (CTC), a class for each embedding (Circle).
+_OTHER_LABELS = frozenset({"ctc", "circle"})
+
 
 def losses_of(model: Any) -> list[Any]:
     """The losses that `model.compile` was given, out of whatever list or dict; empty if it was given none."""
@@ -39,18 +42,28 @@ def kind_of(loss: Any) -> LossKind | None:
 
     A subclass of a Keras loss is taken for what it derives from.
     """
+    known = (_KINDS.get(name) for name in _keras_names(loss))
+    return next((kind for kind in known if kind is not None), None)
+
+
+def labels_differ(loss: Any) -> bool:
+    """Whether a loss of Keras' compares with labels whose shape does not follow from the output's."""
+    return not _OTHER_LABELS.isdisjoint(_keras_names(loss))
+
+
+def _keras_names(loss: Any) -> list[str]:
+    """What Keras calls a loss and what it derives from, without underscores and capitals; nothing for one's own."""
     if isinstance(loss, str):
         try:
             loss = keras.losses.get(loss)
         except ValueError:
-            return None
+            return []
     if isinstance(loss, keras.losses.Loss):
         names = [base.__name__ for base in type(loss).__mro__ if base.__module__.startswith("keras.")]
     else:
         module = getattr(loss, "__module__", None) or ""
         names = [getattr(loss, "__name__", "")] if module.startswith("keras.") else []
-    known = (_KINDS.get(name.replace("_", "").lower()) for name in names)
-    return next((kind for kind in known if kind is not None), None)
+    return [name.replace("_", "").lower() for name in names]
 
 
 def name_of(loss: Any) -> str:

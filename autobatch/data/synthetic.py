@@ -1,7 +1,8 @@
 """Samples made up for a model, where only the memory and the speed of its steps are of interest.
 
 Numbers are random and mean nothing. Covered: models that know the shapes of what they take, with any number of inputs
-and outputs, and the losses of Keras. Not covered: text, and shapes that the model leaves open.
+and outputs, and the losses of Keras but two. Not covered: text, shapes that the model leaves open, and the losses CTC
+and Circle, whose labels have a shape that the model does not tell.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autobatch.data.batch import Batch, map_leaves
-from autobatch.data.loss import LossKind, kind_of
+from autobatch.data.loss import LossKind, kind_of, labels_differ, name_of
 from autobatch.data.order import as_indices, sample_seed
 from autobatch.data.shape import output_names
 from autobatch.errors import ModelError
@@ -41,7 +42,7 @@ class SyntheticSource:
         notes: What is to be said of them.
 
     Raises:
-        ModelError: The shapes are not known, or an input is text.
+        ModelError: The shapes are not known, an input is text, or the loss is CTC or Circle.
 
     Example:
         ```python
@@ -144,6 +145,9 @@ def _for_each(loss: Any, names: list[str], count: int) -> list[Any]:
 
 def _target(tensor: Any, loss: Any) -> Make:
     shape, kind = _known(tensor, f"output {tensor.name!r}"), kind_of(loss)
+    if labels_differ(loss):
+        msg = "Labels whose shape the model does not tell cannot be made up. "
+        raise ModelError(f"{msg}Received: the loss {name_of(loss)}. Expected another loss, {_INSTEAD}.")
     makers: dict[LossKind | None, Make] = {
         "sparse": _whole(shape[-1] if shape else 1, shape[:-1], "int64"),
         "categorical": _one_hot(shape),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from autobatch.doctor.finding import Finding, ok, warning
 from autobatch.doctor.surroundings import Surroundings
+from autobatch.memory.units import counted
 
 _LIBRARIES = (
     "pip install 'tensorflow[and-cuda]' brings CUDA's libraries. What is missing is named by: TF_CPP_MIN_LOG_LEVEL=0 "
@@ -55,7 +56,7 @@ def _used(seen: Surroundings) -> Finding:
 def _unused(seen: Surroundings) -> Finding:
     count, visible = len(seen.machine_gpus), len(seen.reading.devices)
     if not count:
-        return ok("devices", "gpus", "No GPU is there; training runs on the CPU.")
+        return _unseen(seen)
     if not visible:
         said = f"CUDA_VISIBLE_DEVICES={seen.environ.get('CUDA_VISIBLE_DEVICES', '')!r} hides {_gpus(count)}."
         remedy = "To train on a GPU, unset CUDA_VISIBLE_DEVICES, or have it name one by its number or UUID."
@@ -69,10 +70,25 @@ def _unused(seen: Surroundings) -> Finding:
     return warning("devices", "gpus", said, _LIBRARIES)
 
 
+def _unseen(seen: Surroundings) -> Finding:
+    if seen.driver is not None:
+        return ok("devices", "gpus", "No GPU is there; training runs on the CPU.")
+    said = "No GPU can be seen, because the driver cannot be asked"
+    by_cuda = [f"CUDA counts {_gpus(len(seen.pools))}"] if seen.pools else []
+    signs = [*by_cuda, *(f"{path} is there" for path in seen.device_files)]
+    if not signs:
+        return ok("devices", "gpus", f"{said}; training runs on the CPU.")
+    remedy = (
+        "nvidia-smi says what is wrong with the driver. A container needs the driver's libraries, too: "
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility."
+    )
+    return warning("devices", "gpus", f"{said}, but {', '.join(signs)}.", remedy)
+
+
 def _hidden(seen: Surroundings) -> str:
     hidden = len(seen.machine_gpus) - len(seen.reading.devices)
     return f"; CUDA_VISIBLE_DEVICES hides {hidden} more" if hidden > 0 else ""
 
 
 def _gpus(count: int) -> str:
-    return f"{count} GPU{'s' * (count != 1)}"
+    return counted(count, "GPU")

@@ -1,6 +1,8 @@
 """Which packages are installed, beside what autobatch is made for."""
 
 import platform
+from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 
 from autobatch.doctor.surroundings import Package
@@ -18,15 +20,21 @@ def read_packages() -> tuple[Package, ...]:
         needed = [Package(name, _version(name)) for name in _NEEDED]
     else:
         needed = [_package("Python", platform.python_version(), wanted["Requires-Python"] or "")]
-        needed += [_required(line) for line in lines if "extra ==" not in line]
+        needed += required(lines)
     return (*needed, *(Package(name, _version(name), extra=extra) for name, extra in _OPTIONAL.items()))
 
 
-def _required(line: str) -> Package:
+def required(lines: Iterable[str]) -> list[Package]:
+    """Returns what requirements ask for beside what is installed; those of extras and of other systems are left out.
+
+    Args:
+        lines: As in a package's metadata, "keras<4,>=3.12; python_version >= '3.11'".
+    """
     from packaging.requirements import Requirement
 
-    requirement = Requirement(line)
-    return _package(requirement.name, _version(requirement.name), str(requirement.specifier))
+    wanted = [Requirement(line) for line in lines]
+    here = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return [_package(one.name, _version(one.name), str(one.specifier)) for one in here]
 
 
 def _package(name: str, version: str | None, wanted: str) -> Package:
@@ -51,7 +59,9 @@ def fits(version: str, wanted: str) -> bool | None:
 
 
 def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    """Returns the version of a package, or of the one that brings its module (tensorflow-cpu brings tensorflow)."""
+    others = metadata.packages_distributions().get(name, [])
+    for package in (name, *others):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(package)
+    return None

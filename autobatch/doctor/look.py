@@ -24,6 +24,7 @@ from autobatch.memory.read import read_memory
 from autobatch.memory.trim import can_return_freed_memory
 from autobatch.probing.cache import default_folder
 from autobatch.probing.process import WorkerProcess, child_command
+from autobatch.probing.worker import SUPPORTED, UNSUPPORTED
 from autobatch.step import backend
 from autobatch.step.framework import Framework
 
@@ -43,7 +44,7 @@ def look(
     """Returns what is to be seen from this process.
 
     Args:
-        root: Where /proc, /sys and the signs of a container are.
+        root: Where /proc, /sys, /dev and the signs of a container are.
         environ: The environment variables, this process' own if left out.
         nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
         driver: What answers like libcuda; `None` takes libcuda.
@@ -65,6 +66,7 @@ def look(
         packages=read_packages(),
         framework=_described(describe, import_quietly),
         pools=find_pools(driver)[0],
+        device_files=tuple(f"/dev/{path.name}" for path in sorted((root / "dev").glob("nvidia[0-9]*"))),
     )
 
 
@@ -121,6 +123,8 @@ def _places(proc: Path, environ: Mapping[str, str]) -> Places:
 
 def _why_no_worker(environ: Mapping[str, str]) -> str | None:
     """Starts the process that trials run in and lets it end; returns what went wrong."""
+    if not SUPPORTED:
+        return f"{UNSUPPORTED}."
     try:
         with tempfile.TemporaryDirectory(prefix="autobatch-") as folder:
             process = WorkerProcess(child_command(), environ, Path(folder) / "output.log")

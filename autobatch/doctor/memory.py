@@ -6,6 +6,15 @@ from autobatch.doctor.finding import Finding, ok, problem, warning
 from autobatch.doctor.surroundings import Surroundings
 from autobatch.memory.units import format_bytes
 
+_OF_GROUPS = (
+    "Leave a larger reserve (--headroom 20%), or run where it can be read: a container needs /sys/fs/cgroup (read-only "
+    "will do)."
+)
+_REMEDIES = {
+    "/meminfo": "Run where /proc/meminfo has MemTotal and MemAvailable; some sandboxes leave them out.",
+    "/self/status": "Run where /proc/self/status has VmHWM; some sandboxes leave it out.",
+}
+
 
 def findings(seen: Surroundings) -> Iterator[Finding]:
     """Yields the limits on the host, and what the kernel tells of them."""
@@ -36,9 +45,9 @@ def _limit(seen: Surroundings) -> Finding:
 
 def _sensors(seen: Surroundings) -> Iterator[Finding]:
     """Yields what the reading could not tell of the host."""
-    remedy = "Leave a larger reserve (--headroom 20%), or run where it can be read: a container needs /sys/fs/cgroup."
     for note in seen.reading.notes:
         if not note.startswith(("GPU", "No GPU", "CUDA_VISIBLE_DEVICES", "No memory control group")):
+            remedy = next((remedy for file, remedy in _REMEDIES.items() if file in note), _OF_GROUPS)
             yield warning("memory", "sensors", note, remedy)
 
 

@@ -83,7 +83,8 @@ class Surroundings:
         machine_gpus: The GPUs that the driver shows, hidden ones among them.
         driver: Its versions, `None` where it cannot be asked.
         driver_note: Why not.
-        pools: For each GPU whether it has memory pools.
+        pools: For each GPU that CUDA counts whether it has memory pools.
+        device_files: The files that a driver makes for its GPUs, as "/dev/nvidia0".
         environ: The environment variables.
         kernel: What the system lets this process see and do.
         places: Where trials run and files are put.
@@ -96,6 +97,7 @@ class Surroundings:
     driver: Driver | None = None
     driver_note: str = ""
     pools: tuple[bool, ...] = ()
+    device_files: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
     kernel: Kernel = field(default_factory=Kernel)
     places: Places = field(default_factory=Places)

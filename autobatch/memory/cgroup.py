@@ -4,6 +4,7 @@ Covered: hard limits, and the limit from which version 2 throttles, of every vis
 a group may use on top, and limits above what a container can see.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,9 +92,10 @@ def group_pids(folder: Path) -> GroupPids | None:
         return None
     # Version 1 without a hierarchy: what is below is not charged to the group.
     alone = (read_text(folder / "memory.use_hierarchy") or "1").strip() == "0"
-    lists = [folder / "cgroup.procs"] if alone else folder.rglob("cgroup.procs")
+    # `os.walk` passes over a group that is removed meanwhile, where `Path.rglob` raises.
+    groups = [folder] if alone else (Path(place) for place, _, _ in os.walk(folder))
     # A threaded group refuses; its processes stand in the list of the group above it (cgroups(7)).
-    words = [word for path in lists for word in (read_text(path) or "").split()]
+    words = [word for group in groups for word in (read_text(group / "cgroup.procs") or "").split()]
     pids = [pid for word in words if (pid := number(word)) is not None]
     # A process outside this container's numbers is listed as 0.
     return GroupPids(frozenset(pids) - {0}, pids.count(0))

@@ -53,13 +53,14 @@ def read_holders(reading: MemoryReading, *, most: int = 10, proc: Path = Path("/
         >>> sum(holder.own for holder in holders.shown)
         1
     """
-    processes, process_notes = read_processes(proc)
+    found, process_notes = read_processes(proc)
+    processes = _with_own(found, reading)
     uses, use_notes = read_device_uses(nvml) if reading.devices else ((), ())
     group = binding_group(reading)
     members = None if group is None else group_pids(Path(group.path))
-    here, elsewhere = _apart(_with_own(processes, reading), uses, proc)
+    here, elsewhere = _apart(processes, uses, proc)
     holders = [
-        *(_holder(process, here.get(process.pid, ()), members) for process in _with_own(processes, reading)),
+        *(_holder(process, here.get(process.pid, ()), members) for process in processes),
         *(Holder(pid, None, None, devices) for pid, devices in elsewhere.items()),
     ]
     shown = _largest(holders, most, on_device=reading.budget().limit.kind == "device")

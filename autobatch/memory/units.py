@@ -1,4 +1,4 @@
-"""Bytes as people read them."""
+"""Bytes and numbers of things as people read them."""
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -23,3 +23,17 @@ def format_bytes(count: float) -> str:
     if size >= KIB:
         return f"{count / KIB:.0f} KiB"
     return f"{count:.0f} bytes"
+
+
+def counted(count: int, thing: str) -> str:
+    """Returns a number of things as people say it: "1 sample", "64 samples".
+
+    Args:
+        count: How many.
+        thing: What one of them is called.
+
+    Example:
+        >>> counted(1, "trial"), counted(0, "trial")
+        ('1 trial', '0 trials')
+    """
+    return f"{count} {thing}{'s' * (count != 1)}"

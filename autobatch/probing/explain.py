@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from autobatch.errors import DoesNotFitError, ProbeError, ProbeTimeoutError
 from autobatch.memory.reading import Budget
-from autobatch.memory.units import format_bytes
+from autobatch.memory.units import counted, format_bytes
 from autobatch.probing.ladder import ladder_next
 from autobatch.probing.question import Question
-from autobatch.probing.search import peak_models
+from autobatch.probing.search import levels_off, peak_models
 from autobatch.probing.trial import Outcome, Trial
 
 _MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
@@ -59,9 +59,11 @@ def why_no_larger(
             beside = " beside the worker that proves it" if beside_worker else ""
             return (
                 f"Nothing above {best} is safe: {upcoming} samples would peak at up to "
-                f"{format_bytes(model.upper(upcoming))} ({name}), over the budget of "
+                f"{format_bytes(model.upper(upcoming))} ({name.replace('_', ' ')}), over the budget of "
                 f"{format_bytes(budgets[name])}{beside}."
             )
+    if question.mode == "auto" and levels_off(trials):
+        return f"Nothing above {best} was tried: no size can be much faster."
     return f"The search ended at {best} after {len(trials)} trials."
 
 
@@ -124,10 +126,9 @@ def too_late(timeout_s: float, trials: Sequence[Trial], best: Trial | None) -> P
         trials: All that was tried.
         best: The trial of the largest size that ran within the budget so far.
     """
-    count = len(trials)
     ran = "None has run within the budget so far" if best is None else f"The largest that ran so far is {best.size}"
     msg = (
-        f"The {timeout_s:g} s for the whole probe have passed after {count} trial{'s' * (count != 1)}, so no size is "
+        f"The {timeout_s:g} s for the whole probe have passed after {counted(len(trials), 'trial')}, so no size is "
         f"recommended. {ran}. Give a larger timeout_s=."
     )
     return ProbeTimeoutError(msg, trials, None if best is None else best.size)

@@ -16,11 +16,12 @@ from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.explain import no_answer, no_room, too_late, why_chosen, why_no_larger
 from autobatch.probing.identity import identity
 from autobatch.probing.question import Question
-from autobatch.probing.recall import has_run, recalled
+from autobatch.probing.recall import has_run, recalled, with_search
 from autobatch.probing.result import ProbeResult, in_whole_bytes
 from autobatch.probing.runner import LONG_S
 from autobatch.probing.search import (
     largest,
+    levels_off,
     most_efficient,
     next_size,
     next_throughput_size,
@@ -129,8 +130,7 @@ class Finder:
             self._notes += site.notes
         result = self._result(from_cache=False)
         if cache and key:
-            ran = [trial.to_dict() for trial in self._trials if trial.outcome.ran]
-            note = cache.put(key, {"trials": ran})
+            note = cache.put(key, with_search(cache.get(key), self._trials))
             result = replace(result, notes=(*result.notes, note)) if note else result
         return result
 
@@ -185,6 +185,8 @@ class Finder:
 
     def _next_size(self, site: Site) -> int | None:
         budgets = self.budgets.renew(site.held)
+        if self._question.mode == "auto" and levels_off(self._trials):
+            return None
         return next_size(self._trials, budgets, self._question.cap, self.budgets.guards(self._trials))
 
     def _largest(self) -> Trial | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from autobatch.memory.units import format_bytes
+from autobatch.memory.units import counted, format_bytes
 from autobatch.probing.arguments import require_seconds
 from autobatch.probing.find import Finder, Seams
 from autobatch.probing.result import Mode
@@ -62,7 +62,7 @@ class Outlook:
 
     def __str__(self) -> str:
         place = "in a process of its own" if self.why_here is None else f"in this process, because {self.why_here}"
-        first = ", ".join(f"{size} sample{'s' * (size != 1)}" for size in self.first_sizes)
+        first = ", ".join(counted(size, "sample") for size in self.first_sizes)
         lines = [
             f"Would look for {_SOUGHT[self.mode]}{self._for_effective()}, up to {self.cap}: {self.cap_reason}.",
             *(self._budget(name) for name in self.budgets),

@@ -76,7 +76,8 @@ def question_for(
         limit_bytes: How much memory to pretend there is.
         beyond: Why nothing above `MOST` is tried where nothing else bounds the size.
     """
-    bounds = {"all the samples there are": samples, "the effective batch": batch_size, "max_batch_size": most}
+    allowed = f"the most that was allowed (max_batch_size={most})"
+    bounds = {"all the samples there are": samples, "the effective batch": batch_size, allowed: most}
     known = [(bound, reason) for reason, bound in bounds.items() if bound is not None]
     cap, reason = min(known or [(MOST, beyond)])
     notes = []

@@ -1,4 +1,8 @@
-"""Whether the trials of an earlier probe answer a question under today's budget."""
+"""Whether the trials of an earlier probe answer a question under today's budget, and which of them are kept.
+
+The same question is asked under one budget and another: of the machine as it is, and as if it had less. So the trials
+of a few searches are kept beside each other, each by itself, because what a search has left out follows from its own.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,23 +11,54 @@ from typing import Any
 from autobatch.data.cut import rungs
 from autobatch.probing.budgets import Budgets
 from autobatch.probing.question import Question
-from autobatch.probing.search import MAX_TRIALS, ladder_prev, largest, next_size, next_throughput_size, verdict
+from autobatch.probing.search import (
+    MAX_TRIALS,
+    ladder_prev,
+    largest,
+    levels_off,
+    next_size,
+    next_throughput_size,
+    verdict,
+)
 from autobatch.probing.trial import Outcome, Trial
 
 _WORTH_A_NEW_PROBE = 1.1  # with an earlier answer at hand, look again only if more than this is to be gained
+_MOST_SEARCHES = 8
 
 
 def recalled(stored: Mapping[str, Any] | None, question: Question, budgets: Budgets) -> list[Trial] | None:
-    """The trials of an earlier probe, judged anew, if they are an answer.
+    """The trials of an earlier probe, judged anew, if they are an answer; of several the last one.
 
     Args:
-        stored: What was kept of it.
+        stored: What was kept of earlier probes.
         question: What to look for.
         budgets: What a step may take now.
     """
+    answers = (_recalled(search, question, budgets) for search in _searches(stored))
+    return next((trials for trials in answers if trials is not None), None)
+
+
+def with_search(stored: Mapping[str, Any] | None, trials: Sequence[Trial]) -> dict[str, Any]:
+    """What to keep after a new search: its trials that ran, and those of the few searches before it.
+
+    Args:
+        stored: What was kept until then.
+        trials: All that was tried now.
+    """
+    ran = [trial.to_dict() for trial in trials if trial.outcome.ran]
+    return {"searches": [ran, *_searches(stored)[: _MOST_SEARCHES - 1]]}
+
+
+def _searches(stored: Mapping[str, Any] | None) -> list[Any]:
+    """The searches that were kept, the last one first."""
+    searches = (stored or {}).get("searches")
+    return searches if isinstance(searches, list) else []
+
+
+def _recalled(search: Any, question: Question, budgets: Budgets) -> list[Trial] | None:
     try:
-        trials = [Trial.from_dict(trial) for trial in (stored or {})["trials"]]
-    except (KeyError, TypeError, ValueError):
+        trials = [Trial.from_dict(trial) for trial in search]
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
     trials = [trial for trial in trials if trial.size <= question.cap]
     if any(trial.peaks and not budgets.now.keys() <= trial.peaks.keys() for trial in trials):
@@ -42,10 +77,11 @@ def has_run(trials: Sequence[Trial], size: int) -> bool:
 def _answer(trials: Sequence[Trial], best: Trial, question: Question, budgets: Budgets) -> bool:
     if not budgets.room_to_grow(best) and sum(trial.size == best.size for trial in trials) < 2:
         return False  # it was not the answer then, so it has run a few updates only
-    if _next_size(trials, best, question, budgets) > _WORTH_A_NEW_PROBE * best.size:
-        return False
+    grows = _next_size(trials, best, question, budgets) > _WORTH_A_NEW_PROBE * best.size
     if question.mode == "auto":
-        return next_throughput_size(trials) is None
+        return (levels_off(trials) or not grows) and next_throughput_size(trials) is None
+    if grows:
+        return False
     if question.effective is not None:
         return has_run(trials, rungs(question.effective, best.size)[0])
     return True

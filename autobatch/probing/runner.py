@@ -24,7 +24,7 @@ LEAST_UPDATES = 3
 MOST_UPDATES = 20
 ENOUGH_S = 0.5
 LONG_S = 30.0  # for the size that is to be the answer
-WORST = "host at worst"
+WORST = "host_at_worst"
 # Resident bytes of TensorFlow's pool over those in use at their peak: 1.1 to 1.35 after 20 to 40 updates of MobileNetV2
 # and of a small convolutional net at various sizes. What is in use includes up to 128 MiB too much for each large
 # tensor (the pool does not split off less), so more than 1.25 would count that twice.

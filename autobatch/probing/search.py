@@ -5,6 +5,7 @@ the ladder is known or predicted not to. Nothing is tried in the hope that it fa
 the peak was wrong, and then what is left between the largest size that ran and the smallest that did not is bisected.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from autobatch.errors import ArgumentError
@@ -18,6 +19,7 @@ __all__ = [
     "ladder_next",
     "ladder_prev",
     "largest",
+    "levels_off",
     "most_efficient",
     "next_size",
     "next_throughput_size",
@@ -32,6 +34,7 @@ EFFICIENT_FRACTION = 0.95
 # How far above the largest size that ran the next may lie: without a peak, with one, with several.
 _JUMP_BLIND, _JUMP_ONE, _JUMP_SOME = 2, 8, 16
 _COARSE = 2
+_APART = 4  # sizes nearer than that say too little of what an update costs whatever its size
 
 
 def verdict(peaks: Mapping[str, int], budgets: Mapping[str, int]) -> Outcome:
@@ -117,6 +120,31 @@ def most_efficient(
     best = max((speed for speed, _ in timed), default=0.0)
     fast = (trial for speed, trial in timed if speed >= fraction * best)
     return min(fast, key=lambda trial: trial.size, default=None)
+
+
+def levels_off(trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION) -> bool:
+    """Whether a size beyond the largest that ran can hardly be faster.
+
+    An update takes a fixed time and a time for each sample: `t(n) = fixed + per_sample * n`. The two largest sizes that
+    ran and lie apart tell both, and once the fixed part is below `1 - fraction` of an update, no size has more than
+    `1 / fraction` of its samples/s.
+
+    Example:
+        >>> speeds = {2: 34.0, 16: 97.0, 256: 110.0}
+        >>> trials = [Trial(n, Outcome.RAN, samples_per_s=speed) for n, speed in speeds.items()]
+        >>> levels_off(trials[:2]), levels_off(trials)
+        (False, True)
+    """
+    proven = [trial for trial in _proven(trials, None) if trial.samples_per_s]
+    large = max((trial.size for trial in proven), default=0)
+    # What was tried after it lies between, in search of the smallest fast one: nearer, and no better a line.
+    grown = proven[: next((i + 1 for i, trial in enumerate(proven) if trial.size == large), 0)]
+    timed = {trial.size: trial.size / (trial.samples_per_s or math.inf) for trial in grown}
+    small = max((size for size in timed if size * _APART <= large), default=None)
+    if small is None:
+        return False
+    per_sample_s = (timed[large] - timed[small]) / (large - small)
+    return timed[large] - per_sample_s * large < (1 - fraction) * timed[large]
 
 
 def peak_models(trials: Sequence[Trial]) -> dict[str, PeakModel]:

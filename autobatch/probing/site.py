@@ -11,12 +11,11 @@ from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.inprocess import InProcess
 from autobatch.probing.parcel import CannotTravelError, pack, written
 from autobatch.probing.trial import Outcome, Where
-from autobatch.probing.worker import SUPPORTED, Worker
+from autobatch.probing.worker import SUPPORTED, UNSUPPORTED, Worker
 from autobatch.step.backend import settings
 
 # A crash, too: on a CPU it is a usual form of running out of memory, and would take the caller with it.
 _NO_FAULT_OF_THE_MODEL = (Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.KILLED, Outcome.CRASHED)
-_NO_WORKERS = "worker processes need a POSIX system"
 
 
 def why_inside(model: Any, step: Step, stay_in: str | None) -> str | None:
@@ -27,14 +26,17 @@ def why_inside(model: Any, step: Step, stay_in: str | None) -> str | None:
         step: What a trial would run.
         stay_in: Another reason that is known.
     """
-    if not SUPPORTED:
-        return _NO_WORKERS
-    if stay_in is None:
+    reason = _known_reason(stay_in)
+    if reason is None:
         try:
             written(model, step)
         except CannotTravelError as error:
             return str(error).strip().splitlines()[0]
-    return stay_in
+    return reason
+
+
+def _known_reason(stay_in: str | None) -> str | None:
+    return stay_in if SUPPORTED else UNSUPPORTED
 
 
 class Site:
@@ -72,9 +74,8 @@ class Site:
         self._largest = 0
         self._ran = False
         self.notes: list[str] = []
-        stay_in = stay_in if SUPPORTED else _NO_WORKERS
-        if stay_in:
-            self._move_in(stay_in)
+        if reason := _known_reason(stay_in):
+            self._move_in(reason)
             return
         self._worker = worker or Worker(deadline=deadline)
         try:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobatch.data.batch import Batch
-from autobatch.data.given import Asked, Given, few_of, most_samples, open_data
+from autobatch.data.given import Asked, Given, few_of, is_ready, most_samples, open_data
 from autobatch.data.options import FlowOptions, check_options
 from autobatch.data.source import Source, Stream
 from autobatch.data.suitable import require_suitable
 from autobatch.data.weight import with_class_weight
+from autobatch.errors import ArgumentError
 from autobatch.memory.reading import Reserve, parse_reserve
 from autobatch.probing.arguments import (
     parse_batch_size,
@@ -82,6 +83,7 @@ def prepare(
     require_seconds(trial_timeout_s=trial_timeout_s)
     kept_free = parse_reserve(reserve)
     require_trainable(model)
+    _require_own_seed(data, seed)
     given = opens(data, source, Asked(model, seed if seed is None else int(seed), flow, shuffle=shuffle))
     few = few_of(given.data)
     require_suitable(model, few)
@@ -98,6 +100,17 @@ def prepare(
         beyond=_SYNTHETIC if given.synthetic else UNCOUNTED,
     )
     return Task(given, samples, question, (*given.notes, *said))
+
+
+def _require_own_seed(data: Any, seed: int | None) -> None:
+    """Refuses another seed than the one that samples follow from already."""
+    if seed is not None and is_ready(data) and seed != data.seed:
+        msg = (
+            "These samples follow from a seed of their own. "
+            f"Received: seed={seed!r} with {type(data).__name__}(..., seed={data.seed!r}). "
+            "Expected seed left out, or given where the samples are made."
+        )
+        raise ArgumentError(msg)
 
 
 def held_bytes(model: Any, given: Given, effective: int | None, samples: Batch) -> int:

@@ -26,6 +26,7 @@ from autobatch.probing.protocol import BadFrameError, DeadlineError, HalfFrameEr
 from autobatch.probing.trial import Outcome
 
 SUPPORTED = os.name == "posix"
+UNSUPPORTED = "worker processes need a POSIX system"
 # Between the end of its pipe and the end of a process the kernel frees its memory, which may be a lot.
 _DEATH_GRACE_S = 5.0
 

@@ -2,6 +2,7 @@
 
 from autobatch.probing.search import EFFICIENT_FRACTION
 from autobatch.probing.trial import Trial
+from autobatch.report.cells import outcome_words
 from autobatch.report.frame import Labels, gutter
 from autobatch.report.scale import Scale, number_ticks, size_scale
 from autobatch.report.svg import Svg, line, rule
@@ -14,7 +15,6 @@ from autobatch.report.trial_marks import (
     is_speed,
     outcome_label,
     size_axis,
-    words,
 )
 
 _LEAST_SPEED = 0.001  # samples/s at the top of an axis whose labels would be all noughts
@@ -61,4 +61,4 @@ def throughput_chart(trials: Trials, *, wide: bool) -> Svg:
 
 
 def _speed_title(trial: Trial) -> str:
-    return f"{trial.size} samples: {trial.samples_per_s:,.1f} samples/s, {words(trial.outcome)}"
+    return f"{trial.size} samples: {trial.samples_per_s:,.1f} samples/s, {outcome_words(trial.outcome)}"

@@ -1,4 +1,8 @@
-"""What a run depended on, for whoever wants to run it again: versions, machine, limits. Nothing that names anybody."""
+"""What a run depended on, for whoever wants to run it again: versions, machine, limits, and the command.
+
+Versions, machine and limits name no host, no user and no folder. The command keeps its words as they were typed, with
+the folders and names among them: it is to be run again.
+"""
 
 import builtins
 import os
@@ -64,8 +68,8 @@ def command(
         interactive: Whether somebody types, line by line; found out if left out.
 
     Returns:
-        The command, quoted for a shell; `None` where there is none: in a notebook, in an interactive shell, or for code
-        that was handed over on the command line or through a pipe.
+        The command with its words as they were typed, quoted for a shell; `None` where there is none: in a notebook, in
+        an interactive shell, or for code that was handed over on the command line or through a pipe.
     """
     argv = sys.argv if argv is None else argv
     original = sys.orig_argv if original is None else original
@@ -85,6 +89,10 @@ def _is_interactive() -> bool:
 
 
 def _version(package: str) -> str | None:
+    # What is imported first: its package may have another name (tensorflow-cpu).
+    version = getattr(sys.modules.get(package), "__version__", None)
+    if version is not None:
+        return str(version)
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

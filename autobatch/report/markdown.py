@@ -4,18 +4,18 @@ Whatever a run holds (messages, notes, names of classes and files) is text and s
 take for markup is written as a character reference.
 """
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autobatch.memory.units import format_bytes
 from autobatch.probing.trial import Trial
+from autobatch.report.answer import Answer
+from autobatch.report.cells import UNKNOWN, amount, number, trial_rows
 from autobatch.report.record import Record
-from autobatch.report.verdict import Answer, answers, comparison, headline, lead
+from autobatch.report.verdict import answers, comparison, headline, lead
 
 MARKER = "<!-- autobatch report -->"
-_UNKNOWN = "-"
 # Inside a word an underscore is one; at its edge it would begin to emphasise.
 _MARKUP = re.compile(r"[&<>|`\\*\[\]~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|[\x00-\x1f\x7f\ud800-\udfff]")
 _FENCES = re.compile(r"`{3,}")
@@ -52,7 +52,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
         | 8 | ran &#124; well |
     """
     lines = [head, *rows]
-    cells = [[escaped(cell) or _UNKNOWN for cell in line] for line in lines]
+    cells = [[escaped(cell) or UNKNOWN for cell in line] for line in lines]
     cells.insert(1, ["---"] * len(head))
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
@@ -98,36 +98,21 @@ def _overview(records: Sequence[Record]) -> str:
 
 
 def _trials(trials: Sequence[Trial]) -> str:
-    resources = sorted({name for trial in trials for name in trial.peaks})
-    peaks = [name if " " in name else f"{name} peak" for name in resources]
-    head = ["size", "outcome", *peaks, "s/update", "samples/s", "seconds", "where", "detail"]
-    return table(head, [_trial(trial, resources) for trial in trials]) if trials else ""
-
-
-def _trial(trial: Trial, resources: Sequence[str]) -> list[object]:
-    peaks = [format_bytes(trial.peaks[name]) if name in trial.peaks else _UNKNOWN for name in resources]
-    return [
-        trial.size,
-        trial.outcome.name.lower().replace("_", " "),
-        *peaks,
-        _number(trial.seconds_per_update, ".3f"),
-        _number(trial.samples_per_s, ",.1f"),
-        f"{trial.wall_s:.1f}",
-        trial.where,
-        trial.detail or _UNKNOWN,
-    ]
+    head, rows = trial_rows(trials)
+    said = [(*row, trial.where, trial.detail or UNKNOWN) for row, trial in zip(rows, trials, strict=True)]
+    return table([*head, "where", "detail"], said) if trials else ""
 
 
 def _decisions(record: Record) -> str:
     head = ["seconds", "epoch", "update", "phase", "micro-batch", "headroom", "reason"]
     rows = [
         [
-            _number(one.at_s, ".1f"),
+            number(one.at_s, ".1f"),
             one.epoch + 1,
             one.update + 1,
             one.phase,
             f"{one.before} → {one.after}",
-            _UNKNOWN if one.headroom_bytes is None else format_bytes(one.headroom_bytes),
+            amount(one.headroom_bytes),
             one.reason,
         ]
         for one in record.decisions
@@ -138,7 +123,7 @@ def _decisions(record: Record) -> str:
 def _epochs(record: Record) -> str:
     names = list(dict.fromkeys(name for epoch in record.epochs for name in epoch.logs if "/" not in name))
     rows = [
-        [epoch.epoch + 1, f"{epoch.at_s:.1f}", *(_number(epoch.logs.get(name), ".4g") for name in names)]
+        [epoch.epoch + 1, f"{epoch.at_s:.1f}", *(number(epoch.logs.get(name), ".4g") for name in names)]
         for epoch in record.epochs
     ]
     return table(["epoch", "seconds", *names], rows) if rows else ""
@@ -152,14 +137,10 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_value(str(key), item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return "; ".join(_value(name, item) for item in value) or _UNKNOWN
+        return "; ".join(_value(name, item) for item in value) or UNKNOWN
     if value is None:
-        return _UNKNOWN
+        return UNKNOWN
     return format_bytes(value) if name.endswith("_bytes") and isinstance(value, int | float) else str(value)
-
-
-def _number(value: float | None, form: str) -> str:
-    return _UNKNOWN if value is None or not math.isfinite(value) else format(value, form)
 
 
 def _reference(found: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from autobatch.memory.peak import PeakModel
 from autobatch.memory.units import format_bytes
 from autobatch.probing.trial import Outcome, Trial
+from autobatch.report.cells import outcome_words
 from autobatch.report.frame import FONT, Labels, gutter, text_width
 from autobatch.report.scale import Scale, byte_ticks, size_scale
 from autobatch.report.svg import Point, Svg, band, box, element, join, line, mark, rule, text
@@ -19,7 +20,6 @@ from autobatch.report.trial_marks import (
     frame_of,
     outcome_label,
     size_axis,
-    words,
 )
 
 _FAR = 3.0  # a budget beyond this multiple of all else would press the rest against the axis
@@ -56,6 +56,7 @@ class _MemoryChart:
         self._silent = [trial for trial in trials.all if resource not in trial.peaks]
         named = text_width(_NO_PEAK) + 12 if self._silent else 0
         frame = frame_of(wide, max(gutter(byte_ticks, 0, self._top), named))
+        self._note_y = frame.top - 4
         self._frame = replace(frame, top=frame.top + _STRIP) if self._silent else frame
         self._x = size_scale(self._sizes, self._frame.left, self._frame.right)
         self._y = Scale(0, self._top, self._frame.bottom, self._frame.top)
@@ -102,11 +103,12 @@ class _MemoryChart:
         if budget is None:
             return (Svg(),)
         if not self._near:
-            said = f"↑ budget {format_bytes(budget)}, above this chart"
-            return Svg(), self._labels.along(said, frame.top, below=True)
+            said = f"↑ budget {format_bytes(budget)}" + ", above this chart" * self._wide
+            # Above the plot there is always room for it: nothing else stands between the title and the first line.
+            return Svg(), text(said, frame.right, self._note_y, "label", "end")
         at = self._y(budget)
         over = self._y(budget + self._reserve)
-        hatched = _hatched(frame.left, over, frame.right, at)
+        hatched = _hatched(frame.left, over, frame.right, at) if self._reserve else Svg()
         lines = rule((frame.left, at), (frame.right, at), "limit")
         self._labels.keep_off_line(at)
         named = self._labels.along(f"budget {format_bytes(budget)}", at, below=True)
@@ -142,7 +144,10 @@ class _MemoryChart:
             [
                 text(_NO_PEAK, frame.left - 7, middle + FONT * 0.35, "tick", "end"),
                 rule((frame.left, middle), (frame.right, middle), "grid"),
-                *(dot(t, x, y, f"{t.size} samples: {words(t.outcome)}, no peak measured", None) for t, x, y in places),
+                *(
+                    dot(t, x, y, f"{t.size} samples: {outcome_words(t.outcome)}, no peak measured", None)
+                    for t, x, y in places
+                ),
                 *(outcome_label(labels, *place) for place in places),
             ]
         )
@@ -164,7 +169,7 @@ class _MemoryChart:
         return self._x(trial.size), self._y(trial.peaks[name])
 
     def _mark(self, trial: Trial, across: float, up: float) -> Svg:
-        said = f"{trial.size} samples: {words(trial.outcome)}, peak {format_bytes(trial.peaks[self._resource])}"
+        said = f"{trial.size} samples: {outcome_words(trial.outcome)}, peak {format_bytes(trial.peaks[self._resource])}"
         return dot(trial, across, up, said, self._trials.chosen)
 
     def _chosen_line(self, places: Sequence[tuple[Trial, float, float]]) -> Svg:

@@ -1,14 +1,16 @@
 """Saved runs as one HTML page that needs nothing else: no script, no network, no second file."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autobatch.memory.peak import PeakModel
+from autobatch.memory.units import counted
 from autobatch.probing.search import peak_models
-from autobatch.probing.trial import Outcome
+from autobatch.probing.trial import Outcome, Trial
 from autobatch.report.answer import Answer
+from autobatch.report.cells import outcome_words
 from autobatch.report.charts import throughput_chart
 from autobatch.report.memory_chart import memory_chart
 from autobatch.report.raw import MOST_CHARACTERS, embedded_json
@@ -16,11 +18,14 @@ from autobatch.report.record import Record
 from autobatch.report.svg import Svg, element, join, mark, rule
 from autobatch.report.tables import Table, decisions_table, environment_rows, meanings, trials_table
 from autobatch.report.timeline import timeline
-from autobatch.report.trial_marks import SHAPES, Trials, has_speed, words
+from autobatch.report.trial_marks import SHAPES, Trials, has_speed, is_speed
 from autobatch.report.verdict import answers, comparison, headline, is_good, lead
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+Key = tuple[Svg, str]
+_MANY = 200  # readings: fewer are all drawn on any paper
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Chart:
     title: str
     wide: Svg
     narrow: Svg
-    keys: tuple[tuple[Svg, str], ...]
+    keys: tuple[Key, ...]
     remark: str = ""
 
 
@@ -94,7 +99,7 @@ def _generator(records: Sequence[Record]) -> str:
 
 
 def _section(record: Record, name: str, count: int) -> Section:
-    trials = _trials(record)
+    trials, over_time = _trials(record), _timeline(record, name)
     raw, thinned = embedded_json(record.raw, MOST_CHARACTERS // count)
     proof = record.result.proof if record.result else None
     return Section(
@@ -110,12 +115,12 @@ def _section(record: Record, name: str, count: int) -> Section:
         charts=_charts(trials, name),
         trials=trials_table(record.trials, proof),
         meanings=meanings(record.trials),
-        timeline=_timeline(record, name),
+        timeline=over_time,
         decisions=decisions_table(record.decisions),
         notes=tuple(dict.fromkeys((*record.notes, *(record.result.notes if record.result else ())))),
         environment=environment_rows(record.environment),
         command=record.command,
-        missing=_missing(record, trials),
+        missing=_missing(record, trials, over_time),
         raw=Svg(raw),
         thinned=thinned,
     )
@@ -136,36 +141,41 @@ def _charts(trials: Trials, name: str) -> list[Chart]:
 
 def _memory(trials: Trials, resource: str, name: str) -> Chart:
     wide, narrow = (memory_chart(trials, resource, wide=form) for form in (True, False))
-    return Chart(name, f"Memory on the {resource} against batch size", wide, narrow, _memory_keys(trials, resource))
-
-
-def _memory_keys(trials: Trials, resource: str) -> tuple[tuple[Svg, str], ...]:
-    keys = [*_outcome_keys(trials)]
-    if resource in trials.models:
-        keys.append((_swatch("margin", "fitted"), "fitted line with its margin"))
-    if any(f"{resource} at worst" in trial.peaks for trial in trials.all):
-        keys.append(
-            (_key(mark("dash", 8, 4, "", "worst"), rule((8, 4), (8, 13), "worst")), "what it may come to at worst")
-        )
-    if trials.result and resource in trials.result.budgets:
-        keys += [(_key(rule((0, 8), (16, 8), "limit")), "budget"), (_key(_hatch()), "reserve, kept free")]
-    return tuple(keys)
+    keys = (*_outcome_keys(trials.all), *_keys_of(wide, ("chosen", "fitted", "worst", "limit", "hatch")))
+    return Chart(name, f"Memory on the {resource} against batch size", wide, narrow, keys)
 
 
 def _throughput(trials: Trials, name: str) -> Chart:
     wide, narrow = (throughput_chart(trials, wide=form) for form in (True, False))
-    silent = len([trial for trial in trials.all if trial.samples_per_s is None])
+    shown = [trial for trial in trials.all if is_speed(trial.samples_per_s)]
+    silent = len(trials.all) - len(shown)
     remark = f"Without a speed, and so not shown: {silent} of {len(trials.all)} trials." if silent else ""
-    return Chart(name, "Throughput against batch size", wide, narrow, _outcome_keys(trials, measured=True), remark)
+    keys = (*_outcome_keys(shown), *_keys_of(wide, ("chosen",)))
+    return Chart(name, "Throughput against batch size", wide, narrow, keys, remark)
 
 
-def _outcome_keys(trials: Trials, *, measured: bool = False) -> tuple[tuple[Svg, str], ...]:
-    shown = [trial for trial in trials.all if trial.samples_per_s is not None or not measured]
+def _outcome_keys(shown: Iterable[Trial]) -> list[Key]:
+    """What the marks of the trials that are shown mean."""
     outcomes = dict.fromkeys(trial.outcome for trial in shown)
-    keys = [
-        (_key(mark(SHAPES[one], 8, 8, "", "ran" if one is Outcome.RAN else "failed")), words(one)) for one in outcomes
+    return [
+        (_key(mark(SHAPES[one], 8, 8, "", "ran" if one is Outcome.RAN else "failed")), outcome_words(one))
+        for one in outcomes
     ]
-    return (*keys, (_key(mark("ring", 8, 8, "", "chosen", 7)), "chosen")) if trials.result else tuple(keys)
+
+
+def _keys_of(chart: Svg, classes: Iterable[str]) -> list[Key]:
+    """What the other shapes of a chart mean, those only that are drawn."""
+    keys = {
+        "chosen": (_key(mark("ring", 8, 8, "", "chosen", 7)), "chosen"),
+        "fitted": (_swatch("margin", "fitted"), "fitted line with its margin"),
+        "worst": (
+            _key(mark("dash", 8, 4, "", "worst"), rule((8, 4), (8, 13), "worst")),
+            "what it may come to at worst",
+        ),
+        "limit": (_key(rule((0, 8), (16, 8), "limit")), "budget"),
+        "hatch": (_key(_hatch()), "reserve, kept free"),
+    }
+    return [keys[name] for name in classes if f'class="{name}' in chart]
 
 
 def _key(*shapes: Svg) -> Svg:
@@ -188,12 +198,14 @@ def _timeline(record: Record, name: str) -> Chart | None:
 
 
 def _timeline_remark(record: Record) -> str:
-    seen = len(record.observations)
-    drawn = f"{seen:,} readings; where they are closer than the drawing is fine, their lowest and highest are drawn."
-    return f"Numbers above the rows are the changes in the table below. {drawn}" if record.decisions else drawn
+    count = len(record.observations)
+    drawn = counted(count, "reading")
+    if count > _MANY:
+        drawn += "; where they are closer than the drawing is fine, their lowest and highest are drawn"
+    return f"Numbers above the rows are the changes in the table below. {drawn}." if record.decisions else f"{drawn}."
 
 
-def _missing(record: Record, trials: Trials) -> list[str]:
+def _missing(record: Record, trials: Trials, over_time: Chart | None) -> list[str]:
     """What a reader would look for and not find, and why."""
     said = []
     if not record.trials:
@@ -204,6 +216,8 @@ def _missing(record: Record, trials: Trials) -> list[str]:
         said.append("No trial measured a speed, so there is no chart of throughput.")
     if record.kind == "fit" and record.begun is None:
         said.append("Nothing was trained, so there is no run over time.")
+    elif record.kind == "fit" and over_time is None:
+        said.append("Too little was recorded while training to show the run over time.")
     elif record.kind == "fit" and not any(seen.headroom_bytes is not None for seen in record.observations):
         said.append("No headroom was recorded while training, so the run over time shows none.")
     return said

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from autobatch.errors import MissingExtraError
-from autobatch.memory.units import GIB, MIB, format_bytes
+from autobatch.memory.units import GIB, MIB, counted, format_bytes
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.trial import Outcome
 from autobatch.train.report import Decision, RunReport
@@ -225,8 +225,7 @@ def _legend_beside(ax: "Axes") -> None:
 
 
 def _changes(decisions: Sequence[Decision]) -> str:
-    count = len(decisions)
-    return "the micro-batch stayed" if not count else f"the micro-batch changed {count} time{'s' * (count != 1)}"
+    return f"the micro-batch changed {counted(len(decisions), 'time')}" if decisions else "the micro-batch stayed"
 
 
 def _time_unit(times: Iterable[float]) -> tuple[str, float]:

@@ -1,9 +1,10 @@
 """A run's own data inside of a page, so that no name in it can end the element that it stands in."""
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
+
+from autobatch.report.plain import plain
 
 MOST_CHARACTERS = 400_000  # of all runs of a page together
 # What could end a script, begin a comment or an entity, or end a line of script where JSON means a character.
@@ -22,7 +23,7 @@ def embedded_json(raw: Any, most: int = MOST_CHARACTERS) -> tuple[str, int]:
         ('{\n "a": "\\u003c/script\\u003e"\n}', 0)
     """
     if not isinstance(raw, list):
-        return _safe(json.dumps(_strict(raw), indent=1, default=str)), 0
+        return _safe(json.dumps(plain(raw), indent=1, default=str)), 0
     every, kept = 1, raw
     while True:
         said = _lines(kept)
@@ -43,20 +44,9 @@ def _is_observation(event: Any) -> bool:
 
 
 def _lines(events: list[Any]) -> str:
-    said = ",\n".join(json.dumps(_strict(event), default=str, separators=(",", ":")) for event in events)
+    said = ",\n".join(json.dumps(plain(event), default=str, separators=(",", ":")) for event in events)
     return _safe(f"[\n{said}\n]")
 
 
 def _safe(said: str) -> str:
     return said.translate(_DANGEROUS)
-
-
-def _strict(value: Any) -> Any:
-    """The same without what JSON has no word for: NaN and infinities become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _strict(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(one) for one in value]
-    return value

@@ -1,4 +1,4 @@
-"""A saved run, read back: a probe's object, or the lines of a training, whether it has ended or not.
+"""Saved runs, read back: a probe's object, the lines of a training, whether it has ended or not, or a report of many.
 
 A training writes one JSON object a line, so a file that is still growing, or whose writer was killed, is read as far
 as it is whole: what is torn is left out.
@@ -7,20 +7,20 @@ as it is whole: what is torn is left out.
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from autobatch.errors import ArgumentError, DataError
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.trial import Trial
+from autobatch.report.events import Values, decision_of, seen_of, text, unstyled_values, whole
 from autobatch.train.report import Decision
 from autobatch.train.run_log import SCHEMA_VERSION
 from autobatch.train.seen import Seen
 
-__all__ = ["SCHEMA_VERSION", "Begun", "Decision", "Epoch", "Record", "Seen", "read_record", "record_of"]
+__all__ = ["SCHEMA_VERSION", "Begun", "Decision", "Epoch", "Record", "Seen", "read_record", "read_records", "record_of"]
 
-Values = Mapping[str, Any]
 _BROKEN = (ArgumentError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
@@ -73,6 +73,7 @@ class Record:
         result: What the probe has found, also that before a training.
         trials: All trials, with or without a result.
         best_so_far: The largest size that ran where there is no result.
+        next: A line to copy: what to type after a probe. `None` where it is not known.
         begun: What the training began with, `None` if it did not get there.
         observations: Readings of memory, in order and thinned.
         decisions: Changes of the micro-batch, in order.
@@ -91,6 +92,7 @@ class Record:
     result: ProbeResult | None
     trials: tuple[Trial, ...]
     best_so_far: int | None = None
+    next: str | None = None
     begun: Begun | None = None
     observations: tuple[Seen, ...] = ()
     decisions: tuple[Decision, ...] = ()
@@ -100,26 +102,61 @@ class Record:
 
 
 def read_record(path: Path) -> Record:
-    """The run that a file holds.
+    """The one run that a file holds.
 
     Args:
         path: What `autobatch probe -o x.json` or `fit(..., log_dir=...)` has written.
 
     Raises:
+        DataError: There is no such file, or it holds no run or several; `.path` names it.
+    """
+    records = read_records(path)
+    if len(records) != 1:
+        raise DataError(f"{str(path)!r} holds {len(records)} runs. Expected a file of one.", str(path))
+    return records[0]
+
+
+def read_records(path: Path) -> list[Record]:
+    """The runs that a file holds, in its order: one, or those that `autobatch report -o x.json` has put into it.
+
+    Args:
+        path: What `autobatch probe -o x.json`, `fit(..., log_dir=...)` or `autobatch report -o x.json` has written.
+
+    Raises:
         DataError: There is no such file, or it holds no run; `.path` names it.
     """
     try:
-        text = path.read_bytes().decode(errors="replace")
+        said = path.read_bytes().decode(errors="replace")
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}.", str(path)) from error
-    whole = _parsed(text)
+    parsed = _parsed(said)
     try:
-        if isinstance(whole, dict) and whole.get("kind") == "probe":
-            return record_of(whole, path.name)
-        return _training([line for line in map(_parsed, text.split("\n")) if isinstance(line, dict)], path.name)
+        if isinstance(parsed, dict) and parsed.get("kind") == "report":
+            return _of_report(parsed, path.name)
+        return [_run(parsed if _is_probe(parsed) else list(map(_parsed, said.split("\n"))), path.name)]
     except DataError as error:
         error.path = str(path)
         raise
+
+
+def _of_report(values: Values, name: str) -> list[Record]:
+    try:
+        _require_version(values, name)
+        runs = [(run["raw"], str(run["name"])) for run in values["runs"]]
+    except _BROKEN as error:
+        raise _no_run(name, _why(error)) from error
+    return [_run(raw, each) for raw, each in runs]
+
+
+def _run(raw: Any, name: str) -> Record:
+    """The run that the values of a probe or of the lines of a training describe."""
+    if _is_probe(raw):
+        return record_of(raw, name)
+    return _training([line for line in raw if isinstance(line, dict)] if isinstance(raw, list) else [], name)
+
+
+def _is_probe(raw: Any) -> bool:
+    return isinstance(raw, dict) and raw.get("kind") == "probe"
 
 
 def record_of(values: Values, name: str) -> Record:
@@ -132,6 +169,7 @@ def record_of(values: Values, name: str) -> Record:
     Raises:
         DataError: It is none.
     """
+    raw, values = values, unstyled_values(values)
     try:
         _require_version(values, name)
         result = None if values["result"] is None else ProbeResult.from_dict(values["result"])
@@ -139,15 +177,16 @@ def record_of(values: Values, name: str) -> Record:
             name=name,
             kind="probe",
             outcome=str(values["outcome"]),
-            started_at=_text(values.get("started_at")),
-            command=_text(values.get("command")),
+            started_at=text(values.get("started_at")),
+            command=text(values.get("command")),
             environment=dict(values.get("environment") or {}),
             error=_error(values.get("error")),
             result=result,
             trials=tuple(Trial.from_dict(trial) for trial in values["trials"]),
-            best_so_far=_whole(values.get("best_so_far")),
+            best_so_far=whole(values.get("best_so_far")),
+            next=text(values.get("next")),
             notes=result.notes if result else (),
-            raw=values,
+            raw=raw,
         )
     except _BROKEN as error:
         raise _no_run(name, _why(error)) from error
@@ -158,7 +197,7 @@ def _training(lines: Sequence[Values], name: str) -> Record:
         raise _no_run(name, "it does not begin with a run")
     try:
         _require_version(lines[0], name)
-        return _of_events(lines, name)
+        return replace(_of_events(unstyled_values(lines), name), raw=list(lines))
     except _BROKEN as error:
         raise _no_run(name, _why(error)) from error
 
@@ -175,51 +214,18 @@ def _of_events(lines: Sequence[Values], name: str) -> Record:
         name=name,
         kind="fit",
         outcome=str(end.get("outcome", "unfinished")),
-        started_at=_text(run.get("started_at")),
-        command=_text(run.get("command")),
+        started_at=text(run.get("started_at")),
+        command=text(run.get("command")),
         environment=dict(run.get("environment") or {}),
         error=_error(end.get("error")),
         result=result,
         trials=trials,
         best_so_far=max(ran, default=None) if result is None else None,
         begun=None if begin is None else Begun(*(int(begin[field.name]) for field in fields(Begun))),
-        observations=tuple(map(_seen, _all(lines, "observation"))),
-        decisions=tuple(map(_decision, _all(lines, "decision"))),
+        observations=tuple(map(seen_of, _all(lines, "observation"))),
+        decisions=tuple(map(decision_of, _all(lines, "decision"))),
         epochs=tuple(map(_epoch, _all(lines, "epoch"))),
         notes=tuple(map(str, (*said, *(line["text"] for line in _all(lines, "note"))))),
-        raw=list(lines),
-    )
-
-
-def _seen(line: Values) -> Seen:
-    held = [device.get("used_by_this_process_bytes") for device in line["devices"]]
-    known = [int(count) for count in held if count is not None]
-    return Seen(
-        at_s=float(line["at_s"]),
-        epoch=int(line["epoch"]),
-        update=int(line["update"]),
-        phase=str(line["phase"]),
-        micro=int(line["micro"]),
-        headroom_bytes=_whole(line["headroom_bytes"]),
-        rss_bytes=int(line["rss_bytes"]),
-        device_bytes=sum(known) if known else None,
-        budget_bytes=_whole(line["budget_bytes"]),
-        limit=_text(line["limit"]),
-    )
-
-
-def _decision(line: Values) -> Decision:
-    return Decision(
-        epoch=int(line["epoch"]),
-        update=int(line["update"]),
-        phase=str(line["phase"]),
-        before=int(line["before"]),
-        after=int(line["after"]),
-        reason=str(line["reason"]),
-        at_s=float(line["at_s"]),
-        headroom_bytes=_whole(line["headroom_bytes"]),
-        returned_bytes=_whole(line["returned_bytes"]),
-        held_bytes=_whole(line["held_bytes"]),
     )
 
 
@@ -250,14 +256,6 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
 
 
 def _require_version(values: Values, name: str) -> None:

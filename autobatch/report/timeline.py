@@ -11,12 +11,13 @@ from autobatch.report.durations import duration_words
 from autobatch.report.frame import Frame, gutter, text_width
 from autobatch.report.record import Record, Seen
 from autobatch.report.scale import Scale, TickMaker, byte_ticks, count_ticks, second_ticks
-from autobatch.report.svg import Point, Svg, box, join, line, rule, steps, text
+from autobatch.report.svg import Point, Svg, box, join, line, mark, rule, steps, text
 
 _ROW = 92.0
 _GAP = 30.0
 _LONG_BEFORE = 0.1  # of the whole time
 _BREAK = 3.0  # a hole narrower than this is not seen
+_LONE = 8.0  # half the length of a limit that was read once
 
 Known = tuple[float, float | None]
 
@@ -98,14 +99,15 @@ def _is_device(limit: str | None) -> bool:
 
 
 def _micro(record: Record, seen: Sequence[Seen]) -> list[Known]:
-    """The size over time, by what was seen and by what was decided in between."""
+    """The size over time, by what was seen and by what was decided in between; the last one holds to the end."""
     told: list[Known] = [(one.at_s, one.micro) for one in seen]
     told += [(one.at_s, one.decision.after) for one in placed(record)]
     told.sort(key=lambda point: point[0])
+    start, until = _span(record)
     if record.begun is not None:
-        told.insert(0, (_span(record)[0], record.begun.micro))
+        told.insert(0, (start, record.begun.micro))
     changes = [point for before, point in itertools.pairwise([(0.0, None), *told]) if point[1] != before[1]]
-    return [*changes, *told[-1:]]
+    return [*changes, *((until, size) for _, size in told[-1:])]
 
 
 def _range(row: Row) -> tuple[float, float]:
@@ -129,8 +131,8 @@ def _draw(row: Row, frame: Frame, x: Scale) -> Svg:
             frame.y_axis(y, row.ticks, row.title + _legend(limit), most=4, title_y=frame.top - 9),
             *zero,
             rule((frame.left, frame.bottom), (frame.right, frame.bottom), "axis"),
-            *_lines(limit, x, y, "limit"),
-            *_lines(row.points, x, y, "series", stepped=row.stepped),
+            *(_limit(piece) for piece in _pieces(limit, x, y)),
+            *(_series(piece, stepped=row.stepped) for piece in _pieces(row.points, x, y)),
         ]
     )
 
@@ -139,9 +141,17 @@ def _legend(limit: Sequence[Known]) -> str:
     return ", budget dashed" if any(value is not None for _, value in limit) else ""
 
 
-def _lines(points: Iterable[Known], x: Scale, y: Scale, class_: str, *, stepped: bool = False) -> list[Svg]:
-    pieces = [decimate(piece) for piece in _pieces(points, x, y)]
-    return [line(steps(piece) if stepped else piece, class_) for piece in pieces]
+def _series(piece: Sequence[Point], *, stepped: bool) -> Svg:
+    """A line through readings; one that stands alone is a mark, for a line of no length is not seen."""
+    if len(set(piece)) == 1:
+        return mark("circle", *piece[0], "", "reading", 3.5)
+    kept = decimate(piece)
+    return line(steps(kept) if stepped else kept, "series")
+
+
+def _limit(piece: Sequence[Point]) -> Svg:
+    (x, y), *others = piece
+    return line(decimate(piece), "limit") if others else rule((x - _LONE, y), (x + _LONE, y), "limit")
 
 
 def _pieces(points: Iterable[Known], x: Scale, y: Scale) -> list[list[Point]]:

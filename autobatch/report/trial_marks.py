@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from autobatch.memory.peak import PeakModel
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.trial import Outcome, Trial
+from autobatch.report.cells import outcome_words
 from autobatch.report.frame import Frame, Labels
 from autobatch.report.scale import Scale, count_ticks, doubling_ticks
 from autobatch.report.svg import Svg, join, mark
 
-AT_WORST = " at worst"
+AT_WORST = "_at_worst"
 SHAPES = {
     Outcome.RAN: "circle",
     Outcome.OVER_BUDGET: "up",
@@ -57,11 +58,6 @@ def has_speed(trials: Trials) -> bool:
     return any(is_speed(trial.samples_per_s) for trial in trials.all)
 
 
-def words(outcome: Outcome) -> str:
-    """An outcome as it is written: "over budget"."""
-    return outcome.name.lower().replace("_", " ")
-
-
 def frame_of(wide: bool, left: float) -> Frame:  # noqa: FBT001 - one of two forms
     """The frame of a chart of trials whose vertical labels take `left` units."""
     width, height = (560.0, 330.0) if wide else (340.0, 300.0)
@@ -97,7 +93,7 @@ def outcome_label(labels: Labels, trial: Trial, across: float, up: float) -> Svg
     """The outcome in words beside the mark of a trial that ended other than well, if there is room."""
     if trial.outcome is Outcome.RAN:
         return Svg()
-    return labels.beside(f"{trial.size} {words(trial.outcome)}", across, up, "warning")
+    return labels.beside(f"{trial.size} {outcome_words(trial.outcome)}", across, up, "warning")
 
 
 def is_speed(speed: float | None) -> bool:

@@ -1,17 +1,16 @@
 """What a run comes to, for somebody who reads nothing else: how big, why, what limits, how fast, what to type next."""
 
-import shlex
 from collections.abc import Mapping
 
 from autobatch.memory.units import format_bytes
 from autobatch.probing.result import ProbeResult
-from autobatch.report.answer import Answer, speed, what_limits
-from autobatch.report.durations import duration_words
+from autobatch.report.answer import Answer, speed
 from autobatch.report.record import Record
+from autobatch.report.sentences import how_big, how_fast, what_limits
 from autobatch.report.verdict_fit import fit_headline, of_training
 
-__all__ = ["Answer", "answers", "comparison", "headline", "is_good", "lead", "speed"]
-
+_NEXT_QUESTION = "What to type next"
+_MENDED = "Mend what the message names, and run it again."
 _ENDED = {
     "usage": ("Nothing was started", "An argument, the model or the data cannot be used as given."),
     "does_not_fit": ("Not even one sample fits", "No size is safe, so none is given."),
@@ -30,7 +29,6 @@ _NEXT = {
     "timeout": "Give it more time, and run it again.",
     "interrupted": "Run the command again.",
 }
-_HARMLESS = {"--json", "--quiet", "--no-color", "--no-cache", "--largest"}  # they change nothing of what is trained
 
 
 def is_good(record: Record) -> bool:
@@ -69,11 +67,12 @@ def _of_probe(record: Record) -> list[Answer]:
     result = record.result
     if result is None:
         return []
-    told = [
-        Answer("How big", _how_big(result)),
+    return [
+        Answer("How big", how_big(result)),
         Answer("Why that big", " ".join(result.reasons) or "No reason is kept."),
+        Answer("What limits", what_limits(result)),
+        Answer("How fast", how_fast(result)),
     ]
-    return [*told, Answer("What limits", what_limits(result)), Answer("How fast", _how_fast(result))]
 
 
 def _asked(result: ProbeResult) -> int:
@@ -81,64 +80,25 @@ def _asked(result: ProbeResult) -> int:
     return result.effective or result.batch_size
 
 
-def _how_big(result: ProbeResult) -> str:
-    if result.effective is not None and result.accumulation_steps > 1:
-        parts = f"{result.accumulation_steps} micro-batches of up to {result.batch_size}"
-        return f"{result.effective} samples behind each update, in {parts}."
-    sizes = f"{result.batch_size} samples"
-    return (
-        f"{sizes}; the largest safe size is {result.largest}."
-        if result.largest != result.batch_size
-        else f"{sizes}, the largest safe size."
-    )
-
-
-def _how_fast(result: ProbeResult) -> str:
-    proof = result.proof
-    if proof is None or proof.samples_per_s is None:
-        return "No speed was measured at this size."
-    each = f", {duration_words(proof.seconds_per_update)} for each update" if proof.seconds_per_update else ""
-    return f"{proof.samples_per_s:,.0f} samples/s{each}."
-
-
 def _next(record: Record) -> list[Answer]:
     """What to type next."""
-    size = _asked(record.result) if record.result else record.best_so_far
     if record.kind == "fit":
-        again = (
-            _MENDED if record.begun is None else "Begin it again as it was; with a checkpoint it goes on from there."
-        )
-        return (
-            []
-            if record.command is None or record.outcome == "done"
-            else [Answer(_NEXT_QUESTION, again, (record.command,))]
-        )
+        return _next_of_fit(record)
     if record.result is None:
+        line = record.next or record.command
         said = _NEXT.get(record.outcome, "The message says what happened.")
-        return [Answer(_NEXT_QUESTION, said, (record.command,) if record.command else ())]
-    lines = [f"autobatch.fit(model, data, batch_size={size})"]
-    typed = _fit_command(record.command, size)
-    return [Answer(_NEXT_QUESTION, "In a shell, or in Python:" if typed else "In Python:", (*typed, *lines))]
+        return [Answer(_NEXT_QUESTION, said, (line,) if line else ())]
+    in_python = f"autobatch.fit(model, data, batch_size={_asked(record.result)})"
+    if record.next is not None and record.next.startswith("autobatch "):
+        return [Answer(_NEXT_QUESTION, "In a shell, or in Python:", (record.next, in_python))]
+    return [Answer(_NEXT_QUESTION, "In Python:", (record.next or in_python,))]
 
 
-_NEXT_QUESTION = "What to type next"
-_MENDED = "Mend what the message names, and run it again."
-
-
-def _fit_command(command: str | None, size: int | None) -> tuple[str, ...]:
-    """The shell's line that trains, where the probe was typed without options that it would need, too."""
-    try:
-        typed = shlex.split(command or "")
-    except ValueError:
-        return ()
-    kept = [word for word in _without_output(typed) if word not in _HARMLESS]
-    if len(kept) != 4 or kept[:2] != ["autobatch", "probe"] or any(word.startswith("-") for word in kept):
-        return ()
-    return (shlex.join(["autobatch", "fit", *kept[2:], "--batch-size", str(size)]),)
-
-
-def _without_output(words: list[str]) -> list[str]:
-    return [word for before, word in zip(["", *words], words, strict=False) if "-o" not in (before, word)]
+def _next_of_fit(record: Record) -> list[Answer]:
+    if record.command is None or record.outcome == "done":
+        return []
+    said = _MENDED if record.begun is None else "Begin it again as it was; with a checkpoint it goes on from there."
+    return [Answer(_NEXT_QUESTION, said, (record.command,))]
 
 
 def comparison(record: Record) -> Mapping[str, str]:

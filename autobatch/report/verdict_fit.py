@@ -5,9 +5,10 @@ import math
 import statistics
 
 from autobatch.memory.units import format_bytes
-from autobatch.report.answer import Answer, speed, what_limits
+from autobatch.report.answer import Answer, speed
 from autobatch.report.durations import duration_words
 from autobatch.report.record import Epoch, Record
+from autobatch.report.sentences import what_limits
 
 
 def fit_headline(record: Record) -> str:

@@ -21,7 +21,7 @@ def write_report(records: Sequence[Record], path: Path, *, disk: Disk | None = N
     Args:
         records: What to report, in this order.
         path: Where to. By its ending: `.html` for one self-contained page, `.md` for Markdown, `.json` for the values;
-            a single probe as the object that `read_record` reads back.
+            a single probe as its own object. `read_records` reads both back.
         disk: Its file operations; a seam for tests.
 
     Raises:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autobatch.data.cut import next_rung
-from autobatch.memory.units import format_bytes
-from autobatch.train.sight import Room, Sight, samples
+from autobatch.memory.units import counted, format_bytes
+from autobatch.train.sight import Room, Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Ceiling:
 
     def set_by(self, sight: Sight | None) -> str:
         """Says what ran out, and when it is tried again."""
-        ran_out = f"a micro-batch of {samples(self.size)} ran out of {self.resource} memory"
+        ran_out = f"a micro-batch of {counted(self.size, 'sample')} ran out of {self.resource} memory"
         room = self._room(sight)
         if room is None or self.failed_bytes is None:
             return f"{ran_out} and no reading says how much there was: so many are not tried again"
@@ -51,7 +51,7 @@ class Ceiling:
 
     def hit_by(self, sight: Sight) -> str:
         """Says that the budget has come back to where the size ran out."""
-        ran_out = f"{samples(self.size)} ran out of {self.resource} memory before"
+        ran_out = f"{counted(self.size, 'sample')} ran out of {self.resource} memory before"
         room = self._room(sight)
         if room is None or self.failed_bytes is None:
             return ran_out

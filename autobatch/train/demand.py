@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from autobatch.memory.units import format_bytes
-from autobatch.train.sight import Room, samples
+from autobatch.memory.units import counted, format_bytes
+from autobatch.train.sight import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +57,6 @@ class Demand:
         return f"{self._needs()} and the {self.room.limit} has {reach}, the reserve of {reserve} included: {missing}"
 
     def _needs(self) -> str:
-        return f"{samples(self.size)} need{'s' if self.size == 1 else ''} up to {format_bytes(self.need_bytes)}"
+        return (
+            f"{counted(self.size, 'sample')} need{'s' if self.size == 1 else ''} up to {format_bytes(self.need_bytes)}"
+        )

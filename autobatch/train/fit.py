@@ -6,6 +6,7 @@ from os import PathLike
 from typing import Any, Literal, Unpack, get_args
 
 from autobatch.data.batch import Batch
+from autobatch.data.cut import number_of_updates
 from autobatch.data.given import Asked, Given, few_of, open_data
 from autobatch.data.options import FlowOptions
 from autobatch.data.suitable import require_suitable
@@ -27,7 +28,13 @@ from autobatch.train.held_out import held_back, held_out, require_readable, requ
 from autobatch.train.keeper import Keeper
 from autobatch.train.learning_rate import Rule, parse_rule, scale
 from autobatch.train.loop import Plan, Resizing, require_callbacks, run
-from autobatch.train.meaning import what_cutting_means, what_is_idle, what_resizing_means, what_steps_mean
+from autobatch.train.meaning import (
+    what_cutting_means,
+    what_few_updates_mean,
+    what_is_idle,
+    what_resizing_means,
+    what_steps_mean,
+)
 from autobatch.train.report import Event, RunReport
 from autobatch.train.run_log import run_log
 from autobatch.train.saved import Saved, opened
@@ -235,6 +242,11 @@ def fit(
                     effective=sizes.effective,
                     steps_per_epoch=steps_per_epoch,
                 ),
+                *what_few_updates_mean(
+                    steps_per_epoch or (task.given.samples and number_of_updates(task.given.samples, sizes.effective)),
+                    sizes.effective,
+                    chosen=task.question.mode != "micro",
+                ),
                 *what_is_idle(rule, changes=resizes or schedule is not None),
             ),
             log_file=None if log.path is None else str(log.path),
@@ -313,8 +325,6 @@ def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, 
     finally:
         if validation is not None:
             validation.close()
-        for text in steering.watch.notes:
-            diary.note(text)
 
 
 def _keeper(saved: Saved, every_s: float, diary: Diary) -> Keeper:

@@ -19,6 +19,7 @@ import keras
 from autobatch.data.cut import near_equal, number_of_updates
 from autobatch.data.source import Source, Stream
 from autobatch.errors import ArgumentError
+from autobatch.memory.units import counted
 from autobatch.step.engine import Engine
 from autobatch.train.bar import Bar
 from autobatch.train.checkpoint import Standing
@@ -27,7 +28,6 @@ from autobatch.train.feed import Feed
 from autobatch.train.keeper import Keeper
 from autobatch.train.passes import Reading, passes_of
 from autobatch.train.policy import Policy
-from autobatch.train.sight import samples
 from autobatch.train.updating import Cutter
 from autobatch.train.validating import Validation
 
@@ -180,7 +180,9 @@ class _Run:
         plan, effective = self._plan, self._plan.effective_of(epoch)
         self._controller.pause()
         if effective != self._effective and plan.policy_for is not None:
-            self._controller.adopt(plan.policy_for(effective), f"the effective batch is {samples(effective)} now")
+            self._controller.adopt(
+                plan.policy_for(effective), f"the effective batch is {counted(effective, 'sample')} now"
+            )
         self._effective = effective
         self._expect(self._begun, self._windows_left(epoch, self._begun))
 

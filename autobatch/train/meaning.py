@@ -5,7 +5,10 @@ from typing import Any
 import keras
 
 from autobatch.data.suitable import is_keras_own
+from autobatch.memory.units import counted
 from autobatch.train.learning_rate import Rule
+
+_FEW_UPDATES = 10
 
 
 def what_resizing_means(effective: int, rule: Rule | None) -> str:
@@ -45,6 +48,20 @@ def what_steps_mean(model: Any, *, stream: bool, effective: int, steps_per_epoch
     if at_once != 1:
         said.append(f"steps_per_execution={at_once} has no effect: updates are run one at a time.")
     return said
+
+
+def what_few_updates_mean(updates: int | None, effective: int, *, chosen: bool) -> list[str]:
+    """What follows where a size that was found leaves little to an epoch; nothing for one that was asked for.
+
+    Args:
+        updates: How many an epoch has, `None` for unknown.
+        effective: Samples behind an update.
+        chosen: Whether the size was found, not asked for.
+    """
+    if not chosen or updates is None or updates >= _FEW_UPDATES:
+        return []
+    left = f"{effective} samples an update leave {counted(updates, 'update')} to an epoch."
+    return [f"{left} Where that is too few to learn by, give a smaller batch_size=, or more epochs."]
 
 
 def what_is_idle(rule: Rule | None, *, changes: bool) -> list[str]:

@@ -45,7 +45,7 @@ class Policy:
 
     Example:
         >>> policy = Policy((8, 4, 2, 1), {"host": lambda size: 100 * size})
-        >>> state, move = policy.saw(policy.start(8), Sight(0.0, {"host": Room(500, 50, "host")}))
+        >>> state, move = policy.saw(policy.start(8), Sight(0.0, {"host": Room(500, 50, "host", 0)}))
         >>> move.reason
         '8 samples need up to 800 bytes and the host leaves 500 bytes beside a reserve of 50 bytes'
         >>> state.micro

@@ -88,7 +88,8 @@ class RunReport:
         readings: What limited the process: before the run, then after each epoch.
         notes: What was inferred and said, one sentence each.
         decisions: Changes of the micro-batch, in order.
-        observations: Readings of memory while it ran, thinned: some thousands at most (`autobatch.train.seen`).
+        observations: Readings of memory while it ran, thinned: thousands after a day of calm, and at most ten times
+            as many, whatever happens (`autobatch.train.seen.Thinning`).
         log_file: The run's log, `None` where none was asked for.
     """
 

@@ -62,7 +62,8 @@ class Rooms:
         own = self._pool_bytes(self._gpu) if own is None else own
         if own is None:
             why = "NVML does not say how much of it this process holds"
-            note = f"GPU:{self._gpu} is not watched while training: {why}. An out-of-memory error is rolled back."
+            after = "A micro-batch that runs out of its memory is run again in smaller ones."
+            note = f"GPU:{self._gpu} is not watched while this runs: {why}. {after}"
             self.notes = (note,)
             return None
         return Limit("device", device.total_bytes, device.free_bytes, own, f"GPU:{device.index} {device.name}")

@@ -12,7 +12,6 @@ import contextlib
 import datetime as dt
 import errno
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +25,8 @@ from autobatch.memory.read import read_memory
 from autobatch.memory.units import format_bytes
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.trial import Trial
+from autobatch.report.plain import plain
+from autobatch.report.unstyled import unstyled
 from autobatch.train.saying import say
 from autobatch.train.seen import Seen
 
@@ -178,10 +179,10 @@ class RunLog:
 
     def _append(self, file: Appending, line: bytes) -> None:
         # What a full disk has cut off stands on a line of its own, so that it spoils no other.
-        line = b"\n" + line if self._torn else line
-        self._torn = True
+        was_torn, self._torn = self._torn, True
+        line = b"\n" + line if was_torn else line
         written = file.write(line)
-        self._torn = 0 < written < len(line)
+        self._torn = written < len(line) and (written > 0 or was_torn)
         if written < len(line):
             raise OSError(errno.ENOSPC, f"there was room for {format_bytes(written)} of {format_bytes(len(line))}")
 
@@ -192,7 +193,7 @@ class RunLog:
     def _failed(self, error: OSError) -> None:
         if self.failure is None:
             why = error.strerror or error
-            self.failure = f"The log {str(self.path)!r} is not complete ({why}); the training goes on without it."
+            self.failure = f"The log {str(self.path)!r} is not complete ({why}); what can be written later is."
             self.tell(self.failure)
 
 
@@ -230,7 +231,7 @@ def encoded(values: Mapping[str, Any]) -> bytes:
         >>> encoded({"loss": float("nan")})
         b'{"loss":null}\n'
     """
-    return json.dumps(_plain(values), separators=(",", ":"), allow_nan=False, default=str).encode() + b"\n"
+    return json.dumps(plain(values), separators=(",", ":"), allow_nan=False, default=str).encode() + b"\n"
 
 
 def _opened(log_dir: str | PathLike[str], tell: Callable[[str], None]) -> RunLog:
@@ -240,8 +241,6 @@ def _opened(log_dir: str | PathLike[str], tell: Callable[[str], None]) -> RunLog
         raise ArgumentError(f"Received: log_dir={log_dir!r}. Expected the path of a folder.")
     known = log_dir if isinstance(log_dir, LogDir) else LogDir(log_dir)
     began = dt.datetime.now(dt.UTC)
-    file, path = _new_file(known, began)
-    log = RunLog(file, path, tell=tell)
     surroundings = environment(read_memory())
     head = {
         "schema_version": SCHEMA_VERSION,
@@ -251,6 +250,9 @@ def _opened(log_dir: str | PathLike[str], tell: Callable[[str], None]) -> RunLog
         "command": known.command or command(),
         "environment": surroundings,
     }
+    # Last, so that nothing can go wrong between the file and whoever closes it.
+    file, path = _new_file(known, began)
+    log = RunLog(file, path, tell=tell)
     log.write("run", head, at_s=0.0)
     return log
 
@@ -278,23 +280,13 @@ def _new_file(log_dir: LogDir, began: dt.datetime) -> tuple[Appending, Path]:
 def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:
     values = {}
     for name, value in logs.items():
-        with contextlib.suppress(TypeError, ValueError):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
             values[str(name)] = float(value)
     return values
 
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)[:_LONGEST_MESSAGE]
+        return unstyled(str(error))[:_LONGEST_MESSAGE]
     except Exception:  # noqa: BLE001 - the class is the user's, and what went wrong matters more than how it reads
         return ""
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -90,7 +90,7 @@ def device_bytes(reading: MemoryReading) -> int | None:
 
 
 def _free(room: Room) -> int:
-    return room.budget_bytes if room.available_bytes is None else room.available_bytes - room.reserve_bytes
+    return room.available_bytes - room.reserve_bytes
 
 
 def _moved(before: int | None, now: int | None, reach_bytes: int) -> bool:

@@ -14,13 +14,13 @@ class Room:
         budget_bytes: Reach minus reserve, the most that this process should occupy.
         reserve_bytes: What stays free on purpose.
         limit: What limits it, for people: "control group v1 /jobs/7", "host", "GPU:0".
-        available_bytes: What this process could take on top of what it occupies, `None` where that is not known.
+        available_bytes: What this process could take on top of what it occupies.
     """
 
     budget_bytes: int
     reserve_bytes: int
     limit: str
-    available_bytes: int | None = field(default=None, compare=False)
+    available_bytes: int = field(compare=False)
 
     @property
     def reach_bytes(self) -> int:
@@ -58,8 +58,3 @@ class Sight:
         if self.micro_s is None or self.micro_size is None or self.micro_s < 0 or self.micro_size < 1:
             return None
         return self.micro_s / self.micro_size
-
-
-def samples(count: int) -> str:
-    """Returns the number of samples as people say it: "1 sample", "64 samples"."""
-    return "1 sample" if count == 1 else f"{count} samples"

@@ -42,7 +42,7 @@ class Watch:
         rooms: Says what a reading leaves this process.
         clock: Seconds that never go back.
         least_s: Seconds between two readings, at least.
-        note: Told what goes wrong; it is logged if left out.
+        note: Told at once what goes wrong and what is not watched; it is logged if left out.
 
     Attributes:
         last: What was seen last, `None` before the first reading and after one that failed.
@@ -68,7 +68,7 @@ class Watch:
     @property
     def notes(self) -> tuple[str, ...]:
         """What went wrong, one sentence for each kind of error, and what is not watched."""
-        return (*self._notes, *self._rooms.notes)
+        return tuple(self._notes)
 
     @property
     def interval_s(self) -> float:
@@ -90,6 +90,8 @@ class Watch:
         try:
             reading = self._read()
             self.last = View(began_s, self._rooms.of(reading), reading)
+            for text in self._rooms.notes:
+                self._say(text)
         except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the training does not depend on it
             self.last = None
             self._say_once(error)
@@ -102,5 +104,9 @@ class Watch:
         # What a broken sensor says may differ from reading to reading.
         if type(error) not in self._said:
             self._said.add(type(error))
-            self._notes.append(f"Memory could not be read while training ({error!r}); sizes stay until it can be.")
-            self._note(self._notes[-1])
+            self._say(f"Memory could not be read while this ran ({error!r}); sizes stay until it can be.")
+
+    def _say(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
+            self._note(text)

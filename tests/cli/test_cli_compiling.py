@@ -61,6 +61,7 @@ def test_the_loss_that_is_shown_is_taken():
     [
         (["mean_squared_eror"], None, "--loss mean_squared_eror.*Did you mean mean_squared_error"),
         (["mse"], "adan", "--optimizer adan.*Did you mean"),
+        (["Losss"], None, r"keras\.losses\.(?! Did you mean Loss\?)"),
         (["mse", "mse"], None, "Received: 2 losses. Expected: 1"),
     ],
 )

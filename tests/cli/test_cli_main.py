@@ -2,14 +2,19 @@
 
 import json
 import re
+import shlex
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from command_scene import FakeApi, run, run_as_is
 
 from autobatch import errors
+from autobatch.cli.after_death import Bounds
+from autobatch.cli.command import Answer
 from autobatch.cli.commands import COMMANDS
 from autobatch.cli.exit_codes import MEANINGS, ExitCode, exit_code
+from autobatch.cli.supervise import _words
 from autobatch.errors import (
     ArgumentError,
     AutobatchError,
@@ -25,6 +30,7 @@ from autobatch.errors import (
     UpdateInterruptedError,
 )
 from autobatch.train.checkpoint import FILE_NAME
+from autobatch.train.run_log import LogDir
 from autobatch.train.supervised import Supervised
 
 ERRORS = [
@@ -42,6 +48,8 @@ ERRORS = [
     (AutobatchError("some other"), 6),
     (ZeroDivisionError("the user's own"), 6),
     (MemoryError("of Python itself"), 6),
+    (SystemExit(0), 6),
+    (SystemExit(3), 6),
     (KeyboardInterrupt(), 130),
 ]
 
@@ -116,12 +124,14 @@ def test_every_exit_code_is_explained_in_the_help_of_every_command():
         ["probe", "m:model", "DIR", "--device", "gpu:-1"],
         ["probe", "m:model", "DIR", "-o", "report.pdf"],
         ["probe", "m:model", "DIR", "-o", "no/such/folder/report.html"],
+        ["probe", "m:model", "DIR", "--dry-run", "-o", "report.html"],
         ["probe", "m:model", "--rescale", "1"],
         ["probe", "m:model", "--datagen", "m:datagen"],
         ["probe", "m:model", "DIR", "--timeout", "0"],
         ["probe", "m:model", "DIR", "--timeout", "soon"],
         ["probe", "m:model", "DIR", "--reserve", "1.0"],
         ["probe", "m:model", "DIR", "--reserve", "lots"],
+        ["probe", "m:model", "DIR", "--reserve", "50"],
         ["probe", "m:model", "DIR", "--rescale", "1/0"],
         ["probe", "m:model", "DIR", "--validation-split", "1"],
         ["probe", "m:model", "DIR", "--epochs", "2"],
@@ -262,6 +272,30 @@ def test_a_training_runs_in_a_child_unless_it_is_said_otherwise(pictures):
     assert (fake.calls[0][2]["restarts"], fake.loaded) == (3, [])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["fit", "m:model", "PICTURES"], ["fit"], ["memory", "--top", "0"], ["report", "no-such-run"], ["doctor", "more"]],
+    ids=" ".join,
+)
+def test_with_json_every_failure_is_one_object(words, pictures):
+    """Seen to fail with an object for probes alone."""
+    words = [pictures if word == "PICTURES" else word for word in words]
+    status, out, err = run_as_is(FakeApi(ArgumentError("Give a smaller \x1b[1mreserve=\x1b[0m.")), *words, "--json")
+    data = json.loads(out)
+    assert list(data) == ["schema_version", "outcome", "exit_code", "error"]
+    assert (status, data["outcome"], data["exit_code"]) == (2, "usage", 2)
+    assert data["error"]["message"] in err
+    assert "\x1b" not in data["error"]["message"]
+
+
+def test_where_the_child_had_no_time_for_an_answer_its_supervisor_gives_one(pictures):
+    fake = FakeApi()
+    fake.supervise = lambda words, args, stream: Answer("", {"outcome": "does_not_fit"}, 3)
+    assert run_as_is(fake, "fit", "m:model", pictures) == (3, "", "")
+    status, out, _ = run_as_is(fake, "fit", "m:model", pictures, "--json")
+    assert (status, json.loads(out)) == (3, {"outcome": "does_not_fit"})
+
+
 @pytest.mark.parametrize(("error", "code"), ERRORS, ids=lambda value: type(value).__name__)
 def test_errors_of_the_supervisor_have_their_exit_codes_too(error, code, pictures):
     status, _, err = run_as_is(FakeApi(error), "fit", "m:model", pictures)
@@ -285,16 +319,25 @@ def test_json_alone_is_on_stdout_whatever_is_printed_meanwhile(pictures):
 @pytest.mark.parametrize(
     ("words", "options"),
     [
-        (["--log-dir", "runs"], {"log_dir": "runs"}),
         (["--quiet"], {"verbose": 0}),
         (["--no-color"], {}),
     ],
     ids=str,
 )
-def test_a_training_is_told_where_to_log_and_to_be_quiet(words, options, pictures):
+def test_a_training_is_told_to_be_quiet_alone(words, options, pictures):
     fake = FakeApi()
     assert run(fake, "fit", "m:model", pictures, *words)[0] == 0
     assert fake.calls[0][2] == {"batch_size": "auto", "cache": True, "epochs": 1} | options
+
+
+def test_the_log_of_a_training_says_what_was_typed_and_not_what_its_supervisor_added(pictures):
+    """Seen to fail with the child's own words in the log."""
+    fake, typed = FakeApi(), ["fit", "m:model", pictures, "--log-dir", "my runs"]
+    command = shlex.join(["autobatch", *typed])
+    assert run_as_is(fake, *typed, "--in-process")[0] == 0
+    assert fake.calls[0][2]["log_dir"] == LogDir("my runs", f"{command} --in-process")
+    assert run_as_is(fake, *_words(typed, Path("elsewhere"), Bounds(8)))[0] == 0
+    assert fake.calls[1][2]["log_dir"] == LogDir("my runs", command)
 
 
 def test_an_option_that_is_not_there_names_the_nearest(pictures):

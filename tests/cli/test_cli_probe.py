@@ -1,7 +1,10 @@
 """`autobatch probe`: what is printed, written and returned, whatever it came to."""
 
+import io
 import json
 import shlex
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +12,7 @@ from command_scene import RESULT, TRIALS, FakeApi, run
 
 from autobatch.cli.commands.probe import _Both
 from autobatch.cli.exit_codes import ExitCode
+from autobatch.cli.main import main
 from autobatch.cli.next_step import carried
 from autobatch.cli.outcome import OUTCOMES, best_line, best_so_far
 from autobatch.cli.parser import build_parser, command_parsers
@@ -38,6 +42,7 @@ KEYS = [
     "trials",
     "best_so_far",
     "error",
+    "next",
 ]
 ENDS = [
     (DoesNotFitError("too little", 2, 1), 3, "does_not_fit"),
@@ -45,6 +50,7 @@ ENDS = [
     (DeviceError("no such device"), 4, "device_missing"),
     (ProbeError("no answer"), 5, "inconclusive"),
     (ZeroDivisionError("the user's own"), 6, "foreign_error"),
+    (SystemExit(0), 6, "foreign_error"),
     (UpdateInterruptedError("half"), 7, "inconclusive"),
     (ProbeTimeoutError("too slow", TRIALS, 4), 124, "timeout"),
     (KeyboardInterrupt(), 130, "interrupted"),
@@ -94,6 +100,7 @@ def test_the_object_of_a_found_size_holds_everything(pictures):
     assert data["trials"] == [trial.to_dict() for trial in TRIALS]
     assert (data["schema_version"], data["kind"], data["outcome"], data["exit_code"]) == (1, "probe", "found", 0)
     assert (data["best_so_far"], data["error"], data["environment"]) == (4, None, {"python": "3"})
+    assert data["next"] == "autobatch fit m:model pictures --batch-size 4"
     assert data["command"] == "autobatch probe m:model pictures --json --largest"
 
 
@@ -104,7 +111,7 @@ def test_every_end_is_one_object_with_the_trials_so_far(error, code, outcome, pi
     assert (status, data["exit_code"], data["outcome"]) == (code, code, outcome)
     assert list(data) == KEYS
     assert data["trials"] == [trial.to_dict() for trial in TRIALS]
-    assert (data["result"], data["best_so_far"]) == (None, 4)
+    assert (data["result"], data["best_so_far"], data["next"]) == (None, 4, None)
     assert data["error"] == {"kind": type(error).__name__, "message": str(error) or "interrupted"}
     assert (str(error) or "interrupted") in err
     assert record_of(data, "x.json").outcome == outcome
@@ -163,7 +170,6 @@ def test_a_size_that_did_not_run_within_the_budget_is_never_the_best(outcome):
     [
         ([], ["--batch-size", "4"]),
         (["--largest", "--max-batch", "9", "--timeout", "9", "--json", "--no-cache"], ["--batch-size", "4"]),
-        (["--batch-size", "64"], ["--batch-size", "64"]),
         (["--rescale=1/127.5", "--headroom", "10%"], ["--batch-size", "4", "--rescale=1/127.5", "--headroom", "10%"]),
         (["-o", "r.json", "--device", "gpu:0"], ["--batch-size", "4", "--device", "gpu:0"]),
         (["--horizontal-flip", "--limit", "8GiB"], ["--batch-size", "4", "--horizontal-flip"]),
@@ -171,12 +177,53 @@ def test_a_size_that_did_not_run_within_the_budget_is_never_the_best(outcome):
     ids=str,
 )
 def test_what_to_type_next_keeps_what_a_training_shares(words, following, pictures):
-    text = run(FakeApi(), "probe", "m:my model", pictures, *words)[1]
-    if "--json" in words:
-        return
-    typed = shlex.split(text.splitlines()[-1])
+    out = run(FakeApi(), "probe", "m:my model", pictures, *words)[1]
+    typed = shlex.split(only_json(out)["next"] if "--json" in words else out.splitlines()[-1])
     assert typed == ["autobatch", "fit", "m:my model", "pictures", *following]
     build_parser().parse_args(typed[1:])
+
+
+def micro(effective):
+    """What is found for an effective batch that only fits in pieces."""
+    return replace(RESULT, mode="micro", effective=effective)
+
+
+def test_what_to_type_next_is_the_effective_batch_that_was_taken(pictures):
+    """Seen to fail with the number that was asked for: there may be fewer samples."""
+    _, out, _ = run(FakeApi(result=micro(10)), "probe", "m:model", pictures, "--batch-size", "1000")
+    assert out.splitlines()[-1] == "autobatch fit m:model pictures --batch-size 10"
+
+
+def test_without_pictures_a_batch_that_fits_in_pieces_alone_is_trained_in_pieces(tmp_path, monkeypatch):
+    """Seen to fail with Keras' own fit: it would run out of memory."""
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = run(FakeApi(result=micro(10)), "probe", "m:model", "--batch-size", "10")
+    assert out.splitlines()[-1] == "autobatch.fit(model, x, y, batch_size=10)"
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "following"),
+    [
+        ("seed = 3", [], []),
+        ("[probe]\nseed = 3", [], ["--seed", "3"]),
+        ("[probe]\nseed = 3\n[fit]\nseed = 3", [], []),
+        ("seed = 3\n[fit]\nseed = 4", [], ["--seed", "3"]),
+        ("[probe]\nseed = 3\n[fit]\nseed = 'x'", [], ["--seed", "3"]),
+        ("[probe]\nseed = 3", ["--seed", "5"], ["--seed", "5"]),
+        ('[probe]\nheadroom = "10%"', [], ["--headroom", "10%"]),
+        ("[probe]\nhorizontal_flip = false", [], ["--no-horizontal-flip"]),
+        ("[probe]\nmax_batch = 8", [], []),
+        ('[probe]\ndatagen = "m:datagen"', ["--rescale", "1"], ["--rescale", "1"]),
+        ("[probe]\nrescale = 1", ["--datagen", "m:datagen"], ["--datagen", "m:datagen"]),
+    ],
+    ids=str,
+)
+def test_what_to_type_next_says_what_a_training_would_not_find_by_itself(file, words, following, pictures, tmp_path):
+    """Seen to fail with typed words alone: the training had another headroom than its probe."""
+    (tmp_path / "autobatch.toml").write_text(file)
+    text = run(FakeApi(), "probe", "m:model", pictures, *words)[1]
+    typed = shlex.split(text.splitlines()[-1])
+    assert typed[6:] == following
 
 
 def test_without_pictures_samples_are_made_up_and_the_next_step_is_python(tmp_path, monkeypatch):
@@ -235,9 +282,63 @@ def test_a_report_is_written_for_every_end(error, code, outcome, pictures, tmp_p
 
 
 def test_a_report_stays_where_nothing_was_started(pictures, tmp_path):
-    (tmp_path / "a.md").write_text("an older one")
+    run(FakeApi(), "probe", "m:model", pictures, "-o", "a.md")
+    older = (tmp_path / "a.md").read_text()
     assert run(FakeApi(DataError("broken")), "probe", "m:model", pictures, "-o", "a.md")[0] == 2
-    assert (tmp_path / "a.md").read_text() == "an older one"
+    assert (tmp_path / "a.md").read_text() == older
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.html", "a.json"])
+def test_what_is_no_report_is_left_alone_and_nothing_is_started(name, pictures, tmp_path):
+    """Seen to fail without the look: somebody's notes were gone."""
+    (tmp_path / name).write_text("my notes")
+    fake = FakeApi()
+    status, _, err = run(fake, "probe", "m:model", pictures, "-o", name)
+    assert (status, fake.loaded, (tmp_path / name).read_text()) == (2, [], "my notes")
+    assert "left alone" in err
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.html", "a.json"])
+def test_a_report_is_replaced_by_the_next_one(name, pictures):
+    for _ in range(2):
+        assert run(FakeApi(), "probe", "m:model", pictures, "-o", name)[0] == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no folder that nobody can write to")
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_runs(pictures):
+    """Seen to fail with its permissions alone looked at: root has them everywhere."""
+    fake = FakeApi()
+    status, _, err = run(fake, "probe", "m:model", pictures, "-o", "/proc/self/a.json")
+    assert (status, fake.loaded) == (2, [])
+    assert "can be written to" in err
+
+
+def test_an_object_says_that_its_report_could_not_be_written(pictures, tmp_path):
+    fake = FakeApi()
+    load = fake.load_model
+    fake.load_model = lambda name: ((tmp_path / "a.json").mkdir(), load(name))[1]  # in the way, once it has begun
+    _, out, _ = run(fake, "probe", "m:model", pictures, "-o", "a.json", "--json")
+    data = only_json(out)
+    assert (data["outcome"], data["exit_code"], data["result"]["batch_size"]) == ("found", 2, 4)
+    assert (data["error"]["kind"], "cannot be written" in data["error"]["message"]) == ("DataError", True)
+
+
+def test_the_best_so_far_is_the_largest_that_ran_whatever_was_recommended(pictures):
+    ran = (Trial(8, Outcome.RAN), Trial(4, Outcome.RAN))
+    _, out, _ = run(FakeApi(result=replace(RESULT, trials=ran)), "probe", "m:model", pictures, "--json")
+    data = only_json(out)
+    assert (data["best_so_far"], data["result"]["batch_size"]) == (8, 4)
+
+
+def test_nothing_comes_between_an_answer_and_its_printing(pictures):
+    """Seen to fail with the environment looked at after the search: Ctrl-C there lost the answer."""
+    fake = FakeApi()
+    order = []
+    looks = {"environment": {}, "probe": RESULT}
+    seen = {name: lambda *_, name=name, **__: order.append(name) or looks[name] for name in looks}
+    api = replace(fake.api(), **seen)
+    assert main(["probe", "m:model", pictures], api=api, stdout=io.StringIO(), stderr=io.StringIO(), environ={}) == 0
+    assert order == ["environment", "probe"]
 
 
 def test_an_answer_is_printed_even_if_its_report_cannot_be_written(pictures, tmp_path):
@@ -265,8 +366,10 @@ def test_a_device_is_chosen_before_the_model_is_loaded_and_asked_for_after(usabl
 
 def test_advice_names_options_instead_of_arguments(pictures):
     error = ProbeTimeoutError("Received: limit=3. Give a larger timeout_s=, or a smaller reserve=.")
-    _, _, err = run(FakeApi(error), "probe", "m:model", pictures)
-    assert err.splitlines()[-1].endswith("Received: limit=3. Give a larger --timeout, or a smaller --headroom.")
+    said = "Received: limit=3. Give a larger --timeout, or a smaller --headroom."
+    _, out, err = run(FakeApi(error), "probe", "m:model", pictures, "--json")
+    assert err.splitlines()[-1].endswith(said)
+    assert only_json(out)["error"]["message"] == said
 
 
 def test_the_size_of_the_running_trial_is_said():

@@ -48,7 +48,7 @@ def test_a_trial_is_a_row_under_the_head(trial, expected):
         Trial,
         size=st.integers(1, 99_999),
         outcome=st.sampled_from(Outcome),
-        peaks=st.dictionaries(st.sampled_from(["host", "device", "host at worst"]), st.integers(0, 999 * GIB)),
+        peaks=st.dictionaries(st.sampled_from(["host", "device", "host_at_worst"]), st.integers(0, 999 * GIB)),
         samples_per_s=st.none() | st.floats(0, 999_999),
         wall_s=st.floats(0, 9_999),
     )
@@ -222,3 +222,17 @@ def test_no_descriptor_is_left_open(tmp_path):
     before = len(list(Path("/proc/self/fd").iterdir()))
     taken(tmp_path / "err", lambda descriptor: os.write(descriptor, b"x\n"))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_stdout_that_leads_to_the_same_place_is_taken_along_and_put_back(tmp_path):
+    """Seen to fail with stderr alone: what a model's C code prints would stand in the middle of the table."""
+    code = (
+        f"import os, sys; sys.path[:] = {sys.path!r}; from autobatch.cli.progress.aside import aside; lines = []\n"
+        "with aside(sys.stderr) as (own, others):\n"
+        "    others(lines.append); os.write(1, b'by C\\n'); os.write(2, b'by Python\\n')\n"
+        "os.write(1, repr(lines).encode())"
+    )
+    with (tmp_path / "terminal").open("w+") as both:
+        subprocess.run([sys.executable, "-c", code], stdout=both, stderr=both, check=True, timeout=60)
+        both.seek(0)
+        assert both.read() == "['by C', 'by Python']"

@@ -66,6 +66,8 @@ def test_a_value_is_what_it_looks_like(query, arguments):
         ("a=1&a=2", "'a' is given twice"),
         ("a='x", "a quote is not closed"),
         ('a="x&b=2', "a quote is not closed"),
+        ("shape=(8,8,3)", "write 8,8,3"),
+        ("shape=[8]", "write 8,8,3"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_reason_and_an_example(query, says):

@@ -12,28 +12,30 @@ from autobatch.cli.quiet import held_back
 OPEN = Path("/proc/self/fd")
 
 
-def write(descriptor, fails):
+def write(descriptor, error):
     with held_back(descriptor):
         os.write(descriptor, b"greeting ")
-        if fails:
-            raise RuntimeError
+        if error is not None:
+            raise error
     os.write(descriptor, b"after")
 
 
-@pytest.mark.parametrize(("fails", "seen"), [(False, b"after"), (True, b"greeting ")])
-def test_what_is_written_is_let_out_only_after_an_error(fails, seen):
-    """Seen to fail without the release, and with a release whatever happens."""
+@pytest.mark.parametrize(
+    ("error", "seen"), [(None, b"after"), (RuntimeError, b"greeting "), (KeyboardInterrupt, b"")], ids=str
+)
+def test_what_is_written_is_let_out_only_after_an_error(error, seen):
+    """Seen to fail without the release, with a release whatever happens, and with one at Ctrl-C."""
     with tempfile.TemporaryFile() as stream:
-        with suppress(RuntimeError):
-            write(stream.fileno(), fails)
+        with suppress(RuntimeError, KeyboardInterrupt):
+            write(stream.fileno(), error)
         stream.seek(0)
         assert stream.read() == seen
 
 
 @pytest.mark.skipif(not OPEN.is_dir(), reason="there is no list of open descriptors here")
-@pytest.mark.parametrize("fails", [False, True])
-def test_no_descriptor_is_left_open(fails):
+@pytest.mark.parametrize("error", [None, RuntimeError])
+def test_no_descriptor_is_left_open(error):
     before = len(list(OPEN.iterdir()))
     with tempfile.TemporaryFile() as stream, suppress(RuntimeError):
-        write(stream.fileno(), fails)
+        write(stream.fileno(), error)
     assert len(list(OPEN.iterdir())) == before

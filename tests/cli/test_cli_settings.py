@@ -128,7 +128,7 @@ def test_a_flag_takes_a_switch_back(here):
         ("max_batch = 2.5", "'2.5' is not a whole number from 1"),
         ('headroom = "lots"', "'lots' is neither a fraction"),
         ('cache = "perhaps"', "'perhaps' is neither true nor false"),
-        ("max_batches = 4", "max_batches is no setting. Did you mean max_batch?"),
+        ("max_batches = 4", "max_batches is no setting. Did you mean max_batch?\n"),
         ("reserve = 0.1", "reserve is no setting. Did you mean headroom?"),
         ("[probe]\nepochs = 3", "probe.epochs is no setting"),
         ("probe = 3", "probe must be a table. Received: 3"),
@@ -185,7 +185,7 @@ def test_of_two_files_in_a_folder_ours_counts_and_that_is_said(here):
 def test_a_variable_that_means_nothing_is_a_remark(here):
     environ = {"AUTOBATCH_MAX_BATCHES": "4", "AUTOBATCH_CACHE_DIR": "x", "OTHER": "y"}
     _, _, err = run(FakeApi(), "probe", "m:model", "pictures", environ=environ)
-    assert "AUTOBATCH_MAX_BATCHES is no setting. Did you mean AUTOBATCH_MAX_BATCH?" in err
+    assert "AUTOBATCH_MAX_BATCHES is no setting and is ignored. Did you mean AUTOBATCH_MAX_BATCH?\n" in err
     assert len([line for line in err.splitlines() if line.startswith("autobatch:")]) == 1
 
 
@@ -213,6 +213,10 @@ def test_show_config_names_every_setting_and_starts_nothing(here, command):
     assert (status, fake.calls, fake.loaded) == (0, [], [])
     assert [line.split()[0] for line in out.splitlines()] == sorted(setting.name for setting in COMMANDS[command])
     assert "AUTOBATCH_QUIET" in out
+
+
+def test_show_config_says_which_variables_mean_nothing(here):
+    assert "AUTOBATCH_SEDE is no setting" in run(FakeApi(), "fit", "--show-config", environ={"AUTOBATCH_SEDE": "4"})[2]
 
 
 def test_of_two_that_exclude_each_other_the_nearer_source_counts(here):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from autobatch.cli.child import Child, tied_command, training_command
+from autobatch.cli.command import Answer
 from autobatch.cli.config import parsed
 from autobatch.cli.supervise import supervise
 from autobatch.errors import ArgumentError
@@ -41,6 +42,10 @@ def args_of(words):
     return parsed(words, {}, Path.cwd())[0]
 
 
+def status_of(ended):
+    return ended.status if isinstance(ended, Answer) else ended
+
+
 class Scene:
     """A supervisor whose children are small programs, one for each start; each says what it was called with."""
 
@@ -55,9 +60,10 @@ class Scene:
         args = args_of(words)
         counts = iter(kills) if kills is not None else None
         oom_kills = (lambda: None) if counts is None else (lambda: next(counts))
-        status = supervise(words, args, stream, command=self.command, oom_kills=oom_kills)
+        ended = supervise(words, args, stream, command=self.command, oom_kills=oom_kills)
         assert self.programs == []
-        return status, stream.getvalue()
+        self.answer = ended if isinstance(ended, Answer) else None
+        return status_of(ended), stream.getvalue()
 
     def command(self, words):
         self.words.append(list(words))
@@ -93,6 +99,8 @@ def test_an_exit_status_is_handed_on_without_a_word(status, scene):
 def test_a_crash_is_named_and_not_restarted(kills, scene):
     status, said = scene.play(dies(signal.SIGSEGV), kills=kills)
     assert (status, said) == (139, "autobatch: the training was ended by SIGSEGV.\n")
+    error = {"kind": "KilledTraining", "message": "the training was ended by SIGSEGV."}
+    assert scene.answer.data == {"schema_version": 1, "outcome": "foreign_error", "exit_code": 139, "error": error}
 
 
 def test_a_kill_by_somebody_else_is_not_restarted(scene):
@@ -111,7 +119,8 @@ def test_killed_twice_for_memory_it_goes_on_smaller_and_smaller(scene):
     assert [line.split(".")[0] for line in said.splitlines()] == [
         f"autobatch: the kernel killed the training for memory at a micro-batch of {size}" for size in (64, 32)
     ]
-    own = ["fit", "--in-process", "--checkpoint", str(scene.folder)]
+    typed = f"autobatch fit m:model DIR --checkpoint {scene.folder}"
+    own = ["fit", "--in-process", "--typed", typed, "--checkpoint", str(scene.folder)]
     users = ["m:model", "DIR", "--checkpoint", str(scene.folder)]
     assert scene.words == [
         own + users,
@@ -148,7 +157,7 @@ def test_when_no_restart_is_left_it_fails_and_says_where_the_checkpoint_is(scene
     leave_checkpoint(scene.folder)
     killed = [dies(micro=64, folder=scene.folder)] * 3
     status, said = scene.play(*killed, options=["--restarts", 2], kills=range(6))
-    assert status == 3
+    assert (status, scene.answer.data["outcome"]) == (3, "does_not_fit")
     assert "error: " in said
     assert f"The checkpoint is kept in {scene.folder}" in said
     assert (scene.folder / FILE_NAME).exists()
@@ -196,7 +205,7 @@ def with_a_temporary_folder(child, standing):
         return tied_command(f"import os; {child}")
 
     stream = io.StringIO()
-    status = supervise(words, args_of(words), stream, command=command)
+    status = status_of(supervise(words, args_of(words), stream, command=command))
     return status, seen[0], stream.getvalue()
 
 
@@ -235,7 +244,8 @@ words = ["fit", "m:model", "DIR", "--checkpoint", {folder!r}]
 command = lambda words: tied_command({child!r}, words)
 counts = iter(range(100))
 args, _ = parsed(words, os.environ, Path.cwd())
-status = supervise(words, args, sys.stderr, command=command, oom_kills=lambda: next(counts))
+ended = supervise(words, args, sys.stderr, command=command, oom_kills=lambda: next(counts))
+status = getattr(ended, "status", ended)
 print("ended", status, flush=True)
 sys.exit(status)
 """

@@ -126,6 +126,18 @@ def test_a_model_without_a_loss_gets_inputs_alone():
     assert (batch.y, batch.bare) == (None, True)
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [keras.losses.CTC(), keras.losses.Circle(), "ctc", keras.losses.circle],
+    ids=["CTC", "Circle", "ctc", "circle"],
+)
+def test_a_loss_whose_labels_have_a_shape_of_their_own_is_refused_by_name(loss):
+    """Seen to fail with targets of the output's shape, for which the loss would blame the caller."""
+    model = sequential(layers.Dense(5), shape=(8, 3), loss=loss)
+    with pytest.raises(ModelError, match=r"(?i)the loss (ctc|circle)\..*real samples"):
+        SyntheticSource(model)
+
+
 def test_there_are_as_many_as_are_ever_tried_and_their_number_is_no_bound():
     """Seen to fail with the number of samples taken for that of a real data set."""
     source = SyntheticSource(compiled(conv_net()))

@@ -81,6 +81,20 @@ CASES = {
         "it is odd",
         "nvidia-smi",
     ),
+    "a driver that cannot be asked, beside CUDA": (
+        machine(pools=(True, True)),
+        "warning",
+        "gpus",
+        "cannot be asked, but CUDA counts 2 GPUs.",
+        "nvidia-smi",
+    ),
+    "a driver that cannot be asked, beside its files": (
+        machine(device_files=("/dev/nvidia0",)),
+        "warning",
+        "gpus",
+        "No GPU can be seen, because the driver cannot be asked, but /dev/nvidia0 is there.",
+        "NVIDIA_DRIVER_CAPABILITIES",
+    ),
     "no memory left": (
         machine(reading=memory_reading(host_available_bytes=GIB)),
         "problem",
@@ -94,6 +108,20 @@ CASES = {
         "sensors",
         "memory.max can't be read",
         "--headroom",
+    ),
+    "a host that does not tell what is available": (
+        machine(reading=replace(memory_reading(), notes=("/proc/meminfo does not say what is available.",))),
+        "warning",
+        "sensors",
+        "/proc/meminfo does not say",
+        "MemAvailable",
+    ),
+    "a peak that is not told": (
+        machine(reading=replace(memory_reading(), notes=("/proc/self/status names no VmHWM.",))),
+        "warning",
+        "sensors",
+        "names no VmHWM",
+        "/proc/self/status has VmHWM",
     ),
     "kills that are not counted": (
         machine(kernel=Kernel(counts_kills=False)),
@@ -202,7 +230,8 @@ def test_nothing_else_is_wrong_then(case):
 @pytest.mark.parametrize(
     ("seen", "name", "words"),
     [
-        (machine(), "gpus", "No GPU is there; training runs on the CPU."),
+        (replace(machine(), driver=DRIVER), "gpus", "No GPU is there; training runs on the CPU."),
+        (machine(), "gpus", "No GPU can be seen, because the driver cannot be asked; training runs on the CPU."),
         (machine(driver_note="There is no driver."), "driver", "There is no driver."),
         (
             machine(ON_GPU, there=1, visible=1),

@@ -1,11 +1,12 @@
 """What a check-up looks at: recorded trees, fake drivers, and this machine."""
 
 import os
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from autobatch.doctor.installed import fits, read_packages
+from autobatch.doctor.installed import fits, read_packages, required
 from autobatch.doctor.look import look
 from autobatch.memory.mounts import in_memory
 from autobatch.step.framework import Framework
@@ -58,6 +59,12 @@ def test_gpus_that_are_hidden_are_on_the_machine_all_the_same(tmp_path, monkeypa
     assert [gpu.uuid for gpu in found.reading.devices] == ["GPU-2"]
     assert found.driver.version == "560.35"
     assert found.pools == (True,)
+
+
+def test_files_of_gpus_are_seen_where_no_driver_answers(tmp_path):
+    files = FILES | {"dev/nvidia0": "", "dev/nvidia1": "", "dev/nvidiactl": ""}
+    found = seen(tmp_path, files=files, nvml=FakeNvml(fails={"nvmlInit": "Driver Not Loaded"}))
+    assert found.device_files == ("/dev/nvidia0", "/dev/nvidia1")
 
 
 def test_a_driver_that_cannot_be_asked_says_why(tmp_path):
@@ -113,6 +120,18 @@ def test_a_system_that_lists_no_mounts_is_taken_to_have_a_disk(tmp_path):
 )
 def test_versions_are_compared_as_numbers(version, wanted, expected):
     assert fits(version, wanted) is expected
+
+
+def test_requirements_of_other_systems_and_of_extras_ask_for_nothing():
+    """Seen to fail with markers left alone."""
+    lines = ["keras<4,>=3; python_version >= '3'", "numpy; sys_platform == 'none'", "pandas; extra == 'frames'", "tqdm"]
+    assert [(package.name, package.wanted) for package in required(lines)] == [("keras", "<4,>=3"), ("tqdm", "")]
+
+
+def test_a_module_that_another_package_brings_is_installed():
+    """Seen to fail with packages looked up by their own name alone: tensorflow-cpu brings tensorflow."""
+    (package,) = required(["PIL>=1"])
+    assert (package.version, package.fits) == (metadata.version("pillow"), True)
 
 
 def test_what_is_needed_and_what_can_be_used_is_looked_up():

@@ -1,8 +1,10 @@
 """Who holds the memory, from recorded trees and answers."""
 
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,22 @@ def test_version_1_without_a_hierarchy_counts_the_group_alone(tree):
     files = {"sys/g/cgroup.procs": "1\n", "sys/g/below/cgroup.procs": "2\n", "sys/g/memory.use_hierarchy": "0\n"}
     _, sysfs = tree(files)
     assert group_pids(sysfs / "g").seen == {1}
+
+
+def test_a_group_that_is_removed_meanwhile_is_left_out(tree):
+    """Seen to fail with `Path.rglob`, which raises FileNotFoundError."""
+    _, sysfs = tree({"sys/g/cgroup.procs": "1\n", "sys/g/a/b/cgroup.procs": "3\n"})
+    os.mkfifo(sysfs / "g/a/cgroup.procs")
+
+    def remove_once_it_is_read():
+        with (sysfs / "g/a/cgroup.procs").open("w") as file:  # waits for the reader
+            shutil.rmtree(sysfs / "g/a")
+            file.write("2\n")
+
+    remover = threading.Thread(target=remove_once_it_is_read, daemon=True)
+    remover.start()
+    assert group_pids(sysfs / "g").seen == {1, 2}
+    remover.join()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from autobatch.errors import DoesNotFitError
 from autobatch.probing.cache import Cache
 from autobatch.probing.find import Finder, Seams, find
 from autobatch.probing.question import Question, question_for
+from autobatch.probing.recall import with_search
 from autobatch.probing.search import MAX_TRIALS, largest, most_efficient
 from autobatch.probing.trial import Outcome, Trial
 from autobatch.testing import memory_reading
@@ -39,7 +40,7 @@ def looked_up(folder, trials, cap=128, free_gib=10, **question):
     finder = Finder(compiled(conv_net()), SAMPLES, Question(mode="largest", cap=cap, **question))
     finder.budgets.now = {"host": int(free_gib * GIB)}
     cache = Cache(folder)
-    cache.put(finder._key(), {"trials": [trial.to_dict() for trial in trials]})
+    cache.put(finder._key(), with_search(None, trials))
     return finder, finder.earlier(cache)
 
 
@@ -80,7 +81,7 @@ def test_a_search_that_ran_out_of_trials_is_no_answer_where_more_may_fit(tmp_pat
         (None, None, 100, "all the samples there are"),
         (32, None, 32, "the effective batch"),
         (500, None, 100, "all the samples there are"),
-        (64, 16, 16, "max_batch_size"),
+        (64, 16, 16, "the most that was allowed (max_batch_size=16)"),
     ],
 )
 def test_the_cap_is_the_least_of_what_makes_sense_and_its_reason_is_said(batch_size, most, cap, reason):
@@ -107,3 +108,26 @@ def test_each_trial_is_told_before_it_begins_and_when_it_has_ended():
     find(compiled(conv_net()), SAMPLES, question, on_start=told.append, on_trial=told.append, seams=seams)
     began, ended = told[::2], told[1::2]
     assert began == [trial.size for trial in ended]
+
+
+def asked(mode, cache=None):
+    seams = Seams(lambda: memory_reading(host_total_bytes=32 * GIB, host_available_bytes=24 * GIB), FakeSite(Clock()))
+    return find(compiled(conv_net()), SAMPLES, Question(mode, cap=2048), cache=cache, seams=seams)
+
+
+def test_memory_that_buys_no_speed_is_not_asked_for():
+    """Seen to fail with every size tried that fits: minutes, and all of the memory, for an answer far below."""
+    result = asked("auto")
+    assert (result.batch_size, result.largest) == (128, 256)
+    assert max(trial.size for trial in result.trials) == 256
+    assert "Nothing above 256 was tried: no size can be much faster." in result.reasons
+    assert asked("largest").largest == 2048
+
+
+def test_an_answer_that_ended_for_its_speed_is_one_the_next_time(tmp_path):
+    """Seen to fail with what was never tried counted against it: each probe measured anew."""
+    cache = Cache(tmp_path)
+    assert not asked("auto", cache).from_cache
+    again = asked("auto", cache)
+    assert (again.from_cache, again.batch_size) == (True, 128)
+    assert not asked("largest", cache).from_cache

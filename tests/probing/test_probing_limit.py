@@ -11,9 +11,10 @@ from autobatch.probing.budgets import Budgets
 from autobatch.probing.cache import Cache
 from autobatch.probing.find import Seams, find
 from autobatch.probing.question import Question
+from autobatch.probing.recall import with_search
 from autobatch.probing.run import probe
 from autobatch.probing.search import verdict
-from autobatch.probing.trial import Outcome
+from autobatch.probing.trial import Outcome, Trial
 from autobatch.step.backend import idle_pool_bytes
 from autobatch.testing import memory_reading
 
@@ -58,6 +59,25 @@ def test_an_answer_under_a_limit_is_the_same_with_earlier_trials_at_hand(first, 
     # What TensorFlow's pool keeps here is counted as free until others are asked.
     assert found.budgets["host"] == pytest.approx(fresh.budgets["host"], abs=idle_pool_bytes() + 1)
     assert found.limits == fresh.limits
+
+
+@pytest.mark.parametrize("mode", ["largest", "auto", "micro"])
+def test_answers_under_several_limits_are_kept_beside_each_other(mode, tmp_path):
+    """Seen to fail with one search kept at a time: the machine's own answer was measured anew after each limit."""
+    kept, limits = Cache(tmp_path), (None, 4.0, 1.5)
+    first = [look(limit, kept, mode).batch_size for limit in limits]
+    again = [look(limit, kept, mode) for limit in limits * 2]
+    assert [found.from_cache for found in again] == [True] * 6
+    assert [found.batch_size for found in again] == first * 2
+
+
+def test_a_few_searches_are_kept():
+    stored = None
+    for size in range(1, 30):
+        stored = with_search(stored, [Trial(size, Outcome.RAN), Trial(size + 1, Outcome.TIMED_OUT)])
+    assert [[trial["size"] for trial in search] for search in stored["searches"]] == [
+        [size] for size in range(29, 21, -1)
+    ]
 
 
 def test_a_smaller_limit_is_answered_by_the_trials_of_a_larger_one_or_measured(tmp_path):

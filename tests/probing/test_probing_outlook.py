@@ -18,6 +18,7 @@ from autobatch.testing import memory_reading
 
 GIB = 2**30
 DATA = pictures(40)
+ALLOWED = "the most that was allowed (max_batch_size=7)"
 SEAMS = Seams(memory_reading, lambda *_, **__: pytest.fail("a place for trials was made"))
 
 
@@ -29,7 +30,7 @@ def look(model=None, data=(DATA.x, DATA.y), **options):
     ("options", "mode", "cap", "effective", "reason"),
     [
         ({}, "auto", 40, None, "all the samples there are"),
-        ({"batch_size": "largest", "max_batch_size": 7}, "largest", 7, None, "max_batch_size"),
+        ({"batch_size": "largest", "max_batch_size": 7}, "largest", 7, None, ALLOWED),
         ({"batch_size": 16}, "micro", 16, 16, "the effective batch"),
     ],
 )
@@ -73,7 +74,7 @@ def test_it_tells_of_an_earlier_answer(tmp_path):
     )
     key = Finder(model, task.samples, task.question, seams=SEAMS)._key()
     trial = Trial(40, Outcome.RAN, {"host": GIB}, 0.1, 400.0)
-    Cache(tmp_path).put(key, {"trials": [trial.to_dict()]})
+    Cache(tmp_path).put(key, {"searches": [[trial.to_dict()]]})
     assert look(model, batch_size="largest", cache=tmp_path).earlier_size == 40
     assert look(model, batch_size="largest", cache=False).earlier_size is None
 

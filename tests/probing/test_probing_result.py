@@ -1,6 +1,7 @@
 """Trials and results: what they say, and that they survive being written and read."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -163,11 +164,32 @@ def test_an_update_has_as_many_micro_batches_as_its_samples_need(effective, size
 
 def test_the_verdict_says_how_big_why_what_limits_and_how_fast():
     assert RESULT.verdict().splitlines() == [
-        "A batch of 384 samples is safe: it has run within the budget.",
+        "A batch of 384 samples is safe, and so is any other up to 512: both have run within the budget.",
         "384 reaches 99 % of the best throughput.",
         "It needs 9.1 GiB of the 12.0 GiB that a step may take (76 %); the limit is the device 0.",
-        "It is as fast as 768.0 samples/s: 0.5 s for each update.",
+        "It is as fast as 768.0 samples/s: 0.5 s for each update, without the reading of samples.",
     ]
+
+
+def test_the_largest_safe_size_alone_is_said_once():
+    verdict = replace(RESULT, batch_size=512).verdict()
+    assert verdict.startswith("A batch of 512 samples is safe: it has run within the budget.\n")
+
+
+@pytest.mark.parametrize(
+    ("peak", "budget", "said"),
+    [
+        (40 * 2**20, 3 * GIB, "peak 40 MiB of 3.0 GiB"),
+        (GIB // 10, 3 * GIB, "peak 102 MiB of 3.0 GiB"),
+        (GIB // 10 + 1, 3 * GIB, "peak 0.1 of 3.0 GiB"),
+        (300 * 2**10, 400 * 2**20, "peak 300 KiB of 400 MiB"),
+        (2**20, 400 * 2**20, "peak 1 of 400 MiB"),
+    ],
+)
+def test_a_small_peak_is_said_in_a_unit_of_its_own(peak, budget, said):
+    """Seen to fail with "peak 0.0 of 3.0 GiB"."""
+    trials = (Trial(8, Outcome.RAN, {"host": peak}, wall_s=2.0),)
+    assert said in ProbeResult(8, "largest", 8, None, trials, budgets={"host": budget}).summary()
 
 
 def test_the_verdict_of_an_effective_batch_tells_of_whole_updates():
@@ -179,7 +201,7 @@ def test_the_verdict_of_an_effective_batch_tells_of_whole_updates():
         "It needs 300 MiB of the 400 MiB that a step may take (75 %); the limit is the host, as if "
     )
     assert memory.endswith("it had 1.0 GiB, beside 128 MiB that stay free.")
-    assert speed == "It is as fast as 256.0 samples/s: 1 s for each update."
+    assert speed == "It is as fast as 256.0 samples/s: 1 s for each update, without the reading of samples."
 
 
 @given(RESULTS)

@@ -13,6 +13,7 @@ from autobatch.probing.ladder import ladder_floor, ladder_prev
 from autobatch.probing.search import (
     MAX_TRIALS,
     largest,
+    levels_off,
     most_efficient,
     next_size,
     next_throughput_size,
@@ -264,3 +265,29 @@ def test_the_search_for_speed_proposes_at_most_three_sizes_all_below_proven_ones
         outcome = data.draw(st.sampled_from([Outcome.RAN, Outcome.RAN, Outcome.CRASHED]))
         trials.append(Trial(size, outcome, samples_per_s=size / (size + knee) if outcome.ran else None))
         assert len(trials) <= known + 4
+
+
+@given(st.integers(2, 10**4), st.integers(4, 64), st.floats(1e-6, 10), st.floats(1e-6, 10))
+def test_growing_ends_exactly_where_no_size_can_be_much_faster(small, ratio, fixed_s, per_sample_s):
+    """Seen to fail with the fixed part compared with a second, and with the largest size alone taken for the line."""
+    large = small * ratio
+
+    def speed(size):
+        return size / (fixed_s + per_sample_s * size)
+
+    trials = timed(*((size, speed(size)) for size in (small, large)))
+    fastest = 1 / per_sample_s
+    close = math.isclose(speed(large), 0.95 * fastest, rel_tol=1e-6)
+    assert close or levels_off(trials) == (speed(large) > 0.95 * fastest)
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [[], timed((2, 10)), timed((2, 10), (7, 10)), timed((2, None), (64, None)), [Trial(2, Outcome.OUT_OF_MEMORY)]],
+)
+def test_too_little_to_go_by_does_not_end_the_growing(trials):
+    assert not levels_off(trials)
+
+
+def test_a_larger_size_that_is_slower_ends_the_growing():
+    assert levels_off(timed((2, 10), (32, 100), (256, 90)))

@@ -52,6 +52,24 @@ def test_the_runs_of_a_folder_come_newest_first_each_once(folder):
     ]
 
 
+def test_a_report_as_json_is_shown_again_when_it_is_named(folder):
+    """Seen to fail with "it does not begin with a run"."""
+    write_probe(folder / "a.json")
+    write_fit(folder / "b.jsonl")
+    assert report("a.json", "b.jsonl", "-o", "two.json")[0] == 0
+    told = json.loads(report("two.json", "--json")[1])
+    assert [run["name"] for run in told["runs"]] == ["a.json", "b.jsonl"]
+
+
+def test_a_report_in_a_folder_does_not_show_its_runs_twice(folder):
+    write_probe(folder / "a.json")
+    write_fit(folder / "b.jsonl")
+    assert report("a.json", "b.jsonl", "-o", "two.json")[0] == 0
+    status, out, err = report(".")
+    assert (status, out) == (0, "2 runs in autobatch-report.html\n")
+    assert "'two.json' is a report" in err
+
+
 def test_files_keep_the_order_in_which_they_are_named(folder):
     write_probe(folder / "a.json", started_at="2026-03-01T00:00:00+00:00")
     write_probe(folder / "b.json", started_at="2026-01-01T00:00:00+00:00")

@@ -27,6 +27,12 @@ def test_versions_and_machine_are_told(tmp_path):
     json.dumps(told, allow_nan=False)
 
 
+def test_a_version_is_that_of_the_imported_module(monkeypatch):
+    """Seen to fail with packages asked alone: tensorflow-cpu brings a module of another name."""
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(__version__="9.9"))
+    assert environment()["tensorflow"] == "9.9"
+
+
 def test_limits_and_gpus_are_those_of_the_reading():
     gpu = Device(0, "GPU-1", "Fake GPU", 16 * GIB, 8 * GIB)
     told = environment(memory_reading(host_total_bytes=5 * GIB, group_limit_bytes=GIB, devices=(gpu,)))

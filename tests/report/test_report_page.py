@@ -12,10 +12,12 @@ import pytest
 from drawn_runs import EVIL, decisions, evil, failed_probe, probe, probe_trials, ran, seen, training
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from saved_runs import probe_object
 
 import autobatch
 from autobatch.probing.trial import Outcome, Trial
 from autobatch.report.page import html_page
+from autobatch.report.record import record_of
 
 TEMPLATES = Path(autobatch.__file__).parent / "report" / "templates"
 VOID = {"meta", "img", "br", "hr", "input", "link"}
@@ -116,20 +118,62 @@ def test_headings_never_skip_a_level(records):
 
 
 def test_it_says_how_big_why_what_limits_how_fast_and_what_to_type_next():
-    said = read(probe()).said
+    said = read(probe(next="autobatch fit m:model data/train --batch-size 256 --seed 3")).said
     for words in (
         "Batch size 256",
-        "How big 256 samples; the largest safe size is 384.",
+        "How big A batch of 256 samples is safe",
         "Why that big 256 is the smallest size within 5 %",
-        "What limits The control group: 256 samples need about",
-        "How fast 184 samples/s",
-        "What to type next In a shell, or in Python: ",
-        "autobatch fit package.module:build_model data/train --batch-size 256",
+        "What limits It needs about",
+        "How fast It is as fast as 183.5 samples/s",
+        "What to type next In a shell, or in Python: autobatch fit m:model data/train --batch-size 256 --seed 3",
         "autobatch.fit(model, data, batch_size=256)",
         probe().result.summary().replace("  ", " "),
         "To repeat it autobatch probe package.module:build_model data/train",
     ):
         assert words in said
+
+
+def test_the_page_and_the_terminal_say_the_same_of_a_probe():
+    """Seen to fail with sentences of the page's own."""
+    said = read(probe()).said
+    assert [line for line in probe().result.verdict().splitlines() if line not in said] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (None, "What to type next In Python: autobatch.fit(model, data, batch_size=256) "),
+        ("model.fit(x, y, batch_size=256)", "What to type next In Python: model.fit(x, y, batch_size=256) "),
+    ],
+)
+def test_what_to_type_next_is_what_the_probe_said_and_never_guessed(line, shown):
+    """Seen to fail with a line that was put together from the command."""
+    said = read(probe(next=line)).said
+    assert shown in said
+    assert "autobatch fit" not in said
+
+
+LOW = probe(result=replace(probe().result, budgets={"host": 999 * 2**30}))
+
+
+@pytest.mark.parametrize(
+    ("record", "keys"),
+    [
+        (probe(), {"budget", "reserve, kept free", "chosen", "fitted line with its margin"}),
+        (LOW, {"chosen", "fitted line with its margin"}),
+        (
+            probe(result=replace(probe().result, reserves={"host": 0})),
+            {"budget", "chosen", "fitted line with its margin"},
+        ),
+        (probe(result=None), {"fitted line with its margin"}),
+    ],
+)
+def test_the_keys_of_a_chart_are_those_of_what_is_drawn(record, keys):
+    """Seen to fail with the budget in the legend of a chart that it is far above."""
+    (figure,) = re.findall(r'<figure id="run-1-memory-1">.*?</figure>', html_page([record]), re.DOTALL)
+    said = set(re.findall(r"<li>.*</svg> (.*)</li>", figure))
+    assert keys <= said
+    assert said & {"budget", "reserve, kept free", "chosen"} == keys - {"fitted line with its margin"}
 
 
 @pytest.mark.parametrize(
@@ -174,6 +218,13 @@ def test_every_trial_and_every_failure_is_in_the_table_with_its_meaning():
         assert (trial.detail or "") in said
 
 
+def test_the_chosen_size_is_marked_in_the_table_of_a_run_that_was_saved():
+    """Seen to fail with the trials of the file and those of its result taken for different ones."""
+    page = html_page([record_of(probe_object(), "x.json")])
+    (marked,) = re.findall(r'<tr class="marked">\s*<th scope="row">(.*?)</th>', page)
+    assert marked == "64"
+
+
 def test_every_decision_is_in_the_table_with_its_number_and_reason():
     said = read(training()).said
     for number, one in enumerate(decisions(), 1):
@@ -196,6 +247,8 @@ def test_thousands_of_decisions_leave_the_first_and_the_last_in_the_table():
         (ODD["all failed"], "No trial measured a speed"),
         (ODD["not begun"], "Nothing was trained"),
         (ODD["no headroom"], "No headroom was recorded"),
+        (training(observations=seen(1), decisions=(), epochs=()), "Too little was recorded while training"),
+        (training(observations=seen(1)), "in the table below. 1 reading."),
         (ODD["no text at all"], "No command is known"),
         (ODD["no text at all"], "Nothing is known of where it ran"),
     ],

@@ -101,6 +101,9 @@ NO_RUNS = {
     "a probe whose trials are none": json.dumps(probe_object() | {"trials": [{"size": 1}]}),
     "a probe of lists": json.dumps(probe_object() | {"result": [1]}),
     "brackets without end": "[" * 100_000,
+    "a report of nothing": '{"schema_version": 1, "kind": "report", "runs": [{"name": "x", "raw": null}]}',
+    "a report of a report": '{"schema_version": 1, "kind": "report", "runs": [{"name": "x", "raw": {"runs": []}}]}',
+    "a report without runs": '{"schema_version": 1, "kind": "report"}',
     "a training whose numbers are none": '{"event":"run","schema_version":1}\n{"event":"observation","at_s":"x"}\n',
     "a training without an end of numbers": json.dumps(fit_lines()[0])
     + '\n{"event":"begin","effective":Infinity,"micro":1,"accumulation_steps":1,"seed":1,"notes":[]}',
@@ -129,6 +132,25 @@ def test_what_cannot_be_read_is_named(name, tmp_path):
     with pytest.raises(DataError, match="cannot be read") as caught:
         read_record(tmp_path / name)
     assert caught.value.path == str(tmp_path / name)
+
+
+def test_what_to_type_next_is_read_back():
+    assert record_of(probe_object(next="autobatch fit m:model pictures"), "x").next == "autobatch fit m:model pictures"
+    assert record_of(probe_object(), "x").next is None
+
+
+COLOURED = "\x1b[1m\x1b[31mOut of\x1b[0m memory\x1b[2K"
+
+
+def test_the_colours_of_a_terminal_are_not_shown_and_stay_in_the_raw_data():
+    """Seen to fail with messages shown as they were written."""
+    error = {"kind": "OOM", "message": COLOURED}
+    failed = record_of(probe_object(result(reasons=(COLOURED,)), error=error), "x")
+    assert (failed.error, failed.result.reasons) == ({"kind": "OOM", "message": "Out of memory"}, ("Out of memory",))
+    assert failed.raw["error"] == error
+    noted = read_lines([fit_lines()[0], {"event": "note", "at_s": 1.0, "text": COLOURED}])
+    assert noted.notes == ("Out of memory",)
+    assert noted.raw[1]["text"] == COLOURED
 
 
 def test_every_field_of_a_decision_is_read_back():

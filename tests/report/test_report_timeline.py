@@ -108,6 +108,17 @@ def test_headroom_below_zero_is_shown_below_a_line_at_zero():
     assert len(of_class(chart, "zero")) == len(of_class(chart, "short")) == 1
 
 
+def test_a_run_with_one_reading_is_seen():
+    """Three short epochs. Seen to fail with a line of no length for each row."""
+    once = (replace(seen(1)[0], at_s=5.70),)
+    ends = tuple(Epoch(n, 5.71 + n / 100, {}) for n in range(3))
+    chart = drawn(training(observations=once, decisions=(), epochs=ends))
+    (micro,) = [one.get("d") for one in of_class(chart, "series")]
+    assert float(re.search(r"h([0-9.]+)", micro).group(1)) > 600  # to the end of the span
+    assert len(of_class(chart, "reading")) == 3  # headroom, the host, devices
+    assert [one.get("d") for one in of_class(chart, "limit") if "h16" not in one.get("d")] == []
+
+
 def test_long_trials_before_the_training_are_left_out():
     late = tuple(replace(one, at_s=one.at_s + 100) for one in seen(50))
     chart = drawn(training(observations=late, decisions=(), epochs=()))

@@ -8,7 +8,7 @@ from surroundings import FailingDisk, full_disk
 
 from autobatch.errors import ArgumentError, DataError
 from autobatch.report.markdown import markdown_page
-from autobatch.report.record import read_record, record_of
+from autobatch.report.record import read_record, read_records, record_of
 from autobatch.report.write import is_own_report, write_report
 
 PROBE = record_of(probe_object(), "probe.json")
@@ -34,6 +34,15 @@ def test_several_runs_as_json_keep_what_their_files_hold(tmp_path):
     write_report([PROBE, training], tmp_path / "x.json")
     written = json.loads((tmp_path / "x.json").read_text())
     assert [run["raw"] for run in written["runs"]] == [PROBE.raw, training.raw]
+
+
+def test_several_runs_as_json_are_read_back(tmp_path):
+    """Seen to fail with files of one run only."""
+    training = read_record(write_fit(tmp_path / "run.jsonl"))
+    write_report([PROBE, training], tmp_path / "x.json")
+    assert read_records(tmp_path / "x.json") == [PROBE, training]
+    with pytest.raises(DataError, match=r"holds 2 runs\. Expected a file of one"):
+        read_record(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize("name", ["x.pdf", "x", ".html", "x.html.gz"])

@@ -15,7 +15,7 @@ EVIL = "</script></title><img src=x onerror=1>\"><b>{{ 7*7 }}|`'&lt;\u2028"
 
 
 def ran(size, host, speed, device=None):
-    peaks = {"host": host, "host at worst": round(1.05 * host)} | ({"device": device} if device else {})
+    peaks = {"host": host, "host_at_worst": round(1.05 * host)} | ({"device": device} if device else {})
     return Trial(size, Outcome.RAN, peaks, size / speed, speed, wall_s=2.5)
 
 

@@ -13,6 +13,7 @@ import pytest
 from folders import tiny_model, tiny_net, write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from nets import compiled, numbers
+from surroundings import Numbered, small_net
 
 import autobatch
 from autobatch.errors import ArgumentError, AutobatchError, DataError, ModelError
@@ -194,6 +195,12 @@ def test_an_argument_that_cannot_be_meant(what: str, folders: Path, nothing_star
     """Seen to fail with each of the checks taken out: seed, cache, callbacks, epochs."""
     options, words = ARGUMENTS[what]
     refused(folders / "good", ArgumentError, words, **options)
+
+
+def test_another_seed_than_that_of_the_samples(nothing_starts: None) -> None:
+    """Seen to fail with the seed of the samples taken without a word."""
+    with pytest.raises(ArgumentError, match=r"Received: seed=7 with Numbered\(\.\.\., seed=5\)"):
+        autobatch.fit(small_net(), Numbered(8), seed=7, verbose=0)
 
 
 @pytest.mark.parametrize("directory", [None, 3, ["a", "b"]], ids=repr)

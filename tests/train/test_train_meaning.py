@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from autobatch.train.meaning import what_steps_mean
+from autobatch.train.meaning import what_few_updates_mean, what_steps_mean
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,12 @@ def test_what_a_step_is(stream, steps, at_once, said):
     notes = what_steps_mean(model, stream=stream, effective=32, steps_per_epoch=steps)
     assert len(notes) == len(said)
     assert all(words in note for words, note in zip(said, notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("updates", "chosen", "said"),
+    [(9, True, "9 updates"), (1, True, "1 update "), (10, True, None), (9, False, None), (None, True, None)],
+)
+def test_a_size_that_leaves_few_updates_is_said_unless_it_was_asked_for(updates, chosen, said):
+    notes = what_few_updates_mean(updates, 256, chosen=chosen)
+    assert [said in note for note in notes] == ([True] if said else [])

@@ -21,8 +21,8 @@ POLICY = Policy(LADDER, {"host": need})
 
 
 def sight(budget_mib, at_s=0.0, micro_s=None, micro_size=None, **more):
-    rooms = {"host": Room(budget_mib * MIB, RESERVE, "group /x")}
-    rooms |= {name: Room(budget * MIB, RESERVE, f"the {name}") for name, budget in more.items()}
+    rooms = {"host": Room(budget_mib * MIB, RESERVE, "group /x", 0)}
+    rooms |= {name: Room(budget * MIB, RESERVE, f"the {name}", 0) for name, budget in more.items()}
     return Sight(at_s, rooms, micro_s, micro_size)
 
 

@@ -48,9 +48,9 @@ def sights(draw, least=1, most=60):
     """Readings in the order of time, of any budgets; long stretches of one budget among them, or nothing would grow."""
     seen, at_s = [], 0.0
     while len(seen) < least or (len(seen) < most and draw(st.booleans())):
-        rooms = {"host": Room(draw(budgets), RESERVE, "host")}
+        rooms = {"host": Room(draw(budgets), RESERVE, "host", 0)}
         if draw(st.booleans()):
-            rooms["device"] = Room(draw(budgets), RESERVE, "device")
+            rooms["device"] = Room(draw(budgets), RESERVE, "device", 0)
         timed = draw(st.sampled_from([(None, None), (0.1, 8), (2.0, 3)]))
         step_s = draw(st.sampled_from([0.02, 0.3, 2.0]))
         for _ in range(draw(st.sampled_from([1, 1, 3, 12]))):
@@ -77,7 +77,7 @@ def short(policy, sight, size):
 
 
 def plenty(at_s):
-    return Sight(at_s, {name: Room(1 << 30, RESERVE, name) for name in ("host", "device")})
+    return Sight(at_s, {name: Room(1 << 30, RESERVE, name, 0) for name in ("host", "device")})
 
 
 @some
@@ -145,8 +145,8 @@ def test_constant_readings_end_in_rest(policy, micro, before, device, data):
     """Seen to fail without the margin and with a shrink at nothing to spare: up and down for ever."""
     *_, (_, state, _) = run(policy, policy.start(micro), before)
     exact = policy.needs["host"](data.draw(st.sampled_from(policy.ladder)))
-    rooms = {"host": Room(data.draw(st.one_of(st.just(exact), budgets)), RESERVE, "host")}
-    rooms |= {} if device is None else {"device": Room(device, RESERVE, "device")}
+    rooms = {"host": Room(data.draw(st.one_of(st.just(exact), budgets)), RESERVE, "host", 0)}
+    rooms |= {} if device is None else {"device": Room(device, RESERVE, "device", 0)}
     longest = policy.settings.patience * policy.settings.longest
     constant = [Sight(1_000.0 + number, rooms) for number in range(longest * len(policy.ladder))]
     *_, (_, state, _) = run(policy, state, constant)
@@ -184,7 +184,7 @@ class Swing:
 
     def sights(self, periods):
         return [
-            Sight(0.1 * number, {"host": Room(budget, RESERVE, "host")})
+            Sight(0.1 * number, {"host": Room(budget, RESERVE, "host", 0)})
             for number, budget in enumerate(self.budgets() * periods)
         ]
 
@@ -231,7 +231,7 @@ def test_a_swing_within_the_margin_leaves_no_size_twice(ladder, line, micro, dat
     around = line(data.draw(st.sampled_from(ladder)))
     height = floor(policy.settings.margin * around / 2 / (1 + policy.settings.margin))
     swung = data.draw(st.lists(st.integers(-height - 1, height), min_size=2, max_size=80))
-    seen = [Sight(float(n), {"host": Room(around + by, RESERVE, "host")}) for n, by in enumerate(swung)]
+    seen = [Sight(float(n), {"host": Room(around + by, RESERVE, "host", 0)}) for n, by in enumerate(swung)]
     (_, state, _), *_ = run(policy, policy.start(micro), seen[:1])
     left = [move.before for move in moves_of(policy, state, seen[1:]) if move.kind == "shrink"]
     assert len(left) == len(set(left))
@@ -244,7 +244,7 @@ def test_a_need_is_answered_by_the_very_sight_that_shows_it(policy, micro, befor
     """Seen to fail with patience for shrinking too."""
     *_, (sight, state, _) = run(policy, policy.start(micro), before)
     too_little = policy.needs["host"](state.micro) - missing
-    rooms = {"host": Room(too_little, RESERVE, "host"), "device": Room(device, RESERVE, "device")}
+    rooms = {"host": Room(too_little, RESERVE, "host", 0), "device": Room(device, RESERVE, "device", 0)}
     shown = Sight(sight.at_s + pause, rooms)
     state, _ = policy.saw(state, shown)
     assert state.micro == policy.ladder[-1] or not short(policy, shown, state.micro)
@@ -257,7 +257,7 @@ def test_faster_takers_leave_a_smaller_or_equal_size(policy, budget, taken, micr
     sizes = []
     for fall in sorted(taken):
         seen = [
-            Sight(at_s, {"host": Room(room, RESERVE, "host")}, micro_s, 16)
+            Sight(at_s, {"host": Room(room, RESERVE, "host", 0)}, micro_s, 16)
             for at_s, room in [(0.0, budget + fall), (1.0, budget)]
         ]
         state = policy.saw(policy.start(130), seen[0])[0]
@@ -285,7 +285,7 @@ def test_a_steady_taker_never_meets_a_micro_batch_that_runs_out(ladder, line, pa
     state, at_s, timed = policy.start(ladder[0]), 0.0, (None, None)
     reach = line(ladder[0]) + rate * max(0.05, pace_s * ladder[0] * 1.5) + spare
     for length in lengths:
-        state, _ = policy.saw(state, Sight(at_s, {"host": Room(floor(reach), 0, "host")}, *timed, next_s=0.05))
+        state, _ = policy.saw(state, Sight(at_s, {"host": Room(floor(reach), 0, "host", 0)}, *timed, next_s=0.05))
         lasted = max(0.05, pace_s * state.micro * length)
         at_s, reach, timed = at_s + lasted, reach - rate * lasted, (pace_s * state.micro, state.micro)
         # Readings are whole bytes, so that a rate over 50 ms may be 20 bytes a second too low.

@@ -51,7 +51,7 @@ def test_there_are_never_more_than_is_said(start_s, steps, wild):
     assert len(times) <= most + 1
 
 
-def test_a_day_of_turmoil_is_bounded():
+def test_four_hours_of_turmoil_are_bounded():
     """A reading every 50 ms that differs from the last one."""
     thinning = Thinning()
     count = sum(thinning.keeps(0.05 * n, n % 2, n % 3 * 400, REACH) for n in range(20 * 3600 * 4))

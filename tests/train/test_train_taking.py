@@ -65,7 +65,7 @@ def test_what_is_left_of_a_rate_depends_on_the_time_alone(pauses):
 
 def test_every_resource_has_a_rate_of_its_own_that_outlives_a_gap():
     def seen(at_s, **reaches):
-        return Sight(at_s, {name: Room(reach * MIB, 0, name) for name, reach in reaches.items()})
+        return Sight(at_s, {name: Room(reach * MIB, 0, name, 0) for name, reach in reaches.items()})
 
     takings = ()
     for sight in (seen(0.0, host=500, device=500), seen(1.0, device=400), seen(2.0, host=300, device=100)):

@@ -10,7 +10,7 @@ NEED = 1000 * MIB
 
 
 def room(free: int, occupied: int) -> Room:
-    return Room(budget_bytes=occupied + free - 100 * MIB, reserve_bytes=100 * MIB, limit="host")
+    return Room(budget_bytes=occupied + free - 100 * MIB, reserve_bytes=100 * MIB, limit="host", available_bytes=free)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from surroundings import NOTHING_RESERVED, ROOMY, Clock, Sensor
 
+from autobatch.memory.facts import Device
 from autobatch.memory.reading import Reserve
+from autobatch.testing import memory_reading
 from autobatch.train.rooms import Rooms
 from autobatch.train.watch import LEAST_S, MOST_S, Watch
 
@@ -73,6 +75,18 @@ def test_what_a_broken_sensor_says_may_change_and_is_said_once_all_the_same():
     for _ in range(5):
         one.look()
     assert len(one.notes) == 1
+
+
+def test_what_is_not_watched_is_said_with_the_first_reading_and_once():
+    """Seen to fail with it told after the training alone, and never while something is evaluated or predicted."""
+    device = Device(0, "GPU-1", "Fake GPU", total_bytes=100, free_bytes=60, used_by_this_process_bytes=None)
+    said = []
+    one = Watch(lambda: memory_reading(devices=(device,)), Rooms(NOTHING_RESERVED, 0), clock=Clock(), note=said.append)
+    one.look()
+    assert "GPU:0 is not watched" in said[0]
+    one.look()
+    assert tuple(said) == one.notes
+    assert len(said) == 1
 
 
 def test_after_a_failure_the_last_reading_is_none():

@@ -1,17 +1,21 @@
 """`autobatch fit`: a training at the size that fits, restarted where memory kills it."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from autobatch.cli import values
 from autobatch.cli.api import Api
 from autobatch.cli.arguments import add_inputs, add_search
-from autobatch.cli.command import Answer, Terminal
+from autobatch.cli.command import Answer, Terminal, as_typed
 from autobatch.cli.inputs import inputs, search
 from autobatch.cli.switch import Switch
 from autobatch.errors import ArgumentError
 from autobatch.train.supervised import Supervised
+
+if TYPE_CHECKING:
+    from autobatch.train.run_log import LogDir
 
 SUMMARY = "find the batch size that fits, and train with it"
 
@@ -43,7 +47,7 @@ def _train(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer:
         "validation_data": args.validation,
         "when_memory_changes": args.when_memory_changes,
         "scale_learning_rate": args.scale_learning_rate,
-        "log_dir": args.log_dir,
+        "log_dir": _log_dir(args, terminal.words),
         "verbose": 0 if args.quiet else None,
     }
     options |= {name: value for name, value in named.items() if value is not None}
@@ -111,7 +115,8 @@ def _add_supervision(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--in-process", action="store_true", help="train in this process, without restarts (for debuggers)"
     )
-    # What a restarted training is told by its supervisor: the largest micro-batch, and the largest in validation.
+    # What a training is told by its supervisor: what was typed, and after a restart the largest micro-batches.
+    group.add_argument("--typed", metavar="COMMAND", help=argparse.SUPPRESS)
     group.add_argument("--ceiling", type=values.count, metavar="N", help=argparse.SUPPRESS)
     group.add_argument("--validation-ceiling", type=values.count, metavar="N", help=argparse.SUPPRESS)
 
@@ -121,6 +126,13 @@ def _bounded(args: argparse.Namespace) -> dict[str, Any]:
     bounds = [bound for bound in (args.max_batch, args.ceiling) if bound is not None]
     options = {"max_batch_size": min(bounds, default=None), "validation_batch_size": args.validation_ceiling}
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _log_dir(args: argparse.Namespace, words: Sequence[str]) -> "LogDir | None":
+    """The folder for the log, and what was typed to start the run: a supervisor's own words are none of it."""
+    from autobatch.train.run_log import LogDir
+
+    return None if args.log_dir is None else LogDir(args.log_dir, args.typed or as_typed(words))
 
 
 def _saved(args: argparse.Namespace) -> dict[str, Any]:

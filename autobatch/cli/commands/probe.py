@@ -11,9 +11,10 @@ from autobatch.cli.exit_codes import ExitCode, exit_code
 from autobatch.cli.failed import Failed
 from autobatch.cli.inputs import inputs, search
 from autobatch.cli.next_step import next_step
-from autobatch.cli.outcome import SCHEMA_VERSION, Started, best_line, probe_object
+from autobatch.cli.outcome import Started, best_line, described, probe_object
 from autobatch.cli.progress import Progress, progress
 from autobatch.cli.reports import Reports
+from autobatch.errors import ArgumentError
 
 SUMMARY = "find the batch size that fits, without training"
 
@@ -47,21 +48,29 @@ def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer:
 
     Raises:
         Failed: By whatever went wrong, with what was known then.
+        ArgumentError: A report cannot be written as asked for; nothing has been started.
     """
     started = Started.now(terminal.words)
+    if args.dry_run and args.output:
+        raise ArgumentError("A dry run has nothing to report. Received: --output beside --dry-run. Expected: one.")
     reports = Reports(args.output or (), terminal.err)
     trials: list[Any] = []
+    surroundings: dict[str, Any] = {}
     try:
         if args.dry_run:
-            return _outlook(args, api, terminal)
+            return _outlook(args, api, terminal, surroundings)
         with progress(terminal) as shown:
-            result = _result(args, api, terminal, _Both(shown, trials))
-    except (Exception, KeyboardInterrupt) as error:
-        raise Failed(error, _what_is_known(error, started, trials, api, reports)) from error
-    data = probe_object(started, ExitCode.OK, environment=api.environment(), result=result)
-    text = "\n".join([result.verdict(), "", result.summary(), "", next_step(args, result, terminal.words)])
-    status = ExitCode.OK if reports.write(data) else ExitCode.USAGE
-    return Answer(text, data | {"exit_code": int(status)}, status)
+            result = _result(args, api, terminal, _Both(shown, trials), surroundings)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # a model may end the process
+        raise Failed(error, _what_is_known(error, started, trials, surroundings, reports)) from error
+    following = next_step(args, result, terminal.words)
+    data = probe_object(started, ExitCode.OK, environment=surroundings, result=result, following=following)
+    text = f"{result.verdict()}\n\n{result.summary()}\n\n{following}"
+    unwritten = reports.write(data)
+    if unwritten is None:
+        return Answer(text, data)
+    told = {"exit_code": int(ExitCode.USAGE), "error": described(unwritten, "")}
+    return Answer(text, data | told, ExitCode.USAGE)
 
 
 class _Both:
@@ -89,15 +98,25 @@ class _Both:
         self._shown(trial)
 
 
-def _result(args: argparse.Namespace, api: Api, terminal: Terminal, both: _Both) -> Any:
+def _result(args: argparse.Namespace, api: Api, terminal: Terminal, both: _Both, surroundings: dict[str, Any]) -> Any:
     both.says("loading the model")
-    given = inputs(args, api, terminal)
+    given = _given(args, api, terminal, surroundings)
     both.says("looking at samples")
     return api.probe(*given, on_trial=both, on_start=both.starts, **_options(args))
 
 
-def _outlook(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer:
-    outlook = api.outlook(*inputs(args, api, terminal), **_options(args))
+def _given(args: argparse.Namespace, api: Api, terminal: Terminal, surroundings: dict[str, Any]) -> tuple[Any, ...]:
+    """The model and its data; what they run on is noted before the search, so that no answer is lost over it."""
+    try:
+        return inputs(args, api, terminal)
+    finally:
+        surroundings |= api.environment()
+
+
+def _outlook(args: argparse.Namespace, api: Api, terminal: Terminal, surroundings: dict[str, Any]) -> Answer:
+    from autobatch.train.run_log import SCHEMA_VERSION
+
+    outlook = api.outlook(*_given(args, api, terminal, surroundings), **_options(args))
     return Answer(str(outlook), {"schema_version": SCHEMA_VERSION, "kind": "outlook", **outlook.to_dict()})
 
 
@@ -106,10 +125,12 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return search(args) | {name: value for name, value in own.items() if value is not None}
 
 
-def _what_is_known(error: BaseException, started: Started, trials: list[Any], api: Api, reports: Reports) -> Answer:
+def _what_is_known(
+    error: BaseException, started: Started, trials: list[Any], surroundings: dict[str, Any], reports: Reports
+) -> Answer:
     code = exit_code(error)
     trials = list(getattr(error, "trials", ())) or trials
-    data = probe_object(started, code, environment=api.environment(), trials=trials, error=error)
+    data = probe_object(started, code, environment=surroundings, trials=trials, error=error)
     if code is not ExitCode.USAGE:  # nothing was started: there is nothing to report, and an older report may be there
         reports.write(data)
     text = best_line(trials) if code in {ExitCode.TIMEOUT, ExitCode.INTERRUPTED} else ""

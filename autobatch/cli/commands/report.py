@@ -23,8 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "runs",
         nargs="+",
         metavar="RUN",
-        help="file that `autobatch probe -o run.json` or fit(..., log_dir=...) has written, or a folder of them, "
-        "newest first",
+        help="file that `autobatch probe -o run.json`, fit(..., log_dir=...) or `autobatch report -o runs.json` has "
+        "written, or a folder of them, newest first",
     )
     parser.add_argument(
         "-o",
@@ -70,24 +70,29 @@ def _records(paths: Iterable[Path], output: Path, remarks: TextIO) -> "list[Reco
     Raises:
         DataError: There is nothing of that name, or no run in it.
     """
-    from autobatch.report.record import read_record
+    from autobatch.report.record import read_records
 
-    found: dict[Path, Record] = {}
+    found: dict[Path, list[Record]] = {}
     for path in paths:
-        records = _of_folder(path, output, remarks) if path.is_dir() else {path: read_record(path)}
-        for name, record in records.items():
-            found.setdefault(name.resolve(), record)
-    return list(found.values())
+        records = _of_folder(path, output, remarks) if path.is_dir() else {path: read_records(path)}
+        for name, runs in records.items():
+            found.setdefault(name.resolve(), runs)
+    return [run for runs in found.values() for run in runs]
 
 
-def _of_folder(folder: Path, output: Path, remarks: TextIO) -> "dict[Path, Record]":
+def _of_folder(folder: Path, output: Path, remarks: TextIO) -> "dict[Path, list[Record]]":
+    """The runs of a folder, without reports, whose runs may be in the same folder."""
     from autobatch.report.record import read_record
+    from autobatch.report.write import is_own_report
 
     found: dict[Path, Record] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix not in _ENDINGS or not path.is_file() or path.resolve() == output.resolve():
             continue
         try:
+            if is_own_report(path):
+                print(f"autobatch: left out: {str(path)!r} is a report; name it itself to show its runs", file=remarks)
+                continue
             found[path] = read_record(path)
         except DataError as error:
             print(f"autobatch: left out: {error}", file=remarks)
@@ -98,7 +103,7 @@ def _of_folder(folder: Path, output: Path, remarks: TextIO) -> "dict[Path, Recor
         )
         raise DataError(msg, str(folder))
     newest_first = sorted(found, key=lambda path: (found[path].started_at or "", path.name), reverse=True)
-    return {path: found[path] for path in newest_first}
+    return {path: [found[path]] for path in newest_first}
 
 
 def _described(record: "Record") -> dict[str, str | None]:

@@ -21,13 +21,15 @@ def aside(stream: TextIO) -> Iterator[tuple[TextIO, Callable[[Show], None]]]:
     """
     descriptor = stream.fileno()
     stream.flush()
+    together = _led_along(descriptor)
     terminal = os.dup(descriptor)
     reader, writer = os.pipe()
     with (
         os.fdopen(terminal, "w", encoding=stream.encoding, errors="replace") as own,
         os.fdopen(reader, "rb", buffering=0) as pipe,
     ):
-        os.dup2(writer, descriptor)
+        for each in together:
+            os.dup2(writer, each)
         os.close(writer)
         lines = _Lines(own)
         thread = threading.Thread(target=_pump, args=(pipe.fileno(), lines), name="autobatch-aside", daemon=True)
@@ -38,9 +40,18 @@ def aside(stream: TextIO) -> Iterator[tuple[TextIO, Callable[[Show], None]]]:
             stream.flush()
             # A process that outlives this may keep the pipe open, so its end is a mark of our own.
             os.write(descriptor, _END)
-            os.dup2(terminal, descriptor)
+            for each in together:
+                os.dup2(terminal, each)
             thread.join()
             lines.rest()
+
+
+def _led_along(descriptor: int) -> set[int]:
+    """The descriptor, and that of stdout where it leads to the same terminal."""
+    try:
+        return {descriptor, 1} if os.path.sameopenfile(1, descriptor) else {descriptor}
+    except OSError:  # stdout is closed
+        return {descriptor}
 
 
 _END = b"\0autobatch ends here\0"
