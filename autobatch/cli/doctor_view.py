@@ -6,7 +6,7 @@ from autobatch.cli.wrapped import wrapped
 from autobatch.doctor.checkup import Checkup
 from autobatch.doctor.finding import Finding
 from autobatch.doctor.plan import Plan
-from autobatch.memory.units import format_bytes
+from autobatch.memory.units import counted, format_bytes
 
 _MARKS = {"ok": "  ok       ", "warning": "! warning  ", "problem": "X PROBLEM  "}
 _PLACES = {"worker": "in a worker process", "caller": "in the caller's process, without a deadline"}
@@ -47,5 +47,5 @@ def _plan(plan: Plan | None, width: int | None) -> list[str]:
 
 
 def _count(counts: dict[str, int]) -> str:
-    words = [f"{count} {state}{'s' * (count != 1)}" for state, count in counts.items() if state != "ok"]
+    words = [counted(count, state) for state, count in counts.items() if state != "ok"]
     return f"{', '.join(words)}."

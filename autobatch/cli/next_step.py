@@ -23,8 +23,7 @@ def next_step(args: argparse.Namespace, result: Any, words: Sequence[str]) -> st
         result: What the probe found.
         words: The words after `autobatch`.
     """
-    # what was asked for stands behind an update; what was found may be a part of it
-    size = result.effective or result.batch_size
+    size = result.samples_per_update
     if args.directory is None:
         in_one_piece = result.accumulation_steps == 1
         return f"{'model.fit(' if in_one_piece else 'autobatch.fit(model, '}x, y, batch_size={size})"

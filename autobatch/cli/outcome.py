@@ -8,6 +8,7 @@ import autobatch
 from autobatch.cli.command import as_typed
 from autobatch.cli.exit_codes import ExitCode
 from autobatch.cli.wording import message_of
+from autobatch.memory.units import counted
 
 OUTCOMES = {
     ExitCode.OK: "found",
@@ -116,5 +117,5 @@ def best_line(trials: Sequence[Any]) -> str:
     best = best_so_far(trials)
     if best is None:
         return ""
-    count = f"{len(trials)} trial{'s' * (len(trials) != 1)}"
+    count = counted(len(trials), "trial")
     return f"batch_size={best}  (the largest that ran in {count}; the search was not complete)"

@@ -76,7 +76,7 @@ def start(
     unwritten = RunLog()  # a run begins with its search
     readings = [read_memory()]
     found = find(model, task.samples, task.question, cache=open_cache(cache))
-    effective = task.question.effective or found.batch_size
+    effective = found.samples_per_update
     micro = first_rung(effective, found.batch_size)
     report = RunReport(effective, micro, task.given.data.seed, found, readings, (*task.notes, *found.notes))
     report.say(verbose)

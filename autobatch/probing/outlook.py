@@ -34,7 +34,7 @@ class Outlook:
         budgets: Per resource, bytes that a step may add to what its process holds.
         limits: Per resource, what sets that budget, for people.
         reserves: Per resource, bytes kept free on purpose.
-        first_sizes: What would be tried first; what comes after depends on what that measures.
+        first_size: What would be tried first, in samples; what comes after depends on what that measures.
         earlier_size: The batch size of an earlier answer that would be used as it is, `None` without one.
         where: Where trials would run: `"worker"` for a process of its own, `"caller"` for this one.
         why_here: Why they would run in this process, `None` if they would not. A worker that turns out to be unable
@@ -49,7 +49,7 @@ class Outlook:
     budgets: Mapping[str, int] = field(default_factory=dict)
     limits: Mapping[str, str] = field(default_factory=dict)
     reserves: Mapping[str, int] = field(default_factory=dict)
-    first_sizes: tuple[int, ...] = ()
+    first_size: int | None = None
     earlier_size: int | None = None
     where: Where = "worker"
     why_here: str | None = None
@@ -57,12 +57,11 @@ class Outlook:
 
     def to_dict(self) -> dict[str, Any]:
         """The outlook as JSON-ready values, in bytes."""
-        lists = {"first_sizes": list(self.first_sizes), "notes": list(self.notes)}
-        return asdict(self) | lists
+        return asdict(self) | {"notes": list(self.notes)}
 
     def __str__(self) -> str:
         place = "in a process of its own" if self.why_here is None else f"in this process, because {self.why_here}"
-        first = ", ".join(counted(size, "sample") for size in self.first_sizes)
+        first = counted(self.first_size or 0, "sample")
         lines = [
             f"Would look for {_SOUGHT[self.mode]}{self._for_effective()}, up to {self.cap}: {self.cap_reason}.",
             *(self._budget(name) for name in self.budgets),
@@ -119,7 +118,7 @@ def outlook(model: Any, data: Any, source: Any = None, *, seams: Seams | None = 
         budgets=budgets.now,
         limits=budgets.limits,
         reserves=budgets.reserves,
-        first_sizes=() if first is None else (first,),
+        first_size=first,
         earlier_size=None if earlier is None else earlier.batch_size,
         where="worker" if why_here is None else "caller",
         why_here=why_here,

@@ -59,7 +59,12 @@ class ProbeResult:
     @property
     def accumulation_steps(self) -> int:
         """Micro-batches behind one update: 1 unless an effective batch was given that is larger than `batch_size`."""
-        return -(-(self.effective or self.batch_size) // self.batch_size)
+        return -(-self.samples_per_update // self.batch_size)
+
+    @property
+    def samples_per_update(self) -> int:
+        """What to give to a training as `batch_size`: the effective batch where one was asked for."""
+        return self.effective or self.batch_size
 
     @property
     def proof(self) -> Trial | None:

@@ -20,7 +20,7 @@ def summary_line(result: "ProbeResult") -> str:
     """
     effort = f"{counted(len(result.trials), 'trial')}, {result.wall_s:.0f} s" + ", from the cache" * result.from_cache
     cut = f"micro {result.batch_size} x {result.accumulation_steps}"
-    return f"batch_size={_argument(result)}  ({cut}; {_use(result)}; {effort})"
+    return f"batch_size={result.samples_per_update}  ({cut}; {_use(result)}; {effort})"
 
 
 def verdict_text(result: "ProbeResult") -> str:
@@ -47,11 +47,6 @@ def explanations(result: "ProbeResult") -> list[str]:
     """One line for each way in which trials ended other than well: what it means and what to do next."""
     outcomes = dict.fromkeys(trial.outcome for trial in result.trials)
     return [f"{outcome_words(outcome)}: {outcome.value}" for outcome in outcomes if outcome.name != "RAN"]
-
-
-def _argument(result: "ProbeResult") -> int:
-    """What to hand to a training as its batch size."""
-    return result.effective or result.batch_size
 
 
 def _use(result: "ProbeResult") -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from autobatch.memory.units import format_bytes
-from autobatch.probing.result import ProbeResult
 from autobatch.report.answer import Answer, speed
 from autobatch.report.record import Record
 from autobatch.report.sentences import how_big, how_fast, what_limits
@@ -41,7 +40,7 @@ def headline(record: Record) -> str:
     if record.kind == "fit":
         return fit_headline(record)
     if record.result is not None:
-        return f"Batch size {_asked(record.result)}"
+        return f"Batch size {record.result.samples_per_update}"
     return _ENDED.get(record.outcome, (f"Ended with {record.outcome!r}", ""))[0]
 
 
@@ -75,11 +74,6 @@ def _of_probe(record: Record) -> list[Answer]:
     ]
 
 
-def _asked(result: ProbeResult) -> int:
-    """What to give as a batch size: the effective batch, where one was given."""
-    return result.effective or result.batch_size
-
-
 def _next(record: Record) -> list[Answer]:
     """What to type next."""
     if record.kind == "fit":
@@ -88,7 +82,7 @@ def _next(record: Record) -> list[Answer]:
         line = record.next or record.command
         said = _NEXT.get(record.outcome, "The message says what happened.")
         return [Answer(_NEXT_QUESTION, said, (line,) if line else ())]
-    in_python = f"autobatch.fit(model, data, batch_size={_asked(record.result)})"
+    in_python = f"autobatch.fit(model, data, batch_size={record.result.samples_per_update})"
     if record.next is not None and record.next.startswith("autobatch "):
         return [Answer(_NEXT_QUESTION, "In a shell, or in Python:", (record.next, in_python))]
     return [Answer(_NEXT_QUESTION, "In Python:", (record.next or in_python,))]
@@ -122,5 +116,5 @@ def _size_words(record: Record) -> str:
     if record.begun is not None:
         return str(record.begun.effective)
     if record.result is not None:
-        return str(_asked(record.result))
+        return str(record.result.samples_per_update)
     return "-" if record.best_so_far is None else f"{record.best_so_far} so far"

@@ -4,7 +4,7 @@ import itertools
 import math
 import statistics
 
-from autobatch.memory.units import format_bytes
+from autobatch.memory.units import counted, format_bytes
 from autobatch.report.answer import Answer, speed
 from autobatch.report.durations import duration_words
 from autobatch.report.record import Epoch, Record
@@ -16,7 +16,7 @@ def fit_headline(record: Record) -> str:
     begun, count = record.begun, len(record.epochs)
     if begun is None:
         return "The training did not begin"
-    epochs = f"{count} epoch{'s' * (count != 1)}"
+    epochs = counted(count, "epoch")
     said = {
         "done": f"Trained {epochs}",
         "interrupted": f"Interrupted after {epochs}",

@@ -37,7 +37,7 @@ def look(model=None, data=(DATA.x, DATA.y), **options):
 def test_it_tells_what_would_be_looked_for(options, mode, cap, effective, reason):
     found = look(**options)
     assert (found.mode, found.cap, found.effective, found.cap_reason) == (mode, cap, effective, reason)
-    assert found.first_sizes == (2,)
+    assert found.first_size == 2
     assert str(cap) in str(found)
 
 
@@ -92,7 +92,7 @@ def test_nothing_is_run_and_nothing_is_changed():
 
 def test_what_it_tells_is_json():
     found = look(batch_size=16)
-    assert json.loads(json.dumps(found.to_dict()))["first_sizes"] == [2]
+    assert json.loads(json.dumps(found.to_dict()))["first_size"] == 2
     assert set(found.to_dict()) == set(type(found).__dataclass_fields__)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from autobatch.cli.api import Api
 from autobatch.cli.command import Answer, Terminal
 from autobatch.errors import ArgumentError, DataError
+from autobatch.memory.units import counted
 
 if TYPE_CHECKING:
     from autobatch.report.record import Record
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace, _api: Api, terminal: Terminal) -> Answer:
     records = _records(map(Path, args.runs), output, terminal.err)
     write_report(records, output)
     data = {"written": str(output), "runs": [_described(record) for record in records]}
-    return Answer(f"{len(records)} run{'s' * (len(records) != 1)} in {output}", data)
+    return Answer(f"{counted(len(records), 'run')} in {output}", data)
 
 
 def _require_replaceable(output: Path) -> None:
