@@ -27,6 +27,7 @@ SETTINGS = frozenset(
         "epochs",
         "headroom",
         "horizontal_flip",
+        "image_backend",
         "limit",
         "log_dir",
         "max_batch",

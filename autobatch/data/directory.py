@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from autobatch.data.flow import FlowSource
 from autobatch.data.folder import check_folder, check_found, check_subset
+from autobatch.data.image_backend import ImageBackend
 from autobatch.data.options import FolderOptions, check_options
 from autobatch.data.quiet import without_printing
 from autobatch.errors import ArgumentError, DataError
@@ -16,19 +17,21 @@ from autobatch.errors import ArgumentError, DataError
 class DirectorySource(FlowSource):
     """The pictures of a folder, with Keras' meaning of every option, addressed by sample.
 
-    The folder is walked once, here. What a sample looks like follows from `(seed, epoch, index)` alone, as
-    `FlowSource` says.
+    The folder is walked once, here. What a sample looks like follows from `(seed, epoch, index, image_backend)` alone,
+    as `FlowSource` says.
 
     Args:
         datagen: A Keras `ImageDataGenerator`, or a subclass.
         directory: A folder with one subfolder for each class.
         seed: What order and augmentation derive from.
         augment: Whether pictures are transformed at random. Without, a sample looks the same in every epoch.
+        image_backend: What transforms them, as `FlowSource` says.
         **options: What `flow_from_directory` takes.
 
     Raises:
         ArgumentError: An option that doesn't exist or doesn't fit the folder.
         DataError: A folder that can't be used; `.path` names it.
+        MissingExtraError: OpenCV is not installed.
 
     Example:
         ```python
@@ -44,13 +47,15 @@ class DirectorySource(FlowSource):
         *,
         seed: int = 0,
         augment: bool = True,
+        image_backend: ImageBackend = "scipy",
         **options: Unpack[FolderOptions],
     ) -> None:
         require_generator(datagen)
         check_options(options, kind="folder")
         check_subset(datagen, options.get("subset"))
         check_folder(directory, options.get("classes"))
-        super().__init__(_walk(datagen, directory, options), seed=seed, augment=augment)
+        flow = _walk(datagen, directory, options)
+        super().__init__(flow, seed=seed, augment=augment, image_backend=image_backend)
         check_found(directory, self._counts, self._flow)
 
     @property

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, cast
 
@@ -12,7 +12,9 @@ import numpy as np
 from autobatch.data.arrays import ArraySource, arrays_of
 from autobatch.data.batch import Batch
 from autobatch.data.dataset import DatasetStream
+from autobatch.data.flow import FlowSource
 from autobatch.data.generator import GeneratorStream, is_uncalled
+from autobatch.data.image_backend import ImageBackend, note_backend
 from autobatch.data.keras_flow import is_addressable
 from autobatch.data.match import match_built, match_flow
 from autobatch.data.mixture import MixSource, MixStream, Mixture
@@ -81,6 +83,7 @@ class Asked:
         subset: Which part to read if the generator holds some back for validation.
         augment: Whether pictures are transformed at random.
         shuffle: Whether batches of a `PyDataset` come in a new order in every pass.
+        image_backend: What transforms pictures.
     """
 
     model: Any
@@ -89,6 +92,7 @@ class Asked:
     subset: Subset = "training"
     augment: bool = True
     shuffle: bool = True
+    image_backend: ImageBackend = "scipy"
 
     def drawn(self) -> int:
         """The seed, or one that is drawn now."""
@@ -120,6 +124,7 @@ def open_data(data: Any, source: Any, asked: Asked) -> Given:
         if tells(data):
             if asked.options:
                 _refuse_options(asked.options, data)
+            _require_pictures(data, asked)
             return opens(data, asked)
     msg = f"These are no data to train on. Received: {data!r:.200}. Expected {KINDS}."
     raise ArgumentError(msg)
@@ -206,14 +211,25 @@ def _from_generator(datagen: Any, source: Any, asked: Asked) -> Given:
         seed=asked.drawn(),
         subset=asked.subset,
         augment=asked.augment,
+        image_backend=asked.image_backend,
         options=options,
     )
-    return Given(flow, notes)
+    return Given(flow, (*notes, *_backend_notes(flow, datagen, asked)))
 
 
 def _from_flow(flow: Any, asked: Asked) -> Given:
-    source, notes = match_built(asked.model, flow, seed=asked.seed, augment=asked.augment)
-    return Given(source, notes, source.shuffles)
+    source, notes = match_built(
+        asked.model, flow, seed=asked.seed, augment=asked.augment, image_backend=asked.image_backend
+    )
+    return Given(source, (*notes, *_backend_notes(source, flow.image_data_generator, asked)), source.shuffles)
+
+
+def _backend_notes(source: FlowSource, datagen: Any, asked: Asked) -> list[str]:
+    notes: list[str] = []
+    if asked.augment and datagen is not None:
+        channels = source.sample_shape[datagen.channel_axis - 1]
+        note_backend(datagen, channels, asked.image_backend, notes)
+    return notes
 
 
 def _from_arrays(data: Any, asked: Asked) -> Given:
@@ -247,8 +263,8 @@ def _from_source(source: Source, asked: Asked) -> Given:
 
 def _from_mixture(mixture: Mixture, asked: Asked) -> Given:
     seed = asked.drawn()
-    of_part = Asked(asked.model, seed, None, asked.subset, asked.augment, asked.shuffle)
-    parts = [open_data(*_pair(part), of_part) for part in mixture.parts]
+    of_part = replace(asked, seed=seed, options=None)
+    parts = [open_data(*_pair(part), _asked_of(part, of_part)) for part in mixture.parts]
     named = [part for part in parts if getattr(part.data, "class_indices", None)]
     for other in named[1:]:
         require_same_classes(other, named[0], "One folder of a mixture", "another")
@@ -262,6 +278,28 @@ def _from_mixture(mixture: Mixture, asked: Asked) -> Given:
 def _pair(part: Any) -> tuple[Any, Any]:
     """A part of a mixture as data and what a generator reads."""
     return (part[0], part[1]) if isinstance(part, tuple) and is_generator(part[0]) else (part, None)
+
+
+def _asked_of(part: Any, asked: Asked) -> Asked:
+    """Beside pictures there may be data that nothing transforms."""
+    return asked if _is_transformed(_pair(part)[0]) else replace(asked, image_backend="scipy")
+
+
+def _is_transformed(data: Any) -> bool:
+    return is_generator(data) or is_addressable(data) or isinstance(data, Mixture)
+
+
+def _require_pictures(data: Any, asked: Asked) -> None:
+    """Refuses a backend for data that an `ImageDataGenerator` has no part in, or that have another already."""
+    own = getattr(data, "image_backend", "scipy")
+    if asked.image_backend in ("scipy", own) or _is_transformed(data):
+        return
+    msg = (
+        "Only what an ImageDataGenerator reads is transformed here. "
+        f"Received: image_backend={asked.image_backend!r} with {type(data).__name__} as data. Expected it left out, or "
+        "given where the samples are made."
+    )
+    raise ArgumentError(msg)
 
 
 def _require_arrays(data: Any, source: Any) -> None:

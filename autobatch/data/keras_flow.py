@@ -64,10 +64,16 @@ def class_counts_of(flow: Any) -> dict[str, int]:
     names = getattr(flow, "class_indices", {})
     if not names:
         return {}
+    counts = np.bincount(_class_numbers(flow.classes), minlength=len(names))
+    return dict(zip(names, counts.tolist(), strict=True))
+
+
+def _class_numbers(classes: Any) -> Any:
+    if isinstance(classes, np.ndarray) and classes.dtype.kind in "iu":
+        return classes
     # A picture of a dataframe may have several labels.
-    labels = [label if isinstance(label, list | tuple) else (label,) for label in flow.classes]
-    numbers = np.fromiter((number for several in labels for number in several), dtype=np.int64)
-    return dict(zip(names, np.bincount(numbers, minlength=len(names)).tolist(), strict=True))
+    labels = [label if isinstance(label, list | tuple) else (label,) for label in classes]
+    return np.fromiter((number for several in labels for number in several), dtype=np.int64)
 
 
 def sample_bytes_of(flow: Any) -> int:

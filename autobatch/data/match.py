@@ -6,6 +6,7 @@ from typing import Any
 
 from autobatch.data.directory import require_generator
 from autobatch.data.flow import FlowSource
+from autobatch.data.image_backend import ImageBackend
 from autobatch.data.match_arrays import match_arrays
 from autobatch.data.match_built import match_built
 from autobatch.data.match_folder import match_directory
@@ -24,6 +25,7 @@ def match_flow(
     seed: int = 0,
     subset: Subset = "training",
     augment: bool = True,
+    image_backend: ImageBackend = "scipy",
     options: Mapping[str, Any] | None = None,
 ) -> tuple[FlowSource, tuple[str, ...]]:
     """What a generator reads as a model takes it, and how that was inferred.
@@ -36,6 +38,7 @@ def match_flow(
         seed: What order and augmentation derive from.
         subset: Which part to read if the generator has a `validation_split`; without one, all are for training.
         augment: Whether pictures are transformed at random.
+        image_backend: What transforms them.
         options: What the generator's flow takes for this kind of source; what is given wins.
 
     Returns:
@@ -47,7 +50,13 @@ def match_flow(
         DataError: A folder or files that can't be used.
     """
     require_generator(datagen)
-    wanted: dict[str, Any] = {"seed": seed, "subset": subset, "augment": augment, "options": options}
+    wanted: dict[str, Any] = {
+        "seed": seed,
+        "subset": subset,
+        "augment": augment,
+        "image_backend": image_backend,
+        "options": options,
+    }
     if isinstance(source, str | PathLike):
         return match_directory(model, datagen, source, **wanted)
     if hasattr(source, "columns") and hasattr(source, "iloc"):

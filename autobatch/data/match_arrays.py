@@ -7,6 +7,7 @@ from autobatch.data.array_parts import ArrayParts
 from autobatch.data.beside import PICTURES, Beside
 from autobatch.data.flow import FlowSource
 from autobatch.data.folder import check_subset
+from autobatch.data.image_backend import ImageBackend
 from autobatch.data.inferred import check_shape, has_channels_first, infer_subset, note_unfitted
 from autobatch.data.inputs import check_inputs
 from autobatch.data.numbers import check_numbers
@@ -24,6 +25,7 @@ def match_arrays(
     seed: int = 0,
     subset: Subset = "training",
     augment: bool = True,
+    image_backend: ImageBackend = "scipy",
     options: Mapping[str, Any] | None = None,
 ) -> tuple[FlowSource, tuple[str, ...]]:
     """Arrays as a model takes them, with the pictures among them transformed, and how that was inferred.
@@ -41,6 +43,7 @@ def match_arrays(
         seed: What order and augmentation derive from.
         subset: Which part to read if the generator has a `validation_split`.
         augment: Whether pictures are transformed at random.
+        image_backend: What transforms them.
         options: `subset`, `ignore_class_split`, `save_to_dir`, `save_prefix` and `save_format`, as in `flow`.
 
     Returns:
@@ -67,7 +70,8 @@ def match_arrays(
         parts = parts.split(datagen._validation_split, part, same_classes=classes)
     saving = {name: given[name] for name in given if name.startswith("save_")}
     beside = Beside(parts.x, parts.y, parts.sample_weight)
-    flow_source = FlowSource(_flow(datagen, parts.pictures, saving, notes), seed=seed, augment=augment, beside=beside)
+    flow = _flow(datagen, parts.pictures, saving, notes)
+    flow_source = FlowSource(flow, seed=seed, augment=augment, beside=beside, image_backend=image_backend)
     note_unfitted(datagen, notes)
     return flow_source, tuple(notes)
 

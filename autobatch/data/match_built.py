@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from autobatch.data.flow import FlowSource
+from autobatch.data.image_backend import ImageBackend
 from autobatch.data.inferred import check_shape, note_unfitted
 from autobatch.data.inputs import check_inputs
 from autobatch.data.keras_flow import is_addressable, require_flow
@@ -17,7 +18,12 @@ from autobatch.errors import ArgumentError
 
 
 def match_built(
-    model: Any, flow: Any, *, seed: int | None = None, augment: bool = True
+    model: Any,
+    flow: Any,
+    *,
+    seed: int | None = None,
+    augment: bool = True,
+    image_backend: ImageBackend = "scipy",
 ) -> tuple[FlowSource, tuple[str, ...]]:
     """The samples of a flow as a model takes them, and what became of the flow's own settings.
 
@@ -28,6 +34,7 @@ def match_built(
         flow: What `flow`, `flow_from_directory` or `flow_from_dataframe` returned.
         seed: What order and augmentation derive from; the flow's own if left out, or drawn if it has none.
         augment: Whether pictures are transformed at random.
+        image_backend: What transforms them.
 
     Returns:
         The source, whose `shuffles` is the flow's own, and one sentence for each thing that it didn't say itself.
@@ -55,7 +62,7 @@ def match_built(
     if not flow.shuffle:
         notes.append("shuffle=False: the flow's own")
     seed = _seed(flow, seed, notes)
-    source = FlowSource(_with_own_weights(flow, notes), seed=seed, augment=augment)
+    source = FlowSource(_with_own_weights(flow, notes), seed=seed, augment=augment, image_backend=image_backend)
     channels_first = flow.data_format == "channels_first"
     check_shape(demand, source.sample_shape, channels_first=channels_first, received="a flow of such pictures")
     if kind == "arrays":

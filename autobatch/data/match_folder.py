@@ -6,6 +6,7 @@ from typing import Any
 
 from autobatch.data.directory import DirectorySource
 from autobatch.data.flow import FlowSource
+from autobatch.data.image_backend import ImageBackend
 from autobatch.data.inferred import infer_picture, infer_subset, note_unfitted
 from autobatch.data.options import FolderOptions, Subset, check_options
 from autobatch.data.shape import Demand
@@ -20,6 +21,7 @@ def match_directory(
     seed: int = 0,
     subset: Subset = "training",
     augment: bool = True,
+    image_backend: ImageBackend = "scipy",
     options: Mapping[str, Any] | None = None,
 ) -> tuple[DirectorySource, tuple[str, ...]]:
     """The pictures of a folder as a model takes them, and how that was inferred.
@@ -31,6 +33,7 @@ def match_directory(
         seed: What order and augmentation derive from.
         subset: Which part to read if the generator has a `validation_split`; without one, all are for training.
         augment: Whether pictures are transformed at random.
+        image_backend: What transforms them.
         options: What `flow_from_directory` takes; what is given wins.
 
     Returns:
@@ -52,7 +55,7 @@ def match_directory(
         flow["class_mode"], reason = infer_class_mode(demand)
         notes.append(f"class_mode={flow['class_mode']!r}: {reason}")
     flow.update(infer_subset(datagen, given, subset, notes, "each class"))
-    source = DirectorySource(datagen, directory, seed=seed, augment=augment, **flow)
+    source = DirectorySource(datagen, directory, seed=seed, augment=augment, image_backend=image_backend, **flow)
     check_targets(demand, source)
     note_empty(source, notes)
     note_unfitted(datagen, notes)

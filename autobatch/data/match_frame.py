@@ -8,6 +8,7 @@ from typing import Any
 from autobatch.data.flow import FlowSource
 from autobatch.data.folder import check_subset
 from autobatch.data.frame import Frame
+from autobatch.data.image_backend import ImageBackend
 from autobatch.data.inferred import infer_picture, infer_subset, note_unfitted
 from autobatch.data.match_folder import note_empty
 from autobatch.data.numbers import check_numbers
@@ -26,6 +27,7 @@ def match_frame(
     seed: int = 0,
     subset: Subset = "training",
     augment: bool = True,
+    image_backend: ImageBackend = "scipy",
     options: Mapping[str, Any] | None = None,
 ) -> tuple[FlowSource, tuple[str, ...]]:
     """The pictures that a dataframe names as a model takes them, and how that was inferred.
@@ -37,6 +39,7 @@ def match_frame(
         seed: What order and augmentation derive from.
         subset: Which part to read if the generator has a `validation_split`: the first rows are for validation.
         augment: Whether pictures are transformed at random.
+        image_backend: What transforms them.
         options: What `flow_from_dataframe` takes; what is given wins. `keep_aspect_ratio`, which that method takes
             without a word and ignores, is heeded.
 
@@ -62,7 +65,8 @@ def match_frame(
         notes.append(f"class_mode={flow_options['class_mode']!r}: {reason}")
     frame.check_class_mode(flow_options["class_mode"])
     flow_options |= infer_subset(datagen, given, subset, notes, "the rows")
-    source = FlowSource(_flow(datagen, frame, flow_options, notes), seed=seed, augment=augment)
+    flow = _flow(datagen, frame, flow_options, notes)
+    source = FlowSource(flow, seed=seed, augment=augment, image_backend=image_backend)
     if source.class_mode in {"raw", "multi_output"}:
         check_numbers(demand, source._flow.labels, f"y_col={frame.y_col!r}")
     if source.class_mode == "multi_output":

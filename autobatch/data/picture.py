@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from autobatch.data.chance import Tamed, drawing_from, is_from_keras
+from autobatch.data.image_backend import Mover
 
 STEPS = ("get_random_transform", "apply_transform", "standardize")
 """The methods that a flow calls on its generator for each picture, in this order."""
@@ -19,16 +20,20 @@ class PictureMaker:
         tamed: For each of `STEPS`, the watch kept on it; shared by all threads.
         augment: Whether pictures are transformed at random. Rescaling, standardisation and the user's
             `preprocessing_function` happen either way.
+        mover: Moves pixels where Keras' own method would; a method of the user's is left to move them itself.
         seeds: One for each picture, in the order in which the flow makes them.
 
     Attributes:
         decoded: How many files have been read and decoded.
     """
 
-    def __init__(self, datagen: Any, tamed: Mapping[str, Tamed], seeds: Iterable[int], *, augment: bool) -> None:
+    def __init__(
+        self, datagen: Any, tamed: Mapping[str, Tamed], seeds: Iterable[int], *, augment: bool, mover: Mover
+    ) -> None:
         self._datagen = datagen
         self._tamed = tamed
         self._augment = augment
+        self._mover = mover
         self._seeds = iter(seeds)
         self._seed = 0
         self._generator = np.random.RandomState(0)
@@ -54,7 +59,11 @@ class PictureMaker:
 
     def apply_transform(self, picture: Any, parameters: dict[str, Any]) -> Any:
         """The picture, transformed by `parameters`."""
-        return self._call("apply_transform", picture, parameters) if self._augment else picture
+        if not self._augment:
+            return picture
+        if "apply_transform" not in self._foreign:
+            picture, parameters = self._mover(picture, parameters)
+        return self._call("apply_transform", picture, parameters)
 
     def standardize(self, picture: Any) -> Any:
         """The picture as the model gets it."""

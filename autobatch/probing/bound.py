@@ -1,22 +1,35 @@
 """How much an untried size may need at most, from the peaks of those that were tried.
 
-The fitted line alone is no bound: between two small sizes a few per cent of noise can hide the whole slope, and a jump
-to sixteen times the size would then run into a wall. So a size must also pass the worst line that the measurements
-allow: every pair of points is pulled apart by the noise, and a single point is extended through the origin, which holds
-for any fixed part that is not negative. Each of those lines is an upper bound, so the smallest of them is one too.
+A step has several moments at which its memory may be highest: the end of the forward pass, the widest layer of the
+backward pass, the optimizer's update. Each takes a fixed part and a part per sample, so the peak is the largest of a
+few lines: it bends upwards, and a line through two small sizes runs below it, far below for many parameters.
+What holds whatever the lines are: bytes per sample never rise with the size, so a measured peak, extended through the
+origin, is an upper bound. Near the answer it is a tight one. Where the fixed part is large the measured slope helps,
+taken steeper than it was: a third steeper up to a quarter beyond the largest size tried, twice as steep further on.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import accumulate
 from typing import Self
 
 from autobatch.memory.peak import PeakModel, fit_peak
 
-# Peaks of one size vary by 1 to 5 % from step to step; the largest of several steps varies less. Far beyond the
-# measured sizes that is taken in full, for it grows with the distance; up to twice as far the reserve covers it.
-NOISE_FAR = 0.05
-NOISE_NEAR = 0.01
+# Peaks of one size vary by 1 % and more from trial to trial, and the last per cent of a pool is full of holes. A pool
+# that rounds up its pieces, and kernels that change with the size, put neighbouring sizes up to 8 % off their line; the
+# nearer two sizes, the less of that lies between.
+_LEAST_OFF = 0.02
+_NOISE, _NOISE_FAR = 0.01, 0.05
+_OFF_PER_DOUBLING = 0.05
+_MOST_OFF = 0.08
+# How much steeper than measured the peak may get: soon after the largest size, if one near it was tried, and later.
+_SOON, _STEEPER_SOON = 1.25, 1.3
+_LATER, _STEEPER_LATER = 2.0, 2.0
+_APART = 4
+# A slope is believed far out where it has made this much of the peak: what does not grow may hide another, steeper one.
+_SEEN = 0.2
+_UNSEEN = 2.0
 # Sizes far below the answer say little about it, and often run other kernels.
 _NEAR = 16
 _FEWEST = 3
@@ -28,7 +41,7 @@ class PeakBound:
 
     Attributes:
         model: The line fitted to `points`.
-        points: The measured `(size, peak_bytes)`, ascending, one for each size.
+        points: The measured `(size, peak_bytes)`, ascending, one for each size, no peak below one of a smaller size.
     """
 
     model: PeakModel
@@ -40,23 +53,30 @@ class PeakBound:
         highest: dict[int, int] = {}
         for size, peak_bytes in measured:
             highest[size] = max(highest.get(size, 1), peak_bytes)
-        points = sorted(highest.items())
+        rising = accumulate(sorted(highest.items()), lambda one, other: (other[0], max(one[1], other[1])))
+        points = list(rising)  # a peak below that of a smaller size is a stroke of luck
         near = points[-1][0] / _NEAR
         kept = tuple(point for i, point in enumerate(points) if point[0] >= near or i >= len(points) - _FEWEST)
         return cls(fit_peak(kept), kept)
 
     def upper(self, n: int) -> float:
         """Bytes that `n` samples need at most, up to the noise of one measurement; never falls as `n` grows."""
-        return max(self.model.upper(n), min(self._worst_of_one(n), self._worst_of_two(n)))
+        through_origin = min(peak * max(n / size, 1.0) * (1 + _margin(n / size)) for size, peak in self.points)
+        return min(through_origin, self._along(n))
 
-    def _worst_of_one(self, n: int) -> float:
-        return min(peak * max(n / size, 1.0) for size, peak in self.points)
+    def _along(self, n: int) -> float:
+        """From the largest size on, by the steepest slope that leads there, and steeper beyond it."""
+        *smaller, (large, high) = self.points
+        seen = [(small, low) for small, low in smaller if high - low >= _SEEN * high]
+        if not smaller or n <= large or not (seen or n <= _UNSEEN * large):
+            return math.inf
+        noise = _NOISE if n <= _LATER * large else _NOISE_FAR
+        slope = max((high * (1 + noise) - low * (1 - noise)) / (large - small) for small, low in seen or smaller)
+        soon = seen and n <= _SOON * large and n <= _APART * seen[-1][0]
+        steeper = _STEEPER_SOON if soon else _STEEPER_LATER
+        return high * (1 + _margin(n / large)) + steeper * slope * (n - large)
 
-    def _worst_of_two(self, n: int) -> float:
-        noise = max(NOISE_NEAR if n <= 2 * self.points[-1][0] else NOISE_FAR, self.model.residual)
-        worst = float("inf")
-        for (small, low), (large, high) in combinations(self.points, 2):
-            if n > large:
-                slope = max((high * (1 + noise) - low * (1 - noise)) / (large - small), 0.0)
-                worst = min(worst, high + slope * (n - large))
-        return worst
+
+def _margin(ratio: float) -> float:
+    """How far a size may be off what another one, so many times smaller, says."""
+    return _LEAST_OFF + min(_MOST_OFF, _OFF_PER_DOUBLING * math.log2(max(ratio, 1.0)))

@@ -73,6 +73,9 @@ def leave_no_core() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
+_SETTLING = 2  # opening, and the first trial, which compiles
+
+
 class Session:
     """One conversation: a runner is opened, then asked for trials.
 
@@ -83,6 +86,7 @@ class Session:
     def __init__(self, answers: int) -> None:
         self._answers = answers
         self._runner: Runner | None = None
+        self._answered = 0
 
     def serve(self, next_request: Callable[[], Mapping[str, Any]]) -> None:
         """Answers requests for ever; the listening thread ends the process."""
@@ -103,6 +107,9 @@ class Session:
         finally:
             # A traceback holds the tensors of the frames it passed, and with them their memory.
             gc.collect()
+            if self._answered < _SETTLING:
+                gc.freeze()  # what is imported and compiled stays; to look through it takes longer than a small trial
+            self._answered += 1
 
     def _handle(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if request["op"] == "open":

@@ -1,13 +1,13 @@
 """Why a size was chosen, why no larger one is safe, and why none is: sentences with the numbers they rest on."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from autobatch.errors import DoesNotFitError, ProbeError, ProbeTimeoutError
 from autobatch.memory.reading import Budget
 from autobatch.memory.units import counted, format_bytes
-from autobatch.probing.ladder import ladder_next
 from autobatch.probing.question import Question
-from autobatch.probing.search import levels_off, peak_models
+from autobatch.probing.search import levels_off, peak_bounds, worth_trying
 from autobatch.probing.trial import Outcome, Trial
 
 _MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
@@ -51,15 +51,15 @@ def why_no_larger(
     if best >= question.cap:
         return f"Everything up to {best} fits, and that is {question.cap_reason}."
     failed = min((trial for trial in trials if trial.size > best), key=lambda trial: trial.size, default=None)
-    upcoming = ladder_next(best)
+    upcoming = worth_trying(best)
     if failed is not None and failed.size <= upcoming:
         return f"Nothing above {best} is safe: {failed.size} samples: {failed.outcome.value}"
-    for name, model in peak_models(trials).items():
-        if model.upper(upcoming) > budgets[name]:
+    for name, bound in peak_bounds(trials).items():
+        if bound.upper(upcoming) > budgets[name]:
             beside = " beside the worker that proves it" if beside_worker else ""
             return (
                 f"Nothing above {best} is safe: {upcoming} samples would peak at up to "
-                f"{format_bytes(model.upper(upcoming))} ({name.replace('_', ' ')}), over the budget of "
+                f"{format_bytes(math.ceil(bound.upper(upcoming)))} ({name.replace('_', ' ')}), over the budget of "
                 f"{format_bytes(budgets[name])}{beside}."
             )
     if question.mode == "auto" and levels_off(trials):

@@ -185,9 +185,11 @@ class Finder:
 
     def _next_size(self, site: Site) -> int | None:
         budgets = self.budgets.renew(site.held)
-        if self._question.mode == "auto" and levels_off(self._trials):
+        for_speed = self._question.mode == "auto"
+        if for_speed and levels_off(self._trials):
             return None
-        return next_size(self._trials, budgets, self._question.cap, self.budgets.guards(self._trials))
+        guards = self.budgets.guards(self._trials)
+        return next_size(self._trials, budgets, self._question.cap, guards, for_speed=for_speed)
 
     def _largest(self) -> Trial | None:
         return largest(self._trials, self.budgets.now)

@@ -94,6 +94,7 @@ def _next_size(trials: Sequence[Trial], best: Trial, question: Question, budgets
     And a search that was ended by the number of its trials may have more to find under a larger budget.
     """
     below = [trial for trial in trials if trial.size <= best.size][-(MAX_TRIALS - 1) :]
-    upcoming = next_size(below, budgets.now, question.cap, budgets.guards(trials)) or best.size
+    guards, for_speed = budgets.guards(trials), question.mode == "auto"
+    upcoming = next_size(below, budgets.now, question.cap, guards, for_speed=for_speed) or best.size
     over = min((trial.size for trial in trials if trial.size > best.size), default=None)
     return upcoming if over is None else min(upcoming, ladder_prev(over))

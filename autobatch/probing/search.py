@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from autobatch.errors import ArgumentError
 from autobatch.memory.peak import PeakModel
 from autobatch.probing.bound import PeakBound
-from autobatch.probing.ladder import ladder_floor, ladder_middle, ladder_next, ladder_prev
+from autobatch.probing.ladder import ladder_floor, ladder_middle, ladder_next, ladder_prev, worth_trying
 from autobatch.probing.trial import Outcome, Trial
 
 __all__ = [
@@ -23,16 +23,20 @@ __all__ = [
     "most_efficient",
     "next_size",
     "next_throughput_size",
+    "peak_bounds",
     "peak_models",
     "verdict",
+    "worth_trying",
 ]
 
 FIRST_SIZE = 2
-MAX_TRIALS = 16
+MAX_TRIALS = 24
 MAX_THROUGHPUT_TRIALS = 3
 EFFICIENT_FRACTION = 0.95
-# How far above the largest size that ran the next may lie: without a peak, with one, with several.
-_JUMP_BLIND, _JUMP_ONE, _JUMP_SOME = 2, 8, 16
+# How many times the largest size that ran the next may be: without a peak, with one, with several. Where speeds are
+# sought, too, sizes in between are worth a look, and memory that buys no speed is not to be taken.
+_JUMPS = 2, 64, 256
+_JUMPS_FOR_SPEED = 2, 8, 16
 _COARSE = 2
 _APART = 4  # sizes nearer than that say too little of what an update costs whatever its size
 
@@ -49,7 +53,12 @@ def verdict(peaks: Mapping[str, int], budgets: Mapping[str, int]) -> Outcome:
 
 
 def next_size(
-    trials: Sequence[Trial], budgets: Mapping[str, int], cap: int, guards: Mapping[str, int] | None = None
+    trials: Sequence[Trial],
+    budgets: Mapping[str, int],
+    cap: int,
+    guards: Mapping[str, int] | None = None,
+    *,
+    for_speed: bool = False,
 ) -> int | None:
     """The size to try next in search of the largest safe one, or `None` if the search is done.
 
@@ -62,6 +71,7 @@ def next_size(
         cap: The largest size that makes sense (samples, or the user's bound); it may be tried though it is not on the
             ladder.
         guards: Further budgets, for untried sizes only: what has run is not judged by them.
+        for_speed: Whether the size is to be as small as is fast: then it goes up in smaller jumps.
 
     Raises:
         ArgumentError: `cap` is below 1.
@@ -77,10 +87,13 @@ def next_size(
     if best is None:
         return _smaller_start(trials)
     bad = min((trial.size for trial in trials if trial.size > best.size), default=None)
-    size = _largest_that_fits(best.size, trials, {**budgets, **(guards or {})}, cap)
+    jumps = _JUMPS_FOR_SPEED if for_speed else _JUMPS
+    size = _largest_that_fits(best.size, trials, {**budgets, **(guards or {})}, cap, jumps)
     if bad is not None and size >= bad:
         size = ladder_middle(best.size, bad)
-    return size if size > best.size else _second_point(trials, budgets)
+    if size >= min(worth_trying(best.size), cap) > best.size:
+        return size
+    return _second_point(trials, budgets)
 
 
 def next_throughput_size(trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION) -> int | None:
@@ -147,10 +160,15 @@ def levels_off(trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION) ->
     return timed[large] - per_sample_s * large < (1 - fraction) * timed[large]
 
 
-def peak_models(trials: Sequence[Trial]) -> dict[str, PeakModel]:
-    """Per resource that was measured at least once, the peak model that the search has used."""
+def peak_bounds(trials: Sequence[Trial]) -> dict[str, PeakBound]:
+    """Per resource that was measured at least once, what the search takes an untried size to need at most."""
     names = {name: None for trial in trials for name in trial.peaks}
-    return {name: bound.model for name in names if (bound := _bound(trials, name)) is not None}
+    return {name: bound for name in names if (bound := _bound(trials, name)) is not None}
+
+
+def peak_models(trials: Sequence[Trial]) -> dict[str, PeakModel]:
+    """Per resource that was measured at least once, the line that fits its peaks best."""
+    return {name: bound.model for name, bound in peak_bounds(trials).items()}
 
 
 def _proven(trials: Sequence[Trial], budgets: Mapping[str, int] | None) -> list[Trial]:
@@ -182,12 +200,13 @@ def _second_point(trials: Sequence[Trial], budgets: Mapping[str, int]) -> int | 
     return 1 if measured == {FIRST_SIZE} and all(trial.size != 1 for trial in trials) else None
 
 
-def _largest_that_fits(ran: int, trials: Sequence[Trial], budgets: Mapping[str, int], cap: int) -> int:
+def _largest_that_fits(
+    ran: int, trials: Sequence[Trial], budgets: Mapping[str, int], cap: int, jumps: tuple[int, int, int]
+) -> int:
     """The largest size up to `cap` and one jump above `ran` that every resource allows; below `ran` if none does."""
     bounds = {name: _bound(trials, name) for name in budgets}
     fewest = min((len(bound.points) if bound else 0 for bound in bounds.values()), default=0)
-    jump = (_JUMP_BLIND, _JUMP_ONE)[fewest] if fewest <= 1 else _JUMP_SOME
-    top = min(cap, ran * jump)
+    top = min(cap, ran * jumps[min(fewest, 2)])
 
     def fits(n: int) -> bool:
         return all(bound is None or bound.upper(n) <= budgets[name] for name, bound in bounds.items())

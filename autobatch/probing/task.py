@@ -6,6 +6,7 @@ from typing import Any
 
 from autobatch.data.batch import Batch
 from autobatch.data.given import Asked, Given, few_of, is_ready, most_samples, open_data
+from autobatch.data.image_backend import ImageBackend
 from autobatch.data.options import FlowOptions, check_options
 from autobatch.data.source import Source, Stream
 from autobatch.data.suitable import require_suitable
@@ -63,6 +64,7 @@ def prepare(
     trial_timeout_s: float,
     limit: int | None = None,
     shuffle: bool = True,
+    image_backend: ImageBackend = "scipy",
     opens: Callable[[Any, Any, Asked], Given] = open_data,
 ) -> Task:
     """Checks what a user gave and makes a task of it; nothing is run, and the model is not touched.
@@ -84,7 +86,8 @@ def prepare(
     kept_free = parse_reserve(reserve)
     require_trainable(model)
     _require_own_seed(data, seed)
-    given = opens(data, source, Asked(model, seed if seed is None else int(seed), flow, shuffle=shuffle))
+    drawn = seed if seed is None else int(seed)
+    given = opens(data, source, Asked(model, drawn, flow, shuffle=shuffle, image_backend=image_backend))
     few = few_of(given.data)
     require_suitable(model, few)
     samples = with_class_weight(few, class_weight)

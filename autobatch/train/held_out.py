@@ -133,7 +133,7 @@ def held_out(
         raise ArgumentError(msg)
     elif is_addressable(given):
         # A flow is validated on as its owner has made it, in Keras, too.
-        opened = open_data(given, None, replace(untold, augment=True))
+        opened = open_data(given, None, replace(untold, augment=True, image_backend=asked.image_backend))
     else:
         opened = open_data(_whole(given) if isinstance(given, Mixture) else given, None, untold)
     require_same_classes(opened, training, "The folder for validation", "the one for training")

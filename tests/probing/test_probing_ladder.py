@@ -4,16 +4,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.probing.ladder import ladder_floor, ladder_middle, ladder_next, ladder_prev, rung_of, rung_size
+from autobatch.probing.ladder import (
+    ladder_floor,
+    ladder_middle,
+    ladder_next,
+    ladder_prev,
+    rung_of,
+    rung_size,
+    worth_trying,
+)
 
 SIZES = st.integers(1, 2**40)
 
 
 def test_the_ladder_begins_as_described():
     sizes = [1]
-    while sizes[-1] < 140:
+    while sizes[-1] < 260:
         sizes.append(ladder_next(sizes[-1]))
-    assert sizes == [*range(1, 33), *range(34, 65, 2), *range(68, 129, 4), 136, 144]
+    assert sizes == [*range(1, 129), *range(130, 257, 2), 260]
 
 
 @given(SIZES)
@@ -28,10 +36,17 @@ def test_floor_next_and_prev_enclose_a_size(n):
     assert ladder_floor(ladder_floor(n)) == ladder_floor(n)
 
 
-@given(st.integers(32, 2**40))
-def test_neighbours_differ_by_three_to_six_and_a_quarter_per_cent(n):
+@given(st.integers(128, 2**40))
+def test_neighbours_differ_by_at_most_one_and_six_tenths_per_cent(n):
     low = ladder_floor(n)
-    assert 1.031 <= ladder_next(n) / low <= 1.0625
+    assert 1.0078 <= ladder_next(n) / low <= 1.0157
+
+
+@given(SIZES)
+def test_a_size_worth_trying_is_two_per_cent_more_but_at_least_one_sample(n):
+    more = worth_trying(n)
+    assert more > n
+    assert more == n + 1 or (more - 1) / n < 1.02 <= more / n
 
 
 @given(SIZES, SIZES)
@@ -43,6 +58,8 @@ def test_the_middle_is_strictly_between_where_anything_is(a, b):
     assert (middle > low) == (ladder_next(low) < high)
 
 
-@pytest.mark.parametrize(("low", "high", "middle"), [(2, 4, 3), (2, 3, 2), (16, 32, 24), (64, 70, 68), (64, 68, 64)])
+@pytest.mark.parametrize(
+    ("low", "high", "middle"), [(2, 4, 3), (2, 3, 2), (16, 32, 24), (128, 132, 130), (128, 131, 130), (128, 130, 128)]
+)
 def test_middles(low, high, middle):
     assert ladder_middle(low, high) == middle

@@ -55,7 +55,8 @@ def test_an_answer_under_a_limit_is_the_same_with_earlier_trials_at_hand(first, 
     found, fresh = look(then, kept, mode), look(then, None, mode)
     assert verdict(found.proof.peaks or found.peaks, found.budgets) is Outcome.RAN
     assert first != then or found.from_cache
-    assert fresh.largest / 1.1 <= found.largest <= fresh.largest * 1.1
+    apart = 1.25 if mode == "auto" else 1.1  # where speeds level off, no size near it is better than another
+    assert fresh.largest / apart <= found.largest <= fresh.largest * apart
     # What TensorFlow's pool keeps here is counted as free until others are asked.
     assert found.budgets["host"] == pytest.approx(fresh.budgets["host"], abs=idle_pool_bytes() + 1)
     assert found.limits == fresh.limits

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autobatch.errors import ArgumentError
 from autobatch.probing.bound import PeakBound
-from autobatch.probing.ladder import ladder_floor, ladder_prev
+from autobatch.probing.ladder import worth_trying
 from autobatch.probing.search import (
     MAX_TRIALS,
     largest,
@@ -52,9 +52,9 @@ def sizes(trials: list[Trial]) -> list[int]:
 @pytest.mark.parametrize(
     ("true_largest", "fixed_share", "expected"),
     [
-        (1000, 0.0, [2, 16, 256, 928, 960]),
-        (1000, 0.3, [2, 6, 88, 672, 960]),
-        (100, 0.0, [2, 16, 92, 96]),
+        (1000, 0.0, [2, 128, 904, 968]),
+        (1000, 0.3, [2, 6, 17, 49, 134, 416, 672, 840, 928, 952]),
+        (100, 0.0, [2, 91, 98]),
         (3, 0.0, [2, 3]),
         (2, 0.0, [2, 1]),
         (1, 0.0, [2, 1]),
@@ -66,19 +66,35 @@ def test_a_search_takes_few_trials(true_largest, fixed_share, expected):
 
 @settings(max_examples=400)
 @given(st.integers(16, 20_000), st.floats(0, 0.6), st.integers(1, 30_000))
-def test_affine_memory_never_exceeds_the_budget_and_is_used_up_to_a_step_and_the_margin(true_largest, share, cap):
+def test_affine_memory_never_exceeds_the_budget_and_is_used_but_for_a_step_and_the_margin(true_largest, share, cap):
     """Seen to fail with `PeakBound.upper` returning the fitted line less 3 %."""
     peak = line(true_largest, share)
     trials = search(peak, cap=cap)
     best = largest(trials)
     assert best is not None
     assert all(trial.outcome is Outcome.RAN for trial in trials)
-    assert len(trials) <= 9
-    fits = min(true_largest, cap)
-    # What stays unused is one step of the ladder and the model's own per cent of the whole peak.
-    lost_to_margin = 0.0101 / (1 - share)
-    assert best.size == cap or best.size >= ladder_prev(ladder_floor(fits)) * (1 - lost_to_margin) - 1
-    assert peak(best.size) >= 0.9 * BUDGET or best.size >= 0.9 * fits - 1
+    assert len(trials) <= (10 if share < 0.2 else 20)
+    assert best.size == cap or best.size + 1 > true_largest or peak(worth_trying(best.size)) >= 0.95 * BUDGET
+
+
+@settings(max_examples=400)
+@given(st.integers(16, 20_000), st.floats(0.1, 0.85), st.floats(0, 0.5))
+def test_a_peak_that_bends_upwards_stays_near_the_budget(true_largest, share, other_share):
+    """Parameters and their gradients decide small sizes, activations large ones.
+
+    Seen to fail with a bound along the fitted line: it proposed several times what fitted.
+    """
+    flat, steep = line(20 * true_largest, share), line(true_largest, other_share * share)
+
+    def peak(n: int) -> float:
+        return max(flat(n), steep(n))
+
+    trials = search(peak)
+    # No measurement tells where one line takes over from the other: so a step may come out up to twice as large there.
+    assert all(peak(trial.size) <= max(1.5, 2.1 * share) * BUDGET for trial in trials)
+    best = largest(trials)
+    assert best is not None
+    assert peak(2 * best.size) >= 0.85 * BUDGET
 
 
 @settings(max_examples=400)
@@ -153,7 +169,7 @@ def test_a_wrong_model_is_bisected_between_what_ran_and_what_did_not():
         )
     best = largest(trials)
     assert best is not None
-    assert best.size == 60
+    assert 58 <= best.size <= 60
     assert len(trials) <= 9
 
 
@@ -164,7 +180,7 @@ def test_a_first_size_that_fails_is_followed_by_one_sample_only_where_memory_may
     assert next_size([Trial(2, outcome), Trial(1, outcome)], {"host": BUDGET}, 100) is None
 
 
-@pytest.mark.parametrize(("cap", "expected"), [(1, [1]), (2, [2]), (3, [2, 3]), (17, [2, 16, 17]), (33, [2, 16, 33])])
+@pytest.mark.parametrize(("cap", "expected"), [(1, [1]), (2, [2]), (3, [2, 3]), (17, [2, 17]), (33, [2, 33])])
 def test_the_cap_is_tried_even_off_the_ladder_and_never_exceeded(cap, expected):
     assert [size for size in sizes(search(line(10**6, 0.0), cap=cap)) if size > 1 or cap == 1] == expected
 

@@ -34,7 +34,7 @@ LIBRARIES = {
     "doctor": {"packaging"},
     "cli": {"keras", "rich"},
 }
-ALONE = {"memory/gpu.py": {"pynvml"}, "memory/host.py": {"psutil"}}
+ALONE = {"memory/gpu.py": {"pynvml"}, "memory/host.py": {"psutil"}, "data/affine_opencv.py": {"cv2"}}
 
 
 def imports(path):

@@ -15,7 +15,7 @@ from autobatch.step.engine import Whole
 from autobatch.step.tensorflow.engine import TensorFlowEngine
 
 SIZE = 24
-CUTS = ((24,), (10, 10, 4), (1,) * 24)
+CUTS = ((10, 10, 4), (24,), (1,) * 24)
 BASE = pictures(SIZE, side=6)
 DRAW = np.random.default_rng(3)
 X, ONE_HOT = BASE.x, BASE.y
@@ -256,18 +256,18 @@ def made(kind: str) -> tuple[Any, Batch]:
 def test_updates_in_micro_batches_are_those_of_keras(kind: str) -> None:
     """Against `model.fit`. Seen to fail with the weights of losses taken in the order of the dict of weights."""
     model, data = made(kind)
-    options = {"batch_size": SIZE, "epochs": 2, "shuffle": False, "verbose": 0}
-    history = model.fit(data.x, data.y, sample_weight=data.sample_weight, **options).history
-    expected = {name: values[-1] for name, values in history.items()}
+    options = {"batch_size": SIZE, "shuffle": False, "verbose": 0}
+    ours, _ = made(kind)
+    engine = TensorFlowEngine(ours, data[:2])
     for cut in CUTS:
-        ours, data = made(kind)
-        engine = TensorFlowEngine(ours, data[:2])
-        for _ in range(2):
-            ours.reset_metrics()
-            logs = update(engine, data, cut)
+        expected = model.fit(data.x, data.y, sample_weight=data.sample_weight, **options).history
+        ours.reset_metrics()
+        logs = update(engine, data, cut)
         assert relative_l2(numbers(ours.weights), numbers(model.weights)) < 1e-5, cut
-        assert {name: float(value) for name, value in logs.items()} == pytest.approx(expected, rel=1e-4), cut
-        assert int(ours.optimizer.iterations) == 2
+        assert {name: [float(value)] for name, value in logs.items()} == {
+            name: pytest.approx(values, rel=1e-4) for name, values in expected.items()
+        }, cut
+    assert int(ours.optimizer.iterations) == len(CUTS)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CASES if "none" not in kind])
@@ -275,9 +275,10 @@ def test_evaluation_in_micro_batches_is_that_of_keras(kind: str) -> None:
     """Against `test_on_batch`. Seen to fail with the weights of losses taken in the order of the dict of weights."""
     model, data = made(kind)
     expected = model.test_on_batch(data.x, data.y, data.sample_weight, return_dict=True)
+    ours, _ = made(kind)
+    engine = TensorFlowEngine(ours, data[:2])
     for cut in CUTS:
-        ours, data = made(kind)
-        engine = TensorFlowEngine(ours, data[:2])
+        ours.reset_metrics()
         start = 0
         for size in cut:
             logs = engine.evaluate(data[start : start + size], Whole.of(data))

@@ -47,6 +47,7 @@ def _train(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer:
         "validation_data": args.validation,
         "when_memory_changes": args.when_memory_changes,
         "scale_learning_rate": args.scale_learning_rate,
+        "image_backend": args.image_backend,
         "log_dir": _log_dir(args, terminal.words),
         "verbose": 0 if args.quiet else None,
     }
@@ -81,6 +82,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         "--scale-learning-rate",
         choices=("linear", "sqrt"),
         help="how the learning rate follows a resized batch: linear for SGD, sqrt for Adam (default: not at all)",
+    )
+    training.add_argument(
+        "--image-backend",
+        choices=("scipy", "opencv"),
+        help="what rotates, shifts, shears and zooms pictures: scipy as in Keras (default), or opencv, which is faster",
     )
     training.add_argument("--output", metavar="FILE", help="where to save the trained model; ends in .keras")
     training.add_argument(

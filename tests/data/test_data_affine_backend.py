@@ -1,0 +1,112 @@
+"""`image_backend`: where it is taken, what it means for a picture, and what is said where it cannot be used."""
+
+import numpy as np
+import pytest
+from tensorflow import keras
+from tensorflow.keras.preprocessing.image import ImageDataGenerator
+
+from autobatch.data.directory import DirectorySource
+from autobatch.data.flow import FlowSource
+from autobatch.data.given import Asked, open_data
+from autobatch.data.image_backend import note_backend, require_image_backend
+from autobatch.data.loader import Loader
+from autobatch.data.mixture import mix
+from autobatch.errors import ArgumentError
+
+MOVED = {"rotation_range": 20, "shear_range": 5, "zoom_range": 0.2, "horizontal_flip": True}
+
+
+class Own(ImageDataGenerator):
+    """Transforms in a way of its own."""
+
+    def apply_transform(self, x, transform_parameters):
+        return x + 1
+
+
+def a_model(side=12):
+    model = keras.Sequential([keras.Input((side, side, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.fixture
+def opencv():
+    return pytest.importorskip("cv2")
+
+
+@pytest.mark.parametrize("wrong", ["Scipy", "cv2", None, 1])
+def test_another_name_is_refused(wrong):
+    with pytest.raises(ArgumentError, match=r"Received: image_backend=.*Expected 'scipy' or 'opencv'"):
+        require_image_backend(wrong)
+
+
+@pytest.mark.parametrize("backend", ["scipy", "opencv"])
+def test_a_picture_depends_on_seed_epoch_index_and_backend_alone(write_folder, opencv, backend):
+    datagen = ImageDataGenerator(**MOVED)
+    source = DirectorySource(datagen, write_folder(20, 20), seed=4, target_size=(12, 10), image_backend=backend)
+    whole = source.read(range(40), epoch=0).x
+    for workers, size in ((1, 7), (4, 13)):
+        with Loader(source, shuffle=False, passes=1, workers=workers, chunk=5) as loader:
+            parts = []
+            while taken := loader.window(size):
+                parts.append(loader.take(taken).x)
+        assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_the_same_seed_draws_the_same_whatever_transforms(write_folder, opencv):
+    datagen, folder = ImageDataGenerator(**MOVED), write_folder(6, 6)
+    made = [
+        DirectorySource(datagen, folder, seed=4, target_size=(12, 10), image_backend=backend).read(range(12), epoch=1).x
+        for backend in ("scipy", "opencv")
+    ]
+    assert 0 < np.abs(made[0] - made[1]).max() < 0.01
+
+
+def test_a_method_of_the_users_transforms_by_itself(write_folder, opencv):
+    folder = write_folder(3, 3)
+    own = DirectorySource(Own(**MOVED), folder, target_size=(12, 10), image_backend="opencv")
+    plain = DirectorySource(ImageDataGenerator(), folder, target_size=(12, 10)).read(range(6), epoch=0).x
+    assert np.array_equal(own.read(range(6), epoch=0).x, plain + 1)
+
+
+@pytest.mark.parametrize(
+    ("datagen", "channels", "why"),
+    [
+        (Own(), 3, "Own transforms pictures in a way of its own"),
+        (ImageDataGenerator(interpolation_order=3), 3, "interpolation_order=3"),
+        (ImageDataGenerator(fill_mode="wrap"), 3, "fill_mode='wrap'"),
+        (ImageDataGenerator(dtype="float64"), 3, "float64"),
+        (ImageDataGenerator(), 2, "2 channels"),
+        (ImageDataGenerator(), 3, None),
+    ],
+)
+def test_it_is_said_where_opencv_is_not_used(datagen, channels, why):
+    notes = []
+    note_backend(datagen, channels, "opencv", notes)
+    assert [why in note for note in notes] == ([] if why is None else [True])
+    note_backend(datagen, channels, "scipy", unsaid := [])
+    assert not unsaid
+
+
+def opened(data, source=None, backend="opencv"):
+    return open_data(data, source, Asked(a_model(), 1, image_backend=backend)).data
+
+
+def test_every_form_that_a_generator_reads_takes_it(write_folder, opencv):
+    datagen, folder = ImageDataGenerator(**MOVED), write_folder(4, 4)
+    x, y = np.zeros((4, 12, 12, 3), np.float32), np.zeros((4, 2), np.float32)
+    for source in (
+        opened(datagen, folder),
+        opened(datagen, (x, y)),
+        opened(datagen.flow(x, y, batch_size=2)),
+        opened(FlowSource(datagen.flow(x, y), image_backend="opencv")),
+    ):
+        assert source.image_backend == "opencv"
+    assert opened(mix([(datagen, (x, y)), (x, y)])).seed == 1
+
+
+def test_data_that_nothing_transforms_do_not_take_it():
+    x, y = np.zeros((4, 12, 12, 3), np.float32), np.zeros((4, 2), np.float32)
+    for data in ((x, y), FlowSource(ImageDataGenerator().flow(x, y))):
+        with pytest.raises(ArgumentError, match="Received: image_backend='opencv' with"):
+            opened(data)
