@@ -1,17 +1,72 @@
-"""The models that several benchmarks train, uncompiled."""
+"""The models that several benchmarks train, uncompiled, and random samples that fit them."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 PIXELS, CLASSES = 96, 10
+TOKENS, VOCABULARY = 128, 8_000
+_FEW = 32
+_SIDE = (PIXELS, PIXELS, 3)
 
 
-def small_net() -> Any:
+@dataclass(frozen=True, slots=True)
+class Net:
+    """A model of the benchmarks.
+
+    Attributes:
+        build: Makes it, with untrained weights.
+        x: Draws inputs for a number of samples.
+        y: Draws targets for a number of samples.
+        loss: What it is trained with.
+    """
+
+    build: Callable[[], Any]
+    x: Callable[[np.random.Generator, int], Any]
+    y: Callable[[np.random.Generator, int], Any]
+    loss: str = "sparse_categorical_crossentropy"
+
+    def samples(self, count: int, seed: int = 0) -> tuple[Any, Any]:
+        """Random inputs and targets, `count` of each."""
+        draw = np.random.default_rng(seed)
+        return self.x(draw, count), self.y(draw, count)
+
+    def compiled(self) -> Any:
+        """The model with Adam, ready to train."""
+        model = self.build()
+        model.compile("adam", self.loss)
+        return model
+
+
+def _pictures(draw: np.random.Generator, count: int) -> Any:
+    return draw.random((count, *_SIDE), dtype=np.float32)
+
+
+def _small_pictures(draw: np.random.Generator, count: int) -> Any:
+    return draw.random((count, _FEW, _FEW, 3), dtype=np.float32)
+
+
+def _tokens(draw: np.random.Generator, count: int) -> Any:
+    return draw.integers(0, VOCABULARY, (count, TOKENS), dtype=np.int32)
+
+
+def _labels(draw: np.random.Generator, count: int) -> Any:
+    return draw.integers(0, CLASSES, count)
+
+
+def _masks(draw: np.random.Generator, count: int) -> Any:
+    return draw.integers(0, 2, (count, PIXELS, PIXELS, 1)).astype(np.float32)
+
+
+def small_net(pixels: int = PIXELS) -> Any:
     """A conv net of three layers."""
     from keras import Sequential, layers
 
     return Sequential(
         [
-            layers.Input((PIXELS, PIXELS, 3)),
+            layers.Input((pixels, pixels, 3)),
             layers.Conv2D(16, 3, activation="relu"),
             layers.MaxPooling2D(),
             layers.Conv2D(32, 3, activation="relu"),
@@ -21,11 +76,62 @@ def small_net() -> Any:
     )
 
 
-def mobilenet() -> Any:
-    """MobileNetV2, untrained."""
-    from keras.applications import MobileNetV2
+def _application(name: str) -> Callable[[], Any]:
+    def build() -> Any:
+        from keras import applications
 
-    return MobileNetV2(input_shape=(PIXELS, PIXELS, 3), classes=CLASSES, weights=None)
+        return getattr(applications, name)(input_shape=_SIDE, classes=CLASSES, weights=None)
+
+    return build
 
 
-NETS = {"small conv net": small_net, "MobileNetV2": mobilenet}
+def transformer_encoder() -> Any:
+    """Four encoder layers of width 128 with four heads, over 128 tokens."""
+    from keras import Model, layers, ops
+
+    tokens = layers.Input((TOKENS,), dtype="int32")
+    positions = layers.Embedding(TOKENS, 128)(ops.arange(TOKENS))
+    x = layers.Embedding(VOCABULARY, 128)(tokens) + positions
+    for _ in range(4):
+        attended = layers.MultiHeadAttention(4, 32)(x, x)
+        x = layers.LayerNormalization()(x + attended)
+        wide = layers.Dense(512, activation="gelu")(x)
+        x = layers.LayerNormalization()(x + layers.Dense(128)(wide))
+    pooled = layers.GlobalAveragePooling1D()(x)
+    return Model(tokens, layers.Dense(CLASSES, activation="softmax")(pooled))
+
+
+def unet() -> Any:
+    """A U-Net of three levels, 16 to 64 channels wide, that marks pixels."""
+    from keras import Model, layers
+
+    def block(x: Any, width: int) -> Any:
+        for _ in range(2):
+            x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
+        return x
+
+    pictures = layers.Input(_SIDE)
+    x, across = pictures, []
+    for width in (16, 32):
+        across.append(block(x, width))
+        x = layers.MaxPooling2D()(across[-1])
+    x = block(x, 64)
+    for width, skipped in zip((32, 16), reversed(across), strict=True):
+        x = layers.Conv2DTranspose(width, 2, strides=2)(x)
+        x = block(layers.Concatenate()([x, skipped]), width)
+    return Model(pictures, layers.Conv2D(1, 1, activation="sigmoid")(x))
+
+
+def _classifier(build: Callable[[], Any]) -> Net:
+    return Net(build, _pictures, _labels)
+
+
+NETS = {
+    "small conv net": _classifier(small_net),
+    "MobileNetV2": _classifier(_application("MobileNetV2")),
+    "ResNet50": _classifier(_application("ResNet50")),
+    "EfficientNetB0": _classifier(_application("EfficientNetB0")),
+    "transformer": Net(transformer_encoder, _tokens, _labels),
+    "tiny conv net": Net(lambda: small_net(_FEW), _small_pictures, _labels),
+    "U-Net": Net(unet, _pictures, _masks, "binary_crossentropy"),
+}

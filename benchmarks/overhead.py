@@ -1,115 +1,88 @@
 """What the machinery costs: time per update of autobatch over plain `model.fit`, at the same size and the same data.
 
-Both train on the same arrays in memory, in turns within one run; the figure is the median of the ratios of neighbouring
-turns, with their quartiles. `python benchmarks/overhead.py --json results.json` keeps the raw samples.
+Both train on the same arrays in memory, in turns within one run; the figure is the median of the ratios turn by turn.
+`python benchmarks/overhead.py --sizes 8 32 --updates 12 --turns 15 --json results.json` keeps the raw samples.
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
-import time
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import numpy as np
-from nets import CLASSES, NETS, PIXELS
+from harness import Cell, Findings, Goal, Ratio, Table, benchmark, interleaved, ratio, say, seconds_of
+from models import NETS
+from trainings import Ours
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import rungs
-from autobatch.memory.read import read_memory
-from autobatch.memory.reading import DEFAULT_RESERVE
-from autobatch.step.backend import engine_for
-from autobatch.step.sharing import give_back
-from autobatch.train.controller import Controller, Outside
-from autobatch.train.loop import Plan, run
-from autobatch.train.policy import Policy
-from autobatch.train.rooms import Rooms
-from autobatch.train.updating import Cutter
-from autobatch.train.watch import Watch
+
+QUESTION = "How long does an update take, over one of plain Keras at the same size?"
+MOST = 1.01
+MODELS = ("small conv net", "MobileNetV2")
 
 
-class Arrays:
-    """A source of arrays in memory."""
-
-    seed = 0
-
-    def __init__(self, data: Batch) -> None:
-        self._data = data
-        self.sample_bytes = data.nbytes // data.size
-
-    def __len__(self) -> int:
-        return self._data.size
-
-    def read(self, indices: Any, epoch: int) -> Batch:
-        """The samples at `indices`, the same in every epoch."""
-        del epoch
-        return self._data.take(indices)
+def options(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this benchmark."""
+    parser.add_argument("--models", nargs="+", choices=NETS, default=list(MODELS))
+    parser.add_argument("--sizes", type=int, nargs="+", help="samples in an update; 8 and 32, in the short form 8")
+    parser.add_argument("--updates", type=int, help="updates in a turn; 12, in the short form 6")
+    parser.add_argument("--turns", type=int, help="15, in the short form 5")
 
 
 def compare(name: str, size: int, updates: int, turns: int) -> dict[str, Any]:
     """Seconds per update of both, turn by turn."""
-    draw = np.random.default_rng(0)
-    x = draw.random((size * updates, PIXELS, PIXELS, 3), dtype=np.float32)
-    y = np.eye(CLASSES, dtype=np.float32)[draw.integers(0, CLASSES, len(x))]
-    data = Batch(x, y)
-    ours, theirs = (NETS[name]() for _ in range(2))
+    say(f"{name}, {size} samples an update: {turns} turns of {updates} updates")
+    net = NETS[name]
+    x, y = net.samples(size * updates)
+    ours, theirs = net.build(), net.build()
     for model in (ours, theirs):
-        model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
-    engine = engine_for(ours, data[:2])
-
-    # Readings as in a training, and a policy that has something to weigh; what it decides is to stay.
-    held = read_memory().process.rss_bytes
-    policy = Policy(rungs(size, size), {"host": lambda samples: held + 2**30 + samples})
-    outside = Outside(changed=print, watch=Watch(read_memory, Rooms(DEFAULT_RESERVE)), give_back=give_back)
-
-    def train_ours() -> None:
-        plan = Plan(effective=size, verbose=0)
-        run(ours, engine, Arrays(data), Cutter(Controller(policy, size, outside)), plan)
-
-    def train_theirs() -> None:
-        theirs.fit(x, y, batch_size=size, verbose=0)
-
-    seconds: dict[str, list[float]] = {"autobatch": [], "keras": []}
-    for turn in range(turns + 1):
-        for side, train in (("keras", train_theirs), ("autobatch", train_ours)):
-            began = time.perf_counter()
-            train()
-            if turn:  # the first turn compiles
-                seconds[side].append((time.perf_counter() - began) / updates)
-    ratios = [a / k for a, k in zip(seconds["autobatch"], seconds["keras"], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return {"model": name, "size": size, "seconds": seconds, "ratio": middle, "quartiles": [low, high]}
+        model.compile("adam", net.loss, metrics=["accuracy"])
+    train = Ours(ours, Batch(x, y), size, size)
+    sides = {
+        "autobatch": lambda: seconds_of(train) / updates,
+        "keras": lambda: seconds_of(lambda: theirs.fit(x, y, batch_size=size, verbose=0)) / updates,
+    }
+    interleaved(sides, 1)  # compiles
+    return {"model": name, "size": size, "updates": updates, "seconds": interleaved(sides, turns)}
 
 
-def main() -> None:
-    """Prints a table, and keeps the samples where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 32])
-    parser.add_argument("--updates", type=int, default=12, help="updates in a turn")
-    parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    results = []
-    print(f"{'model':<16} {'size':>5} {'keras':>9} {'autobatch':>10} {'ratio':>7}  quartiles")
-    for name in NETS:
-        for size in args.sizes:
-            result = compare(name, size, args.updates, args.turns)
-            results.append(result)
-            keras_s, ours_s = (statistics.median(result["seconds"][side]) for side in ("keras", "autobatch"))
-            low, high = result["quartiles"]
-            print(
-                f"{name:<16} {size:>5} {keras_s * 1e3:>6.1f} ms {ours_s * 1e3:>7.1f} ms {result['ratio']:>7.3f}  "
-                f"{low:.3f} to {high:.3f}",
-                flush=True,
-            )
-    if args.json:
-        machine = {"processor": platform.processor(), "cores": os.cpu_count(), "python": platform.python_version()}
-        args.json.write_text(json.dumps({"machine": machine, "results": results}, indent=2), encoding="utf-8")
+def over_keras(result: dict[str, Any]) -> Ratio:
+    """Our time over Keras', turn by turn."""
+    return ratio(result["seconds"]["autobatch"], result["seconds"]["keras"])
+
+
+def row(result: dict[str, Any]) -> list[Cell]:
+    """A line of the table."""
+    keras_ms, ours_ms = (round(statistics.median(result["seconds"][side]) * 1e3, 1) for side in ("keras", "autobatch"))
+    return [result["model"], result["size"], keras_ms, ours_ms, _precise(over_keras(result))]
+
+
+def _precise(over: Ratio) -> str:
+    return f"{over.middle:.3f} ({over.low:.3f} to {over.high:.3f})"
+
+
+def goal(results: list[dict[str, Any]]) -> Goal:
+    """How near the slowest row comes."""
+    worst = max(results, key=lambda result: over_keras(result).middle)
+    over = over_keras(worst)
+    measured = f"at most {_precise(over)}, of {worst['model']} at {worst['size']}"
+    return Goal(f"at most {MOST} times the time of plain Keras in every row", over.middle <= MOST, measured)
+
+
+def measure(args: argparse.Namespace) -> Findings:
+    """Compares every model at every size."""
+    sizes = args.sizes or ([8] if args.quick else [8, 32])
+    updates, turns = args.updates or (6 if args.quick else 12), args.turns or (5 if args.quick else 15)
+    results = [compare(name, size, updates, turns) for name in args.models for size in sizes]
+    columns = ("model", "samples an update", "Keras, ms", "autobatch, ms", "autobatch over Keras")
+    table = Table("Time of an update, arrays in memory, CPU or GPU as found", columns, [row(one) for one in results])
+    notes = [
+        "Ours includes the loop, the loader, the readings of memory and the roll-back; the data are arrays in memory.",
+        "No weight is written before every gradient exists, so the optimizer does not run beside the backward pass.",
+    ]
+    return Findings([table], [goal(results)], notes, results)
 
 
 if __name__ == "__main__":
-    main()
+    benchmark("overhead", "Overhead", QUESTION, measure, options)

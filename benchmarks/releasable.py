@@ -10,27 +10,20 @@ it tells more. Each process ends with updates of one sample and `give_back`, as 
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from nets import CLASSES, NETS, PIXELS
+from harness import Cell, Findings, Table, benchmark, ratio, say
+from models import NETS
 
+QUESTION = "What does memory cost that can be given back while a training runs?"
 MIB = 1 << 20
 SIDES = ("default", "malloc", "shared")
-
-
-def make(name: str) -> Any:
-    """One of the models, compiled."""
-    model = NETS[name]()
-    model.compile("adam", "categorical_crossentropy")
-    return model
+MODELS = ("small conv net", "MobileNetV2")
 
 
 def turn(side: str, name: str, size: int, updates: int) -> dict[str, Any]:
@@ -47,10 +40,9 @@ def turn(side: str, name: str, size: int, updates: int) -> dict[str, Any]:
     from autobatch.step.backend import engine_for
     from autobatch.step.engine import Whole
 
-    draw = np.random.default_rng(0)
-    x = draw.random((size, PIXELS, PIXELS, 3), dtype=np.float32)
-    data = Batch(x, np.eye(CLASSES, dtype=np.float32)[draw.integers(0, CLASSES, size)])
-    engine = engine_for(make(name), data[:2])
+    net = NETS[name]
+    data = Batch(*net.samples(size))
+    engine = engine_for(net.compiled(), data[:2])
 
     def update(batch: Batch) -> None:
         float(np.asarray(engine.accumulate(batch, Whole.of(batch))["loss"]))
@@ -101,69 +93,57 @@ def start(side: str, name: str, size: int, updates: int) -> dict[str, Any]:
 
 def compare(name: str, size: int, updates: int, turns: int) -> dict[str, Any]:
     """All sides in turns; the side that goes first changes."""
+    say(f"{name}, {size} samples: {turns} processes of each side")
     sides: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for number in range(turns):
         for side in SIDES if number % 2 == 0 else reversed(SIDES):
             sides[side].append(start(side, name, size, updates))
-    return {"model": name, "size": size, "sides": sides}
+    return {"model": name, "size": size, "updates": updates, "sides": sides}
 
 
-def ratios(result: dict[str, Any], side: str, key: str) -> list[float]:
-    """A side over the default, turn by turn, in order of size."""
-    pairs = zip(result["sides"][side], result["sides"]["default"], strict=True)
-    return sorted(sample[key] / default[key] for sample, default in pairs)
-
-
-HEADS = ("model", "size", "side", "ms", "over default (range)", "processor (range)", "faults", "peak", "after", "in ms")
-WIDTHS = (15, 4, 8, 8, 20, 20, 7, 6, 6, 6)
-
-
-def line(cells: Iterable[Any]) -> str:
-    """Cells below each other."""
-    return " ".join(str(cell).rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
-
-
-def row(result: dict[str, Any], side: str) -> str:
+def row(result: dict[str, Any], side: str) -> list[Cell]:
     """A line of the table."""
 
-    def middle(key: str, unit: float = 1) -> float:
-        return round(statistics.median(sample[key] for sample in result["sides"][side]) / unit)
+    def values(of: str, key: str) -> list[float]:
+        return [sample[key] for sample in result["sides"][of]]
 
-    def over_default(key: str) -> str:
-        values = ratios(result, side, key)
-        return f"{statistics.median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f})"
+    def middle(key: str, unit: float = 1) -> int:
+        return round(statistics.median(values(side, key)) / unit)
+
+    def over_default(key: str) -> str | None:
+        return None if side == "default" else str(ratio(values(side, key), values("default", key)))
 
     times = (middle("wall_s", 1e-3), over_default("wall_s"), over_default("processor_s"), middle("page_faults"))
     memory = (middle("peak_rss_bytes", MIB), middle("after_bytes", MIB), middle("give_back_s", 1e-3))
-    return line((result["model"], result["size"], side, *times, *memory))
+    return [result["model"], result["size"], side, *times, *memory]
 
 
-def main() -> None:
-    """Prints a table, and keeps the samples where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(NETS), choices=NETS)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 64])
+def options(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this benchmark."""
+    parser.add_argument("--models", nargs="+", choices=NETS, help="a small conv net and, in the full form, MobileNetV2")
+    parser.add_argument("--sizes", type=int, nargs="+", help="samples in an update; 8 and 64, in the short form 64")
     parser.add_argument("--updates", type=int, default=12, help="timed updates in a turn")
-    parser.add_argument("--turns", type=int, default=5, help="processes of each side")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--turn", nargs=4, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.turn:
-        side, name, size, updates = args.turn
-        print(json.dumps(turn(side, name, int(size), int(updates))))
-        return
-    print("ms: an update; faults: fresh pages an update; peak, after giving back: MiB resident; in ms: giving back")
-    print(line(HEADS))
-    results = []
-    for name in args.models:
-        for size in args.sizes:
-            results.append(compare(name, size, args.updates, args.turns))
-            for side in SIDES:
-                print(row(results[-1], side), flush=True)
-    if args.json:
-        machine = {"processor": platform.processor(), "cores": os.cpu_count(), "python": platform.python_version()}
-        args.json.write_text(json.dumps({"machine": machine, "results": results}, indent=2), encoding="utf-8")
+    parser.add_argument("--turns", type=int, help="processes of each side; 5, in the short form 1")
+
+
+def measure(args: argparse.Namespace) -> Findings:
+    """Compares the allocators for every model at every size."""
+    models = args.models or (MODELS[:1] if args.quick else MODELS)
+    sizes, turns = args.sizes or ([64] if args.quick else [8, 64]), args.turns or (1 if args.quick else 5)
+    results = [compare(name, size, args.updates, turns) for name in models for size in sizes]
+    columns = ("model", "samples", "allocator", "ms an update", "over the default", "processor time, over the default")
+    memory = ("fresh pages an update", "peak, MiB", "after giving back, MiB", "giving back, ms")
+    rows = [row(result, side) for result in results for side in SIDES]
+    notes = [
+        "The default is TensorFlow's; malloc the C library's as it comes; shared what share_memory sets up.",
+        "A turn is a process of its own, since an allocator is chosen once.",
+    ]
+    return Findings([Table("An update, and what is left", (*columns, *memory), rows)], [], notes, results)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--turn"]:  # one of the processes that `start` starts
+        side, name, size, updates = sys.argv[2:]
+        print(json.dumps(turn(side, name, int(size), int(updates))))
+    else:
+        benchmark("releasable", "Memory given back", QUESTION, measure, options)

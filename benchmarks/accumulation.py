@@ -1,0 +1,154 @@
+"""Large batches in small parts: what accumulating costs, and whether it computes the same.
+
+Speed: samples per second at an effective batch in micro-batches, over plain `model.fit` at the size of the micro-batch
+and over Keras' own `gradient_accumulation_steps`, in turns within one run. Exactness: the weights after one epoch, over
+those of plain `model.fit` with the whole batch, from the same weights and on the same samples in the same order; ours
+through `autobatch.fit(batch_size=B, max_batch_size=b)`. `python benchmarks/accumulation.py`.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from equality import CASES, Case, difference
+from harness import Cell, Findings, Goal, Ratio, Table, benchmark, interleaved, ratio, say, seconds_of
+from models import NETS
+from trainings import Ours
+
+from autobatch.data.batch import Batch
+
+QUESTION = "What does a large batch in small parts cost, and is it the same update?"
+LEAST, ROUNDING = 0.98, 1e-4
+PLAIN, KERAS, OURS = "plain Keras", "Keras, accumulating", "autobatch"
+
+NOTES = (
+    "Keras' own accumulation counts micro-batches: what an epoch leaves over goes into the next one, or nowhere.",
+    "A batch that cannot be cut evenly gets the nearest number of samples from it.",
+    "The averages are BatchNorm's moving ones; with batch statistics a layer sees but the micro-batch, on both sides.",
+    "Exactness is looked at with momentum: Adam divides by the size of a gradient, and so makes a change of rounding.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is timed.
+
+    Attributes:
+        model: Its name among the benchmarks' models.
+        effective: Samples behind one update.
+        parts: Micro-batches of an update.
+        updates: Updates in a turn.
+        turns: How often each side is timed.
+    """
+
+    model: str
+    effective: int
+    parts: int
+    updates: int
+    turns: int
+
+    @property
+    def micro(self) -> int:
+        """Samples in a micro-batch."""
+        return self.effective // self.parts
+
+
+FULL = (
+    Load("small conv net", 128, 4, 4, 11),
+    Load("small conv net", 128, 16, 2, 9),
+    Load("MobileNetV2", 64, 4, 1, 9),
+    Load("transformer", 64, 4, 2, 9),
+    Load("transformer", 64, 16, 1, 9),
+)
+QUICK = (Load("small conv net", 64, 4, 4, 5), Load("transformer", 32, 4, 2, 5))
+
+
+def compiled(name: str, parts: int | None = None) -> Any:
+    """The model with Adam, which accumulates by itself where `parts` says so."""
+    import keras
+
+    net, model = NETS[name], NETS[name].build()
+    model.compile(keras.optimizers.Adam(gradient_accumulation_steps=parts), net.loss)
+    return model
+
+
+def timed(load: Load) -> dict[str, Any]:
+    """Seconds of a turn of each side; all of them see the same samples."""
+    say(f"{load.model}, {load.effective} samples an update in {load.parts}: {load.turns} turns")
+    x, y = NETS[load.model].samples(load.effective * load.updates)
+    plain, keras_own = compiled(load.model), compiled(load.model, load.parts)
+    sides = {
+        PLAIN: lambda: plain.fit(x, y, batch_size=load.micro, verbose=0),
+        KERAS: lambda: keras_own.fit(x, y, batch_size=load.micro, verbose=0),
+        OURS: Ours(compiled(load.model), Batch(x, y), load.effective, load.micro),
+    }
+    clocked = {name: lambda side=side: seconds_of(side) for name, side in sides.items()}
+    interleaved(clocked, 1)  # compiles
+    facts = {"model": load.model, "effective": load.effective, "micro": load.micro, "samples": len(y)}
+    return facts | {"seconds": interleaved(clocked, load.turns)}
+
+
+def speed_over(result: dict[str, Any], other: str) -> Ratio:
+    """Our samples per second over another side's."""
+    return ratio(result["seconds"][other], result["seconds"][OURS])
+
+
+def speed_row(result: dict[str, Any]) -> list[Cell]:
+    """A line of the table of speeds."""
+    sides = (PLAIN, KERAS, OURS)
+    speeds = [float(f"{result['samples'] / statistics.median(result['seconds'][side]):.3g}") for side in sides]
+    over = (str(speed_over(result, other)) for other in (PLAIN, KERAS))
+    return [result["model"], result["effective"], result["micro"], *speeds, *over]
+
+
+def speed_goal(results: list[dict[str, Any]]) -> Goal:
+    """How near the slowest row comes."""
+    worst = min(results, key=lambda result: speed_over(result, PLAIN).middle)
+    over = speed_over(worst, PLAIN)
+    measured = f"at least {over}, of {worst['model']} in micro-batches of {worst['micro']}"
+    return Goal(f"at least {LEAST} times the samples/s of plain Keras in every row", over.middle >= LEAST, measured)
+
+
+def exact_row(case: Case, found: dict[str, Any]) -> list[Cell]:
+    """A line of the table of differences."""
+    differences = (found[side][what] for what in ("weights", "averages") for side in ("keras", "autobatch"))
+    return [case.title, case.shape, *(None if one is None else f"{one:.1e}" for one in differences)]
+
+
+def exact_goal(cases: dict[Case, dict[str, Any]]) -> Goal:
+    """Whether ours is the whole-batch update wherever that is promised."""
+    worst = max(found["autobatch"]["weights"] for case, found in cases.items() if case.promised)
+    text = f"the same update as with the whole batch, to {ROUNDING:g}, where no layer has batch statistics"
+    return Goal(text, worst < ROUNDING, f"at most {worst:.1e}")
+
+
+def measure(args: argparse.Namespace) -> Findings:
+    """Times, and compares weights."""
+    results = [timed(load) for load in (QUICK if args.quick else FULL)]
+    with tempfile.TemporaryDirectory() as cache:
+        cases = {case: difference(case, cache) for case in CASES if case.quick or not args.quick}
+    per_s = tuple(f"{side}, samples/s" for side in (PLAIN, KERAS, OURS))
+    speed = Table(
+        "Speed, with Adam",
+        ("model", "samples an update", "micro-batch", *per_s, "autobatch over plain", "autobatch over Keras' own"),
+        [speed_row(result) for result in results],
+    )
+    exact = Table(
+        "Largest difference from the whole-batch update, over the largest change of any weight",
+        ("net and loss", "cut", "weights: Keras' own", "autobatch", "averages: Keras' own", "autobatch"),
+        [exact_row(case, found) for case, found in cases.items()],
+    )
+    samples = {
+        "speed": results,
+        "exactness": [{"case": case.title, "cut": case.shape, **cases[case]} for case in cases],
+    }
+    return Findings([speed, exact], [speed_goal(results), exact_goal(cases)], list(NOTES), samples)
+
+
+if __name__ == "__main__":
+    benchmark("accumulation", "Accumulation", QUESTION, measure)

@@ -1,0 +1,151 @@
+"""What the benchmarks share: sides that take turns, ratios with their spread, a file that says where it was measured.
+
+Machines differ, and so does what else runs on them; what holds elsewhere is a ratio of two things that were measured in
+turns, within one run. So a figure here is the median of the ratios turn by turn, with its range, and the file keeps
+every sample behind it.
+"""
+
+import argparse
+import datetime as dt
+import json
+import math
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+# Before anything imports TensorFlow.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from tooling.facts import Cell, Chart, Findings, Goal, Table, verdict
+from tooling.machine import machine, revision
+from tooling.ratios import Ratio, interleaved, ratio
+from tooling.tables import lines_of
+
+__all__ = [
+    "RESULTS",
+    "SCHEMA_VERSION",
+    "Cell",
+    "Chart",
+    "Findings",
+    "Goal",
+    "Ratio",
+    "Table",
+    "benchmark",
+    "interleaved",
+    "lines_of",
+    "machine",
+    "ratio",
+    "report",
+    "revision",
+    "say",
+    "seconds_of",
+    "write_json",
+]
+
+SCHEMA_VERSION = 1
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def seconds_of(function: Callable[[], Any]) -> float:
+    """How long a call takes by the clock."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def say(text: str) -> None:
+    """Progress, for people who wait."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def benchmark(
+    name: str,
+    title: str,
+    question: str,
+    measure: Callable[[argparse.Namespace], Findings],
+    options: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> None:
+    """The whole of a benchmark's program: reads its arguments, measures, prints, and writes the file.
+
+    Args:
+        name: As its program is called.
+        title: For people.
+        question: What it answers, in a sentence.
+        measure: Measures; the arguments hold `quick`.
+        options: Adds arguments of its own.
+    """
+    parser = argparse.ArgumentParser(description=f"{title}: {question}")
+    parser.add_argument("--quick", action="store_true", help="a short form, for a look")
+    parser.add_argument("--json", type=Path, help="where to keep the figures and all samples")
+    if options:
+        options(parser)
+    args = parser.parse_args()
+    # Before the benchmark itself makes the machine busy, and whatever is changed in the checkout meanwhile.
+    facts, commit = machine(), revision()
+    began, started_at = time.perf_counter(), dt.datetime.now(dt.UTC)
+    findings = measure(args)
+    if args.json:
+        values = {
+            "schema_version": SCHEMA_VERSION,
+            "benchmark": name,
+            "title": title,
+            "question": question,
+            "quick": args.quick,
+            "command": command(name, sys.argv[1:]),
+            "measured_at": started_at.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - began, 1),
+            "revision": commit,
+            "machine": facts,
+            **asdict(findings),
+        }
+        write_json(args.json, values)
+    print("\n".join(report(findings)))
+
+
+def command(name: str, words: Sequence[str]) -> str:
+    """What to type to measure it again: the words it was given, but for the file to write.
+
+    Example:
+        >>> command("feeding", ["--json", "x.json", "--quick"])
+        'python benchmarks/feeding.py --quick'
+    """
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if "--json" not in (before, word) and not word.startswith("--json=")
+    ]
+    return shlex.join(["python", f"benchmarks/{name}.py", *kept])
+
+
+def report(findings: Findings) -> list[str]:
+    """The lines that are printed."""
+    goals = [f"Goal: {goal.text}: {verdict(goal.met)}; {goal.measured}" for goal in findings.goals]
+    tables = [line for table in findings.tables for line in (*lines_of(table), "")]
+    return [*tables, *goals, *findings.notes]
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes values in one step; an hour of measuring is not lost to one that JSON has no word for.
+
+    Numbers that are not finite become null, arrays lists, and what else JSON does not know its text.
+    """
+    text = json.dumps(_ready(values), indent=1, allow_nan=False, default=str) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _ready(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_ready(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        return _ready(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,76 @@
+"""autobatch's search, driving trials that are not its own: the finder of a probe, with other surroundings.
+
+Everything that decides is the product's: which size is tried next, how a peak is judged, when the search ends. Only the
+place where trials run and the reading of the memory are given, as in its tests.
+"""
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from hard_budget import HardBudget, Tried
+from peers import OutOfMemoryError, Situation
+
+from autobatch.data.batch import Batch
+from autobatch.memory.reserve import DEFAULT_RESERVE, Reserve
+from autobatch.probing.answer import Answer
+from autobatch.probing.find import Seams, find
+from autobatch.probing.question import Question
+from autobatch.probing.trial import Outcome
+from autobatch.testing import memory_reading
+
+RESERVES = {"autobatch": Reserve(DEFAULT_RESERVE.fraction, 0), "autobatch, no reserve": Reserve(0.0, 0)}
+
+
+class ForeignSite:
+    """Where trials run, as the finder asks for it.
+
+    Args:
+        attempt: Runs a size.
+        base_bytes: What the process holds between steps.
+    """
+
+    where = "worker"
+
+    def __init__(self, attempt: Callable[[int], Tried], base_bytes: int) -> None:
+        self._attempt, self._base_bytes = attempt, base_bytes
+        self.notes: list[str] = []
+        self.held: Mapping[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def trial(self, size: int, *_: Any, **__: Any) -> Answer:
+        """Runs a size."""
+        try:
+            tried = self._attempt(size)
+        except OutOfMemoryError as error:
+            return Answer(Outcome.OUT_OF_MEMORY, detail=str(error))
+        peaks = {"host": (tried.peak_bytes or 0) - self._base_bytes}
+        return Answer(Outcome.RAN, {"seconds": tried.step_s, "peaks": peaks, "held": {}}, wall_s=tried.seconds)
+
+    def renew(self) -> None:
+        """Nothing: the process is kept."""
+
+
+def own_search(situation: Situation, budget: HardBudget, reserve: Reserve) -> int:
+    """The largest safe size, with so much left free."""
+    left_bytes = budget.limit_bytes - budget.base_bytes
+
+    def reading() -> Any:
+        return memory_reading(
+            host_total_bytes=budget.limit_bytes, host_available_bytes=left_bytes, rss_bytes=budget.base_bytes
+        )
+
+    def site(*_: Any, **__: Any) -> Any:
+        return ForeignSite(situation.attempt, budget.base_bytes)
+
+    question = Question("largest", situation.samples, reserve=reserve)
+    nothing = Batch(np.zeros((1, 1)))
+    return find(None, nothing, question, seams=Seams(read=reading, site=site)).batch_size

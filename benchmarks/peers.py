@@ -1,0 +1,191 @@
+"""How others look for a batch size: their search, driving a trial of ours.
+
+A trial is a function that takes a size and raises the error that each of them knows where it runs out of memory. The
+packages themselves drive it where they can: accelerate's decorator, and Lightning's tuner with a real trainer. Where a
+tool only works on models of its own, its published algorithm is written anew here, and the name says so.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Attempt = Callable[[int], Any]
+"""Runs a size; raises `OutOfMemoryError` where it does not fit."""
+
+OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate more than there is."
+
+
+class OutOfMemoryError(RuntimeError):
+    """What PyTorch raises, in its words: the others look for them."""
+
+    def __init__(self) -> None:
+        super().__init__(OUT_OF_MEMORY)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a search may know.
+
+    Attributes:
+        attempt: Runs a size.
+        peak_bytes: What a size that ran has needed at most.
+        budget_bytes: How much there is.
+        samples: How many samples there are.
+    """
+
+    attempt: Attempt
+    peak_bytes: Callable[[int], int]
+    budget_bytes: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another way to a batch size.
+
+    Attributes:
+        name: For the tables.
+        search: Returns its answer; raises what the tool raises where it has none.
+        fresh_process: Whether each of its trials is a process of its own.
+        package: What must be installed, `None` for nothing.
+    """
+
+    name: str
+    search: Callable[[Situation], int]
+    fresh_process: bool = False
+    package: str | None = None
+
+
+def accelerate(situation: Situation) -> int:
+    """`find_executable_batch_size`, as it comes: from 128 down, a tenth less each time."""
+    from accelerate.utils import find_executable_batch_size
+
+    def train(batch_size: int) -> int:
+        situation.attempt(batch_size)
+        return batch_size
+
+    answer: int = find_executable_batch_size(train)()
+    return answer
+
+
+def lightning(mode: str) -> Callable[[Situation], int]:
+    """`Tuner.scale_batch_size` with a real trainer, whose training step asks for a trial."""
+
+    def search(situation: Situation) -> int:
+        import torch
+        from lightning.pytorch import LightningModule, Trainer
+        from lightning.pytorch.tuner import Tuner
+
+        class Foreign(LightningModule):
+            """A model whose first step of each trial is a trial of ours."""
+
+            batch_size = 2
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight = torch.nn.Parameter(torch.zeros(1))
+                self.automatic_optimization = True
+
+            def train_dataloader(self) -> Any:
+                data = torch.utils.data.TensorDataset(torch.zeros(situation.samples, 1))
+                return torch.utils.data.DataLoader(data, batch_size=self.batch_size)
+
+            def training_step(self, _: Any, number: int) -> Any:
+                if number == 0:
+                    situation.attempt(self.batch_size)
+                return self.weight.sum()
+
+            def configure_optimizers(self) -> Any:
+                return torch.optim.SGD(self.parameters(), 0.1)
+
+        with quiet():
+            trainer = Trainer(
+                accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=1
+            )
+            answer = Tuner(trainer).scale_batch_size(Foreign(), mode=mode)
+        return int(answer or 0)
+
+    return search
+
+
+@contextlib.contextmanager
+def quiet() -> Any:
+    """Keeps other packages' remarks out of the tables."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def ultralytics(situation: Situation, fraction: float = 0.60, default: int = 16) -> int:
+    """A line through the peaks of 1, 2, 4, 8 and 16 samples, solved for 60 % of the memory; the answer isn't run."""
+    import numpy as np
+
+    points: list[tuple[int, int]] = []
+    for size in (1, 2, 4, 8, 16):
+        try:
+            situation.attempt(size)
+        except OutOfMemoryError:
+            break
+        points.append((size, situation.peak_bytes(size)))
+    rising = [point for i, point in enumerate(points) if i == 0 or point[1] > points[i - 1][1]]
+    if len(rising) < 2:
+        return default
+    sizes, peaks = zip(*rising, strict=True)
+    slope, fixed = np.polyfit(sizes, peaks, deg=1)
+    answer = int((situation.budget_bytes * fraction - fixed) / slope)
+    most = 1024 if len(points) == 5 else points[-1][0]
+    return min(max(answer, 1), most, situation.samples)
+
+
+def opennmt(situation: Situation, scale: float = 0.7) -> int:
+    """Bisection between 1 and 512 to a gap of 16, five trials; 0.7 of what it finds."""
+    low, high, ran = 1, 512, None
+    while high - low > 16:
+        size = (low + high) // 2
+        try:
+            situation.attempt(size)
+        except OutOfMemoryError:
+            high = size - 1
+        else:
+            low = ran = size
+    if ran is None:
+        raise RuntimeError("no size of the range ran")
+    return max(1, int(ran * scale))
+
+
+def by_hand(situation: Situation) -> int:
+    """Doubling from 1 until it runs out, then bisection to the last sample."""
+    low, high = 0, 1
+    while high <= situation.samples and _runs(situation.attempt, high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _runs(situation.attempt, middle) else (low, middle)
+    return low
+
+
+def _runs(attempt: Attempt, size: int) -> bool:
+    try:
+        attempt(size)
+    except OutOfMemoryError:
+        return False
+    return True
+
+
+PEERS = (
+    Peer("Lightning, power", lightning("power"), package="lightning"),
+    Peer("Lightning, binsearch", lightning("binsearch"), package="lightning"),
+    Peer("accelerate", accelerate, package="accelerate"),
+    Peer("ultralytics' algorithm", ultralytics),
+    Peer("OpenNMT-tf's algorithm", opennmt, fresh_process=True),
+    Peer("doubling, bisection", by_hand),
+)

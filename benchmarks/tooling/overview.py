@@ -1,0 +1,80 @@
+"""The table above all: every goal, what was measured, and whether it was reached."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from autobatch.memory.units import counted
+from tooling.results import Folder, Result
+
+State = Literal["reached", "missed", "open"]
+WORDS: dict[State, str] = {"reached": "reached", "missed": "not reached", "open": "not measured"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A goal, or a benchmark without one.
+
+    Attributes:
+        name: Of the benchmark.
+        title: Of it.
+        goal: What was aimed at.
+        measured: The figure.
+        state: Whether it was reached; `None` where nothing was aimed at.
+        is_there: Whether there is a result to look at.
+    """
+
+    name: str
+    title: str
+    goal: str
+    measured: str
+    state: State | None
+    is_there: bool = True
+
+
+def state_of(met: bool | None) -> State:  # noqa: FBT001 - the three answers to one question
+    """Whether a goal was reached."""
+    return "open" if met is None else "reached" if met else "missed"
+
+
+def rows_of(folder: Folder) -> list[Row]:
+    """A row for every goal and for every benchmark without one, what nobody has measured last."""
+    rows = [row for result in folder.results for row in _rows(result)]
+    return [*rows, *(Row(one.name, one.title, one.asks, "no result", "open", is_there=False) for one in folder.missing)]
+
+
+def told(state: State, goal: str, measured: str) -> str:
+    """A goal and how near it came, in a line."""
+    return f"{goal}; {measured}" if state == "open" else f"{goal}; measured: {measured}"
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """What has come out, in few words."""
+    measured = [row for row in rows if row.is_there]
+    goals = [row for row in measured if row.state is not None]
+    if not goals:
+        return (
+            f"{counted(len(measured), 'benchmark')} measured, no goal set" if measured else "Nothing was measured yet"
+        )
+    reached = sum(row.state == "reached" for row in goals)
+    return f"{reached} of {counted(len(goals), 'goal')} reached"
+
+
+def lead(folder: Folder) -> str:
+    """What the page is of, in a sentence or two."""
+    named = f"{counted(len(folder.results), 'benchmark')} measured"
+    missing = f", {len(folder.missing)} not measured" if folder.missing else ""
+    ratios = "Figures are ratios of sides that took turns within one run: medians, with their quartiles or range."
+    return f"{named}{missing}. {ratios}"
+
+
+def left_out(unreadable: tuple[str, str]) -> str:
+    """What is said of a file that could not be read."""
+    name, why = unreadable
+    return f"{name} is left out: {why}"
+
+
+def _rows(result: Result) -> list[Row]:
+    if not result.goals:
+        return [Row(result.name, result.title, "none set", "see its table", None)]
+    return [Row(result.name, result.title, one.text, one.measured, state_of(one.met)) for one in result.goals]

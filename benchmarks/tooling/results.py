@@ -1,0 +1,217 @@
+"""Results as they lie in their files, and what is to be said of them together."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autobatch.memory.units import format_bytes
+from autobatch.report.durations import duration_words
+from tooling.catalogue import ENTRIES, Entry
+from tooling.facts import Chart, Goal, Table
+
+SCHEMA_VERSION = 1
+
+
+class ResultError(Exception):
+    """A file that holds no result of a benchmark; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a benchmark has found, where and when; its attributes are those of the file."""
+
+    name: str
+    title: str
+    question: str
+    quick: bool
+    command: str
+    measured_at: str
+    seconds: float
+    revision: str | None
+    machine: Mapping[str, Any]
+    tables: tuple[Table, ...]
+    goals: tuple[Goal, ...]
+    notes: tuple[str, ...]
+    charts: tuple[Chart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """All that is known.
+
+    Attributes:
+        results: In the order of the list, then by name.
+        missing: What the list holds and nobody has measured.
+        unreadable: Names of files, and what is wrong with each.
+        gpus: Results of a check on a GPU, by the name of its file.
+    """
+
+    results: tuple[Result, ...]
+    missing: tuple[Entry, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    gpus: tuple[tuple[str, Result], ...]
+
+
+def read_folder(results: Path, gpu: Path | None = None, entries: Sequence[Entry] = ENTRIES) -> Folder:
+    """All results of a folder, and those of a check on a GPU; a folder that is not there holds none."""
+    unreadable: list[tuple[str, str]] = []
+    found = dict(_read_all(results, unreadable))
+    gpus = tuple(_read_all(gpu, unreadable)) if gpu else ()
+    order = [entry.name for entry in entries]
+    by_name = {result.name: result for result in found.values()}
+    names = [name for name in order if name in by_name] + sorted(set(by_name) - set(order))
+    missing = tuple(entry for entry in entries if entry.name not in by_name)
+    return Folder(tuple(by_name[name] for name in names), missing, tuple(unreadable), gpus)
+
+
+def read_result(path: Path) -> Result:
+    """The result of a file.
+
+    Raises:
+        ResultError: It cannot be read, or holds something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultError(f"it cannot be read: {error}") from error
+    try:
+        if values["schema_version"] != SCHEMA_VERSION:
+            msg = f"it is of schema {values['schema_version']!r}; this program reads schema {SCHEMA_VERSION}"
+            raise ResultError(msg)
+        return _result(values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ResultError(f"it holds no result of a benchmark: {type(error).__name__}: {error}") from error
+
+
+def facts(result: Result) -> list[tuple[str, str]]:
+    """When, where and with what it was measured."""
+    said = {
+        "measured": _date(result.measured_at),
+        "form": "quick: few turns, for a look" if result.quick else "full",
+        "took": duration_words(result.seconds),
+        "revision": result.revision or "unknown",
+        "machine": machine_words(result),
+        "system": f"{result.machine.get('system')}, Python {result.machine.get('python')}",
+        "versions": versions(result),
+        "load before": _load(result.machine),
+    }
+    return list(said.items())
+
+
+def summary(result: Result) -> str:
+    """The same in a line."""
+    form = "quick form, " if result.quick else ""
+    return f"{form}{_date(result.measured_at)[:10]}, revision {result.revision or 'unknown'}, {machine_words(result)}"
+
+
+def machine_words(result: Result) -> str:
+    """The machine in a line: "AMD EPYC, 2 cores, 23.5 GiB"."""
+    values = result.machine
+    limit = values.get("memory_limit_bytes")
+    words = [
+        str(values.get("processor")),
+        f"{values.get('cores')} cores",
+        format_bytes(int(values.get("memory_bytes") or 0)),
+        *([f"limited to {format_bytes(limit)}"] if limit else []),
+        *map(str, values.get("gpus") or []),
+    ]
+    return ", ".join(words)
+
+
+def versions(result: Result) -> str:
+    """What was installed: "autobatch 0.1.0, keras 3.15.1"."""
+    packages = result.machine.get("packages") or {}
+    return ", ".join(f"{name} {version or 'unknown'}" for name, version in packages.items())
+
+
+def mixtures(results: Sequence[Result]) -> list[str]:
+    """A sentence for each thing in which the results differ, so that none is read beside another unawares."""
+    kinds: tuple[tuple[str, Callable[[Result], str]], ...] = (
+        ("forms", lambda one: "quick" if one.quick else "full"),
+        ("machines", machine_words),
+        ("systems", lambda one: f"{one.machine.get('system')}, Python {one.machine.get('python')}"),
+        ("revisions", lambda one: one.revision or "unknown"),
+        ("sets of versions", versions),
+    )
+    said = [_mixture(thing, _groups(results, tell)) for thing, tell in kinds]
+    changed = [one.name for one in results if one.revision and one.revision.endswith("+")]
+    if changed:
+        said.append(f"A plus: measured with changes that were not committed yet ({', '.join(changed)}).")
+    return [sentence for sentence in said if sentence]
+
+
+def _mixture(thing: str, groups: Mapping[str, Sequence[str]]) -> str:
+    if len(groups) < 2:
+        return ""
+    told = "; ".join(f"{said} ({', '.join(names)})" for said, names in groups.items())
+    return f"These results are of {len(groups)} {thing}: {told}."
+
+
+def _groups(results: Iterable[Result], tell: Callable[[Result], str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for result in results:
+        groups.setdefault(tell(result), []).append(result.name)
+    return groups
+
+
+def _read_all(folder: Path, unreadable: list[tuple[str, str]]) -> Iterable[tuple[str, Result]]:
+    for path in sorted(folder.glob("[!.]*.json")):
+        try:
+            yield path.stem, read_result(path)
+        except ResultError as error:
+            unreadable.append((f"{folder.name}/{path.name}", str(error)))
+
+
+def _result(values: Mapping[str, Any]) -> Result:
+    return Result(
+        name=str(values["benchmark"]),
+        title=str(values["title"]),
+        question=str(values["question"]),
+        quick=bool(values["quick"]),
+        command=str(values["command"]),
+        measured_at=str(values["measured_at"]),
+        seconds=float(values["seconds"]),
+        revision=values.get("revision"),
+        machine=dict(values["machine"]),
+        tables=tuple(map(_table, values["tables"])),
+        goals=tuple(Goal(str(one["text"]), one["met"], str(one["measured"])) for one in values["goals"]),
+        notes=tuple(map(str, values["notes"])),
+        charts=tuple(map(_chart, values.get("charts", ()))),
+    )
+
+
+def _table(values: Mapping[str, Any]) -> Table:
+    columns = tuple(map(str, values["columns"]))
+    rows = [[cell if _is_cell(cell) else str(cell) for cell in row] for row in values["rows"]]
+    if any(len(row) != len(columns) for row in rows):
+        msg = f"the table {values['title']!r} has {len(columns)} columns, and rows of {sorted({*map(len, rows)})} cells"
+        raise ValueError(msg)
+    return Table(str(values["title"]), columns, rows)
+
+
+def _is_cell(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _chart(values: Mapping[str, Any]) -> Chart:
+    series = {
+        str(name): [_point(pair) for pair in points if None not in pair] for name, points in values["series"].items()
+    }
+    title, x, y = (str(values[key]) for key in ("title", "x", "y"))
+    return Chart(title, x, y, series, bool(values.get("log_x")), bool(values.get("log_y")))
+
+
+def _point(pair: Sequence[float]) -> tuple[float, float]:
+    x, y = map(float, pair)
+    return x, y
+
+
+def _date(moment: str) -> str:
+    return moment.replace("T", " ").replace("+00:00", " UTC")
+
+
+def _load(machine: Mapping[str, Any]) -> str:
+    load = machine.get("load_before")
+    return "unknown" if load is None else f"{load:.1f}"

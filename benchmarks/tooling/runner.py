@@ -1,0 +1,177 @@
+"""The run of all benchmarks: one after another, each in a process of its own; what fails is told in the end."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autobatch.report.durations import duration_words
+from tooling.catalogue import ENTRIES, FOLDER, Entry, is_ready
+from tooling.child import Ended, run_child
+from tooling.quiet import look
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How they are run.
+
+    Attributes:
+        programs: The folder with the programs.
+        results: The folder that the results go to.
+        quick: Whether in the quick form.
+        deadline_s: Instead of every benchmark's own.
+        grace_s: Seconds that one has to tidy up once it is told to end.
+    """
+
+    programs: Path
+    results: Path
+    quick: bool = False
+    deadline_s: float | None = None
+    grace_s: float = 10.0
+
+
+def look_around(first: bool) -> list[str]:  # noqa: FBT001 - what it is called with is said by its one caller
+    """What may disturb a measurement now; after the first one the load tells of nothing else than the measuring."""
+    return look(with_load=first)
+
+
+def main(
+    words: Sequence[str] | None = None,
+    entries: Sequence[Entry] = ENTRIES,
+    programs: Path = FOLDER,
+    disturbances: Callable[[bool], list[str]] = look_around,
+) -> int:
+    """Runs benchmarks as the command line asks.
+
+    Args:
+        words: The command line; that of this process if left out.
+        entries: The benchmarks there are.
+        programs: The folder with their programs.
+        disturbances: Looks whether the machine is quiet; told whether this is the first look. A seam for tests.
+
+    Returns:
+        The exit status: 0, 1 where one failed, 130 where somebody ended it.
+    """
+    args = _parser(entries, programs).parse_args(words)
+    if args.list:
+        print("\n".join(_listed(entries, programs)))
+        return 0
+    chosen = select(entries, args.only, args.skip)
+    results = (args.results or programs / ("results-quick" if args.quick else "results")).resolve()
+    # Whoever ends this one does not mean the benchmark to go on; started in the background it would be deaf to Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _as_interrupt)
+    try:
+        failed = run_all(chosen, Settings(programs, results, args.quick, args.deadline), disturbances)
+    except KeyboardInterrupt:
+        say("Ended. What had been measured is kept.")
+        return INTERRUPTED
+    return 1 if failed else 0
+
+
+def select(entries: Sequence[Entry], only: Iterable[str] | None, skip: Iterable[str]) -> list[Entry]:
+    """The benchmarks asked for, in the order of the list, whatever the order of the words."""
+    wanted = {entry.name for entry in entries} if only is None else set(only)
+    return [entry for entry in entries if entry.name in wanted - set(skip)]
+
+
+def run_all(
+    chosen: Sequence[Entry], settings: Settings, disturbances: Callable[[bool], list[str]] = look_around
+) -> list[str]:
+    """Runs them, and says what runs, how long it took and what went wrong.
+
+    Args:
+        chosen: Which, in this order.
+        settings: How.
+        disturbances: As `main` takes it.
+
+    Returns:
+        The names of those that failed.
+    """
+    problems: dict[str, str] = {}
+    took: dict[str, float] = {}
+    for number, entry in enumerate(chosen, 1):
+        say(f"[{number}/{len(chosen)}] {entry.name}: {entry.asks}")
+        for sentence in disturbances(number == 1):
+            say(f"  warning: {sentence}")
+        if not is_ready(entry.program(settings.programs)):
+            problems[entry.name] = f"there is no benchmark in {entry.program(settings.programs).name}"
+            continue
+        ended, problem = _run(entry, settings)
+        took[entry.name] = ended.seconds
+        if problem:
+            problems[entry.name] = problem
+        say(f"  {problem or 'measured'}; {duration_words(ended.seconds)}\n")
+    _tell(took, problems, settings.results)
+    return list(problems)
+
+
+def problem_of(ended: Ended, result: Path) -> str | None:
+    """What went wrong, `None` where nothing did."""
+    if ended.status is None:
+        return "not done at its deadline, and ended"
+    if ended.status:
+        return f"failed with status {ended.status}"
+    if not result.exists():
+        return "wrote no result"
+    left = ended.left_behind
+    return f"left {left} of its processes running; they are ended" if left else None
+
+
+def say(text: str) -> None:
+    """Progress, for people who wait."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _run(entry: Entry, settings: Settings) -> tuple[Ended, str | None]:
+    """Runs one; its result takes the place of an earlier one, or nothing does where it failed: none is passed off."""
+    result, fresh = (settings.results / name for name in (f"{entry.name}.json", f".{entry.name}.fresh"))
+    fresh.unlink(missing_ok=True)
+    command = [sys.executable, str(entry.program(settings.programs).resolve()), "--json", str(fresh)]
+    own = entry.quick_deadline_s if settings.quick else entry.deadline_s
+    deadline_s = own if settings.deadline_s is None else settings.deadline_s
+    ended = run_child([*command, *["--quick"] * settings.quick], deadline_s, settings.grace_s)
+    problem = problem_of(ended, fresh)
+    result.unlink(missing_ok=True)
+    if problem:
+        fresh.unlink(missing_ok=True)
+    else:
+        fresh.replace(result)
+    return ended, problem
+
+
+def _tell(took: dict[str, float], problems: dict[str, str], results: Path) -> None:
+    say(f"{len(took)} run in {duration_words(sum(took.values()))}; the results are in {results}.")
+    if problems:
+        say("These failed:")
+    for name, problem in problems.items():
+        say(f"  {name}: {problem}")
+
+
+def _listed(entries: Sequence[Entry], programs: Path) -> list[str]:
+    width = max(len(entry.name) for entry in entries)
+    missing = {True: "", False: " (not there yet)"}
+    return [f"{entry.name:<{width}}  {entry.asks}{missing[is_ready(entry.program(programs))]}" for entry in entries]
+
+
+def _parser(entries: Sequence[Entry], programs: Path) -> argparse.ArgumentParser:
+    names = [entry.name for entry in entries]
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/run", description="Runs the benchmarks, one after another, each in a process of its own."
+    )
+    parser.add_argument("--quick", action="store_true", help="short forms: all within ten minutes on two cores")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="run these")
+    parser.add_argument("--skip", nargs="+", choices=names, metavar="NAME", default=[], help="run all but these")
+    folder = f"where the results go; {programs.name}/results, or results-quick for the short forms, if left out"
+    parser.add_argument("--results", type=Path, metavar="FOLDER", help=folder)
+    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="for each, instead of its own deadline")
+    parser.add_argument("--list", action="store_true", help="name them, and run nothing")
+    return parser
+
+
+def _as_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
