@@ -63,6 +63,10 @@ TO_KNOW = (
         "Lightning's binsearch leaves 5 % free, OpenNMT-tf's algorithm 30 %, ultralytics' aims at 60 % of the memory. "
         "autobatch leaves 8 % by default (and at least 128 MiB, which is left out here, as the budgets are small)."
     ),
+    (
+        "A pool that has run out once has holes: near the edge a size may run in a new process that does not run "
+        "after that. Ours ask first in each row."
+    ),
     "accelerate's starts at 128 and never goes up; its answer is 128 where more fits.",
 )
 QUICK_WITHOUT = ("accelerate", "OpenNMT-tf's algorithm")

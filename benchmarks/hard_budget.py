@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 MIB = 1 << 20
 STEPS = 3
 WARM_UP_SIZE = 2
+_AT_ONCE = 0.97
 
 Ending = Literal["ran", "out of memory", "died"]
 
@@ -143,7 +144,7 @@ class Recorded:
         return self.known[size]
 
 
-def serve(name: str) -> None:
+def serve(name: str, limit_bytes: int) -> None:
     """Answers sizes on stdin until it is closed."""
     out, sys.stdout = sys.stdout, sys.stderr
     import gc
@@ -151,6 +152,8 @@ def serve(name: str) -> None:
     import tensorflow as tf
     from models import NETS
 
+    # The pool takes all of its memory at once, as on a GPU: in pieces, what fits would depend on what was tried before.
+    tf.zeros([int(_AT_ONCE * limit_bytes)], tf.int8)
     net = NETS[name]
     model = net.compiled()
     few = net.samples(WARM_UP_SIZE)
@@ -188,4 +191,4 @@ def serve(name: str) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent))
-    serve(sys.argv[1])
+    serve(sys.argv[1], int(sys.argv[2]) * MIB)

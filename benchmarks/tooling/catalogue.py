@@ -44,7 +44,6 @@ ENTRIES = (
     Entry("feeding", "Feeding", "How many images a second reach the model?"),
     Entry("growth", "Growth", "Which costs grow with the files, the batch and the model, and how?"),
     Entry("startup", "Start-up", "How long do the import, the command's help and a reading of the memory take?"),
-    Entry("releasable", "Memory given back", "What does memory cost that can be given back while a training runs?"),
 )
 
 
