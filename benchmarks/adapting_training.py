@@ -54,8 +54,8 @@ class Telling(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """All samples have been used, if they have; an epoch that was stopped is not counted."""
-        if self._left:
+        """Says how many samples were used exactly once; an epoch that was stopped is not counted."""
+        if self.model.stop_training:
             return
         say("epoch", number=epoch, used_once=int((logs or {})["used_once"]))
         if self._checkpoints is not None:

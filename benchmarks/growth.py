@@ -5,12 +5,9 @@ is flat (0) or linear (1). `python benchmarks/growth.py`.
 """
 
 import argparse
-import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import growth_subjects as subjects
 from growth_costs import BATCH, FILES, LAYERS, PARAMETERS, over_batch, over_files, over_model

@@ -2,7 +2,7 @@
 
 TensorFlow's pool for GPUs (BFC) serves the CPU here, with a limit. So peaks are those of its own counters, a step that
 does not fit raises `ResourceExhaustedError` after the pool has waited ten seconds for memory, as it does on a GPU, and
-the process goes on afterwards. Without oneDNN, which would bring a pool of its own.
+the process goes on afterwards. Without oneDNN, which would bring a pool of its own, and without GPUs.
 
 `python benchmarks/hard_budget.py NET LIMIT_MIB` serves: a size a line on stdin, an answer in JSON a line on stdout.
 """
@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ MIB = 1 << 20
 STEPS = 3
 WARM_UP_SIZE = 2
 _AT_ONCE = 0.97
+_TAIL_BYTES = 2000
 
-Ending = Literal["ran", "out of memory", "died"]
+Ending = Literal["ran", "out of memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,14 @@ class Tried:
     Attributes:
         size: Samples in the batch.
         ending: How it ended.
-        peak_bytes: The most the pool held in use, of all its steps; `None` if the process died.
+        peak_bytes: The most the pool held in use, of all its steps.
         seconds: From the question to the answer.
         step_s: Of each step that ran.
     """
 
     size: int
     ending: Ending
-    peak_bytes: int | None
+    peak_bytes: int
     seconds: float
     step_s: tuple[float, ...] = ()
 
@@ -50,22 +52,44 @@ class Tried:
 
 
 class HardBudget:
-    """A process that tries sizes of a model within a hard limit; it is started again after a death.
+    """A process that tries sizes of a model within a hard limit.
 
     Args:
         net: Name of a model in `models.NETS`.
         limit_mib: What the pool may hold.
 
     Attributes:
+        limit_bytes: The same in bytes.
         base_bytes: What the model holds of it between steps, once it has been trained.
-        start_s: How long start, building the model and its first two steps took.
+        start_s: How long start, building the model and its first step took.
+
+    Raises:
+        RuntimeError: The model cannot be trained at all within the limit.
     """
 
     def __init__(self, net: str, limit_mib: int) -> None:
-        self._net, self.limit_bytes = net, limit_mib * MIB
-        self._process: subprocess.Popen[str] | None = None
-        self.base_bytes, self.start_s = 0, 0.0
-        self._start()
+        self.limit_bytes = limit_mib * MIB
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        environ = {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TF_ENABLE_ONEDNN_OPTS": "0",
+            "TF_CPU_ALLOCATOR_USE_BFC": "1",
+            "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(limit_mib),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }
+        began = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, net, str(limit_mib)],
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self._answer()
+        self.start_s = time.perf_counter() - began
+        self.base_bytes = int(self._answer()["base_bytes"])
 
     def __enter__(self) -> Self:
         return self
@@ -74,59 +98,31 @@ class HardBudget:
         self.close()
 
     def attempt(self, size: int) -> Tried:
-        """Runs a few steps at one size."""
-        if self._process is None:
-            self._start()
+        """Runs a few steps at one size.
+
+        Raises:
+            RuntimeError: The process died; nothing is known to make it.
+        """
         began = time.perf_counter()
-        answer = self._ask(str(size))
+        print(size, file=self._process.stdin, flush=True)
+        answer = self._answer()
         seconds = time.perf_counter() - began
-        if answer is None:
-            return Tried(size, "died", None, seconds)
         return Tried(size, answer["ending"], answer["peak_bytes"], seconds, tuple(answer["step_s"]))
 
     def close(self) -> None:
         """Ends the process."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.communicate()
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
 
-    def _start(self) -> None:
-        limit_mib = self.limit_bytes // MIB
-        environ = {
-            **os.environ,
-            "TF_ENABLE_ONEDNN_OPTS": "0",
-            "TF_CPU_ALLOCATOR_USE_BFC": "1",
-            "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(limit_mib),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        }
-        began = time.perf_counter()
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, self._net, str(limit_mib)],
-            env=environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        ready = self._ask(None)
-        if ready is None:
-            raise SystemExit(f"{self._net} cannot be trained at all within {limit_mib} MiB.")
-        self.base_bytes, self.start_s = ready["base_bytes"], time.perf_counter() - began
-
-    def _ask(self, line: str | None) -> dict[str, Any] | None:
-        if self._process is None or self._process.stdin is None or self._process.stdout is None:
-            return None
-        try:
-            if line is not None:
-                print(line, file=self._process.stdin, flush=True)
-            answer = self._process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        if not answer.endswith("\n"):
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line.endswith("\n"):
+            self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            said = self._errors.read().decode(errors="replace")
             self.close()
-            return None
-        values: dict[str, Any] = json.loads(answer)
+            raise RuntimeError(f"The process of the trials died. Its last words:\n{said}")
+        values: dict[str, Any] = json.loads(line)
         return values
 
 
@@ -152,12 +148,6 @@ def serve(name: str, limit_bytes: int) -> None:
     import tensorflow as tf
     from models import NETS
 
-    # The pool takes all of its memory at once, as on a GPU: in pieces, what fits would depend on what was tried before.
-    tf.zeros([int(_AT_ONCE * limit_bytes)], tf.int8)
-    net = NETS[name]
-    model = net.compiled()
-    few = net.samples(WARM_UP_SIZE)
-
     def tell(**values: Any) -> None:
         print(json.dumps(values), file=out, flush=True)
 
@@ -179,8 +169,14 @@ def serve(name: str, limit_bytes: int) -> None:
         except tf.errors.ResourceExhaustedError:
             return "out of memory", []
 
-    for data in (few, net.samples(1), few):  # from the second size on, one trace serves all
-        model.train_on_batch(*data)
+    # The pool takes all of its memory at once, as on a GPU: in pieces, what fits would depend on what was tried before.
+    tf.zeros([int(_AT_ONCE * limit_bytes)], tf.int8)
+    net = NETS[name]
+    model = net.compiled()
+    model.train_on_batch(*net.samples(WARM_UP_SIZE))
+    tell(ready=True)
+    for size in (1, WARM_UP_SIZE):  # from the second size on, one trace serves all
+        model.train_on_batch(*net.samples(size))
     tell(base_bytes=in_use()["current"])
     for line in sys.stdin:
         tf.config.experimental.reset_memory_stats("CPU:0")

@@ -21,13 +21,13 @@ from typing import Any
 # Before anything imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from tooling.facts import Cell, Chart, Findings, Goal, Table, verdict
+from tooling.facts import SCHEMA_VERSION, Cell, Chart, Findings, Goal, Table, verdict
 from tooling.machine import machine, revision
 from tooling.ratios import Ratio, interleaved, ratio
+from tooling.runner import say
 from tooling.tables import lines_of
 
 __all__ = [
-    "RESULTS",
     "SCHEMA_VERSION",
     "Cell",
     "Chart",
@@ -47,20 +47,12 @@ __all__ = [
     "write_json",
 ]
 
-SCHEMA_VERSION = 1
-RESULTS = Path(__file__).resolve().parent / "results"
-
 
 def seconds_of(function: Callable[[], Any]) -> float:
     """How long a call takes by the clock."""
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
-
-
-def say(text: str) -> None:
-    """Progress, for people who wait."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def benchmark(

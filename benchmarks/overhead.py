@@ -5,11 +5,8 @@ Both train on the same arrays in memory, in turns within one run; the figure is 
 """
 
 import argparse
-import os
 import statistics
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from harness import Cell, Findings, Goal, Ratio, Table, benchmark, interleaved, ratio, say, seconds_of
 from models import NETS

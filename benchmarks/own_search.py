@@ -37,6 +37,8 @@ class ForeignSite:
         self._attempt, self._base_bytes = attempt, base_bytes
         self.notes: list[str] = []
         self.held: Mapping[str, int] = {}
+        self.starts = 1
+        self._largest = 0
 
     def __enter__(self) -> Self:
         return self
@@ -46,22 +48,26 @@ class ForeignSite:
     ) -> None:
         pass
 
-    def trial(self, size: int, *_: Any, **__: Any) -> Answer:
-        """Runs a size."""
+    def trial(self, size: int, *_: Any, fresh: bool = False, **__: Any) -> Answer:
+        """Runs a size; where the product would start its worker anew before that, it is counted."""
+        self.starts += fresh and size < self._largest
+        self._largest = size if fresh else max(size, self._largest)
         try:
             tried = self._attempt(size)
         except OutOfMemoryError as error:
             return Answer(Outcome.OUT_OF_MEMORY, detail=str(error))
-        peaks = {"host": (tried.peak_bytes or 0) - self._base_bytes}
+        peaks = {"host": tried.peak_bytes - self._base_bytes}
         return Answer(Outcome.RAN, {"seconds": tried.step_s, "peaks": peaks, "held": {}}, wall_s=tried.seconds)
 
     def renew(self) -> None:
-        """Nothing: the process is kept."""
+        """Counts a start; the process is kept."""
+        self.starts += 1
 
 
-def own_search(situation: Situation, budget: HardBudget, reserve: Reserve) -> int:
-    """The largest safe size, with so much left free."""
+def own_search(situation: Situation, budget: HardBudget, reserve: Reserve) -> tuple[int, int]:
+    """The largest safe size, with so much left free, and how many workers would have been started for it."""
     left_bytes = budget.limit_bytes - budget.base_bytes
+    sites: list[ForeignSite] = []
 
     def reading() -> Any:
         return memory_reading(
@@ -69,8 +75,10 @@ def own_search(situation: Situation, budget: HardBudget, reserve: Reserve) -> in
         )
 
     def site(*_: Any, **__: Any) -> Any:
-        return ForeignSite(situation.attempt, budget.base_bytes)
+        sites.append(ForeignSite(situation.attempt, budget.base_bytes))
+        return sites[-1]
 
     question = Question("largest", situation.samples, reserve=reserve)
     nothing = Batch(np.zeros((1, 1)))
-    return find(None, nothing, question, seams=Seams(read=reading, site=site)).batch_size
+    found = find(None, nothing, question, seams=Seams(read=reading, site=site))
+    return found.batch_size, sum(one.starts for one in sites)

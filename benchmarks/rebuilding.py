@@ -4,15 +4,12 @@ The folder holds 50,000 names of one small picture, in ten classes. `python benc
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from harness import Cell, Findings, Goal, Table, benchmark, interleaved, ratio, say, seconds_of

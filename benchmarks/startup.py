@@ -1,6 +1,7 @@
 """What is paid before anything is done: the import, the command, and one reading of the memory.
 
-Each start is a process of its own, in turns with a Python that does nothing. `python benchmarks/startup.py`.
+Each start is a process of its own, in turns with a Python that does nothing; what is slow has turns of
+its own.
 """
 
 import argparse

@@ -4,6 +4,10 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)  # machines that run tests are slow at times
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(trylast=True)
@@ -21,5 +25,6 @@ def pytest_collection_finish() -> None:
 def leave_what_stays() -> Iterator[None]:
     """Does the same with what TensorFlow and Keras keep of the tests of a file: every trace, for one."""
     yield
+    gc.unfreeze()
     gc.collect()
     gc.freeze()

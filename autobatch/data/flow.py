@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from keras.config import floatx
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.batch import Batch, concatenate, map_leaves
@@ -91,6 +92,11 @@ class FlowSource:
     def image_backend(self) -> ImageBackend:
         """What rotates, shifts, shears and zooms the pictures."""
         return self._image_backend
+
+    @property
+    def transformed_dtype(self) -> np.dtype[Any]:
+        """The numbers of a picture while it is transformed: Keras decodes files to its own float type."""
+        return np.dtype(self._flow.dtype if self._kind == "arrays" else floatx())
 
     @property
     def shuffles(self) -> bool:

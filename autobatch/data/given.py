@@ -14,7 +14,7 @@ from autobatch.data.batch import Batch
 from autobatch.data.dataset import DatasetStream
 from autobatch.data.flow import FlowSource
 from autobatch.data.generator import GeneratorStream, is_uncalled
-from autobatch.data.image_backend import ImageBackend, note_backend
+from autobatch.data.image_backend import ImageBackend, why_not_opencv
 from autobatch.data.keras_flow import is_addressable
 from autobatch.data.match import match_built, match_flow
 from autobatch.data.mixture import MixSource, MixStream, Mixture
@@ -225,11 +225,12 @@ def _from_flow(flow: Any, asked: Asked) -> Given:
 
 
 def _backend_notes(source: FlowSource, datagen: Any, asked: Asked) -> list[str]:
-    notes: list[str] = []
-    if asked.augment and datagen is not None:
-        channels = source.sample_shape[datagen.channel_axis - 1]
-        note_backend(datagen, channels, asked.image_backend, notes)
-    return notes
+    """Says where OpenCV has been asked for and cannot be used."""
+    if asked.image_backend != "opencv" or not asked.augment or datagen is None:
+        return []
+    channels = source.sample_shape[getattr(datagen, "channel_axis", 3) - 1]
+    why = why_not_opencv(datagen, channels, source.transformed_dtype)
+    return [] if why is None else [f"image_backend='opencv' is not used: {why}"]
 
 
 def _from_arrays(data: Any, asked: Asked) -> Given:

@@ -54,9 +54,11 @@ class Mover:
             return picture, parameters
         channels_last = self._rows_first == 0
         planes = picture.transpose(2, 0, 1) if channels_last else picture
-        sampler = self._sampler(planes)
         affine = Affine.of(parameters, *planes.shape[1:])
-        if sampler is None or affine is None or not affine.is_near(*planes.shape[1:]):
+        if affine is None or not affine.is_near(*planes.shape[1:]):
+            return picture, parameters
+        sampler = self._sampler(planes)
+        if sampler is None:
             return picture, parameters
         moved = sampler(planes, affine, self._datagen.fill_mode, self._datagen.cval)
         return moved.transpose(1, 2, 0) if channels_last else moved, {**parameters, **_REST}
@@ -75,20 +77,24 @@ class Mover:
         return sample_exactly if agrees(fill_mode) else None
 
 
-def note_backend(datagen: Any, channels: int, backend: ImageBackend, notes: list[str]) -> None:
-    """Says where OpenCV has been asked for and cannot be used for pictures of so many channels."""
-    if backend != "opencv":
-        return
+def why_not_opencv(datagen: Any, channels: int, dtype: Any) -> str | None:
+    """Why OpenCV cannot be used for these pictures, `None` if it can.
+
+    Args:
+        datagen: What transforms them.
+        channels: How many they have.
+        dtype: Of their numbers while they are transformed.
+    """
     if not is_from_keras(datagen, "apply_transform"):
         why = f"{type(datagen).__name__} transforms pictures in a way of its own"
     elif (order := getattr(datagen, "interpolation_order", 1)) != 1:
         why = f"interpolation_order={order} of the generator is not 1"
     elif (mode := getattr(datagen, "fill_mode", "nearest")) not in FILL_MODES or mode == "wrap":
         why = f"fill_mode={mode!r} means something else to OpenCV"
-    elif np.dtype(getattr(datagen, "dtype", None) or "float32") != np.float32:
-        why = f"the generator's numbers are {np.dtype(datagen.dtype).name}, not float32"
+    elif np.dtype(dtype) != np.float32:
+        why = f"pictures are transformed in {np.dtype(dtype).name}, not float32"
     elif channels not in CHANNELS:
         why = f"pictures have {channels} channels, and it takes 1, 3 or 4"
     else:
-        return
-    notes.append(f"image_backend='opencv' is not used: {why}")
+        why = None
+    return why

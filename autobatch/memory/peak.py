@@ -7,7 +7,7 @@ margin by that, and by how far beyond the largest measured size it is asked.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from autobatch.errors import ArgumentError
 
@@ -46,21 +46,6 @@ class PeakModel:
     def upper(self, size: int) -> int:
         """Returns the prediction with its margin, in bytes; it never falls as `size` grows."""
         return self.predict(size) + self.margin_bytes(size)
-
-    def largest(self, budget_bytes: int, cap: int) -> int:
-        """Returns the largest size up to `cap` whose prediction with margin is within the budget; 0 where none is."""
-        fits, too_large = 0, cap + 1
-        while too_large - fits > 1:
-            middle = (fits + too_large) // 2
-            if self.upper(middle) <= budget_bytes:
-                fits = middle
-            else:
-                too_large = middle
-        return fits
-
-    def reanchor(self, fixed_bytes: float) -> "PeakModel":
-        """Returns the model for another process: what a sample adds carries over, what is fixed is the other's own."""
-        return replace(self, fixed_bytes=fixed_bytes, least_bytes=0.0)
 
 
 def fit_peak(points: Sequence[tuple[int, int]]) -> PeakModel:

@@ -5,7 +5,7 @@ backward pass, the optimizer's update. Each takes a fixed part and a part per sa
 few lines: it bends upwards, and a line through two small sizes runs below it, far below for many parameters.
 What holds whatever the lines are: bytes per sample never rise with the size, so a measured peak, extended through the
 origin, is an upper bound. Near the answer it is a tight one. Where the fixed part is large the measured slope helps,
-taken steeper than it was: a third steeper up to a quarter beyond the largest size tried, twice as steep further on.
+taken steeper than it was, as soon as it has made a fifth of the peak: until then it may hide another.
 """
 
 import math
@@ -23,10 +23,11 @@ _LEAST_OFF = 0.02
 _NOISE, _NOISE_FAR = 0.01, 0.05
 _OFF_PER_DOUBLING = 0.05
 _MOST_OFF = 0.08
-# How much steeper than measured the peak may get: soon after the largest size, if one near it was tried, and later.
-_SOON, _STEEPER_SOON = 1.25, 1.3
-_LATER, _STEEPER_LATER = 2.0, 2.0
+# How much steeper than measured the peak may get: up to a quarter beyond the largest size, if one within a fourth of it
+# was tried, and otherwise. Beyond twice the largest size all of the noise counts.
+_SOON, _STEEPER_SOON, _STEEPER = 1.25, 1.3, 2.0
 _APART = 4
+_FAR = 2.0
 # A slope is believed far out where it has made this much of the peak: what does not grow may hide another, steeper one.
 _SEEN = 0.2
 _UNSEEN = 2.0
@@ -40,7 +41,7 @@ class PeakBound:
     """An upper bound of the peak at any size, for one resource.
 
     Attributes:
-        model: The line fitted to `points`.
+        model: The line fitted to what was measured.
         points: The measured `(size, peak_bytes)`, ascending, one for each size, no peak below one of a smaller size.
     """
 
@@ -53,11 +54,12 @@ class PeakBound:
         highest: dict[int, int] = {}
         for size, peak_bytes in measured:
             highest[size] = max(highest.get(size, 1), peak_bytes)
-        rising = accumulate(sorted(highest.items()), lambda one, other: (other[0], max(one[1], other[1])))
-        points = list(rising)  # a peak below that of a smaller size is a stroke of luck
+        points = sorted(highest.items())
         near = points[-1][0] / _NEAR
-        kept = tuple(point for i, point in enumerate(points) if point[0] >= near or i >= len(points) - _FEWEST)
-        return cls(fit_peak(kept), kept)
+        kept = [point for i, point in enumerate(points) if point[0] >= near or i >= len(points) - _FEWEST]
+        # A peak below that of a smaller size is a stroke of luck.
+        rising = accumulate(kept, lambda one, other: (other[0], max(one[1], other[1])))
+        return cls(fit_peak(kept), tuple(rising))
 
     def upper(self, n: int) -> float:
         """Bytes that `n` samples need at most, up to the noise of one measurement; never falls as `n` grows."""
@@ -70,10 +72,10 @@ class PeakBound:
         seen = [(small, low) for small, low in smaller if high - low >= _SEEN * high]
         if not smaller or n <= large or not (seen or n <= _UNSEEN * large):
             return math.inf
-        noise = _NOISE if n <= _LATER * large else _NOISE_FAR
+        noise = _NOISE if n <= _FAR * large else _NOISE_FAR
         slope = max((high * (1 + noise) - low * (1 - noise)) / (large - small) for small, low in seen or smaller)
         soon = seen and n <= _SOON * large and n <= _APART * seen[-1][0]
-        steeper = _STEEPER_SOON if soon else _STEEPER_LATER
+        steeper = _STEEPER_SOON if soon else _STEEPER
         return high * (1 + _margin(n / large)) + steeper * slope * (n - large)
 
 

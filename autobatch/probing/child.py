@@ -29,6 +29,7 @@ from autobatch.probing.protocol import ProtocolError, read_frame, write_frame
 PARENT_VARIABLE = "AUTOBATCH_WORKER_PARENT"
 DEFAULT_RUNNER = "autobatch.probing.runner:open_runner"
 _PR_SET_PDEATHSIG = 1
+_SETTLING = 2  # opening, and the first trial, which compiles
 _TEXT_LIMIT = 8000
 _PICKLE_LIMIT = 256 * 1024
 
@@ -71,9 +72,6 @@ def leave_no_core() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-
-
-_SETTLING = 2  # opening, and the first trial, which compiles
 
 
 class Session:

@@ -1,4 +1,4 @@
-"""The sizes that are worth trying: whole numbers of seven significant bits.
+"""The sizes that trials are rounded to: whole numbers of seven significant bits.
 
 1 to 128 all belong to it, then 130, 132, ... 256, 260, ...: neighbours differ by 0.8 to 1.6 %. Searches that measure
 about the same then end on the same size, whose answer and compiled step are there already.

@@ -1,7 +1,7 @@
 """Which size to try next, and what the trials so far have proven. Numbers in, numbers out.
 
-The search starts at two samples, goes up only where the measured peaks say that it fits, and ends when the next size of
-the ladder is known or predicted not to. Nothing is tried in the hope that it fails: a failure means that the model of
+The search starts at two samples, goes up only where the measured peaks say that it fits, and ends when nothing 2 %
+larger is known to. Nothing is tried in the hope that it fails: a failure means that the model of
 the peak was wrong, and then what is left between the largest size that ran and the smallest that did not is bisected.
 """
 
@@ -86,14 +86,16 @@ def next_size(
     best = largest(trials, budgets)
     if best is None:
         return _smaller_start(trials)
-    bad = min((trial.size for trial in trials if trial.size > best.size), default=None)
+    more = min(worth_trying(best.size), cap)
     jumps = _JUMPS_FOR_SPEED if for_speed else _JUMPS
-    size = _largest_that_fits(best.size, trials, {**budgets, **(guards or {})}, cap, jumps)
-    if bad is not None and size >= bad:
-        size = ladder_middle(best.size, bad)
-    if size >= min(worth_trying(best.size), cap) > best.size:
-        return size
-    return _second_point(trials, budgets)
+    allowed = _largest_that_fits(best.size, trials, {**budgets, **(guards or {})}, cap, jumps)
+    if allowed < more or more == best.size:
+        return _second_point(trials, budgets)
+    size = allowed if allowed == cap else max(ladder_floor(allowed), more)
+    bad = min((trial.size for trial in trials if trial.size > best.size), default=cap + 1)
+    if size >= bad:
+        size = max(ladder_middle(best.size, bad), more)
+    return size if size < bad else None
 
 
 def next_throughput_size(trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION) -> int | None:
@@ -215,7 +217,7 @@ def _largest_that_fits(
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low if low == cap else ladder_floor(low)
+    return low
 
 
 def _bound(trials: Sequence[Trial], resource: str) -> PeakBound | None:

@@ -165,6 +165,7 @@ class Saved:
             self._refuse(f"batch_size={given!r}{where}", _begun_with(_shown(pairs)))
 
     def _require_facts(self, facts: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+        theirs = {"image_backend": "scipy", **theirs}  # runs begun before there was another
         for name in facts.keys() & theirs.keys():
             if facts[name] == theirs[name]:
                 continue

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+SCHEMA_VERSION = 1
+"""Of the files that results are kept in."""
+
 Cell = str | int | float | None
 
 

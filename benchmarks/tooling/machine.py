@@ -42,7 +42,9 @@ def revision(folder: Path = _HERE) -> str | None:
     try:
         # Results and pages are made by measuring: they change nothing of what was measured.
         left_out = (":!results", ":!gpu", ":!RESULTS.md", ":!results.html")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "../autobatch", ".", *left_out)
+        changed = git(
+            "status", "--porcelain", "--untracked-files=no", "--", "../autobatch", "../tests/support", ".", *left_out
+        )
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -9,9 +9,7 @@ from typing import Any
 from autobatch.memory.units import format_bytes
 from autobatch.report.durations import duration_words
 from tooling.catalogue import ENTRIES, Entry
-from tooling.facts import Chart, Goal, Table
-
-SCHEMA_VERSION = 1
+from tooling.facts import SCHEMA_VERSION, Chart, Goal, Table
 
 
 class ResultError(Exception):

@@ -120,6 +120,25 @@ def test_three_per_cent_of_noise_stays_near_the_budget(true_largest, share, data
     assert best is None or best.peaks["host"] <= BUDGET
 
 
+@settings(max_examples=400)
+@given(st.integers(1, 20_000), st.floats(0, 0.6), st.integers(1, 30_000), st.integers(1, 25_000))
+def test_a_search_ends_only_where_nothing_worth_trying_is_known_to_fit(true_largest, share, cap, fails_from):
+    """Seen to fail with sizes rounded down before they are weighed, and with a middle that is not worth trying."""
+    peak, trials = line(true_largest, share), []
+    while (size := next_size(trials, {"device": BUDGET}, cap)) is not None:
+        ran = size < fails_from and peak(size) <= BUDGET
+        trials.append(
+            Trial(size, Outcome.RAN if ran else Outcome.OUT_OF_MEMORY, {"device": int(peak(size))} if ran else {})
+        )
+    best = largest(trials)
+    if best is None or best.size == cap:
+        return
+    more = worth_trying(best.size)
+    failed = any(best.size < trial.size <= more for trial in trials)
+    points = [(trial.size, trial.peaks["device"]) for trial in trials if trial.peaks]
+    assert failed or more > cap or PeakBound.of(points).upper(more) > BUDGET
+
+
 @given(st.integers(16, 20_000), st.floats(0, 0.5), st.sampled_from([1, 16, 64]))
 def test_memory_in_steps_is_kept_within_a_step(true_largest, share, step_mib):
     step = step_mib * 2**20
@@ -169,7 +188,7 @@ def test_a_wrong_model_is_bisected_between_what_ran_and_what_did_not():
         )
     best = largest(trials)
     assert best is not None
-    assert 58 <= best.size <= 60
+    assert best.size == 60
     assert len(trials) <= 9
 
 

@@ -25,7 +25,7 @@ from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rs
 from autobatch.memory.read import read_memory
 from autobatch.probing.bound import PeakBound
 from autobatch.probing.find import Seams, find
-from autobatch.probing.ladder import ladder_next
+from autobatch.probing.ladder import worth_trying
 from autobatch.probing.question import Question
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.runner import WORST, Runner
@@ -92,9 +92,9 @@ def look(model: Any, few: Batch, *, halved: bool) -> ProbeResult:
 
 
 def too_large_by(result: ProbeResult) -> int:
-    """How far the size after the answer is over its budget, in bytes, by what the trials tell of it; below 0 if not."""
-    size = ladder_next(result.largest)
-    if any(trial.size == size for trial in result.trials):
+    """How far what would be worth trying next is over its budget, in bytes, by what the trials tell; below 0 if not."""
+    size = worth_trying(result.largest)
+    if any(result.largest < trial.size <= size for trial in result.trials):
         return 1  # it was tried, and is not the answer
     over = []
     # What it may come to at worst may take the reserve, too.

@@ -3,26 +3,30 @@
 import contextlib
 import os
 import time
+import unittest
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 _BASE = Path("/sys/fs/cgroup")
+
+
+class NoGroupError(unittest.SkipTest):
+    """No control group can be made here: what needs one is skipped."""
 
 
 @contextlib.contextmanager
 def memory_group(limit_bytes: int) -> Iterator[Path]:
     """A group of either version, without swap, gone at the end; a process joins it by writing 0 to `cgroup.procs`.
 
-    The test is skipped where none can be made.
+    Raises:
+        NoGroupError: None can be made; a test is skipped then.
     """
     root, limit, swap = _writable_root()
     folder = root / f"autobatch-test-{os.getpid()}-{time.monotonic_ns()}"
     try:
         folder.mkdir()
     except OSError as error:
-        pytest.skip(f"no control group can be made here: {error}")
+        raise NoGroupError(f"no control group can be made here: {error}") from error
     try:
         (folder / limit).write_text(str(limit_bytes))
         with contextlib.suppress(OSError):  # where swap is not counted there is no such file
@@ -42,13 +46,13 @@ def kills(folder: Path) -> int:
 
 def _writable_root() -> tuple[Path, str, str]:
     if os.name != "posix" or os.geteuid() != 0:
-        pytest.skip("making a control group needs root")
+        raise NoGroupError("making a control group needs root")
     if (_BASE / "memory" / "memory.limit_in_bytes").exists():
         return _BASE / "memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
     control = _BASE / "cgroup.subtree_control"
     if control.exists() and "memory" in control.read_text().split():
         return _BASE, "memory.max", "memory.swap.max"
-    pytest.skip("no memory control groups are mounted at /sys/fs/cgroup")
+    raise NoGroupError("no memory control groups are mounted at /sys/fs/cgroup")
 
 
 def _remove(folder: Path) -> None:
