@@ -28,9 +28,9 @@ _MOST_OFF = 0.08
 _SOON, _STEEPER_SOON, _STEEPER = 1.25, 1.3, 2.0
 _APART = 4
 _FAR = 2.0
-# A slope is believed far out where it has made this much of the peak: what does not grow may hide another, steeper one.
+# A slope that has made this much of the peak is believed further out: what does not grow may hide another, steeper one.
 _SEEN = 0.2
-_UNSEEN = 2.0
+_REACH, _REACH_UNSEEN = 4, 2
 # Sizes far below the answer say little about it, and often run other kernels.
 _NEAR = 16
 _FEWEST = 3
@@ -41,7 +41,7 @@ class PeakBound:
     """An upper bound of the peak at any size, for one resource.
 
     Attributes:
-        model: The line fitted to what was measured.
+        model: The line fitted to the largest few sizes that were measured.
         points: The measured `(size, peak_bytes)`, ascending, one for each size, no peak below one of a smaller size.
     """
 
@@ -59,7 +59,7 @@ class PeakBound:
         kept = [point for i, point in enumerate(points) if point[0] >= near or i >= len(points) - _FEWEST]
         # A peak below that of a smaller size is a stroke of luck.
         rising = accumulate(kept, lambda one, other: (other[0], max(one[1], other[1])))
-        return cls(fit_peak(kept), tuple(rising))
+        return cls(fit_peak(kept[-_FEWEST:]), tuple(rising))
 
     def upper(self, n: int) -> float:
         """Bytes that `n` samples need at most, up to the noise of one measurement; never falls as `n` grows."""
@@ -70,7 +70,7 @@ class PeakBound:
         """From the largest size on, by the steepest slope that leads there, and steeper beyond it."""
         *smaller, (large, high) = self.points
         seen = [(small, low) for small, low in smaller if high - low >= _SEEN * high]
-        if not smaller or n <= large or not (seen or n <= _UNSEEN * large):
+        if not smaller or n <= large or n > (_REACH if seen else _REACH_UNSEEN) * large:
             return math.inf
         noise = _NOISE if n <= _FAR * large else _NOISE_FAR
         slope = max((high * (1 + noise) - low * (1 - noise)) / (large - small) for small, low in seen or smaller)

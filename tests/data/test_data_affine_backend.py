@@ -28,6 +28,14 @@ class Own(ImageDataGenerator):
         return x + 1
 
 
+class Stopping(keras.callbacks.Callback):
+    """Ends a training in its second epoch, as Ctrl-C would."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
 def a_model(side=12):
     model = keras.Sequential([keras.Input((side, side, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
     model.compile("sgd", "mse")
@@ -143,14 +151,16 @@ def test_training_and_validation_get_it_and_a_run_goes_on_with_the_same_one(tmp_
 
     def loss(backend, **more):
         keras.utils.set_random_seed(1)
-        return autobatch.fit(a_model(), datagen, (x, y), image_backend=backend, **options, **more).history
+        return autobatch.fit(a_model(), datagen, (x, y), image_backend=backend, **{**options, **more}).history
 
     flow = datagen.flow(x, y, batch_size=4, shuffle=False)
     by_scipy, by_opencv = (loss(backend, validation_data=flow) for backend in ("scipy", "opencv"))
     assert by_scipy["loss"] != by_opencv["loss"]
-    loss("opencv", checkpoint=tmp_path)
+    begun = {"checkpoint": tmp_path, "epochs": 2}
+    with pytest.raises(KeyboardInterrupt):
+        loss("opencv", callbacks=[Stopping()], **begun)
     with pytest.raises(ArgumentError, match="Received: image_backend='scipy'"):
-        loss("scipy", checkpoint=tmp_path)
+        loss("scipy", **begun)
 
 
 def test_the_command_hands_it_on(write_folder, opencv):
