@@ -94,9 +94,9 @@ class FlowSource:
         return self._image_backend
 
     @property
-    def transformed_dtype(self) -> np.dtype[Any]:
-        """The numbers of a picture while it is transformed: Keras decodes files to its own float type."""
-        return np.dtype(self._flow.dtype if self._kind == "arrays" else floatx())
+    def transformed_dtype(self) -> str:
+        """The numbers of a picture while it is transformed, by name: Keras decodes files to its own float type."""
+        return str(np.dtype(self._flow.dtype if self._kind == "arrays" else floatx()))
 
     @property
     def shuffles(self) -> bool:
