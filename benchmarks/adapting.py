@@ -257,14 +257,22 @@ def notes(scenes: Scenes) -> list[str]:
     ]
 
 
+def options(parser: argparse.ArgumentParser) -> None:
+    """How long the full form is."""
+    parser.add_argument("--seconds", type=float, default=60.0, help="that the hour is told in")
+    parser.add_argument(
+        "--turns", type=int, default=3, help="of autobatch and of the safe size, each with its own script"
+    )
+
+
 def measure(args: argparse.Namespace) -> Findings:
     """Plays all sides."""
     # Told to end, it ends the processes that it has started and removes its control group, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     with tempfile.TemporaryDirectory() as name:
-        scenes = Scenes(Path(name), 25.0, most=16) if args.quick else Scenes(Path(name), 60.0)
+        scenes = Scenes(Path(name), 25.0, most=16) if args.quick else Scenes(Path(name), args.seconds)
         try:
-            act(scenes, TIGHT, 1 if args.quick else 3, others=not args.quick)
+            act(scenes, TIGHT, 1 if args.quick else args.turns, others=not args.quick)
             if not args.quick:
                 act(scenes, ROOMY, 1)
         except NoGroupError as skipped:
@@ -284,4 +292,5 @@ if __name__ == "__main__":
         "Adapting",
         "How much is trained in an hour in which neighbours come and go?",
         measure,
+        options,
     )

@@ -6,8 +6,10 @@ of 1.25 to 8 times that size need? What is bounded is told apart from what is pr
 """
 
 import argparse
+import json
 import statistics
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from hard_budget import MIB, HardBudget
@@ -94,11 +96,23 @@ COLUMNS = (
 RANGES = (1.0, 1.5, 2.0, 4.0, FARTHEST)
 
 
+def earlier(result: Path) -> dict[str, list[tuple[int, int]]]:
+    """The peaks that an earlier run has measured."""
+    samples = json.loads(result.read_text(encoding="utf-8"))["samples"]
+    return {net: [(size, peak) for size, peak in of["peaks"]] for net, of in samples.items()}
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Where to take the peaks from."""
+    parser.add_argument("--peaks", type=Path, help="an earlier result: predict what that has measured")
+
+
 def measure(args: argparse.Namespace) -> Findings:
     """All models."""
+    kept = earlier(args.peaks) if args.peaks else {}
     measured = {}
     for net in QUICK if args.quick else NETS:
-        measured[net] = peaks_of(net)
+        measured[net] = kept.get(net) or peaks_of(net)
         say(f"{net}: {', '.join(f'{size}: {peak / MIB:.0f} MiB' for size, peak in measured[net])}")
     made = {net: predictions(points) for net, points in measured.items()}
     everything = [one for several in made.values() for one in several]
@@ -112,13 +126,11 @@ def measure(args: argparse.Namespace) -> Findings:
         ],
     )
     off, beyond = statistics.median(map(abs, errors(everything))), _beyond(errors(everything, "bound_bytes"))
+    below = _beyond(errors(everything))
     goals = [
         Goal("median error under 2 %", off < 0.02, f"{off:.1%} over {len(everything)} predictions"),
-        Goal(
-            "no size needs more than the search's bound and the reserve of 8 %",
-            beyond == 0,
-            f"{beyond:.1%} did; of the plain predictions {_beyond(errors(everything)):.1%}",
-        ),
+        Goal("no prediction too low by more than the reserve of 8 %", below == 0, f"{below:.1%} were"),
+        Goal("no bound, which the search goes by, too low by more than that", beyond == 0, f"{beyond:.1%} were"),
     ]
     notes = [PUBLISHED, "Others predict without running anything; here a few small sizes have been run before."]
     chart = Chart(
@@ -134,4 +146,6 @@ def measure(args: argparse.Namespace) -> Findings:
 
 
 if __name__ == "__main__":
-    benchmark("prediction", "Prediction", "How far is the peak model off for sizes that were not run?", measure)
+    benchmark(
+        "prediction", "Prediction", "How far is the peak model off for sizes that were not run?", measure, options
+    )
