@@ -19,7 +19,7 @@ from typing import Any, Self
 from hard_budget import HardBudget, Recorded, Tried
 from harness import Findings, Goal, Table, benchmark, say
 from own_search import RESERVES, own_search
-from peers import PEERS, OutOfMemoryError, Peer, Situation
+from peers import PEERS, DiedError, OutOfMemoryError, Peer, Situation
 
 SAMPLES = 65_536  # more than fit anywhere
 _FINE, _BEYOND = 200, 3
@@ -117,6 +117,8 @@ def searched(
 
     def attempt(size: int) -> Tried:
         tried.append(recorded.attempt(size))
+        if tried[-1].ending == "died":
+            raise DiedError("the process of the trial died")
         if not tried[-1].ran:
             raise OutOfMemoryError
         return tried[-1]
@@ -151,7 +153,12 @@ def foreign(peer: Peer) -> Callable[[Situation], tuple[int, int]]:
         def attempt(size: int) -> Any:
             nonlocal count
             count += 1
-            return situation.attempt(size)
+            try:
+                return situation.attempt(size)
+            except DiedError:
+                if peer.fresh_process:
+                    raise OutOfMemoryError from None  # any failure is one to it
+                raise
 
         counted = Situation(attempt, situation.peak_bytes, situation.budget_bytes, situation.samples)
         try:

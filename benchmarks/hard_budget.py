@@ -18,13 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from tooling.runner import say
+
 MIB = 1 << 20
 STEPS = 3
 WARM_UP_SIZE = 2
 _AT_ONCE = 0.97
 _TAIL_BYTES = 2000
 
-Ending = Literal["ran", "out of memory"]
+Ending = Literal["ran", "out of memory", "died"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Tried:
 
     Attributes:
         size: Samples in the batch.
-        ending: How it ended.
+        ending: How it ended; after the process has died, the next size gets another.
         peak_bytes: The most the pool held in use, of all its steps.
         seconds: From the question to the answer.
         step_s: Of each step that ran.
@@ -68,7 +70,12 @@ class HardBudget:
     """
 
     def __init__(self, net: str, limit_mib: int) -> None:
-        self.limit_bytes = limit_mib * MIB
+        self._net, self.limit_bytes = net, limit_mib * MIB
+        self.start_s, self.base_bytes = self._start()
+
+    def _start(self) -> tuple[float, int]:
+        """Starts the process; how long that took, and what the model holds then."""
+        limit_mib = self.limit_bytes // MIB
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         environ = {
             **os.environ,
@@ -80,7 +87,7 @@ class HardBudget:
         }
         began = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, __file__, net, str(limit_mib)],
+            [sys.executable, __file__, self._net, str(limit_mib)],
             env=environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -88,8 +95,8 @@ class HardBudget:
             text=True,
         )
         self._answer()
-        self.start_s = time.perf_counter() - began
-        self.base_bytes = int(self._answer()["base_bytes"])
+        start_s = time.perf_counter() - began
+        return start_s, int(self._answer()["base_bytes"])
 
     def __enter__(self) -> Self:
         return self
@@ -98,14 +105,16 @@ class HardBudget:
         self.close()
 
     def attempt(self, size: int) -> Tried:
-        """Runs a few steps at one size.
-
-        Raises:
-            RuntimeError: The process died; nothing is known to make it.
-        """
+        """Runs a few steps at one size."""
+        if self._process.poll() is not None:
+            self._start()
         began = time.perf_counter()
-        print(size, file=self._process.stdin, flush=True)
-        answer = self._answer()
+        try:
+            print(size, file=self._process.stdin, flush=True)
+            answer = self._answer()
+        except (BrokenPipeError, RuntimeError) as error:
+            say(str(error))
+            return Tried(size, "died", self.limit_bytes, time.perf_counter() - began)
         seconds = time.perf_counter() - began
         return Tried(size, answer["ending"], answer["peak_bytes"], seconds, tuple(answer["step_s"]))
 

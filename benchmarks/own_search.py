@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 from hard_budget import HardBudget, Tried
-from peers import OutOfMemoryError, Situation
+from peers import DiedError, OutOfMemoryError, Situation
 
 from autobatch.data.batch import Batch
 from autobatch.memory.reserve import DEFAULT_RESERVE, Reserve
@@ -56,6 +56,9 @@ class ForeignSite:
             tried = self._attempt(size)
         except OutOfMemoryError as error:
             return Answer(Outcome.OUT_OF_MEMORY, detail=str(error))
+        except DiedError as error:
+            self.starts += 1
+            return Answer(Outcome.CRASHED, detail=str(error))
         peaks = {"host": tried.peak_bytes - self._base_bytes}
         return Answer(Outcome.RAN, {"seconds": tried.step_s, "peaks": peaks, "held": {}}, wall_s=tried.seconds)
 

@@ -26,6 +26,10 @@ class OutOfMemoryError(RuntimeError):
         super().__init__(OUT_OF_MEMORY)
 
 
+class DiedError(RuntimeError):
+    """The process that a trial ran in is gone: a search that lives in it is over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What a search may know.
