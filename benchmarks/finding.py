@@ -138,7 +138,7 @@ def searched(
         sum(one.seconds for one in tried),
         sum(one.seconds for one in tried if one.ran),
         budget.start_s * starts,
-        sum(not one.ran for one in tried),
+        sum(one.ending == "out of memory" for one in tried),
         max((one.peak_bytes / budget.limit_bytes for one in tried), default=0.0),
         any(one.size == answer and one.ran for one in tried),
     )

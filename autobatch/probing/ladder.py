@@ -17,11 +17,6 @@ def ladder_floor(n: int) -> int:
     return n >> shift << shift
 
 
-def ladder_next(n: int) -> int:
-    """The smallest size of the ladder above `n` (`n` >= 0)."""
-    return rung_size(rung_of(n) + 1)
-
-
 def ladder_prev(n: int) -> int:
     """The largest size of the ladder below `n` (`n` >= 2)."""
     return ladder_floor(n - 1)
