@@ -6,12 +6,13 @@ They need no GPU, no root, no Linux and no framework.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from types import SimpleNamespace
-from typing import Any
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self
 
 from autobatch.data.batch import Batch
 from autobatch.errors import OutOfMemoryError
 from autobatch.memory.facts import ControlGroup, Device, HostMemory, ProcessMemory
+from autobatch.memory.moments import Allocation
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.units import GIB, MIB
 from autobatch.step.engine import Logs, Whole
@@ -311,10 +312,37 @@ class FakeEngine:
     def reset_peak(self) -> None:
         """Does nothing."""
 
+    def recording(self) -> "FakeRecording":
+        """Nothing: there is no allocator."""
+        return FakeRecording()
+
     def _maybe_fail(self, batch: Batch) -> None:
         self.calls += 1
         if self._fails(self.calls, batch.size):
             raise OutOfMemoryError(f"A micro-batch of {batch.size} samples was told not to fit.", batch.size)
+
+
+@dataclass(frozen=True)
+class FakeRecording:
+    """A recording of a step's allocations that is known beforehand.
+
+    Attributes:
+        allocations: What it tells.
+    """
+
+    allocations: tuple[Allocation, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Does nothing."""
+
+    def read(self) -> tuple[Allocation, ...]:
+        """What it was made with."""
+        return self.allocations
 
 
 @dataclass

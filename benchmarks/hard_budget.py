@@ -7,6 +7,7 @@ the process goes on afterwards. Without oneDNN, which would bring a pool of its 
 `python benchmarks/hard_budget.py NET LIMIT_MIB` serves: a size a line on stdin, an answer in JSON a line on stdout.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -39,6 +40,7 @@ class Tried:
         peak_bytes: The most the pool held in use, of all its steps.
         seconds: From the question to the answer.
         step_s: Of each step that ran.
+        moments: What a step asks for at any size, as `Moments.to_list` writes it; empty until two sizes have run.
     """
 
     size: int
@@ -46,6 +48,7 @@ class Tried:
     peak_bytes: int
     seconds: float
     step_s: tuple[float, ...] = ()
+    moments: tuple[tuple[int, int], ...] = ()
 
     @property
     def ran(self) -> bool:
@@ -116,7 +119,8 @@ class HardBudget:
             say(str(error))
             return Tried(size, "died", self.limit_bytes, time.perf_counter() - began)
         seconds = time.perf_counter() - began
-        return Tried(size, answer["ending"], answer["peak_bytes"], seconds, tuple(answer["step_s"]))
+        moments = tuple((fixed, per_sample) for fixed, per_sample in answer["moments"])
+        return Tried(size, answer["ending"], answer["peak_bytes"], seconds, tuple(answer["step_s"]), moments)
 
     def close(self) -> None:
         """Ends the process."""
@@ -157,6 +161,11 @@ def serve(name: str, limit_bytes: int) -> None:
     import tensorflow as tf
     from models import NETS
 
+    from autobatch.probing.recordings import Recordings
+    from autobatch.step.tensorflow.recording import Recording
+
+    recordings = Recordings(lambda: Recording("CPU:0"))  # as in a worker of autobatch
+
     def tell(**values: Any) -> None:
         print(json.dumps(values), file=out, flush=True)
 
@@ -164,17 +173,19 @@ def serve(name: str, limit_bytes: int) -> None:
         figures: dict[str, int] = tf.config.experimental.get_memory_info("CPU:0")
         return figures
 
-    def steps(data: Any) -> list[float]:
-        taken = []
+    def steps(size: int) -> list[float]:
+        data, taken = net.samples(size), list[float]()
         for _ in range(STEPS):
             began = time.perf_counter()
-            model.train_on_batch(*data)
+            with contextlib.nullcontext() if taken else recordings.record(size):
+                model.train_on_batch(*data)
             taken.append(time.perf_counter() - began)
+        recordings.keep()
         return taken
 
     def ending(size: int) -> tuple[Ending, list[float]]:
         try:
-            return "ran", steps(net.samples(size))
+            return "ran", steps(size)
         except tf.errors.ResourceExhaustedError:
             return "out of memory", []
 
@@ -191,7 +202,9 @@ def serve(name: str, limit_bytes: int) -> None:
         tf.config.experimental.reset_memory_stats("CPU:0")
         how, taken = ending(int(line))
         gc.collect()
-        tell(ending=how, step_s=taken, peak_bytes=in_use()["peak"])
+        moments = recordings.moments()
+        peak_bytes = in_use()["peak"]
+        tell(ending=how, step_s=taken, peak_bytes=peak_bytes, moments=moments.to_list() if moments else [])
 
 
 if __name__ == "__main__":

@@ -59,8 +59,9 @@ class ForeignSite:
         except DiedError as error:
             self.starts += 1
             return Answer(Outcome.CRASHED, detail=str(error))
-        peaks = {"host": tried.peak_bytes - self._base_bytes}
-        return Answer(Outcome.RAN, {"seconds": tried.step_s, "peaks": peaks, "held": {}}, wall_s=tried.seconds)
+        peaks, moments = {"host": tried.peak_bytes - self._base_bytes}, {"host": tried.moments} if tried.moments else {}
+        told = {"seconds": tried.step_s, "peaks": peaks, "moments": moments, "held": {}}
+        return Answer(Outcome.RAN, told, wall_s=tried.seconds)
 
     def renew(self) -> None:
         """Counts a start; the process is kept."""

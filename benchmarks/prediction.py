@@ -8,6 +8,7 @@ of 1.25 to 8 times that size need? What is bounded is told apart from what is pr
 import argparse
 import json
 import statistics
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hard_budget import MIB, HardBudget
 from harness import Chart, Findings, Goal, Table, benchmark, say
 from models import NETS
 
+from autobatch.memory.moments import Moments
 from autobatch.memory.reserve import DEFAULT_RESERVE
 from autobatch.probing.bound import PeakBound
 
@@ -27,18 +29,32 @@ FEWEST, FARTHEST = 2, 8.0
 PUBLISHED = "Published: DNNMem 14 to 16 % mean, LLMem 3 % mean, VeritasEst 5.5 % median, xMem about 4 % median."
 
 
-def peaks_of(net: str) -> list[tuple[int, int]]:
-    """Sizes and their peaks above what the model holds."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of a model.
+
+    Attributes:
+        peaks: Sizes and their peaks in bytes, above what the model holds.
+        moments: What a step asks for at any size, from recordings of the two smallest.
+    """
+
+    peaks: list[tuple[int, int]]
+    moments: Moments | None
+
+
+def peaks_of(net: str) -> Measured:
+    """Runs all sizes."""
     with HardBudget(net, ROOM_MIB) as budget:
         tried = [budget.attempt(size * LARGER.get(net, 1)) for size in SIZES]
-        return [(one.size, one.peak_bytes - budget.base_bytes) for one in tried if one.ran and one.peak_bytes]
+        peaks = [(one.size, one.peak_bytes - budget.base_bytes) for one in tried if one.ran and one.peak_bytes]
+        return Measured(peaks, Moments.from_list(tried[-1].moments) if tried[-1].moments else None)
 
 
-def predictions(points: list[tuple[int, int]]) -> list[dict[str, Any]]:
+def predictions(measured: Measured) -> list[dict[str, Any]]:
     """What was predicted of each size from smaller ones, beside what was measured."""
-    made = []
+    made, points = [], measured.peaks
     for known in range(FEWEST, len(points)):
-        bound = PeakBound.of(points[:known])
+        bound = PeakBound.of(points[:known], measured.moments)
         for size, peak in points[known:]:
             times = size / points[known - 1][0]
             if times <= FARTHEST:
@@ -48,7 +64,8 @@ def predictions(points: list[tuple[int, int]]) -> list[dict[str, Any]]:
                         "size": size,
                         "times": times,
                         "peak_bytes": peak,
-                        "predicted_bytes": bound.model.predict(size),
+                        "predicted_bytes": bound.predict(size),
+                        "line_bytes": bound.model.predict(size),
                         "bound_bytes": bound.upper(size),
                     }
                 )
@@ -96,10 +113,15 @@ COLUMNS = (
 RANGES = (1.0, 1.5, 2.0, 4.0, FARTHEST)
 
 
-def earlier(result: Path) -> dict[str, list[tuple[int, int]]]:
-    """The peaks that an earlier run has measured."""
+def earlier(result: Path) -> dict[str, Measured]:
+    """What an earlier run has measured."""
     samples = json.loads(result.read_text(encoding="utf-8"))["samples"]
-    return {net: [(size, peak) for size, peak in of["peaks"]] for net, of in samples.items()}
+
+    def read(of: dict[str, Any]) -> Measured:
+        peaks = [(size, peak) for size, peak in of["peaks"]]
+        return Measured(peaks, Moments.from_list(of["moments"]) if of["moments"] else None)
+
+    return {net: read(of) for net, of in samples.items()}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -113,8 +135,8 @@ def measure(args: argparse.Namespace) -> Findings:
     measured = {}
     for net in QUICK if args.quick else NETS:
         measured[net] = kept.get(net) or peaks_of(net)
-        say(f"{net}: {', '.join(f'{size}: {peak / MIB:.0f} MiB' for size, peak in measured[net])}")
-    made = {net: predictions(points) for net, points in measured.items()}
+        say(f"{net}: {', '.join(f'{size}: {peak / MIB:.0f} MiB' for size, peak in measured[net].peaks)}")
+    made = {net: predictions(of) for net, of in measured.items()}
     everything = [one for several in made.values() for one in several]
     by_model = Table("By model", COLUMNS, [row_of(net, several) for net, several in made.items()])
     by_distance = Table(
@@ -137,11 +159,18 @@ def measure(args: argparse.Namespace) -> Findings:
         "Peaks by size",
         "samples",
         "MiB",
-        {net: [(size, round(peak / MIB, 1)) for size, peak in points] for net, points in measured.items()},
+        {net: [(size, round(peak / MIB, 1)) for size, peak in of.peaks] for net, of in measured.items()},
         log_x=True,
         log_y=True,
     )
-    samples = {net: {"peaks": measured[net], "predictions": made[net]} for net in measured}
+    samples = {
+        net: {
+            "peaks": of.peaks,
+            "moments": of.moments.to_list() if of.moments else [],
+            "predictions": made[net],
+        }
+        for net, of in measured.items()
+    }
     return Findings([by_model, by_distance], goals, notes, samples, [chart])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
 from autobatch.errors import ProbeError, ProbeTimeoutError
+from autobatch.memory.moments import Moments
 from autobatch.memory.read import read_memory
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.answer import Answer
@@ -225,7 +226,8 @@ class Finder:
         peaks, start = answer.payload["peaks"], answer.payload.get("start_peaks", {})
         if verdict(start, budgets) is not Outcome.RAN:
             peaks = start  # what compiling takes is needed at any size, so none fits
-        measurement = Measurement(tuple(answer.payload["seconds"]), peaks)
+        moments = {name: Moments.from_list(lines) for name, lines in answer.payload.get("moments", {}).items()}
+        measurement = Measurement(tuple(answer.payload["seconds"]), peaks, moments)
         outcome = verdict(measurement.peaks, budgets)
         return Trial.measured(size, outcome, measurement, wall_s=answer.wall_s, where="worker")
 

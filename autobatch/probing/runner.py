@@ -7,8 +7,11 @@ reported. What compiling takes, once and whatever the size, is measured apart: i
 The mark creeps: the order in which a step's operations end differs from update to update, and now and then their
 memory finds no hole in the pool that fits, so that it grows. Twenty updates show most of that, three hardly any. So
 beside what was measured stands what it may come to in the end: `WORST`.
+
+At each of the first two sizes the first update is recorded, allocation by allocation: what larger ones ask for follows.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +21,7 @@ from autobatch.data.suitable import Step
 from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
 from autobatch.probing.drill import drill_for
 from autobatch.probing.parcel import repeat, unpack
+from autobatch.probing.recordings import Recordings
 from autobatch.step.backend import apply_settings, device_bytes
 
 LEAST_UPDATES = 3
@@ -53,6 +57,7 @@ class Runner:
         self._device_pool = 0
         self._warm = False
         self._beside_pool = 0
+        self._recordings = Recordings(self._engine.recording)
         self.facts = {"baseline_bytes": self._baseline}
 
     def run(self, size: int, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,7 +70,8 @@ class Runner:
 
         Returns:
             `seconds` of each micro-batch, `peaks` in bytes per resource, `start_peaks`, those of compiling the step, in
-            the first trial of a process, and `held`, per resource, what the process holds above its baseline now.
+            the first trial of a process, `held`, per resource, what the process holds above its baseline now, and
+            `moments`, per resource, what larger sizes ask for, once two have been recorded.
         """
         accumulated = int(options.get("effective") or size) > size
         start_peaks = {} if self._warm else self._start(self._samples[:size], accumulated=accumulated)
@@ -74,9 +80,11 @@ class Runner:
         seconds = self._steps(batch, float(options.get("enough_s") or ENOUGH_S), accumulated=accumulated)
         self._drill.last(batch)
         peaks = self._peaks(size)
+        self._recordings.keep()
         self._largest = max(self._largest, size)
         held = {"host": rss_bytes() - self._baseline, "device": self._device_pool}
-        return {"seconds": seconds, "peaks": peaks, "start_peaks": start_peaks, "held": held}
+        told = {"peaks": peaks, "start_peaks": start_peaks, "held": held, "moments": self._moments()}
+        return {"seconds": seconds, **told}
 
     def abandon(self) -> None:
         """Forgets what a trial that failed half-way had accumulated."""
@@ -99,9 +107,19 @@ class Runner:
         seconds: list[float] = []
         while len(seconds) < LEAST_UPDATES or (sum(seconds[1:]) < enough_s and len(seconds) < MOST_UPDATES):
             began = time.perf_counter()
-            self._drill.once(batch, accumulated=accumulated)
+            # The first, whose time does not count: it may compile.
+            with contextlib.nullcontext() if seconds else self._recordings.record(batch.size):
+                self._drill.once(batch, accumulated=accumulated)
             seconds.append((time.perf_counter() - began) / (2 if accumulated else 1))
         return seconds
+
+    def _moments(self) -> dict[str, list[list[int]]]:
+        moments = self._recordings.moments()
+        if moments is None:
+            return {}
+        if self._engine.device_peak_bytes() is not None:
+            return {"device": moments.to_list()}
+        return {"host": moments.to_list(), WORST: moments.times(_POOL_GROWTH).to_list()}
 
     def _peaks(self, size: int) -> dict[str, int]:
         device = self._engine.device_peak_bytes()

@@ -1,10 +1,12 @@
 """What the training loop and the trials ask of a backend."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from autobatch.data.batch import Batch, leaves
+from autobatch.memory.moments import Allocation
 
 Logs = Mapping[str, Any]
 
@@ -64,8 +66,26 @@ class Predicting(Protocol):
         """
 
 
+class Recording(Protocol):
+    """Records what the steps in its context ask the framework's allocator for."""
+
+    def __enter__(self) -> Self:
+        """Begins."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends; what an error has interrupted is forgotten."""
+
+    def read(self) -> Sequence[Allocation]:
+        """What was asked for, in order; empty where that could not be recorded."""
+
+
 class Measured(Protocol):
     """What an engine tells of its framework's memory."""
+
+    def recording(self) -> Recording:
+        """Where steps are to be run whose allocations are wanted."""
 
     def device_peak_bytes(self) -> int | None:
         """Peak bytes in use in the framework's allocator on an accelerator; `None` on a CPU."""

@@ -23,13 +23,13 @@ import numpy as np
 from autobatch.data.batch import Batch
 from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
 from autobatch.memory.read import read_memory
-from autobatch.probing.bound import PeakBound
 from autobatch.probing.find import Seams, find
 from autobatch.probing.ladder import worth_trying
 from autobatch.probing.question import Question
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.runner import WORST, Runner
 from autobatch.probing.runner import open_runner as open_honest_runner
+from autobatch.probing.search import peak_bounds
 from autobatch.probing.site import Site
 from autobatch.probing.warming import warm_up_untouched
 from autobatch.probing.worker import Worker
@@ -96,12 +96,9 @@ def too_large_by(result: ProbeResult) -> int:
     size = worth_trying(result.largest)
     if any(result.largest < trial.size <= size for trial in result.trials):
         return 1  # it was tried, and is not the answer
-    over = []
     # What it may come to at worst may take the reserve, too.
-    for name, budget in {**result.budgets, WORST: result.budgets["host"] + result.reserves["host"]}.items():
-        points = [(trial.size, trial.peaks[name]) for trial in result.trials if name in trial.peaks]
-        over.append(int(PeakBound.of(points).upper(size)) - budget)
-    return max(over)
+    budgets = {**result.budgets, WORST: result.budgets["host"] + result.reserves["host"]}
+    return max(int(bound.upper(size)) - budgets[name] for name, bound in peak_bounds(result.trials).items())
 
 
 def train(model: Any, source: Endless, size: int) -> dict[str, int]:

@@ -22,6 +22,7 @@ from autobatch.step.tensorflow import intercept, memory
 from autobatch.step.tensorflow.calling import Function, arrays_of, compiled, form_of, kinds_of, packed, specs_of
 from autobatch.step.tensorflow.cutcheck import TOLERANCE, cut_error, has_own_loss
 from autobatch.step.tensorflow.forward import Forward, weight_shares
+from autobatch.step.tensorflow.recording import Recording
 from autobatch.step.tensorflow.rescale import Rescaling
 from autobatch.step.tensorflow.state import Backup, mutable_variables
 from autobatch.step.tensorflow.symbolic import build_on
@@ -148,6 +149,10 @@ class TensorFlowEngine:
     def reset_peak(self) -> None:
         """Starts a new peak measurement."""
         memory.reset_peak(self._device)
+
+    def recording(self) -> Recording:
+        """Records what the steps in its context ask the allocator for."""
+        return Recording(self._device)
 
     def _undone_on_error(self, batch: Batch) -> AbstractContextManager[None]:
         return undone_on_error(self._backup, batch.size, self._is_too_late)

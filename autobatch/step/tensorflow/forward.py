@@ -18,6 +18,7 @@ from autobatch.errors import ModelError
 from autobatch.step.engine import Logs, Whole, part_weights
 from autobatch.step.tensorflow import intercept, memory
 from autobatch.step.tensorflow.calling import Function, arrays_of, compiled, form_of, kinds_of, packed, specs_of
+from autobatch.step.tensorflow.recording import Recording
 from autobatch.step.tensorflow.state import Backup, mutable_variables
 from autobatch.step.tensorflow.symbolic import build_on
 from autobatch.step.tensorflow.undoing import undone_on_error
@@ -150,6 +151,10 @@ class ForwardEngine:
     def reset_peak(self) -> None:
         """Starts a new peak measurement."""
         memory.reset_peak(self._device)
+
+    def recording(self) -> Recording:
+        """Records what the steps in its context ask the allocator for."""
+        return Recording(self._device)
 
 
 def require_runnable(model: Any, *, evaluates: bool) -> None:

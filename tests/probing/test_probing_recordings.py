@@ -1,0 +1,53 @@
+"""A step is recorded at the first two sizes, and no more."""
+
+import pytest
+
+from autobatch.memory.moments import Allocation
+from autobatch.probing.recordings import Recordings
+from autobatch.testing import FakeRecording
+
+
+def played(recordings, *sizes):
+    for size in sizes:
+        with recordings.record(size):
+            pass
+        recordings.keep()
+
+
+def growing():
+    """Recordings of one piece, 100 bytes larger each time."""
+    made = []
+
+    def make():
+        made.append(FakeRecording((Allocation(0, 1, 100 * (len(made) + 1), "a"),)))
+        return made[-1]
+
+    return Recordings(make), made
+
+
+def test_two_sizes_are_enough():
+    recordings, made = growing()
+    played(recordings, 2)
+    assert recordings.moments() is None
+    played(recordings, 2, 4, 8, 16)
+    assert len(made) == 2
+    moments = recordings.moments()
+    assert moments is not None
+    assert moments.at(8) == 400
+
+
+def test_a_step_that_failed_is_recorded_again():
+    """Seen to fail with the size noted when its recording begins."""
+    recordings, made = growing()
+    played(recordings, 2)
+    with pytest.raises(MemoryError), recordings.record(4):
+        raise MemoryError
+    played(recordings, 3)
+    assert len(made) == 3
+    assert recordings.moments() is not None
+
+
+def test_where_nothing_can_be_recorded_nothing_is_told():
+    recordings = Recordings(FakeRecording)
+    played(recordings, 2, 4, 8)
+    assert recordings.moments() is None
