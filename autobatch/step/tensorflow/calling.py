@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from autobatch.data.batch import Batch, leaves, map_leaves
+from autobatch.step.tensorflow.untraced import Untraced
 
 Function = Callable[..., Any]
 Kinds = tuple[tuple[tuple[int, ...], Any], ...]
@@ -17,6 +18,13 @@ def compiled(model: Any, function: Function, signature: Any) -> Function:
         return function
     plain = tf.autograph.experimental.do_not_convert(function)
     return tf.function(plain, input_signature=signature, jit_compile=model.jit_compile)  # type: ignore[no-any-return]
+
+
+def compiled_once(model: Any, function: Function, signature: Any) -> Function:
+    """As `compiled`, for a step that nobody differentiates: its trace is let go of."""
+    graph = compiled(model, function, signature)
+    # What XLA compiles it compiles anew for each size, and was not tried without the trace.
+    return graph if model.run_eagerly or model.jit_compile else Untraced(graph)
 
 
 def arrays_of(model: Any, batch: Batch) -> list[Any]:

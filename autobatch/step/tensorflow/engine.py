@@ -19,7 +19,7 @@ from autobatch.data.batch import Batch
 from autobatch.errors import ArgumentError, ModelError, UpdateInterruptedError
 from autobatch.step.engine import Logs, Whole
 from autobatch.step.tensorflow import intercept, memory
-from autobatch.step.tensorflow.calling import Function, arrays_of, compiled, form_of, kinds_of, packed, specs_of
+from autobatch.step.tensorflow.calling import Function, arrays_of, compiled_once, form_of, kinds_of, packed, specs_of
 from autobatch.step.tensorflow.cutcheck import TOLERANCE, cut_error, has_own_loss
 from autobatch.step.tensorflow.forward import Forward, weight_shares
 from autobatch.step.tensorflow.recording import Recording
@@ -56,7 +56,7 @@ class TensorFlowEngine:
         self._update = Update(model, during_apply, called=self._device == "CPU:0")
         self._functions: dict[Any, Function] = {}
         self._forward = Forward(model, self._backup)
-        self._apply = compiled(model, self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
+        self._apply = compiled_once(model, self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
         self._kept = False  # whether the accumulators hold part of this update
         self._filled = False  # whether they hold memory
 
@@ -178,7 +178,7 @@ class TensorFlowEngine:
             scalars = [tf.TensorSpec([], dtype) for dtype in (tf.float32, tf.float32, tf.int32, tf.int64)]
             signature = [specs_of(kinds), tf.TensorSpec([self._outputs], tf.float32), *scalars]
             body = self._train_body(form, use if fixed else None)
-            self._functions[key] = compiled(self._model, body, signature)
+            self._functions[key] = compiled_once(self._model, body, signature)
         return self._functions[key]
 
     def _train_body(self, form: Any, fixed: Use | None) -> Function:

@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 
+from autobatch.step.tensorflow.replaced import replaced
+
 
 class Use(enum.IntEnum):
     """What becomes of a micro-batch's gradients; the numbers are the branches of the compiled step."""
@@ -108,7 +110,7 @@ class Update:
         gradients = _all_computed([None if gradient is None else tf.identity(gradient) for gradient in gradients])
         with tf.control_dependencies(_tensors(gradients)):
             begun = self._began.assign(attempt, read_value=False)
-        with tf.control_dependencies([] if begun is None else [begun]), self._during_apply():
+        with tf.control_dependencies([] if begun is None else [begun]), self._during_apply(), _alone(self._optimizer):
             self._optimizer.apply(gradients, self.variables)
 
     def _merged(self, gradient: Any) -> Any:
@@ -133,6 +135,15 @@ class Update:
         for accumulator, gradient in zip(self._accumulators, gradients, strict=True):
             if gradient is not None:
                 accumulator.assign_add(gradient, read_value=False)
+
+
+def _alone(optimizer: Any) -> AbstractContextManager[None]:
+    """Has an optimizer leave out the sum over replicas, of which there is one.
+
+    TensorFlow makes it differentiable, and keeps for that everything that has been traced with it.
+    """
+    optimizer, name = getattr(optimizer, "inner_optimizer", optimizer), "_all_reduce_sum_gradients"
+    return replaced(optimizer, name, lambda pairs: pairs) if hasattr(optimizer, name) else nullcontext()
 
 
 def _dtype(variable: Any) -> Any:
