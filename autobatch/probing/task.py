@@ -22,7 +22,8 @@ from autobatch.probing.arguments import (
 from autobatch.probing.question import UNCOUNTED, Question, question_for
 from autobatch.step.backend import divides_by_weights, require_trainable
 
-READ_AHEAD_BYTES = 64 * 2**20
+READ_AHEAD_BYTES = 64 * 2**20  # the most that a loader may read ahead
+_LEAST_AHEAD_BYTES = READ_AHEAD_BYTES // 4
 _LOADERS = 2  # one for training and one for validation
 _SYNTHETIC = "the most that is tried of synthetic samples"
 
@@ -97,7 +98,8 @@ def prepare(
         most_samples(given.data),
         most=max_batch_size,
         reserve=kept_free,
-        read_ahead_bytes=_LOADERS * READ_AHEAD_BYTES + held_bytes(model, given, effective, samples),
+        read_ahead_bytes=_LOADERS * read_ahead_bytes(effective, given.data.sample_bytes)
+        + held_bytes(model, given, effective, samples),
         trial_timeout_s=trial_timeout_s,
         limit_bytes=limit if limit is None else int(limit),
         beyond=_SYNTHETIC if given.synthetic else UNCOUNTED,
@@ -114,6 +116,23 @@ def _require_own_seed(data: Any, seed: int | None) -> None:
             "Expected seed left out, or given where the samples are made."
         )
         raise ArgumentError(msg)
+
+
+def read_ahead_bytes(effective: int | None, sample_bytes: int) -> int:
+    """The most bytes that a loader may read ahead: what two updates take, within 16 to 64 MiB.
+
+    More is of no use to a training that takes an update's samples at a time, and is missed where memory is tight.
+
+    Args:
+        effective: Samples behind one update, `None` if that is not known yet.
+        sample_bytes: Bytes of one sample.
+
+    Example:
+        >>> [read_ahead_bytes(effective, 100_000) >> 20 for effective in (8, 128, 1024, None)]
+        [16, 24, 64, 64]
+    """
+    two_updates = READ_AHEAD_BYTES if effective is None else 2 * effective * sample_bytes
+    return min(READ_AHEAD_BYTES, max(_LEAST_AHEAD_BYTES, two_updates))
 
 
 def held_bytes(model: Any, given: Given, effective: int | None, samples: Batch) -> int:

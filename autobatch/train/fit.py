@@ -19,7 +19,7 @@ from autobatch.probing.arguments import BatchSize, require_count, require_second
 from autobatch.probing.find import find
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.run import open_cache
-from autobatch.probing.task import READ_AHEAD_BYTES, Task, prepare
+from autobatch.probing.task import Task, prepare, read_ahead_bytes
 from autobatch.probing.warming import warm_up_untouched
 from autobatch.step.backend import engine_for
 from autobatch.step.engine import Engine
@@ -272,7 +272,7 @@ def fit(
             callbacks=callbacks,
             verbose=verbose,
             workers=workers,
-            max_bytes=READ_AHEAD_BYTES,
+            max_bytes=read_ahead_bytes(sizes.largest, task.data.sample_bytes),
             effective_at=sizes.at,
             resizing=resizing if resizes or (rule is not None and schedule is not None) else None,
         )
@@ -317,7 +317,7 @@ def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, 
         if resizes or sizes.micro < sizes.effective
         else lambda micro, effective: what_cutting_means(model, micro, effective),
     )
-    validation = _validation(beside, report, steering, plan.workers)
+    validation = _validation(beside, report, steering, plan)
     plan = replace(
         plan,
         validation=validation,
@@ -370,7 +370,7 @@ def _what_cutting_means(model: Any, sizes: Sizes, found: ProbeResult) -> list[st
     return what_cutting_means(model, first_rung(sizes.largest, found.batch_size), sizes.largest)
 
 
-def _validation(beside: _Beside, report: RunReport, steering: Steering, workers: int | None) -> Validation | None:
+def _validation(beside: _Beside, report: RunReport, steering: Steering, plan: Plan) -> Validation | None:
     if beside.validation is None:
         return None
     effective = beside.size or report.effective
@@ -379,8 +379,8 @@ def _validation(beside: _Beside, report: RunReport, steering: Steering, workers:
         effective=effective,
         cutter=Cutter(steering.controller("validation", effective, first_rung(effective, report.micro))),
         steps=beside.steps,
-        workers=workers,
-        max_bytes=READ_AHEAD_BYTES,
+        workers=plan.workers,
+        max_bytes=plan.max_bytes,
     )
 
 
