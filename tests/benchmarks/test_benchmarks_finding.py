@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from own_search import RESERVES, own_search
 from peers import OutOfMemoryError, Peer, Situation, by_hand, opennmt, ultralytics
-from prediction import errors, predictions
+from prediction import Measured, errors, predictions
+
+from autobatch.memory.moments import Moments
 
 MIB = 2**20
 BUDGET = SimpleNamespace(limit_bytes=1000 * MIB, base_bytes=100 * MIB, start_s=7.0)
@@ -129,7 +131,9 @@ def test_what_became_of_an_answer_that_was_not_run_is_said():
 
 
 def test_a_line_is_predicted_without_error():
-    made = predictions([(size, (50 + 3 * size) * MIB) for size in (2, 4, 8, 16, 32)])
-    assert max(map(abs, errors(made))) < 1e-6
-    assert min(errors(made, "bound_bytes")) > 0
-    assert all(1 < one["times"] <= 8 for one in made)
+    peaks = [(size, (50 + 3 * size) * MIB) for size in (2, 4, 8, 16, 32)]
+    for moments in (None, Moments(((50.0 * MIB, 3.0 * MIB),))):
+        made = predictions(Measured(peaks, moments))
+        assert max(map(abs, errors(made))) < 1e-6
+        assert min(errors(made, "bound_bytes")) > 0
+        assert all(1 < one["times"] <= 8 for one in made)
