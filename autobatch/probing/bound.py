@@ -48,7 +48,8 @@ class PeakBound:
 
     Attributes:
         model: The line fitted to the largest few sizes that were measured.
-        points: The measured `(size, peak_bytes)`, ascending, one for each size, no peak below one of a smaller size.
+        points: The measured `(size, peak_bytes)`, ascending, one for each size, each peak raised to what that of a
+            smaller size lets expect at least.
         moments: What a step asks for, `None` where that was not recorded.
     """
 
@@ -70,9 +71,13 @@ class PeakBound:
         points = sorted(highest.items())
         near = points[-1][0] / _NEAR
         kept = [point for i, point in enumerate(points) if point[0] >= near or i >= len(points) - _FEWEST]
-        # A peak below that of a smaller size is a stroke of luck.
-        rising = accumulate(kept, lambda one, other: (other[0], max(one[1], other[1])))
-        return cls(fit_peak(kept[-_FEWEST:]), tuple(rising), moments)
+
+        def rising(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+            # A peak that has grown by less than what was asked for was a stroke of luck.
+            more = moments.at(other[0]) - moments.at(one[0]) if moments else 0.0
+            return other[0], max(one[1] + math.ceil(more), other[1])
+
+        return cls(fit_peak(kept[-_FEWEST:]), tuple(accumulate(kept, rising)), moments)
 
     def predict(self, n: int) -> float:
         """Bytes that `n` samples are expected to need: what was measured, and beyond it as a step's requests grow."""
@@ -93,9 +98,7 @@ class PeakBound:
             return math.inf
         asked = [(moments.at(large) - moments.at(small), low) for small, low in self.points]
         grown = [(high - low) / more for more, low in asked if more > 0 and high - low >= _SEEN * high]
-        # A peak that has grown by less than what was asked for was a stroke of luck, too.
-        start = max(low + more for more, low in asked)
-        return start * (1 + _LEAST_OFF) + max([_WASTE, *grown]) * (moments.at(n) - moments.at(large))
+        return high * (1 + _LEAST_OFF) + max([_WASTE, *grown]) * (moments.at(n) - moments.at(large))
 
     def _along(self, n: int) -> float:
         """From the largest size on, by the steepest slope that leads there, and steeper beyond it."""

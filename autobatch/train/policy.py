@@ -5,8 +5,9 @@ A micro-batch of n samples fits when, for every resource,
     need(n) + foresight * rate * seconds(n) <= budget
 
 where rate is what others have just been taking per second: the reserve must outlast the time until the next reading.
-A size that does not fit is left at once, for the largest one that does. A larger one is entered one rung at a time,
-when it has fitted with a margin for `patience` readings in a row. Growing that does not last makes the patience longer.
+A size that does not fit is left at once, for the largest one that does. A larger one is entered when it has fitted with
+a margin for `patience` readings in a row: the largest of them at once up to what a trial has proven, and beyond that one
+rung at a time. Growing that does not last makes the patience longer.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,8 +38,8 @@ class Policy:
         needs: For each resource, the bytes that this process occupies at the peak of a micro-batch, its baseline
             included, from the number of samples; never less for more samples.
         settings: How careful to be.
-        proven: The largest size that has run in a trial, `None` where that is not known: while nothing is known of
-            the memory, no larger one is begun with.
+        proven: The largest size that has run in a trial, `None` where that is not known: what is above is entered one
+            rung at a time, and while nothing is known of the memory, no larger one is begun with.
 
     Raises:
         ArgumentError: The ladder is empty, does not descend, or ends below 1.
@@ -143,15 +144,25 @@ class Policy:
 
     def _perhaps_grown(self, judge: Judge) -> tuple[State, Move | None]:
         state = self._lasting(judge.state)
-        larger = min((rung for rung in self.ladder if rung > state.micro), default=None)
-        if larger is None or not judge.may_enter(larger):
+        larger = self._enterable(judge)
+        if larger is None:
             return replace(state, good=0), None
         good = state.good + 1
+        # What has fitted throughout: no reading so far had room for less.
+        larger = min(larger, state.reachable or larger) if state.good else larger
         demand = judge.tightest(larger)
         if demand is None or good < self._patience(state):
-            return replace(state, good=good), None
-        grown = replace(state, micro=larger, good=0, held=0)
+            return replace(state, good=good, reachable=larger), None
+        grown = replace(state, micro=larger, good=0, held=0, reachable=None)
         return grown, Move("grow", state.micro, larger, demand.fits(good), demand.resource)
+
+    def _enterable(self, judge: Judge) -> int | None:
+        """The largest rung that growing may lead to by one sight, `None` if there is none."""
+        above = [rung for rung in self.ladder if rung > judge.state.micro]
+        return next((rung for rung in above if self._within_reach(rung, above) and judge.may_enter(rung)), None)
+
+    def _within_reach(self, rung: int, above: list[int]) -> bool:
+        return rung == above[-1] or (self.proven is not None and rung <= self.proven)
 
     def _lasting(self, state: State) -> State:
         """The state with one more reading that the last growth has outlasted."""

@@ -13,7 +13,7 @@ class Settings:
     """How careful the policy is.
 
     Attributes:
-        patience: Good readings in a row before growing by one rung.
+        patience: Good readings in a row before growing.
         margin: Part of the budget that growing must leave over.
         foresight: Micro-batches during which others may go on taking at their recent rate.
         clearly: By what fraction a budget must have grown before a size that ran out of memory is tried again.
@@ -48,7 +48,8 @@ class State:
 
     Attributes:
         micro: Samples in a micro-batch.
-        good: Readings in a row in which the next larger size fitted with its margin.
+        good: Readings in a row in which a larger size fitted with its margin.
+        reachable: The largest size that did so in all of them.
         backoff: What the patience is multiplied by now.
         held: Readings since the last growth; `None` once it has lasted, or after a shrink.
         pace_s: Seconds per sample of the last micro-batch that was timed.
@@ -58,6 +59,7 @@ class State:
 
     micro: int
     good: int = 0
+    reachable: int | None = None
     backoff: int = 1
     held: int | None = None
     pace_s: float | None = None

@@ -116,10 +116,34 @@ def test_the_smallest_size_is_stuck_only_where_memory_would_run_out(budget_mib, 
 # Growing
 
 
-def test_growing_takes_patience_and_goes_one_rung_at_a_time():
+def test_growing_takes_patience_and_goes_one_rung_at_a_time_where_nothing_is_proven():
     state, moves = after(POLICY, POLICY.start(16), *steadily(2000, 29))
     assert [(move.kind, move.before, move.after) for move in moves] == [("grow", 16, 22), ("grow", 22, 32)]
     assert state.micro == 32
+
+
+def test_up_to_what_a_trial_has_proven_growing_goes_to_the_largest_that_fitted_throughout():
+    """Seen to fail with the last reading alone: 64 would be entered though one reading had room for 32."""
+    policy = replace(POLICY, proven=64)
+    seen = [*steadily(2000, 4), sight(756, 4.0), *steadily(2000, 5, 5.0)]
+    state, moves = after(policy, policy.start(4), *seen)
+    assert [(move.before, move.after) for move in moves] == [(4, 32)]
+    assert [move.after for move in after(policy, state, *steadily(2000, 10, 10.0))[1]] == [64]
+
+
+def test_beyond_what_is_proven_growing_goes_one_rung_at_a_time():
+    """Seen to fail with the bound left out."""
+    policy = replace(POLICY, proven=20)
+    moves = after(policy, policy.start(4), *steadily(2000, 40))[1]
+    assert [move.after for move in moves] == [16, 22, 32, 64]
+
+
+def test_a_count_that_starts_again_forgets_what_fitted_before():
+    """Seen to fail with what was reachable in an earlier row of readings kept."""
+    policy = replace(POLICY, proven=64)
+    state, _ = after(policy, policy.start(4), *steadily(756, 5))
+    state = policy.missed(state)
+    assert [move.after for move in after(policy, state, *steadily(2000, 10, 10.0))[1]] == [64]
 
 
 def test_growing_leaves_the_margin_over():

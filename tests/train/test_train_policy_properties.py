@@ -39,6 +39,7 @@ policies = st.builds(
         hold=st.integers(1, 5),
         longest=st.integers(1, 4),
     ),
+    st.one_of(st.none(), st.integers(1, 130)),
 )
 budgets = st.integers(-2_000, 40_000)
 
@@ -127,7 +128,7 @@ def test_between_two_changes_of_headroom_the_size_moves_less_often_than_there_ar
     """With K rungs and C readings by which other rungs fit than by the one before: at most (K - 1) * (C + 1) moves.
 
     While the same rungs fit, either the size is too large, and falls once to the largest that fits, from where no
-    larger one can be entered; or it fits, and can only grow, by one rung at a time, K - 1 times at most.
+    larger one can be entered; or it fits, and can only grow, by one rung at least, K - 1 times at most.
     Seen to fail with growing that does not ask whether the larger rung fits.
     """
     steps = run(policy, policy.start(micro), seen)
