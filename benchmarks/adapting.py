@@ -260,7 +260,7 @@ def notes(scenes: Scenes) -> list[str]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """How long the full form is."""
-    parser.add_argument("--seconds", type=float, default=60.0, help="that the hour is told in")
+    parser.add_argument("--seconds", type=float, default=90.0, help="that the hour is told in")
     parser.add_argument(
         "--turns", type=int, default=3, help="of autobatch and of the safe size, each with its own script"
     )
