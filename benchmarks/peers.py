@@ -13,6 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+# Builds of PyTorch for GPUs bring it along, and it crashes where TensorFlow has been loaded before it.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
+
 Attempt = Callable[[int], Any]
 """Runs a size; raises `OutOfMemoryError` where it does not fit."""
 
