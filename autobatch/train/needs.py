@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from itertools import accumulate
+from math import ceil
 
 from autobatch.memory.peak import PeakModel
 
 
-def need_of(baseline_bytes: int, model: PeakModel, measured: Mapping[int, int]) -> Callable[[int], int]:
+def need_of(
+    baseline_bytes: int, model: PeakModel, measured: Mapping[int, int], beyond: Callable[[int], float] | None = None
+) -> Callable[[int], int]:
     """Returns the function from samples to the bytes that this process occupies at the peak; it never falls.
 
     What was measured is not doubted: up to the largest measured size nothing needs more than a larger size was seen to
     need, whatever margin the model puts on itself, and nothing needs less than a smaller size was seen to need. Beyond
-    that size the model's upper bound counts.
+    that size peaks may bend upwards, which the model does not know: what bounds them counts, where that is given.
 
     Args:
         baseline_bytes: What this process occupies without a micro-batch.
         model: The peak model of this process, above the baseline.
         measured: Peak in bytes above the baseline, by the size of the trial that ran.
+        beyond: At most so many bytes for a size above all of them; the model's upper bound if left out.
 
     Example:
         >>> from autobatch.memory.peak import fit_peak
@@ -32,7 +36,8 @@ def need_of(baseline_bytes: int, model: PeakModel, measured: Mapping[int, int]) 
     def need(size: int) -> int:
         below = max((at_least[tried] for tried in sizes if tried <= size), default=0)
         above = min((at_most[tried] for tried in sizes if tried >= size), default=None)
-        predicted = model.upper(size) if above is None else min(model.upper(size), above)
-        return baseline_bytes + max(predicted, below)
+        if above is None:
+            return baseline_bytes + max(ceil((beyond or model.upper)(size)), below)
+        return baseline_bytes + max(min(model.upper(size), above), below)
 
     return need

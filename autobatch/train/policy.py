@@ -6,8 +6,8 @@ A micro-batch of n samples fits when, for every resource,
 
 where rate is what others have just been taking per second: the reserve must outlast the time until the next reading.
 A size that does not fit is left at once, for the largest one that does. A larger one is entered when it has fitted with
-a margin for `patience` readings in a row: the largest of them at once up to what a trial has proven, and beyond that one
-rung at a time. Growing that does not last makes the patience longer.
+a margin for `patience` readings in a row: the largest of them at once, up to what a trial has proven, and one rung at a
+time beyond that. Growing that does not last makes the patience longer.
 """
 
 from collections.abc import Callable, Mapping

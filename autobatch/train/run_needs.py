@@ -1,11 +1,13 @@
 """What the micro-batches of a run need, by the trials that a probe has made of them."""
 
 from collections.abc import Callable
+from math import ceil
 
-from autobatch.memory.peak import PeakModel
 from autobatch.memory.reading import MemoryReading
+from autobatch.probing.bound import PeakBound
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.runner import WORST
+from autobatch.probing.search import peak_bounds
 from autobatch.probing.trial import Trial
 from autobatch.step.backend import device_bytes, idle_pool_bytes
 from autobatch.train.needs import need_of
@@ -57,8 +59,9 @@ class RunNeeds:
         measured: dict[int, int] = {}
         for trial in trials:
             measured[trial.size] = max(measured.get(trial.size, 0), trial.peaks[name])
-        need = need_of(baseline, model, measured)
-        worst = self._found.models.get(WORST) if name == "host" else None
+        bounds = peak_bounds(trials)
+        need = need_of(baseline, model, measured, bounds[name].upper)
+        worst = bounds.get(WORST) if name == "host" else None
         if worst is None:
             return need
         return _careful_beyond(max(measured), need, worst, baseline - self._found.reserves.get("host", 0))
@@ -82,10 +85,10 @@ def baselines(before: MemoryReading, read_ahead_bytes: int, gpu: int | None) -> 
     return {"host": host, "device": in_use if took_all or used is None else used}
 
 
-def _careful_beyond(tried: int, need: Need, worst: PeakModel, offset_bytes: int) -> Need:
+def _careful_beyond(tried: int, need: Need, worst: PeakBound, offset_bytes: int) -> Need:
     """Beyond the sizes that were tried, what the worst may come to has to fit with the reserve, as in the search."""
 
     def careful(size: int) -> int:
-        return need(size) if size <= tried else max(need(size), worst.upper(size) + offset_bytes)
+        return need(size) if size <= tried else max(need(size), ceil(worst.upper(size)) + offset_bytes)
 
     return careful

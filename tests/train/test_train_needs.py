@@ -52,6 +52,11 @@ def test_beyond_what_was_measured_the_model_counts(baseline, model, measured, si
     assert need_of(baseline, model, measured)(size) == baseline + expected
 
 
+def test_what_bounds_the_sizes_beyond_counts_instead_of_the_model():
+    need = need_of(100, fit_peak([(2, 1000), (4, 1000)]), {2: 1000, 4: 1000}, lambda size: 300.5 * size)
+    assert [need(size) for size in (2, 4, 5, 8)] == [1100, 1100, 1603, 2504]
+
+
 @pytest.mark.parametrize(
     ("size", "needed"),
     [
