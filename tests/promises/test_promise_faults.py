@@ -302,7 +302,7 @@ def test_without_faults_memory_falls_and_comes_back(lab: Lab) -> None:
     require_intact(lab, faults, done)
     phases = Counter((decision.phase, decision.after > decision.before) for decision in done.report.decisions)
     assert phases[("training", False)] >= 2
-    assert phases[("training", True)] >= 2
+    assert phases[("training", True)] >= 1  # at once, to what the trials have proven
     assert set(faults.count) == set(ERRORS)
     assert min(faults.count.values()) >= 2
 
