@@ -56,6 +56,7 @@ class FakeGpu:
         drawing: The same for processes that draw.
         slices: The slices of a GPU in MIG mode, `None` for one that is not.
         instance: The numbers of a slice: GPU instance and compute instance.
+        reserved_bytes: What its driver keeps for itself, `None` for one that is too old to tell.
         refuses: The NVML functions that fail on it, and what they say.
     """
 
@@ -67,6 +68,7 @@ class FakeGpu:
     drawing: Mapping[int, int | None] = field(default_factory=dict)
     slices: tuple["FakeGpu", ...] | None = None
     instance: tuple[int, int] = (0, 0)
+    reserved_bytes: int | None = None
     refuses: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -93,6 +95,7 @@ class FakeNvml:
     """
 
     NVMLError = FakeNvmlError
+    nvmlMemory_v2 = 0x02000028  # noqa: N815 - NVML's own name
 
     def __init__(self, *gpus: FakeGpu, fails: Mapping[str, str] | None = None) -> None:
         self.calls: list[str] = []
@@ -105,13 +108,13 @@ class FakeNvml:
             raise AttributeError(name)
         return partial(self._answer, name)
 
-    def _answer(self, name: str, *args: Any) -> Any:
+    def _answer(self, name: str, *args: Any, **options: Any) -> Any:
         self.calls.append(name)
         gpu = args[0] if args and isinstance(args[0], FakeGpu) else None
         refusal = self._fails.get(name) or (gpu.refuses.get(name) if gpu is not None else None)
         if refusal:
             raise FakeNvmlError(refusal)
-        return getattr(self, f"_{name}")(*args)
+        return getattr(self, f"_{name}")(*args, **options)
 
     def _nvmlInit(self) -> None:  # noqa: N802 - NVML's own names, here and below
         self.open_count += 1
@@ -134,9 +137,14 @@ class FakeNvml:
     def _nvmlDeviceGetName(self, gpu: FakeGpu) -> str:  # noqa: N802
         return gpu.name
 
-    def _nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu) -> SimpleNamespace:  # noqa: N802
+    def _nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu, version: int | None = None) -> SimpleNamespace:  # noqa: N802
         used = gpu.total_bytes - gpu.free_bytes
-        return SimpleNamespace(total=gpu.total_bytes, free=gpu.free_bytes, used=used)
+        if version is None:
+            return SimpleNamespace(total=gpu.total_bytes, free=gpu.free_bytes, used=used)
+        if gpu.reserved_bytes is None:
+            raise FakeNvmlError("Function Not Found")
+        reserved = gpu.reserved_bytes
+        return SimpleNamespace(total=gpu.total_bytes, free=gpu.free_bytes, used=used - reserved, reserved=reserved)
 
     def _nvmlDeviceGetComputeRunningProcesses(self, gpu: FakeGpu) -> list[SimpleNamespace]:  # noqa: N802
         return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in gpu.processes.items()]

@@ -19,10 +19,15 @@ def findings(seen: Surroundings) -> Iterator[Finding]:
         yield _used(seen) if seen.framework.gpus else _unused(seen)
     for note in seen.reading.notes:
         if note.startswith("GPU") and "NVML lists no process" not in note:
-            remedy = (
-                "Training works; sizes then rest on the framework's own figures. nvidia-smi shows what the driver says."
-            )
-            yield warning("devices", "gpu_memory", note, remedy)
+            yield _noted(note)
+
+
+def _noted(note: str) -> Finding:
+    if "CUDA_DEVICE_ORDER" in note:
+        remedy = "Put CUDA_DEVICE_ORDER=PCI_BUS_ID into the environment, or name GPUs by their UUID."
+        return warning("devices", "gpu_order", note, remedy)
+    remedy = "Training works; sizes then rest on the framework's own figures. nvidia-smi shows what the driver says."
+    return warning("devices", "gpu_memory", note, remedy)
 
 
 def _driver(seen: Surroundings) -> Finding:

@@ -1,7 +1,10 @@
 """What each sensor says, in bytes; `None` is unknown."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
+
+# Who tells what this process holds of a GPU: its driver, CUDA's memory pool, or the framework's allocator
+OwnFrom: TypeAlias = Literal["driver", "pool", "allocator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,9 @@ class Device:
         name: What the maker calls it.
         total_bytes: All of its memory.
         free_bytes: What nobody has taken.
-        used_by_this_process_bytes: What the driver books on this process.
+        used_by_this_process_bytes: What this process holds of it, `None` where nobody tells.
+        reserved_bytes: What the driver keeps for itself, `None` where it does not tell that apart.
+        own_from: Who tells what this process holds.
     """
 
     index: int
@@ -86,6 +91,19 @@ class Device:
     total_bytes: int
     free_bytes: int
     used_by_this_process_bytes: int | None = None
+    reserved_bytes: int | None = None
+    own_from: OwnFrom | None = None
+
+    @property
+    def used_by_others_bytes(self) -> int | None:
+        """What other processes hold, `None` where there is no telling them from this one.
+
+        What the driver keeps for itself is among it where that is not told apart.
+        """
+        if self.used_by_this_process_bytes is None:
+            return None
+        taken = self.total_bytes - self.free_bytes - (self.reserved_bytes or 0)
+        return max(0, taken - self.used_by_this_process_bytes)
 
 
 @dataclass(frozen=True, slots=True)

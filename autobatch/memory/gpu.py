@@ -1,23 +1,26 @@
-"""The memory of NVIDIA GPUs, through NVML; the only place that knows it.
+"""The GPUs that this process may use, through NVML; the only place that imports it.
 
 Covered: no library, no driver, no device, a GPU that was lost, figures that are not supported or not permitted: each is
 a note, none an error. Not covered: GPUs of other makers, and CUDA's own order of unlike GPUs where `CUDA_DEVICE_ORDER`
-isn't `PCI_BUS_ID` (NVML numbers them by their bus).
+isn't `PCI_BUS_ID` (NVML numbers them by their bus): that is a note, too.
 """
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from autobatch.memory.facts import Device
-from autobatch.memory.visible import Slot, choose
+from autobatch.memory.gpu_memory import gpu_memory
+from autobatch.memory.gpu_processes import used_by
+from autobatch.memory.visible import Slot, choose, order_unclear
 
 _T = TypeVar("_T")
 
 
 def read_devices(
-    pid: int, nvml: Any = None, environ: Mapping[str, str] | None = None
+    pid: int, nvml: Any = None, environ: Mapping[str, str] | None = None, proc: Path = Path("/proc")
 ) -> tuple[tuple[Device, ...], tuple[str, ...]]:
     """Returns the GPUs that a process may use, in its own order, and notes on what could not be read.
 
@@ -27,8 +30,9 @@ def read_devices(
         pid: The process whose own use is looked up.
         nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
         environ: Where `CUDA_VISIBLE_DEVICES` is looked up; `None` takes this process' environment.
+        proc: Where the kernel's process files are, which tell whether NVML's numbers of processes are this machine's.
     """
-    return ask_of_visible(lambda nvml, slots, notes: _devices(nvml, slots, pid, notes), nvml, environ)
+    return ask_of_visible(lambda nvml, slots, notes: _devices(nvml, slots, pid, proc, notes), nvml, environ)
 
 
 @contextmanager
@@ -122,12 +126,13 @@ def _visible(nvml: Any, environ: Mapping[str, str], notes: list[str]) -> tuple[t
     if count == 0:
         return (), ("No GPU is counted: NVML runs and names none.",)
     gpus = [_slot(nvml, number, notes) for number in range(count)]
-    return choose(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
+    chosen, hidden = choose(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
+    return chosen, (*hidden, *order_unclear(gpus, environ))
 
 
-def _devices(nvml: Any, slots: Sequence[Slot], pid: int, notes: list[str]) -> Iterator[Device]:
+def _devices(nvml: Any, slots: Sequence[Slot], pid: int, proc: Path, notes: list[str]) -> Iterator[Device]:
     for index, slot in enumerate(slots):
-        device = _device(nvml, index, slot, pid, notes)
+        device = _device(nvml, index, slot, pid, proc, notes)
         if device is not None:
             yield device
 
@@ -143,7 +148,8 @@ def _slot(nvml: Any, number: int, notes: list[str]) -> Slot | None:
         sliced = nvml.nvmlDeviceGetMigMode(handle)[0] == 1
     except nvml.NVMLError:
         sliced = False
-    return Slot(uuid, handle, slices=tuple(_slices(nvml, handle, uuid)) if sliced else (), sliced=sliced)
+    slices = tuple(_slices(nvml, handle, uuid)) if sliced else ()
+    return Slot(uuid, handle, _name(nvml, handle), slices=slices, sliced=sliced)
 
 
 def _slices(nvml: Any, gpu: Any, uuid: str) -> Iterator[Slot]:
@@ -158,7 +164,7 @@ def _slices(nvml: Any, gpu: Any, uuid: str) -> Iterator[Slot]:
             own = nvml.nvmlDeviceGetUUID(handle)
         except nvml.NVMLError:
             continue
-        yield Slot(own, handle, old_name=_old_name(nvml, handle, uuid))
+        yield Slot(own, handle, _name(nvml, handle), old_name=_old_name(nvml, handle, uuid))
 
 
 def _old_name(nvml: Any, handle: Any, uuid: str) -> str | None:
@@ -169,35 +175,29 @@ def _old_name(nvml: Any, handle: Any, uuid: str) -> str | None:
     return f"MIG-{uuid}/{part}/{cores}"
 
 
-def _device(nvml: Any, index: int, slot: Slot, pid: int, notes: list[str]) -> Device | None:
+def _name(nvml: Any, handle: Any) -> str | None:
     try:
-        memory = nvml.nvmlDeviceGetMemoryInfo(slot.handle)
+        return str(nvml.nvmlDeviceGetName(handle))
+    except nvml.NVMLError:
+        return None
+
+
+def _device(nvml: Any, index: int, slot: Slot, pid: int, proc: Path, notes: list[str]) -> Device | None:
+    try:
+        memory = gpu_memory(nvml, slot.handle)
     except nvml.NVMLError as error:
         notes.append(f"GPU:{index} ({slot.uuid}) is left out: it does not tell its memory ({error}).")
         return None
-    try:
-        name = nvml.nvmlDeviceGetName(slot.handle)
-    except nvml.NVMLError:
-        name = "GPU"
-    used = _used_by(nvml, index, slot, pid, notes)
-    return Device(index, slot.uuid, name, int(memory.total), int(memory.free), used)
-
-
-def _used_by(nvml: Any, index: int, slot: Slot, pid: int, notes: list[str]) -> int | None:
-    try:
-        processes = nvml.nvmlDeviceGetComputeRunningProcesses(slot.handle)
-    except nvml.NVMLError as error:
-        notes.append(f"GPU:{index}: what this process itself uses is unknown (NVML: {error}).")
-        return None
-    own = [process.usedGpuMemory for process in processes if process.pid == pid]
-    if not own:
-        notes.append(
-            f"GPU:{index}: NVML lists no process {pid}. Either it has not used the GPU yet, or it runs in a container "
-            "and NVML lists the host's numbers: the framework's own figures count, where they are given."
-        )
-        return None
-    # Unified memory and some virtual GPUs list the process and leave its bytes open.
-    if any(amount is None for amount in own):
-        notes.append(f"GPU:{index}: NVML lists this process without its bytes.")
-        return None
-    return sum(map(int, own))
+    own, why = used_by(nvml, pid, slot.handle, memory.total_bytes, proc)
+    if why:
+        notes.append(f"GPU:{index}: {why}")
+    return Device(
+        index=index,
+        uuid=slot.uuid,
+        name=slot.name or "GPU",
+        total_bytes=memory.total_bytes,
+        free_bytes=memory.free_bytes,
+        used_by_this_process_bytes=own,
+        reserved_bytes=memory.reserved_bytes,
+        own_from=None if own is None else "driver",
+    )

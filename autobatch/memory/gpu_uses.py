@@ -9,6 +9,8 @@ from typing import Any
 
 from autobatch.memory.facts import DeviceUse
 from autobatch.memory.gpu import ask_of_visible
+from autobatch.memory.gpu_memory import gpu_memory
+from autobatch.memory.gpu_processes import listed
 from autobatch.memory.visible import Slot
 
 
@@ -33,24 +35,20 @@ def read_device_uses(
 
 def _uses(nvml: Any, slots: Sequence[Slot], notes: list[str]) -> Iterator[DeviceUse]:
     for index, slot in enumerate(slots):
-        computing = _listed(nvml, "Compute", index, slot, notes)
-        drawing = _listed(nvml, "Graphics", index, slot, notes)
+        total_bytes = _total(nvml, slot)
+        computing, why = listed(nvml, "Compute", slot.handle, total_bytes)
+        if computing is None:
+            notes.append(f"GPU:{index}: there is no telling who holds its memory ({why}).")
+        # Slices and the GPUs of servers draw nothing: no answer about that is no loss.
+        drawing, _ = listed(nvml, "Graphics", slot.handle, total_bytes)
+        computing, drawing = computing or {}, drawing or {}
         for pid in computing | drawing:
             known = [used for used in (computing.get(pid), drawing.get(pid)) if used is not None]
             yield DeviceUse(index, pid, max(known, default=None))
 
 
-def _listed(nvml: Any, kind: str, index: int, slot: Slot, notes: list[str]) -> dict[int, int | None]:
-    """The bytes of each process that NVML lists as one of a kind, `None` where it leaves them open."""
+def _total(nvml: Any, slot: Slot) -> int | None:
     try:
-        processes = getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses")(slot.handle)
-    except nvml.NVMLError as error:
-        # Slices and the GPUs of servers draw nothing: no answer about that is no loss.
-        if kind == "Compute":
-            notes.append(f"GPU:{index}: NVML does not tell who holds its memory ({error}).")
-        return {}
-    used: dict[int, int | None] = {}
-    for process in processes:
-        amount, before = process.usedGpuMemory, used.get(process.pid, 0)
-        used[process.pid] = None if amount is None or before is None else before + int(amount)
-    return used
+        return gpu_memory(nvml, slot.handle).total_bytes
+    except nvml.NVMLError:
+        return None

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from autobatch.memory.cgroup import GroupPids, group_pids
 from autobatch.memory.facts import DeviceUse, Holder, ResidentProcess
 from autobatch.memory.gpu_uses import read_device_uses
-from autobatch.memory.processes import has_opened_cuda, read_processes, sees_machines_numbers
+from autobatch.memory.processes import is_known_here, read_processes
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.unclear import binding_group, what_is_unclear
 
@@ -80,11 +80,10 @@ def _with_own(processes: Sequence[ResidentProcess], reading: MemoryReading) -> l
 def _apart(processes: Sequence[ResidentProcess], uses: Sequence[DeviceUse], proc: Path) -> tuple[_Used, _Used]:
     """What the driver tells of processes that are here, and of others, by its numbers."""
     pids = {process.pid for process in processes}
-    trusted = sees_machines_numbers(proc)
     here: dict[int, tuple[tuple[int, int | None], ...]] = {}
     elsewhere: dict[int, tuple[tuple[int, int | None], ...]] = {}
     for use in uses:
-        known = use.pid in pids and (trusted or has_opened_cuda(use.pid, proc))
+        known = use.pid in pids and is_known_here(use.pid, proc)
         side = here if known else elsewhere
         side[use.pid] = (*side.get(use.pid, ()), (use.index, use.used_bytes))
     return here, elsewhere

@@ -46,6 +46,16 @@ def has_opened_cuda(pid: int, proc: Path) -> bool:
         return False
 
 
+def is_known_here(pid: int, proc: Path) -> bool:
+    """Returns whether a number that the driver lists can be told to be that of the process of that number here.
+
+    Args:
+        pid: A process that can be seen from here.
+        proc: Where the kernel's process files are.
+    """
+    return sees_machines_numbers(proc) or has_opened_cuda(pid, proc)
+
+
 def _from_proc(proc: Path) -> tuple[list[ResidentProcess], int]:
     found, refused = [], 0
     for folder in _folders(proc):

@@ -44,7 +44,7 @@ def read_memory(
     process, process_notes = read_process(proc)
     folders = find_group(proc, sys)
     groups, group_notes = read_control_groups(folders, host.total_bytes)
-    devices, device_notes = read_devices(os.getpid(), nvml)
+    devices, device_notes = read_devices(os.getpid(), nvml, proc=proc)
     return MemoryReading(
         host=host,
         process=process,

@@ -5,7 +5,7 @@ entry that names nothing hides itself and all that follow it. A GPU in MIG mode 
 none is named.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ class Slot:
     Attributes:
         uuid: Its identity.
         handle: What NVML calls it.
+        name: What the maker calls it, `None` where that is not told.
         old_name: The name that older drivers gave a slice ("MIG-GPU-…/1/0").
         slices: The MIG slices of a GPU that is cut up.
         sliced: Whether the GPU is in MIG mode: it can then be used through a slice only.
@@ -24,6 +25,7 @@ class Slot:
 
     uuid: str
     handle: Any
+    name: str | None = None
     old_name: str | None = None
     slices: tuple["Slot", ...] = ()
     sliced: bool = False
@@ -50,6 +52,27 @@ def choose(gpus: Sequence[Slot | None], wanted: str | None) -> tuple[tuple[Slot,
         if slot not in found:
             found.append(slot)
     return tuple(found), ()
+
+
+def order_unclear(gpus: Sequence[Slot | None], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns a note where the numbers of GPUs may mean other ones to CUDA than to the driver.
+
+    CUDA puts the fastest first, unless it is told to go by the bus, as the driver does. Among GPUs of one kind that
+    makes no difference, and a UUID means the same to both.
+
+    Args:
+        gpus: The machine's GPUs in the driver's order, `None` for one that doesn't answer.
+        environ: Where CUDA's variables are looked up.
+    """
+    names = sorted({gpu.name for gpu in gpus if gpu is not None and gpu.name})
+    wanted = environ.get("CUDA_VISIBLE_DEVICES")
+    by_number = wanted is None or any(entry.strip().isdigit() for entry in wanted.split(","))
+    if len(names) < 2 or not by_number or environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
+        return ()
+    why = "CUDA numbers the fastest first, these figures go by the bus"
+    return (
+        f"GPUs of several kinds ({', '.join(names)}): {why}. With CUDA_DEVICE_ORDER=PCI_BUS_ID both mean the same.",
+    )
 
 
 def _named(gpus: Sequence[Slot | None], entry: str) -> Slot | None:

@@ -81,6 +81,16 @@ CASES = {
         "it is odd",
         "nvidia-smi",
     ),
+    "unlike GPUs": (
+        machine(
+            ON_GPU,
+            reading=replace(memory_reading(devices=GPUS[:1]), notes=("GPUs of several kinds: CUDA_DEVICE_ORDER",)),
+        ),
+        "warning",
+        "gpu_order",
+        "GPUs of several kinds",
+        "CUDA_DEVICE_ORDER=PCI_BUS_ID",
+    ),
     "a driver that cannot be asked, beside CUDA": (
         machine(pools=(True, True)),
         "warning",

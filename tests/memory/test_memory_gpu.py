@@ -1,6 +1,9 @@
 """GPUs through NVML, with recorded answers."""
 
+from dataclasses import replace
+
 import pytest
+from pids import CONTAINERS_PIDS, MACHINES_PIDS, number_processes
 
 from autobatch.memory.gpu import hold_nvml, read_devices
 from autobatch.testing import FakeGpu, FakeNvml
@@ -20,16 +23,86 @@ CUT = FakeGpu(
 UNCUT = FakeGpu("GPU-dddd-4", slices=())
 
 
-def read(nvml, visible=None):
-    return read_devices(PID, nvml, {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+@pytest.fixture
+def read(tmp_path):
+    """Reads as process 77 of a machine that sees its own numbers of processes."""
+    proc = number_processes(tmp_path)
+
+    def ask(nvml, visible=None, **environ):
+        environ |= {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        return read_devices(PID, nvml, environ, proc)
+
+    return ask
 
 
-def test_a_device_has_its_figures_and_this_process_part():
+def test_a_device_has_its_figures_and_this_process_part(read):
     devices, _ = read(FakeNvml(FIRST))
     (device,) = devices
     assert (device.index, device.uuid, device.name) == (0, "GPU-aaaa-1", "Fake GPU")
     assert (device.total_bytes, device.free_bytes) == (16 * GIB, 12 * GIB)
-    assert device.used_by_this_process_bytes == 3 * GIB
+    assert (device.used_by_this_process_bytes, device.own_from) == (3 * GIB, "driver")
+    assert (device.used_by_others_bytes, device.reserved_bytes) == (GIB, None)
+
+
+def test_what_the_driver_keeps_is_nobodys(read):
+    """Seen to fail with what is reserved counted among the others'."""
+    (device,), _ = read(FakeNvml(replace(FIRST, free_bytes=11 * GIB, reserved_bytes=GIB)))
+    assert (device.reserved_bytes, device.used_by_others_bytes) == (GIB, GIB)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "opened", "known"),
+    [
+        (MACHINES_PIDS, None, True),
+        (CONTAINERS_PIDS, None, False),
+        (CONTAINERS_PIDS, "/dev/nvidiactl", False),
+        (CONTAINERS_PIDS, "/dev/nvidia-uvm", True),
+        (None, None, False),
+        (None, "/dev/dxg", True),
+    ],
+)
+def test_in_a_container_a_process_of_the_same_number_is_not_taken_for_this_one(tmp_path, numbers, opened, known):
+    """Seen to fail with the number alone compared."""
+    proc = number_processes(tmp_path, numbers, {PID: opened} if opened else {})
+    devices, notes = read_devices(PID, FakeNvml(FIRST), {}, proc)
+    assert devices[0].used_by_this_process_bytes == (3 * GIB if known else None)
+    assert devices[0].own_from == ("driver" if known else None)
+    assert any("may be another one" in note for note in notes) != known
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{0: 9}, {(1 << 22) + 1: 9}, {0xFFFFFFFF: 9}, {5: 17 * GIB}],
+    ids=["no process", "beyond the kernel's largest", "all bits", "more than there is"],
+)
+def test_a_list_that_does_not_add_up_tells_nothing_and_that_is_said(read, odd):
+    """Seen to fail with every list believed: what follows the first entry is shifted, this process among it."""
+    devices, notes = read(FakeNvml(FakeGpu("GPU-1", processes={PID: GIB, **odd})))
+    assert devices[0].used_by_this_process_bytes is None
+    assert devices[0].used_by_others_bytes is None
+    assert any("does not add up" in note for note in notes)
+
+
+UNLIKE = FakeGpu("GPU-aaaa-1", name="Slow"), FakeGpu("GPU-bbbb-2", name="Fast")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "environ", "said"),
+    [
+        (UNLIKE, {}, True),
+        (UNLIKE, {"CUDA_VISIBLE_DEVICES": "1"}, True),
+        (UNLIKE, {"CUDA_VISIBLE_DEVICES": "GPU-bbbb,0"}, True),
+        (UNLIKE, {"CUDA_VISIBLE_DEVICES": "GPU-bbbb,GPU-aaaa"}, False),
+        (UNLIKE, {"CUDA_VISIBLE_DEVICES": ""}, False),
+        (UNLIKE, {"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}, True),
+        (UNLIKE, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, False),
+        ((FIRST, SECOND), {}, False),
+        ((replace(FIRST, refuses={"nvmlDeviceGetName": "Unknown Error"}), SECOND), {}, False),
+    ],
+)
+def test_numbers_that_may_mean_other_gpus_to_cuda_are_said(read, gpus, environ, said):
+    _, notes = read(FakeNvml(*gpus), **environ)
+    assert sum("CUDA_DEVICE_ORDER" in note for note in notes) == said
 
 
 @pytest.mark.parametrize(
@@ -57,7 +130,7 @@ def test_a_device_has_its_figures_and_this_process_part():
         ("NoDevFiles", [], 1),
     ],
 )
-def test_visible_devices_are_chosen_as_cuda_does(visible, uuids, notes):
+def test_visible_devices_are_chosen_as_cuda_does(read, visible, uuids, notes):
     """Seen to fail with the variable ignored, and with unknown entries skipped instead of ending the list."""
     devices, said = read(FakeNvml(FIRST, SECOND, CUT, UNCUT), visible)
     assert [device.uuid for device in devices] == uuids
@@ -65,13 +138,13 @@ def test_visible_devices_are_chosen_as_cuda_does(visible, uuids, notes):
     assert sum("CUDA_VISIBLE_DEVICES" in note for note in said) == notes
 
 
-def test_a_process_that_is_not_listed_is_unknown_and_said():
+def test_a_process_that_is_not_listed_is_unknown_and_said(read):
     devices, notes = read(FakeNvml(SECOND))
     assert devices[0].used_by_this_process_bytes is None
     assert "lists no process 77" in notes[0]
 
 
-def test_a_process_without_bytes_is_unknown_and_said():
+def test_a_process_without_bytes_is_unknown_and_said(read):
     devices, notes = read(FakeNvml(FakeGpu("GPU-1", processes={PID: None})))
     assert devices[0].used_by_this_process_bytes is None
     assert "without its bytes" in notes[0]
@@ -89,21 +162,21 @@ def test_a_process_without_bytes_is_unknown_and_said():
     ],
 )
 @pytest.mark.parametrize("reason", ["Not Supported", "GPU is lost", "Insufficient Permissions", "Driver Not Loaded"])
-def test_what_nvml_refuses_is_a_note_with_its_reason(function, devices_left, reason):
+def test_what_nvml_refuses_is_a_note_with_its_reason(read, function, devices_left, reason):
     devices, notes = read(FakeNvml(FIRST, fails={function: reason}))
     assert len(devices) == devices_left
     assert any(reason in note for note in notes)
 
 
 @pytest.mark.parametrize("function", ["nvmlDeviceGetName", "nvmlDeviceGetMigMode", "nvmlShutdown"])
-def test_what_does_not_matter_may_fail_in_silence(function):
+def test_what_does_not_matter_may_fail_in_silence(read, function):
     devices, notes = read(FakeNvml(FIRST, fails={function: "Not Supported"}))
     assert len(devices) == 1
     assert notes == ()
 
 
 @pytest.mark.parametrize("function", ["nvmlDeviceGetHandleByIndex", "nvmlDeviceGetUUID", "nvmlDeviceGetMemoryInfo"])
-def test_a_lost_gpu_leaves_the_others(function):
+def test_a_lost_gpu_leaves_the_others(read, function):
     lost = FakeGpu("GPU-lost", refuses={function: "GPU is lost"})
     devices, notes = read(FakeNvml(lost, FIRST))
     assert [device.uuid for device in devices] == ["GPU-aaaa-1"]
@@ -114,19 +187,19 @@ def test_a_lost_gpu_leaves_the_others(function):
     "function",
     ["nvmlDeviceGetMaxMigDeviceCount", "nvmlDeviceGetMigDeviceHandleByIndex", "nvmlDeviceGetGpuInstanceId"],
 )
-def test_slices_that_do_not_answer_are_no_fault_of_the_others(function):
+def test_slices_that_do_not_answer_are_no_fault_of_the_others(read, function):
     devices, _ = read(FakeNvml(CUT, FIRST, fails={function: "Not Supported"}), "1")
     assert [device.uuid for device in devices] == ["GPU-aaaa-1"]
 
 
-def test_no_gpu_is_a_note():
+def test_no_gpu_is_a_note(read):
     devices, notes = read(FakeNvml())
     assert devices == ()
     assert "names none" in notes[0]
 
 
 @pytest.mark.parametrize("function", [None, "nvmlDeviceGetCount", "nvmlDeviceGetUUID", "nvmlDeviceGetMemoryInfo"])
-def test_what_is_opened_is_closed(function):
+def test_what_is_opened_is_closed(read, function):
     """Seen to fail with the shutdown left out, and with it outside `finally`."""
     nvml = FakeNvml(FIRST, fails={function: "no"} if function else None)
     read(nvml)
@@ -134,20 +207,20 @@ def test_what_is_opened_is_closed(function):
     assert nvml.calls.count("nvmlShutdown") == 1
 
 
-def test_an_error_that_is_not_nvmls_passes_and_closes():
+def test_an_error_that_is_not_nvmls_passes_and_closes(read):
     nvml = FakeNvml(FakeGpu("GPU-1", total_bytes="no number"))
     with pytest.raises(TypeError):
         read(nvml)
     assert nvml.open_count == 0
 
 
-def test_what_was_never_opened_is_not_closed():
+def test_what_was_never_opened_is_not_closed(read):
     nvml = FakeNvml(fails={"nvmlInit": "Driver Not Loaded"})
     read(nvml)
     assert "nvmlShutdown" not in nvml.calls
 
 
-def test_readings_within_a_hold_do_not_start_nvml_anew():
+def test_readings_within_a_hold_do_not_start_nvml_anew(read):
     """Seen to fail with the hold's own `nvmlInit` left out: nothing was open between two readings."""
     nvml = FakeNvml(FIRST)
     with hold_nvml(nvml):

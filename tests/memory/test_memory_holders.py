@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from pids import CONTAINERS_PIDS, MACHINES_PIDS, number_processes
 
 from autobatch.memory.cgroup import group_pids
 from autobatch.memory.facts import Holder
@@ -18,7 +19,6 @@ from autobatch.testing import FakeGpu, FakeNvml
 MIB = 1 << 20
 OWN = os.getpid()
 HERE, OTHER, THIRD = OWN + 1, OWN + 2, OWN + 3  # numbers of other processes
-FIRST_NAMESPACE, SOME_NAMESPACE = "pid:[4026531836]", "pid:[4026532999]"
 
 
 def process(pid, mib, name="python"):
@@ -49,16 +49,6 @@ def group(limit, usage, own=(), **below):
 
 def lines(pids):
     return "".join(f"{pid}\n" for pid in pids)
-
-
-def namespace(proc, name):
-    (proc / "self" / "ns").mkdir()
-    (proc / "self" / "ns" / "pid").symlink_to(name)
-
-
-def opens(proc, pid, device):
-    (proc / str(pid) / "fd").mkdir()
-    (proc / str(pid) / "fd" / "7").symlink_to(device)
 
 
 def look(roots, *gpus, most=10):
@@ -166,7 +156,7 @@ def test_sums_that_do_not_add_up_are_said(tree, used, resident, words, grouped):
 
 def test_gpu_memory_stands_with_its_process(tree):
     proc, sysfs = tree(machine(process(OWN, 10), process(HERE, 20)))
-    namespace(proc, FIRST_NAMESPACE)
+    number_processes(proc)
     gpus = FakeGpu("GPU-1", processes={HERE: 500 * MIB}), FakeGpu("GPU-2", processes={HERE: None, OWN: 5})
     holders = look((proc, sysfs), *gpus)
     assert holders.shown[0] == Holder(HERE, "python", 20 * MIB, ((0, 500 * MIB), (1, None)))
@@ -176,12 +166,12 @@ def test_gpu_memory_stands_with_its_process(tree):
 @pytest.mark.parametrize(
     ("numbers", "device", "matched"),
     [
-        (FIRST_NAMESPACE, None, True),
-        (SOME_NAMESPACE, None, False),
-        (SOME_NAMESPACE, "/dev/null", False),
-        (SOME_NAMESPACE, "/dev/nvidiactl", False),
-        (SOME_NAMESPACE, "/dev/nvidia-uvm", True),
-        (SOME_NAMESPACE, "/dev/dxg", True),
+        (MACHINES_PIDS, None, True),
+        (CONTAINERS_PIDS, None, False),
+        (CONTAINERS_PIDS, "/dev/null", False),
+        (CONTAINERS_PIDS, "/dev/nvidiactl", False),
+        (CONTAINERS_PIDS, "/dev/nvidia-uvm", True),
+        (CONTAINERS_PIDS, "/dev/dxg", True),
         (None, None, False),
         (None, "/dev/nvidia-uvm", True),
     ],
@@ -189,10 +179,7 @@ def test_gpu_memory_stands_with_its_process(tree):
 def test_a_drivers_number_is_a_process_here_only_if_that_can_be_told(tree, numbers, device, matched):
     """Seen to fail with every number taken for the process of that number here."""
     proc, sysfs = tree(machine(process(OWN, 10), process(HERE, 20)))
-    if numbers:
-        namespace(proc, numbers)
-    if device:
-        opens(proc, HERE, device)
+    number_processes(proc, numbers, {HERE: device} if device else {})
     holders = look((proc, sysfs), FakeGpu("GPU-1", processes={HERE: 500}))
     named = {holder.name: holder.device_bytes for holder in holders.shown if holder.pid == HERE}
     assert named == ({"python": ((0, 500),)} if matched else {"python": (), None: ((0, 500),)})
@@ -201,14 +188,14 @@ def test_a_drivers_number_is_a_process_here_only_if_that_can_be_told(tree, numbe
 
 def test_a_number_that_is_nobodys_here_is_told_without_a_name(tree):
     proc, sysfs = tree(machine(process(OWN, 10)))
-    namespace(proc, FIRST_NAMESPACE)
+    number_processes(proc)
     holders = look((proc, sysfs), FakeGpu("GPU-1", processes={THIRD: 500}))
     assert Holder(THIRD, None, None, ((0, 500),)) in holders.shown
 
 
 def test_where_a_device_limits_its_users_stand_first(tree):
     proc, sysfs = tree(machine(process(OWN, 10), process(HERE, 900), process(OTHER, 20), available=4000))
-    namespace(proc, FIRST_NAMESPACE)
+    number_processes(proc)
     holders = look((proc, sysfs), FakeGpu("GPU-1", total_bytes=999, free_bytes=9, processes={OTHER: 500}))
     assert pids(holders)[0] == OTHER
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pids import number_processes
 
 import autobatch.memory.peak
 import autobatch.memory.read
@@ -42,6 +43,7 @@ TAKE_512_MIB = "block = bytearray(b'x' * (512 << 20)); print(len(block))"
 def test_a_recorded_machine_is_read_as_one(tree):
     proc, sysfs = tree(RECORDED)
     gpu = FakeGpu("GPU-1", processes={os.getpid(): GIB})
+    number_processes(proc)
     reading = read_memory(proc=proc, sys=sysfs, nvml=FakeNvml(gpu), allocator=Allocator(1, 2))
     assert reading.host.available_bytes == 6 * GIB
     assert (reading.process.rss_bytes, reading.process.peak_rss_bytes) == (MIB, 2 * MIB)
