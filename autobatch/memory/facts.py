@@ -82,7 +82,8 @@ class Device:
         free_bytes: What nobody has taken.
         used_by_this_process_bytes: What this process holds of it, `None` where nobody tells.
         reserved_bytes: What the driver keeps for itself, `None` where it does not tell that apart.
-        own_from: Who tells what this process holds.
+        own_from: Who tells what this process holds: all of it ("driver"), all but CUDA's context ("pool"), or the
+            least that it can be ("allocator").
     """
 
     index: int
@@ -114,11 +115,13 @@ class Allocator:
         current_bytes: In use by tensors now.
         peak_bytes: The most since the last reset.
         device_index: k of "GPU:k", or `None` where it is the allocator of the CPU.
+        pool_bytes: What CUDA's memory pool holds of the device for it, `None` where it takes from none.
     """
 
     current_bytes: int
     peak_bytes: int
     device_index: int | None = None
+    pool_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,13 @@ class MemoryReading:
     def device_limits(self) -> tuple[Limit, ...]:
         """The limit of each visible device."""
         return tuple(
-            Limit("device", device.total_bytes, device.free_bytes, self._occupied(device), _name(device))
+            Limit(
+                "device",
+                device.total_bytes,
+                device.free_bytes,
+                device.used_by_this_process_bytes or 0,
+                f"GPU:{device.index} {device.name} {device.uuid}",
+            )
             for device in self.devices
         )
 
@@ -115,7 +121,9 @@ class MemoryReading:
             "control_groups": [
                 asdict(group) | {"available_bytes": group.available_bytes} for group in self.control_groups
             ],
-            "devices": [asdict(device) for device in self.devices],
+            "devices": [
+                asdict(device) | {"used_by_others_bytes": device.used_by_others_bytes} for device in self.devices
+            ],
             "notes": list(self.notes),
             "budgets": [budget.to_dict() for budget in self.budgets()],
             "binding": self.budget().to_dict(),
@@ -129,17 +137,6 @@ class MemoryReading:
             some, full = self.pressure.some_avg10, self.pressure.full_avg10
             lines.append(f"  pressure: some tasks waited {some:.1f} %, all {full:.1f} % of the last 10 s")
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
-
-    def _occupied(self, device: Device) -> int:
-        if device.used_by_this_process_bytes is not None:
-            return device.used_by_this_process_bytes
-        if self.allocator is not None and self.allocator.device_index == device.index:
-            return self.allocator.current_bytes
-        return 0
-
-
-def _name(device: Device) -> str:
-    return f"GPU:{device.index} {device.name} {device.uuid}"
 
 
 def _spare(limit: Limit, reserve: Reserve) -> Budget:

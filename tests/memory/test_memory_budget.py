@@ -122,19 +122,9 @@ def test_an_ancestor_with_more_available_can_bind_through_its_reserve():
     assert reading.budget(NOTHING).limit.detail == "v2 /own"
 
 
-@pytest.mark.parametrize(
-    ("used", "allocator", "occupied"),
-    [
-        (5, Allocator(3, 4, 0), 5),
-        (None, Allocator(3, 4, 0), 3),
-        (None, Allocator(3, 4, 1), 0),
-        (None, Allocator(3, 4), 0),
-        (None, None, 0),
-    ],
-)
-def test_the_allocator_stands_in_where_the_driver_does_not_tell(used, allocator, occupied):
-    device = Device(0, "GPU-1", "x", 100, 50, used)
-    reading = MemoryReading(HostMemory(9, 9), ProcessMemory(1), devices=(device,), allocator=allocator)
+@pytest.mark.parametrize(("used", "occupied"), [(5, 5), (None, 0)])
+def test_what_nobody_tells_of_a_device_counts_as_others(used, occupied):
+    reading = memory_reading(devices=(Device(0, "GPU-1", "x", 100, 50, used),))
     assert reading.device_limits[0].occupied_bytes == occupied
 
 
