@@ -8,11 +8,11 @@ from typing import Any
 import keras
 
 from autobatch.data.cut import number_of_updates
-from autobatch.memory.read import read_memory
 from autobatch.probing.find import find
 from autobatch.probing.run import open_cache
 from autobatch.probing.task import Task
 from autobatch.probing.warming import warm_up_forward
+from autobatch.step.backend import read_memory_here
 from autobatch.step.engine import ForwardEngine
 from autobatch.train.diary import Diary
 from autobatch.train.report import EVALUATION, PREDICTION, Event, RunReport
@@ -74,13 +74,13 @@ def start(
         ProbeError: The trials gave no answer.
     """
     unwritten = RunLog()  # a run begins with its search
-    readings = [read_memory()]
+    readings = [read_memory_here()]
     found = find(model, task.samples, task.question, cache=open_cache(cache))
     effective = found.samples_per_update
     micro = first_rung(effective, found.batch_size)
     report = RunReport(effective, micro, task.given.data.seed, found, readings, (*task.notes, *found.notes))
     report.say(verbose)
-    before = read_memory()
+    before = read_memory_here()
     evaluates = task.question.step == "evaluate"
     if not (model.jit_compile or model.run_eagerly):
         warm_up_forward(engine, task.samples[:micro], evaluates=evaluates)

@@ -7,13 +7,12 @@ prove are bounded by what is left beside the caller and itself; the answer says 
 from collections.abc import Callable, Mapping, Sequence
 
 from autobatch.memory.pretend import is_limited, limited, overdrawn_bytes
-from autobatch.memory.read import read_memory
 from autobatch.memory.reading import Budget, MemoryReading
 from autobatch.memory.units import format_bytes
 from autobatch.probing.question import Question
 from autobatch.probing.runner import WORST
 from autobatch.probing.trial import Trial
-from autobatch.step.backend import accelerator_index, device_bytes, idle_pool_bytes
+from autobatch.step.backend import accelerator_index, device_bytes, idle_pool_bytes, read_memory_here
 
 
 class Budgets:
@@ -31,7 +30,7 @@ class Budgets:
         squeezed: Whether the worker's own needs lowered one.
     """
 
-    def __init__(self, question: Question, read: Callable[[], MemoryReading] = read_memory) -> None:
+    def __init__(self, question: Question, read: Callable[[], MemoryReading] = read_memory_here) -> None:
         self._question, self._read = question, read
         self.gpu = accelerator_index()
         self.machine = read()
@@ -121,6 +120,6 @@ class Budgets:
         return None if self.gpu is None else reading.device_budget(self._question.reserve, self.gpu)
 
     def _pool_bytes(self, reading: MemoryReading) -> int:
-        """What the caller's framework holds of the GPU without using it, as far as NVML tells."""
+        """What the caller's framework holds of the GPU without using it, as far as anybody tells."""
         used = next((d.used_by_this_process_bytes for d in reading.devices if d.index == self.gpu), None)
         return max(0, (used or 0) - device_bytes())

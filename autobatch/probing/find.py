@@ -8,7 +8,6 @@ from autobatch.data.batch import Batch
 from autobatch.data.cut import rungs
 from autobatch.errors import ProbeError, ProbeTimeoutError
 from autobatch.memory.moments import Moments
-from autobatch.memory.read import read_memory
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.answer import Answer
 from autobatch.probing.budgets import Budgets
@@ -31,6 +30,7 @@ from autobatch.probing.search import (
 )
 from autobatch.probing.site import Site
 from autobatch.probing.trial import Measurement, Outcome, Trial
+from autobatch.step.backend import read_memory_here
 
 OnTrial = Callable[[Trial], None]
 OnStart = Callable[[int], None]
@@ -46,7 +46,7 @@ class Seams:
         deadline: When the probe has to be done.
     """
 
-    read: Callable[[], MemoryReading] = read_memory
+    read: Callable[[], MemoryReading] = read_memory_here
     site: Callable[..., Site] = Site
     deadline: Deadline = NEVER
 

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 from autobatch.data.options import FlowOptions
 from autobatch.errors import ArgumentError
+from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.reading import Reserve
 from autobatch.probing.arguments import BatchSize, require_seconds
 from autobatch.probing.cache import Cache
@@ -100,15 +101,16 @@ def probe(
         trial_timeout_s=trial_timeout_s,
         limit=limit,
     )
-    found = find(
-        model,
-        task.samples,
-        task.question,
-        cache=open_cache(cache),
-        on_trial=on_trial,
-        on_start=on_start,
-        seams=seams,
-    )
+    with hold_nvml():
+        found = find(
+            model,
+            task.samples,
+            task.question,
+            cache=open_cache(cache),
+            on_trial=on_trial,
+            on_start=on_start,
+            seams=seams,
+        )
     return found.with_notes(*notes_of(task))
 
 

@@ -7,9 +7,14 @@ from typing import Any
 
 from autobatch.data.batch import Batch
 from autobatch.errors import ModelError
+from autobatch.memory.facts import Allocator
+from autobatch.memory.read import read_memory
+from autobatch.memory.reading import MemoryReading
 from autobatch.memory.trim import keep_freed_memory, keeps_freed_memory
 from autobatch.step.engine import Engine, ForwardEngine
 from autobatch.step.framework import AllocatorChoice, Framework
+from autobatch.step.sharing import device_pool_bytes
+from autobatch.step.tensorflow.sharing import gpu_numbers, has_started
 from autobatch.step.variable import StateVariable
 
 _ENGINE_FOR = "tensorflow"
@@ -132,11 +137,39 @@ def preserved_random_states() -> AbstractContextManager[None]:
 
 
 def accelerator_index() -> int | None:
-    """The number of the GPU that training runs on, `None` on a CPU."""
+    """The number of the GPU that training runs on, as CUDA counts them; `None` on a CPU.
+
+    The framework counts from 0 whichever GPUs it was told to use: its first one need not be the machine's.
+    """
     from autobatch.step.tensorflow.memory import device_name
 
-    device, _, index = device_name().partition(":")
-    return int(index) if device == "GPU" else None
+    return None if device_name() == "CPU:0" else gpu_numbers()[0]
+
+
+def framework_figures(driver: Any = None) -> Allocator | None:
+    """What the framework tells of the GPU that training runs on.
+
+    Args:
+        driver: What answers like libcuda; `None` takes libcuda.
+
+    Returns:
+        `None` on a CPU, where nothing is told, and before the framework has started: asking would start it.
+    """
+    index = accelerator_index() if has_started() else None
+    if index is None:
+        return None
+    from autobatch.step.tensorflow.memory import allocator_bytes, device_name
+
+    figures, pool = allocator_bytes(device_name()), device_pool_bytes(index, driver)
+    if figures is None and pool is None:
+        return None
+    current, peak = figures or (0, 0)
+    return Allocator(current, peak, index, pool)
+
+
+def read_memory_here() -> MemoryReading:
+    """A reading for a process that trains: what its driver can't tell of it, its framework does."""
+    return read_memory(allocator=framework_figures())
 
 
 def accelerators() -> tuple[str, ...]:

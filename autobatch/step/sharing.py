@@ -120,15 +120,16 @@ def give_back(*, driver: Any = None) -> GivenBack:
     return GivenBack(host_bytes, device_bytes, {name: reason for name, reason in held.items() if reason is not None})
 
 
-def device_pool_bytes(number: int) -> int | None:
+def device_pool_bytes(number: int, driver: Any = None) -> int | None:
     """Returns what this process' memory pool holds of a GPU, `None` where TensorFlow does not allocate from one.
 
     Args:
         number: Of the GPU, as CUDA counts them.
+        driver: What answers like libcuda; `None` takes libcuda.
     """
     if not tensorflow.uses_device_pool(os.environ):
         return None
-    pool, _ = read_pool(number)
+    pool, _ = read_pool(number, driver)
     return None if pool is None else pool.reserved_bytes
 
 

@@ -13,7 +13,6 @@ from autobatch.data.options import FlowOptions
 from autobatch.data.suitable import require_suitable
 from autobatch.errors import ArgumentError, ModelError
 from autobatch.memory.gpu import hold_nvml
-from autobatch.memory.read import read_memory
 from autobatch.memory.reading import Reserve
 from autobatch.probing.arguments import BatchSize, require_count, require_seconds
 from autobatch.probing.find import find
@@ -21,7 +20,7 @@ from autobatch.probing.result import ProbeResult
 from autobatch.probing.run import open_cache
 from autobatch.probing.task import Task, prepare, read_ahead_bytes
 from autobatch.probing.warming import warm_up_untouched
-from autobatch.step.backend import engine_for
+from autobatch.step.backend import engine_for, read_memory_here
 from autobatch.step.engine import Engine
 from autobatch.train.diary import Diary
 from autobatch.train.facts import facts_of
@@ -218,7 +217,7 @@ def fit(
         if validation is not None:
             require_steps(validation, validation_steps=validation_steps)
             require_suitable(model, few_of(validation.data), "validation_data", step="evaluate")
-        readings = [read_memory()]
+        readings = [read_memory_here()]
         found = find(model, task.samples, task.question, cache=open_cache(cache), on_trial=log.tried)
         log.found(found)
         sizes = sizes_for(
@@ -297,7 +296,7 @@ class _Beside:
 
 def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, beside: _Beside) -> Any:
     """Trains as planned, under a controller, and returns Keras' `History`."""
-    before, saved, diary = read_memory(), beside.saved, beside.diary
+    before, saved, diary = read_memory_here(), beside.saved, beside.diary
     resizes = plan.resizing is not None and plan.resizing.follows_memory
     engine = engine_for(model, task.samples, rescaled=plan.resizing is not None)
     evaluated = beside.validation is not None
@@ -404,6 +403,6 @@ def _require_cuttable(engine: Engine, samples: Batch, effective: int, micro: int
 def _after_epoch(report: RunReport, diary: Diary, epoch: int, logs: Mapping[str, Any]) -> None:
     diary.epoch_ended(epoch, logs)
     try:
-        report.readings.append(read_memory())
+        report.readings.append(read_memory_here())
     except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the training does not depend on it
         diary.note(f"Memory could not be read after the epoch ({error!r}).")

@@ -1,7 +1,5 @@
 """What a reading leaves a training process, resource by resource; and when a reading cannot be trusted to say so."""
 
-from collections.abc import Callable
-
 from autobatch.memory.limit import Limit
 from autobatch.memory.reading import MemoryReading, Reserve
 from autobatch.train.sight import Room
@@ -19,16 +17,13 @@ class Rooms:
     Args:
         reserve: What to leave free of each limit.
         gpu: The number of the GPU that training runs on, `None` on a CPU.
-        pool_bytes: From a GPU's number to what this process' memory pool holds of it, `None` where there is no telling.
 
     Attributes:
         notes: What is not watched, and why.
     """
 
-    def __init__(
-        self, reserve: Reserve, gpu: int | None = None, pool_bytes: Callable[[int], int | None] = lambda _: None
-    ) -> None:
-        self._reserve, self._gpu, self._pool_bytes = reserve, gpu, pool_bytes
+    def __init__(self, reserve: Reserve, gpu: int | None = None) -> None:
+        self._reserve, self._gpu = reserve, gpu
         self._limits: frozenset[str] = frozenset()
         self._missing = 0
         self.notes: tuple[str, ...] = ()
@@ -53,14 +48,13 @@ class Rooms:
     def _device(self, reading: MemoryReading) -> Limit | None:
         """The limit of the GPU, with what this process holds of it; `None` where that cannot be told.
 
-        Taken for nothing, its own pool would look like a neighbour's.
+        Taken for nothing, or for what is in use of it, its own pool would look like a neighbour's.
         """
         device = next((one for one in reading.devices if one.index == self._gpu), None)
         if self._gpu is None or device is None:
             return None
         own = device.used_by_this_process_bytes
-        own = self._pool_bytes(self._gpu) if own is None else own
-        if own is None:
+        if own is None or device.own_from == "allocator":
             why = "NVML does not say how much of it this process holds"
             after = "A micro-batch that runs out of its memory is run again in smaller ones."
             note = f"GPU:{self._gpu} is not watched while this runs: {why}. {after}"

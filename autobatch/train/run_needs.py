@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from math import ceil
 
+from autobatch.memory.facts import Device
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.bound import PeakBound
 from autobatch.probing.result import ProbeResult
@@ -79,10 +80,22 @@ def baselines(before: MemoryReading, read_ahead_bytes: int, gpu: int | None) -> 
     device = next((one for one in before.devices if one.index == gpu), None)
     if gpu is None or device is None:
         return {"host": host}
-    used, in_use = device.used_by_this_process_bytes, device_bytes()
+    return {"host": host, "device": kept_of(device, device_bytes())}
+
+
+def kept_of(device: Device, in_use_bytes: int) -> int:
+    """What this process occupies of a GPU whatever the size of its micro-batches, in bytes.
+
+    Args:
+        device: The GPU.
+        in_use_bytes: What the framework uses of it.
+    """
+    used = device.used_by_this_process_bytes
+    # The framework's own figures leave out CUDA's context; what it uses is all that is known not to be a pool's hoard.
+    if used is None or device.own_from in {"pool", "allocator"}:
+        return in_use_bytes
     # TensorFlow may have taken the whole GPU at its start: then only what it uses of that counts.
-    took_all = used is None or used - in_use > device.total_bytes // 2
-    return {"host": host, "device": in_use if took_all or used is None else used}
+    return in_use_bytes if used - in_use_bytes > device.total_bytes // 2 else used
 
 
 def _careful_beyond(tried: int, need: Need, worst: PeakBound, offset_bytes: int) -> Need:

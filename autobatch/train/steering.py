@@ -5,13 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from autobatch.data.cut import rungs
-from autobatch.memory.read import read_memory
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.question import Question
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.trial import Outcome
-from autobatch.step.backend import accelerator_index
-from autobatch.step.sharing import device_pool_bytes, give_back
+from autobatch.step.backend import accelerator_index, read_memory_here
+from autobatch.step.sharing import give_back
 from autobatch.train.controller import Controller, GivenBack, Outside
 from autobatch.train.diary import Change, Diary
 from autobatch.train.journal import TRAINING
@@ -37,7 +36,7 @@ class Seams:
         patience_s: Seconds to wait while not even the smallest micro-batch fits.
     """
 
-    read: Read = read_memory
+    read: Read = read_memory_here
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     give_back: Callable[[], GivenBack] = give_back
@@ -81,7 +80,7 @@ class Steering:
         self._written: tuple[int, str] | None = None
         self._running, self._urge, self._seams = running, urge, seams or Seams()
         gpu = accelerator_index()
-        rooms = Rooms(question.reserve, gpu, device_pool_bytes)
+        rooms = Rooms(question.reserve, gpu)
         world = self._seams
         self.watch = Watch(world.read, rooms, clock=world.clock, least_s=world.least_s, note=diary.note)
         self._needs = RunNeeds(

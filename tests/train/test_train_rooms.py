@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.memory.facts import Device
+from autobatch.memory.facts import Device, OwnFrom
 from autobatch.memory.reading import Reserve
 from autobatch.memory.units import GIB
 from autobatch.testing import memory_reading
@@ -11,7 +11,7 @@ from autobatch.train.rooms import IncompleteReadingError, Rooms
 RESERVE = Reserve(fraction=0.0, floor_bytes=GIB)
 
 
-def gpu(used: int | None, free: int = 6) -> Device:
+def gpu(used: int | None, free: int = 6, own_from: OwnFrom | None = None) -> Device:
     return Device(
         index=0,
         uuid="GPU-1",
@@ -19,6 +19,7 @@ def gpu(used: int | None, free: int = 6) -> Device:
         total_bytes=80 * GIB,
         free_bytes=free * GIB,
         used_by_this_process_bytes=None if used is None else used * GIB,
+        own_from=own_from,
     )
 
 
@@ -29,15 +30,20 @@ def test_what_this_process_holds_of_a_gpu_is_within_its_reach() -> None:
 
 def test_a_pool_tells_where_nvml_does_not() -> None:
     """In a container NVML lists the processes by the host's numbers."""
-    rooms = Rooms(RESERVE, 0, pool_bytes=lambda number: 20 * GIB)
-    assert rooms.of(memory_reading(devices=(gpu(used=None),)))["device"].reach_bytes == 26 * GIB
+    rooms = Rooms(RESERVE, 0)
+    reading = memory_reading(devices=(gpu(used=20, own_from="pool"),))
+    assert rooms.of(reading)["device"].reach_bytes == 26 * GIB
     assert rooms.notes == ()
 
 
-def test_a_gpu_that_nobody_can_tell_of_is_not_watched_and_that_is_said() -> None:
-    """Seen to fail with what this process holds taken for nothing: its own pool looked like a neighbour's."""
+@pytest.mark.parametrize("device", [gpu(used=None), gpu(used=3, own_from="allocator")], ids=["nobody", "the least"])
+def test_a_gpu_that_nobody_can_tell_of_is_not_watched_and_that_is_said(device: Device) -> None:
+    """Seen to fail with what this process holds taken for nothing, and for what is in use of it.
+
+    Its own pool looked like a neighbour's.
+    """
     rooms = Rooms(RESERVE, 0)
-    assert set(rooms.of(memory_reading(devices=(gpu(used=None),)))) == {"host"}
+    assert set(rooms.of(memory_reading(devices=(device,)))) == {"host"}
     (note,) = rooms.notes
     assert "GPU:0 is not watched" in note
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from autobatch.memory.facts import Device, OwnFrom
 from autobatch.memory.moments import Moments
 from autobatch.memory.peak import fit_peak
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.runner import WORST
 from autobatch.probing.trial import Outcome, Trial
-from autobatch.train.run_needs import RunNeeds
+from autobatch.train.run_needs import RunNeeds, kept_of
 from autobatch.train.sizes import sizes_for
 
 BASELINE, KEPT = 1000, 200
@@ -91,3 +92,19 @@ def test_the_sizes_of_a_run(asked, found_size, schedule, first, expected) -> Non
     changing = None if schedule is None else Schedule(schedule.__getitem__)
     sizes = sizes_for(asked, found_size, changing, samples=100, first_epoch=first)
     assert (sizes.effective, sizes.micro, sizes.largest, sizes.reference) == expected
+
+
+@pytest.mark.parametrize(
+    ("used", "own_from", "kept"),
+    [
+        (30, "driver", 30),
+        (90, "driver", 10),
+        (None, None, 10),
+        (30, "pool", 10),
+        (10, "allocator", 10),
+    ],
+    ids=["with its context", "took all at its start", "nobody tells", "a pool may be empty", "in use"],
+)
+def test_what_is_kept_of_a_gpu_is_no_pools_hoard(used: int | None, own_from: OwnFrom | None, kept: int) -> None:
+    """Seen to fail with all that a pool holds: after trials in this process, that was what the largest of them took."""
+    assert kept_of(Device(0, "GPU-1", "Fake", 100, 5, used, own_from=own_from), in_use_bytes=10) == kept
