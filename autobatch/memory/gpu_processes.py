@@ -1,14 +1,13 @@
 """Who uses a GPU, as NVML lists it, and whether that can be believed.
 
-Covered: drivers before 510, whose list has an older name; lists with entries of another length than the Python module
-reads (longer in some drivers of the 535 series, shorter in one of 550: github.com/XuehaiPan/nvitop, pulls 79 and 226),
-of which everything but the first entry is shifted; numbers of processes that may be those of another container. Not
-covered: drivers before 450, whose list the Python module cannot read. A shifted list of one process is right, and is
-believed.
+Covered: drivers without the newest list (before 510, and 535.98); lists with entries of another length than the Python
+module reads (longer from 535.43 to 535.86, shorter in one of 550: github.com/XuehaiPan/nvitop, pulls 79, 89, 226), of
+which everything but the first entry is shifted, and where the older list may be right; numbers of processes that may
+be those of another container. Not covered: drivers before 450, whose list the Python module cannot read. A shifted
+list of one process is right, and is believed.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +34,17 @@ def listed(nvml: Any, kind: str, handle: Any, total_bytes: int | None) -> tuple[
         >>> listed(FakeNvml(), "Compute", FakeGpu("GPU-1", processes={7: 900}), 1000)
         ({7: 900}, '')
     """
-    try:
-        processes = _answer(nvml, f"nvmlDeviceGet{kind}RunningProcesses", handle)
-    except nvml.NVMLError as error:
-        return None, f"NVML: {error}"
-    if not all(_is_possible(process, total_bytes) for process in processes):
-        return None, _ODD
-    used: dict[int, int | None] = {}
-    for process in processes:
-        amount, before = process.usedGpuMemory, used.get(process.pid, 0)
-        used[process.pid] = None if amount is None or before is None else before + int(amount)
-    return used, ""
+    reasons: list[str] = []
+    for name in _names(nvml, f"nvmlDeviceGet{kind}RunningProcesses"):
+        try:
+            processes = getattr(nvml, name)(handle)
+        except nvml.NVMLError as error:
+            reasons.append(f"NVML: {error}")
+            continue
+        if all(_is_possible(process, total_bytes) for process in processes):
+            return _by_process(processes), ""
+        reasons.append(_ODD)
+    return None, _ODD if _ODD in reasons else reasons[-1]
 
 
 def used_by(nvml: Any, pid: int, handle: Any, total_bytes: int, proc: Path) -> tuple[int | None, str]:
@@ -71,23 +70,26 @@ def used_by(nvml: Any, pid: int, handle: Any, total_bytes: int, proc: Path) -> t
             f"NVML lists a process {pid}, which may be another one: in a container it may list the host's numbers. "
             "The framework's own figures count, where they are given."
         )
-    return processes[pid], "" if processes[pid] is not None else "NVML lists this process without its bytes."
+    # Who is listed has a context, which is never nothing: 0 is what a driver tells in some containers
+    # (github.com/NVIDIA/open-gpu-kernel-modules/pull/614).
+    return processes[pid] or None, "" if processes[pid] else "NVML lists this process without its bytes."
 
 
-def _answer(nvml: Any, function: str, handle: Any) -> Sequence[Any]:
-    """Asks by the newest name that the driver knows.
+def _names(nvml: Any, function: str) -> list[str]:
+    """The names of a list, the newest first.
 
-    The plain name is for stand-ins alone: with a driver of an older generation than its own, `pynvml` raises an error
+    The plain one is for stand-ins alone: with a driver of an older generation than its own, `pynvml` raises an error
     for it that is none of NVML's.
     """
-    *newer, last = [name for name in (f"{function}_v3", f"{function}_v2") if hasattr(nvml, name)] or [function]
-    answer: Sequence[Any]
-    for name in newer:
-        with suppress(nvml.NVMLError):
-            answer = getattr(nvml, name)(handle)
-            return answer
-    answer = getattr(nvml, last)(handle)
-    return answer
+    return [name for name in (f"{function}_v3", f"{function}_v2") if hasattr(nvml, name)] or [function]
+
+
+def _by_process(processes: Sequence[Any]) -> dict[int, int | None]:
+    used: dict[int, int | None] = {}
+    for process in processes:
+        amount, before = process.usedGpuMemory, used.get(process.pid, 0)
+        used[process.pid] = None if amount is None or before is None else before + int(amount)
+    return used
 
 
 def _is_possible(process: Any, total_bytes: int | None) -> bool:

@@ -1,5 +1,6 @@
 """GPUs through NVML, with recorded answers."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -144,8 +145,10 @@ def test_a_process_that_is_not_listed_is_unknown_and_said(read):
     assert "lists no process 77" in notes[0]
 
 
-def test_a_process_without_bytes_is_unknown_and_said(read):
-    devices, notes = read(FakeNvml(FakeGpu("GPU-1", processes={PID: None})))
+@pytest.mark.parametrize("used", [None, 0])
+def test_a_process_without_bytes_is_unknown_and_said(read, used):
+    """Seen to fail with 0 taken for what this process holds."""
+    devices, notes = read(FakeNvml(FakeGpu("GPU-1", processes={PID: used})))
     assert devices[0].used_by_this_process_bytes is None
     assert "without its bytes" in notes[0]
 
@@ -252,6 +255,13 @@ def test_a_driver_that_does_not_start_holds_nothing():
     with hold_nvml(nvml):
         pass
     assert nvml.calls == ["nvmlInit"]
+
+
+def test_a_python_without_the_module_has_no_gpus(read, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    devices, (note,) = read(None)
+    assert devices == ()
+    assert "nvidia-ml-py" in note
 
 
 def test_the_real_library_or_its_absence_is_read():

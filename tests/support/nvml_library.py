@@ -5,7 +5,7 @@ entries, and symbols that a driver of a generation lacks. The records are in tes
 composed from.
 """
 
-# ruff: noqa: N802, N815 - NVML's own names
+# ruff: noqa: N802 - NVML's own names
 
 import ctypes
 import json
@@ -38,8 +38,8 @@ class NvmlLibrary:
     Args:
         record: `gpus`, in the driver's order; `lacks`, the symbols that are not there; `returns`, the codes of
             functions that fail whatever they are asked of; `entry_bytes`, the length of an entry of a list of
-            processes; `driver`, its version; `container`, whether this process sees other numbers of processes than
-            the machine's.
+            processes, by the end of the function's name; `driver`, its version; `container`, whether this process sees
+            other numbers of processes than the machine's; `opened`, the file that it has open.
 
     Attributes:
         open_count: How often it was initialised and not shut down.
@@ -105,13 +105,16 @@ class NvmlLibrary:
         return OK
 
     def _nvmlDeviceGetComputeRunningProcesses_v2(self, gpu, count, entries):
-        return self._list(gpu["processes"], count, entries)
+        return self._list("_v2", gpu["processes"], count, entries)
+
+    def _nvmlDeviceGetComputeRunningProcesses_v3(self, gpu, count, entries):
+        return self._list("_v3", gpu["processes"], count, entries)
 
     def _nvmlDeviceGetGraphicsRunningProcesses_v2(self, gpu, count, entries):
-        return self._list(gpu.get("drawing", ()), count, entries)
+        return self._list("_v2", gpu.get("drawing", ()), count, entries)
 
-    _nvmlDeviceGetComputeRunningProcesses_v3 = _nvmlDeviceGetComputeRunningProcesses_v2
-    _nvmlDeviceGetGraphicsRunningProcesses_v3 = _nvmlDeviceGetGraphicsRunningProcesses_v2
+    def _nvmlDeviceGetGraphicsRunningProcesses_v3(self, gpu, count, entries):
+        return self._list("_v3", gpu.get("drawing", ()), count, entries)
 
     def _nvmlDeviceGetMigMode(self, gpu, current, pending):
         current._obj.value = pending._obj.value = int("slices" in gpu)
@@ -140,13 +143,13 @@ class NvmlLibrary:
         handle._obj.contents = body
         return OK
 
-    def _list(self, processes, count, entries):
+    def _list(self, version, processes, count, entries):
         room, count._obj.value = count._obj.value, len(processes)
         if not processes:
             return OK
         if entries is None or room < len(processes):
             return INSUFFICIENT_SIZE
-        form = ENTRIES[self._record.get("entry_bytes", 24)]
+        form = ENTRIES[self._record.get("entry_bytes", {}).get(version, 24)]
         rest = (NO_INSTANCE, NO_INSTANCE, 0)[: len(struct.unpack(form, bytes(struct.calcsize(form)))) - 2]
         data = b"".join(struct.pack(form, pid, NOT_TOLD if used is None else used, *rest) for pid, used in processes)
         assert len(data) <= ctypes.sizeof(entries)
