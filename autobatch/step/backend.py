@@ -11,10 +11,11 @@ from autobatch.memory.facts import Allocator
 from autobatch.memory.read import read_memory
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.trim import keep_freed_memory, keeps_freed_memory
+from autobatch.step.accelerator import Accelerator
 from autobatch.step.engine import Engine, ForwardEngine
 from autobatch.step.framework import AllocatorChoice, Framework
 from autobatch.step.sharing import device_pool_bytes
-from autobatch.step.tensorflow.sharing import gpu_numbers, has_started
+from autobatch.step.tensorflow.sharing import has_started
 from autobatch.step.variable import StateVariable
 
 _ENGINE_FOR = "tensorflow"
@@ -95,11 +96,8 @@ def idle_pool_bytes() -> int:
 
 def device_bytes() -> int:
     """Bytes in use on the accelerator that training runs on, 0 on a CPU."""
-    from autobatch.step.tensorflow.memory import allocator_bytes, device_name
-
-    device = device_name()
-    figures = None if device == "CPU:0" else allocator_bytes(device)
-    return figures[0] if figures else 0
+    found = accelerator()
+    return 0 if found is None else found.in_use_bytes
 
 
 def preserved(model: Any) -> AbstractContextManager[None]:
@@ -136,14 +134,17 @@ def preserved_random_states() -> AbstractContextManager[None]:
     return tensorflow_preserved_random_states()
 
 
+def accelerator() -> Accelerator | None:
+    """The GPU that steps run on, `None` on a CPU."""
+    from autobatch.step.tensorflow.memory import accelerator as tensorflow_accelerator
+
+    return tensorflow_accelerator()
+
+
 def accelerator_index() -> int | None:
-    """The number of the GPU that training runs on, as CUDA counts them; `None` on a CPU.
-
-    The framework counts from 0 whichever GPUs it was told to use: its first one need not be the machine's.
-    """
-    from autobatch.step.tensorflow.memory import device_name
-
-    return None if device_name() == "CPU:0" else gpu_numbers()[0]
+    """The number of the GPU that steps run on, as the driver counts them; `None` on a CPU."""
+    found = accelerator()
+    return None if found is None else found.number
 
 
 def framework_figures(driver: Any = None) -> Allocator | None:
@@ -155,16 +156,16 @@ def framework_figures(driver: Any = None) -> Allocator | None:
     Returns:
         `None` on a CPU, where nothing is told, and before the framework has started: asking would start it.
     """
-    index = accelerator_index() if has_started() else None
-    if index is None:
+    found = accelerator() if has_started() else None
+    if found is None:
         return None
-    from autobatch.step.tensorflow.memory import allocator_bytes, device_name
+    from autobatch.step.tensorflow.memory import allocator_bytes
 
-    figures, pool = allocator_bytes(device_name()), device_pool_bytes(index, driver)
+    figures, pool = allocator_bytes(found.name), device_pool_bytes(found.number, driver)
     if figures is None and pool is None:
         return None
     current, peak = figures or (0, 0)
-    return Allocator(current, peak, index, pool)
+    return Allocator(current, peak, found.number, pool)
 
 
 def read_memory_here() -> MemoryReading:

@@ -7,10 +7,9 @@ oneDNN is used, the C library's otherwise.
 from collections.abc import Mapping
 
 from autobatch.step.framework import AllocatorChoice
-from autobatch.step.tensorflow.sharing import CPU_POOL, is_true, uses_device_pool
+from autobatch.step.tensorflow.sharing import CPU_POOL, GROWTH, is_true, uses_device_pool
 
 _SYSTEM = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
-_GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
 _GPU = "TF_GPU_ALLOCATOR"
 
 
@@ -36,8 +35,8 @@ def on_gpu(environ: Mapping[str, str]) -> AllocatorChoice:
     Args:
         environ: The environment that TensorFlow reads.
     """
-    grows = is_true(environ.get(_GROWTH, ""))
-    growth = [_said(environ, _GROWTH)] if _GROWTH in environ else []
+    grows = is_true(environ.get(GROWTH, ""))
+    growth = [_said(environ, GROWTH)] if GROWTH in environ else []
     if uses_device_pool(environ):
         because = " ".join([_said(environ, _GPU), *growth])
         return AllocatorChoice("CUDA's pool (cuda_malloc_async)", because, gives_back=True, takes_all=not grows)

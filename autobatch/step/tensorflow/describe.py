@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from autobatch.step.framework import Framework, FrameworkGpu
+from autobatch.step.tensorflow.sharing import number_of
 
 
 def describe(keras_version: str) -> Framework:
@@ -44,4 +45,4 @@ def _gpu(device: Any) -> FrameworkGpu:
         details = {}
     capability = details.get("compute_capability")
     written = None if capability is None else ".".join(map(str, capability))
-    return FrameworkGpu(int(device.name.rpartition(":")[2]), details.get("device_name"), written)
+    return FrameworkGpu(number_of(device), details.get("device_name"), written)

@@ -12,7 +12,10 @@ from typing import Any
 
 _ON_CPU = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1"}
 _ON_GPU = {"TF_GPU_ALLOCATOR": "cuda_malloc_async"}
-_GROWTH = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+
+# Makes a GPU's allocator take memory as it needs it, whatever a program says.
+GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
+_GROWTH = {GROWTH: "true"}
 
 # A pool on the CPU that comes before every other choice.
 CPU_POOL = "TF_CPU_ALLOCATOR_USE_BFC"
@@ -76,7 +79,12 @@ def keeps_host_memory() -> bool:
 def gpu_numbers() -> tuple[int, ...]:
     """The numbers of the GPUs that TensorFlow uses, as the CUDA driver counts them; none before it has started."""
     gpus = _tensorflow().config.get_visible_devices("GPU") if has_started() else ()
-    return tuple(int(gpu.name.rpartition(":")[2]) for gpu in gpus)
+    return tuple(number_of(gpu) for gpu in gpus)
+
+
+def number_of(gpu: Any) -> int:
+    """The number of a physical GPU of TensorFlow's, as the CUDA driver counts those that this process may use."""
+    return int(gpu.name.rpartition(":")[2])
 
 
 def wait_for_gpus() -> None:
