@@ -12,7 +12,8 @@ from autobatch.memory.units import format_bytes
 from autobatch.probing.question import Question
 from autobatch.probing.runner import WORST
 from autobatch.probing.trial import Trial
-from autobatch.step.backend import accelerator_index, device_bytes, idle_pool_bytes, read_memory_here
+from autobatch.step.accelerator import Accelerator
+from autobatch.step.backend import accelerator, idle_pool_bytes, read_memory_here
 
 
 class Budgets:
@@ -21,6 +22,7 @@ class Budgets:
     Args:
         question: Says what is to stay free, and whether there is to be less than there is.
         read: Takes a reading of the memory.
+        gpu: Tells of the GPU that steps run on, as it stands now.
 
     Attributes:
         gpu: The number of the GPU that steps run on, `None` on a CPU.
@@ -30,9 +32,15 @@ class Budgets:
         squeezed: Whether the worker's own needs lowered one.
     """
 
-    def __init__(self, question: Question, read: Callable[[], MemoryReading] = read_memory_here) -> None:
-        self._question, self._read = question, read
-        self.gpu = accelerator_index()
+    def __init__(
+        self,
+        question: Question,
+        read: Callable[[], MemoryReading] = read_memory_here,
+        gpu: Callable[[], Accelerator | None] = accelerator,
+    ) -> None:
+        self._question, self._read, self._accelerator = question, read, gpu
+        found = gpu()
+        self.gpu = None if found is None else found.number
         self.machine = read()
         self.reading = self._limited(self.machine)
         self.now = self._free(self.machine, {"host": idle_pool_bytes()})
@@ -122,4 +130,5 @@ class Budgets:
     def _pool_bytes(self, reading: MemoryReading) -> int:
         """What the caller's framework holds of the GPU without using it, as far as anybody tells."""
         used = next((d.used_by_this_process_bytes for d in reading.devices if d.index == self.gpu), None)
-        return max(0, (used or 0) - device_bytes())
+        found = self._accelerator()
+        return max(0, (used or 0) - (0 if found is None else found.in_use_bytes))

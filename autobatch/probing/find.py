@@ -30,7 +30,8 @@ from autobatch.probing.search import (
 )
 from autobatch.probing.site import Site
 from autobatch.probing.trial import Measurement, Outcome, Trial
-from autobatch.step.backend import read_memory_here
+from autobatch.step.accelerator import Accelerator
+from autobatch.step.backend import accelerator, read_memory_here
 
 OnTrial = Callable[[Trial], None]
 OnStart = Callable[[int], None]
@@ -44,11 +45,13 @@ class Seams:
         read: Takes a reading of the memory.
         site: Makes the place where trials run.
         deadline: When the probe has to be done.
+        gpu: Tells of the GPU that steps run on, `None` on a CPU.
     """
 
     read: Callable[[], MemoryReading] = read_memory_here
     site: Callable[..., Site] = Site
     deadline: Deadline = NEVER
+    gpu: Callable[[], Accelerator | None] = accelerator
 
 
 def find(
@@ -108,7 +111,7 @@ class Finder:
         self._on_trial = on_trial or (lambda _: None)
         self._on_start = on_start or (lambda _: None)
         self._seams = seams or Seams()
-        self.budgets = Budgets(question, self._seams.read)
+        self.budgets = Budgets(question, self._seams.read, self._seams.gpu)
         self._trials: list[Trial] = []
         self._last_error: Exception | None = None
         self._notes = list(self.budgets.reading.notes)

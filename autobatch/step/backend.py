@@ -141,12 +141,6 @@ def accelerator() -> Accelerator | None:
     return tensorflow_accelerator()
 
 
-def accelerator_index() -> int | None:
-    """The number of the GPU that steps run on, as the driver counts them; `None` on a CPU."""
-    found = accelerator()
-    return None if found is None else found.number
-
-
 def framework_figures(driver: Any = None) -> Allocator | None:
     """What the framework tells of the GPU that training runs on.
 

@@ -10,7 +10,8 @@ from autobatch.probing.result import ProbeResult
 from autobatch.probing.runner import WORST
 from autobatch.probing.search import peak_bounds
 from autobatch.probing.trial import Trial
-from autobatch.step.backend import device_bytes, idle_pool_bytes
+from autobatch.step.accelerator import Accelerator
+from autobatch.step.backend import idle_pool_bytes
 from autobatch.train.needs import need_of
 
 Need = Callable[[int], int]
@@ -68,19 +69,19 @@ class RunNeeds:
         return _careful_beyond(max(measured), need, worst, baseline - self._found.reserves.get("host", 0))
 
 
-def baselines(before: MemoryReading, read_ahead_bytes: int, gpu: int | None) -> dict[str, int]:
+def baselines(before: MemoryReading, read_ahead_bytes: int, gpu: Accelerator | None) -> dict[str, int]:
     """Per resource, what this process occupies whatever the size of its micro-batches, in bytes.
 
     Args:
         before: A reading of this process before its engine was made.
         read_ahead_bytes: What the loaders may come to.
-        gpu: The number of the GPU that training runs on, `None` on a CPU.
+        gpu: The GPU that training runs on, `None` on a CPU.
     """
     host = max(0, before.process.rss_bytes - idle_pool_bytes()) + read_ahead_bytes
-    device = next((one for one in before.devices if one.index == gpu), None)
+    device = None if gpu is None else next((one for one in before.devices if one.index == gpu.number), None)
     if gpu is None or device is None:
         return {"host": host}
-    return {"host": host, "device": kept_of(device, device_bytes())}
+    return {"host": host, "device": kept_of(device, gpu.in_use_bytes)}
 
 
 def kept_of(device: Device, in_use_bytes: int) -> int:

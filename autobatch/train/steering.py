@@ -9,7 +9,8 @@ from autobatch.memory.reading import MemoryReading
 from autobatch.probing.question import Question
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.trial import Outcome
-from autobatch.step.backend import accelerator_index, read_memory_here
+from autobatch.step.accelerator import Accelerator
+from autobatch.step.backend import accelerator, read_memory_here
 from autobatch.step.sharing import give_back
 from autobatch.train.controller import Controller, GivenBack, Outside
 from autobatch.train.diary import Change, Diary
@@ -34,6 +35,7 @@ class Seams:
         settings: How careful the policy is.
         least_s: Seconds between two readings, at least.
         patience_s: Seconds to wait while not even the smallest micro-batch fits.
+        gpu: Tells of the GPU that steps run on, `None` on a CPU.
     """
 
     read: Read = read_memory_here
@@ -43,6 +45,7 @@ class Seams:
     settings: Settings = field(default_factory=Settings)
     least_s: float = 0.05
     patience_s: float = 60.0
+    gpu: Callable[[], Accelerator | None] = accelerator
 
 
 class Steering:
@@ -79,9 +82,9 @@ class Steering:
         self._cut, self._effective = cut, 0
         self._written: tuple[int, str] | None = None
         self._running, self._urge, self._seams = running, urge, seams or Seams()
-        gpu = accelerator_index()
-        rooms = Rooms(question.reserve, gpu)
         world = self._seams
+        gpu = world.gpu()
+        rooms = Rooms(question.reserve, None if gpu is None else gpu.number)
         self.watch = Watch(world.read, rooms, clock=world.clock, least_s=world.least_s, note=diary.note)
         self._needs = RunNeeds(
             found,

@@ -30,6 +30,7 @@ class FakeSite:
         trial_s: Seconds of one trial.
         start_s: Seconds of the start.
         worst: What a peak may come to with many more updates, as a part of it; 0 for unknown.
+        device: The same two for a device, `None` where trials tell nothing of one.
 
     Attributes:
         began: When each trial began.
@@ -49,10 +50,11 @@ class FakeSite:
         trial_s: float = 2.0,
         start_s: float = 5.0,
         worst: float = 0.0,
+        device: tuple[int, int] | None = None,
     ) -> None:
         self._clock, self._trial_s, self._start_s = clock or Clock(), trial_s, start_s
         self._fixed_bytes, self._per_sample_bytes = fixed_bytes, per_sample_bytes
-        self._worst = worst
+        self._worst, self._device = worst, device
         self._deadline: Deadline = NEVER
         self.began: list[float] = []
         self.open = False
@@ -83,5 +85,7 @@ class FakeSite:
         peak = self._fixed_bytes + self._per_sample_bytes * size
         seconds = [0.01 + 0.001 * size] * 3
         peaks = {"host": peak} | ({WORST: int(self._worst * peak)} if self._worst else {})
+        if self._device is not None:
+            peaks["device"] = self._device[0] + self._device[1] * size
         payload = {"seconds": seconds, "peaks": peaks, "start_peaks": {}, "held": {}}
         return Answer(Outcome.RAN, payload, wall_s=takes_s)

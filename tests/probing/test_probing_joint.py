@@ -1,0 +1,89 @@
+"""The host's memory, with what the loaders take of it, and the device's decide together: the scarcer one binds."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trials import FakeSite
+
+from autobatch.memory.facts import Device
+from autobatch.probing.explain import no_room
+from autobatch.probing.find import Finder, Seams, find
+from autobatch.probing.question import Question
+from autobatch.probing.trial import Outcome
+from autobatch.step.accelerator import Accelerator
+from autobatch.testing import memory_reading
+
+GIB, MIB = 2**30, 2**20
+GPU = Accelerator("GPU:0", 0)
+
+
+def device(free_bytes=12 * GIB, index=0, own=0):
+    return Device(index, f"GPU-{index}", "Fake GPU", 16 * GIB, free_bytes, own)
+
+
+def joint(*, available=20 * GIB, read_ahead=0, devices=None, site=None, gpu=GPU):
+    """The answer of a probe on a machine with a GPU: a sample takes 4 MiB of the host, 10 of the device."""
+    devices = (device(),) if devices is None else devices
+    site = site or FakeSite(per_sample_bytes=4 * MIB, device=(200 * MIB, 10 * MIB))
+    question = Question("largest", cap=4096, read_ahead_bytes=read_ahead)
+    seams = Seams(lambda: memory_reading(host_available_bytes=available, devices=devices), site, gpu=lambda: gpu)
+    return find(None, [], question, seams=seams)
+
+
+def require_within(result):
+    """No size that was tried is over either budget."""
+    assert all(trial.outcome is Outcome.RAN for trial in result.trials)
+    for trial in result.trials:
+        assert all(trial.peaks[name] <= budget for name, budget in result.budgets.items())
+
+
+@pytest.mark.parametrize(
+    ("read_ahead", "binds", "largest"), [(0, "device", range(1030, 1076)), (12 * GIB, "host", range(680, 714))]
+)
+def test_what_the_loaders_read_ahead_may_bind_before_the_device_does(read_ahead, binds, largest):
+    """Seen to fail with read-ahead left out of the host's budget, and with the first resource's budget alone."""
+    result = joint(read_ahead=read_ahead)
+    assert result.binding == binds
+    assert result.largest in largest
+    assert result.limits == {"host": "host", "device": "device"}
+    assert result.budgets["device"] == 12 * GIB - int(0.08 * 16 * GIB)
+    assert f"({binds}), over the budget of" in result.reasons[-1]
+    require_within(result)
+
+
+@given(
+    host=st.tuples(st.integers(0, GIB), st.integers(1, 64 * MIB)),
+    on_device=st.tuples(st.integers(0, GIB), st.integers(1, 64 * MIB)),
+    read_ahead=st.integers(0, 8 * GIB),
+)
+def test_no_size_is_over_either_budget_whatever_the_model(host, on_device, read_ahead):
+    """Seen to fail with the first resource's bound alone deciding what is tried next."""
+    site = FakeSite(fixed_bytes=host[0], per_sample_bytes=host[1], device=on_device)
+    result = joint(read_ahead=read_ahead, site=site)
+    require_within(result)
+    assert result.binding in {"host", "device"}
+
+
+def test_the_reading_of_the_gpu_that_steps_run_on_counts():
+    """Seen to fail with the tightest of all GPUs, and with the first."""
+    devices = (device(GIB), device(12 * GIB, index=1), device(2 * GIB, index=2))
+    result = joint(devices=devices, gpu=Accelerator("GPU:0", 1))
+    assert result.budgets["device"] == 12 * GIB - int(0.08 * 16 * GIB)
+
+
+def test_on_a_cpu_a_gpu_that_is_there_is_no_limit():
+    result = joint(gpu=None, site=FakeSite(per_sample_bytes=4 * MIB))
+    assert set(result.budgets) == {"host"}
+    assert result.binding == "host"
+
+
+def test_a_full_gpu_is_no_room_and_the_loaders_have_no_part_in_that():
+    finder = Finder(
+        None,
+        [],
+        Question("largest", cap=8, read_ahead_bytes=GIB),
+        seams=Seams(lambda: memory_reading(devices=(device(GIB),)), FakeSite(), gpu=lambda: GPU),
+    )
+    error = no_room("device", finder.budgets.tightest("device"), finder.budgets.limit("device"), Question("auto", 8))
+    with pytest.raises(type(error), match=r"1\.0 GiB that are available \(device\), 1\.3 GiB are the reserve\. "):
+        finder.require_room()

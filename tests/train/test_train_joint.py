@@ -1,0 +1,91 @@
+"""A training watches the host and its GPU: whichever is taken by others makes it shrink, and is named."""
+
+from types import SimpleNamespace
+
+import pytest
+from surroundings import PLAIN, Clock
+
+from autobatch.memory.facts import Device
+from autobatch.memory.peak import PeakModel
+from autobatch.memory.reading import Reserve
+from autobatch.probing.question import Question
+from autobatch.probing.result import ProbeResult
+from autobatch.probing.trial import Outcome, Trial
+from autobatch.step.accelerator import Accelerator
+from autobatch.testing import memory_reading
+from autobatch.train.diary import Diary
+from autobatch.train.report import RunReport
+from autobatch.train.run_needs import baselines
+from autobatch.train.steering import Seams, Steering
+
+GIB, MIB = 2**30, 2**20
+EFFECTIVE = 64
+HOST, DEVICE = 32 * MIB, 128 * MIB  # what a sample takes
+
+
+def reading(host_gib=20.0, device_gib=12.0, idle_gib=1.0, own_gib=1.0):
+    """What is free of the host, of GPU:1, where steps run, and of GPU:0; and what this process holds of GPU:1."""
+    devices = (
+        Device(0, "GPU-a", "Fake GPU", 16 * GIB, int(idle_gib * GIB), 0),
+        Device(1, "GPU-b", "Fake GPU", 16 * GIB, int(device_gib * GIB), int(own_gib * GIB)),
+    )
+    return memory_reading(host_available_bytes=int(host_gib * GIB), rss_bytes=GIB, devices=devices)
+
+
+def trained(then):
+    """The report of a run that looks twice: at the room of its probe, and at another one."""
+    peaks = {"host": HOST * EFFECTIVE, "device": DEVICE * EFFECTIVE}
+    models = {name: PeakModel(0.0, peak / EFFECTIVE, 0.0, EFFECTIVE) for name, peak in peaks.items()}
+    trial = Trial(EFFECTIVE, Outcome.RAN, peaks)
+    found = ProbeResult(EFFECTIVE, "micro", EFFECTIVE, None, (trial,), models=models)
+    report = RunReport(EFFECTIVE, EFFECTIVE, 0, found, [])
+    readings, clock = iter([reading(), then]), Clock(1.0)
+    seams = Seams(
+        read=lambda: next(readings),
+        clock=clock,
+        sleep=clock.sleep,
+        give_back=lambda: SimpleNamespace(host_bytes=0, device_bytes=None, holds={}),
+        settings=PLAIN,
+        gpu=lambda: Accelerator("GPU:0", 1),
+    )
+    question = Question("micro", EFFECTIVE, effective=EFFECTIVE, reserve=Reserve(0.0, 0))
+    steering = Steering(found, question, reading(), Diary(report), cuttable=True, seams=seams)
+    controller = steering.controller("training", EFFECTIVE, EFFECTIVE)
+    controller.look()
+    assert report.decisions == []
+    controller.look()
+    return report
+
+
+@pytest.mark.parametrize(
+    ("then", "after", "names"),
+    [
+        (reading(device_gib=4.5), 32, "GPU:1"),
+        (reading(host_gib=1.5), 32, "host"),
+        (reading(host_gib=1.5, device_gib=2.5), 16, "GPU:1"),
+        (reading(idle_gib=0.0), None, ""),
+    ],
+    ids=["the GPU", "the host", "both, and the GPU more", "another GPU"],
+)
+def test_it_shrinks_for_the_resource_that_others_take_and_says_which(then, after, names):
+    """Seen to fail with the GPU's own number in TensorFlow taken for the driver's, and without the device's need."""
+    report = trained(then)
+    assert [decision.after for decision in report.decisions] == ([] if after is None else [after])
+    assert all(names in decision.reason for decision in report.decisions)
+
+
+@pytest.mark.parametrize(
+    ("own_gib", "in_use_gib", "counts_gib"),
+    [(1.0, 0.5, 1.0), (14.0, 0.5, 0.5), (None, 0.5, 0.5)],
+    ids=["what the driver books", "not a pool that took the whole GPU", "tensors, where the driver is silent"],
+)
+def test_what_a_process_occupies_of_a_gpu_whatever_the_size(own_gib, in_use_gib, counts_gib):
+    """Seen to fail with the pool of a process that has taken the whole GPU counted as in use."""
+    own = None if own_gib is None else int(own_gib * GIB)
+    before = memory_reading(devices=(Device(1, "GPU-b", "Fake GPU", 16 * GIB, GIB, own),))
+    gpu = Accelerator("GPU:0", 1, int(in_use_gib * GIB))
+    assert baselines(before, 0, gpu)["device"] == int(counts_gib * GIB)
+
+
+def test_a_gpu_that_cannot_be_read_has_no_baseline():
+    assert set(baselines(memory_reading(), 0, Accelerator("GPU:0", 0))) == {"host"}
