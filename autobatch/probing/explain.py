@@ -7,7 +7,7 @@ from autobatch.errors import DoesNotFitError, ProbeError, ProbeTimeoutError
 from autobatch.memory.reading import Budget
 from autobatch.memory.units import counted, format_bytes
 from autobatch.probing.question import Question
-from autobatch.probing.search import levels_off, peak_bounds, worth_trying
+from autobatch.probing.search import levels_off, peak_bounds, unseen, worth_trying
 from autobatch.probing.trial import Outcome, Trial
 
 _MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
@@ -62,9 +62,21 @@ def why_no_larger(
                 f"{format_bytes(math.ceil(bound.upper(upcoming)))} ({name.replace('_', ' ')}), over the budget of "
                 f"{format_bytes(budgets[name])}{beside}."
             )
+    if unknown := unseen(trials, budgets):
+        return f"Nothing above {best} was tried: trials do not tell what they take of the {' and the '.join(unknown)}."
     if question.mode == "auto" and levels_off(trials):
         return f"Nothing above {best} was tried: no size can be much faster."
     return f"The search ended at {best} after {len(trials)} trials."
+
+
+def what_is_unseen(trials: Sequence[Trial], budgets: Mapping[str, int]) -> tuple[str, ...]:
+    """A note on each resource whose peaks cannot be measured, so that no size can be shown to fit."""
+    return tuple(
+        f"What trials take of the {name} is unknown, since its allocator keeps no statistics: larger sizes are not "
+        "tried, and a size that ran is all that is known to fit. TensorFlow's default allocator keeps them "
+        "(unset TF_GPU_ALLOCATOR)."
+        for name in unseen(trials, budgets)
+    )
 
 
 def no_room(resource: str, tightest: Budget, limit: str, question: Question) -> DoesNotFitError:

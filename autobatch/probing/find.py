@@ -13,7 +13,7 @@ from autobatch.probing.answer import Answer
 from autobatch.probing.budgets import Budgets
 from autobatch.probing.cache import Cache, cache_key
 from autobatch.probing.deadline import NEVER, Deadline
-from autobatch.probing.explain import no_answer, no_room, too_late, why_chosen, why_no_larger
+from autobatch.probing.explain import no_answer, no_room, too_late, what_is_unseen, why_chosen, why_no_larger
 from autobatch.probing.identity import identity
 from autobatch.probing.question import Question
 from autobatch.probing.recall import has_run, recalled, with_search
@@ -279,7 +279,7 @@ class Finder:
             reserves=budgets.reserves,
             from_cache=from_cache,
             reasons=self._reasons(chosen, best, fast),
-            notes=tuple(self._notes),
+            notes=(*self._notes, *what_is_unseen(self._trials, budgets.now)),
         )
 
     def _chosen(self, best: Trial, fast: Trial | None) -> int:

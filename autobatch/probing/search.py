@@ -24,6 +24,7 @@ __all__ = [
     "next_throughput_size",
     "peak_bounds",
     "peak_models",
+    "unseen",
     "verdict",
     "worth_trying",
 ]
@@ -37,6 +38,7 @@ EFFICIENT_FRACTION = 0.95
 _JUMPS = 2, 64, 256
 _JUMPS_FOR_SPEED = 2, 8, 16
 _COARSE = 2
+_TWICE = 2
 _APART = 4  # sizes nearer than that say too little of what an update costs whatever its size
 
 
@@ -172,6 +174,19 @@ def peak_models(trials: Sequence[Trial]) -> dict[str, PeakModel]:
     return {name: bound.model for name, bound in peak_bounds(trials).items()}
 
 
+def unseen(trials: Sequence[Trial], budgets: Mapping[str, int]) -> tuple[str, ...]:
+    """Resources with a budget of which trials tell nothing, though they tell something of others.
+
+    An allocator that keeps no statistics is one: going up until it has run out would be all there is to learn from it.
+
+    Example:
+        >>> unseen([Trial(2, Outcome.RAN, {"host": 300})], {"host": 900, "device": 900})
+        ('device',)
+    """
+    seen = {name for trial in trials for name in trial.peaks}
+    return tuple(name for name in budgets if name not in seen) if seen else ()
+
+
 def _proven(trials: Sequence[Trial], budgets: Mapping[str, int] | None) -> list[Trial]:
     def measured_to_fit(trial: Trial) -> bool:
         return trial.outcome.ran and bool(trial.peaks) and verdict(trial.peaks, budgets or {}) is Outcome.RAN
@@ -208,6 +223,9 @@ def _largest_that_fits(
     bounds = {name: _bound(trials, name) for name in budgets}
     fewest = min((len(bound.points) if bound else 0 for bound in bounds.values()), default=0)
     top = min(cap, ran * jumps[min(fewest, 2)])
+    if unseen(trials, budgets):
+        # Once twice the size is a try; over and over it is a search for the size that runs out.
+        top = min(top, _TWICE * min(trial.size for trial in trials if trial.outcome.ran))
 
     def fits(n: int) -> bool:
         return all(bound is None or bound.upper(n) <= budgets[name] for name, bound in bounds.items())

@@ -43,6 +43,11 @@ class RunNeeds:
         self._found, self._baselines, self._accumulated = found, baselines, accumulated
         self._extra = {gradients_on: 0 if accumulated else int(_COPIES * gradient_bytes)}
 
+    @property
+    def known(self) -> bool:
+        """Whether trials have told what each resource is needed for: if not, nothing can say that more fits."""
+        return self._baselines.keys() <= self._found.models.keys()
+
     def of(self, effective: int) -> dict[str, Need]:
         """Per resource, the bytes at the peak of a micro-batch, from its samples, for one effective batch."""
         return {name: self._need(name, effective) for name in self._baselines if name in self._found.models}

@@ -1,7 +1,7 @@
 """From what a probe has found to the controllers of a run: which sizes there are, and what each of them needs."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from autobatch.data.cut import rungs
@@ -17,7 +17,7 @@ from autobatch.train.diary import Change, Diary
 from autobatch.train.journal import TRAINING
 from autobatch.train.policy import Policy, Settings
 from autobatch.train.rooms import Rooms
-from autobatch.train.run_needs import Need, RunNeeds, baselines
+from autobatch.train.run_needs import RunNeeds, baselines
 from autobatch.train.watch import Watch
 
 Read = Callable[[], MemoryReading]
@@ -108,7 +108,7 @@ class Steering:
         needs, settings, proven = self._needs.of(effective), self._seams.settings, self._found.largest
         if not self._cuttable:
             return Policy((micro or effective,), needs, settings, proven)
-        sizes = {*rungs(effective, max(1, min(effective, self._largest(needs)))), *([micro] if micro else [])}
+        sizes = {*rungs(effective, max(1, min(effective, self._largest()))), *([micro] if micro else [])}
         return Policy(tuple(sorted(sizes, reverse=True)), needs, settings, proven)
 
     def controller(self, phase: str, effective: int, micro: int) -> Controller:
@@ -164,10 +164,10 @@ class Steering:
         except OSError as error:
             self._diary.note(f"The size that is running could not be written down ({error}).")
 
-    def _largest(self, needs: Mapping[str, Need]) -> int:
+    def _largest(self) -> int:
         """The largest size that may be entered one day."""
-        if not needs:
-            return self._found.largest  # nothing could say that more fits
+        if not self._needs.known:
+            return self._found.largest
         judged = {Outcome.RAN, Outcome.OVER_BUDGET}
         failed = min((trial.size for trial in self._found.trials if trial.outcome not in judged), default=None)
         cap = self._question.cap

@@ -32,24 +32,29 @@ def reading(host_gib=20.0, device_gib=12.0, idle_gib=1.0, own_gib=1.0):
     return memory_reading(host_available_bytes=int(host_gib * GIB), rss_bytes=GIB, devices=devices)
 
 
-def trained(then):
-    """The report of a run that looks twice: at the room of its probe, and at another one."""
-    peaks = {"host": HOST * EFFECTIVE, "device": DEVICE * EFFECTIVE}
-    models = {name: PeakModel(0.0, peak / EFFECTIVE, 0.0, EFFECTIVE) for name, peak in peaks.items()}
-    trial = Trial(EFFECTIVE, Outcome.RAN, peaks)
-    found = ProbeResult(EFFECTIVE, "micro", EFFECTIVE, None, (trial,), models=models)
-    report = RunReport(EFFECTIVE, EFFECTIVE, 0, found, [])
-    readings, clock = iter([reading(), then]), Clock(1.0)
+def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host", "device")):
+    """The steering of a run whose probe knows what one or both resources are needed for, and the run's report."""
+    peaks = {name: taken * largest for name, taken in (("host", HOST), ("device", DEVICE)) if name in known}
+    models = {name: PeakModel(0.0, peak / largest, 0.0, largest) for name, peak in peaks.items()}
+    trial = Trial(largest, Outcome.RAN, peaks)
+    found = ProbeResult(largest, "micro", largest, None, (trial,), models=models)
+    report = RunReport(effective, largest, 0, found, [])
+    told, clock = iter(readings), Clock(1.0)
     seams = Seams(
-        read=lambda: next(readings),
+        read=lambda: next(told),
         clock=clock,
         sleep=clock.sleep,
         give_back=lambda: SimpleNamespace(host_bytes=0, device_bytes=None, holds={}),
         settings=PLAIN,
         gpu=lambda: Accelerator("GPU:0", 1),
     )
-    question = Question("micro", EFFECTIVE, effective=EFFECTIVE, reserve=Reserve(0.0, 0))
-    steering = Steering(found, question, reading(), Diary(report), cuttable=True, seams=seams)
+    question = Question("micro", effective, effective=effective, reserve=Reserve(0.0, 0))
+    return Steering(found, question, reading(), Diary(report), cuttable=True, seams=seams), report
+
+
+def trained(then):
+    """The report of a run that looks twice: at the room of its probe, and at another one."""
+    steering, report = steering_of(reading(), then)
     controller = steering.controller("training", EFFECTIVE, EFFECTIVE)
     controller.look()
     assert report.decisions == []
@@ -72,6 +77,14 @@ def test_it_shrinks_for_the_resource_that_others_take_and_says_which(then, after
     report = trained(then)
     assert [decision.after for decision in report.decisions] == ([] if after is None else [after])
     assert all(names in decision.reason for decision in report.decisions)
+
+
+def test_nothing_larger_than_what_ran_is_entered_where_trials_told_nothing_of_the_gpu():
+    """Seen to fail with the host's need alone to say that more fits."""
+    steering, _ = steering_of(effective=64, largest=4, known=("host",))
+    assert max(steering.policy(64).ladder) == 4
+    steering, _ = steering_of(effective=64, largest=4)
+    assert max(steering.policy(64).ladder) == 64
 
 
 @pytest.mark.parametrize(
