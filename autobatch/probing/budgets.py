@@ -6,12 +6,14 @@ prove are bounded by what is left beside the caller and itself; the answer says 
 
 from collections.abc import Callable, Mapping, Sequence
 
+from autobatch.memory.facts import Device
 from autobatch.memory.pretend import is_limited, limited, overdrawn_bytes
 from autobatch.memory.reading import Budget, MemoryReading
 from autobatch.memory.units import format_bytes
+from autobatch.probing.own_pool import pool_bytes, why_stay_in
 from autobatch.probing.question import Question
 from autobatch.probing.runner import WORST
-from autobatch.probing.trial import Trial
+from autobatch.probing.trial import Trial, Where
 from autobatch.step.accelerator import Accelerator
 from autobatch.step.backend import accelerator, idle_pool_bytes, read_memory_here
 
@@ -56,13 +58,18 @@ class Budgets:
         """Per resource, what sets the budget, for people."""
         return {name: self.limit(name) for name in self.now}
 
-    def renew(self, own: Mapping[str, int]) -> dict[str, int]:
+    def renew(self, own: Mapping[str, int], where: Where = "worker") -> dict[str, int]:
         """What a step may take: in training, when the worker is gone, and in the next trial, beside the worker.
 
         Args:
             own: Per resource, what the process of the trials has taken and will use again.
+            where: Which process that is.
         """
-        now = self._free(self._read(), own)
+        machine = self._read()
+        now = self._free(machine, own)
+        beside = self._beside_caller(machine, own) if where == "worker" else None
+        if beside is not None:
+            now["device"] = min(now["device"], beside)
         self.squeezed = self.squeezed or any(now[name] < budget for name, budget in self.now.items())
         self.now = {name: min(budget, now[name]) for name, budget in self.now.items()}
         return self.now
@@ -90,11 +97,9 @@ class Budgets:
         return f"{limit.kind}, as if it had {format_bytes(limit.capacity_bytes)}"
 
     def why_stay_in(self) -> str | None:
-        """TensorFlow takes a whole GPU at its start, unless told otherwise: a worker would find nothing left."""
-        total = next((d.total_bytes for d in self.machine.devices if d.index == self.gpu), 0)
-        if self.gpu is None or self._pool_bytes(self.machine) <= total // 2:
-            return None
-        return "this process holds most of the GPU (memory growth is off)"
+        """Why trials have to run in this process, `None` if they don't."""
+        device, gpu = self._on_device(self.machine)
+        return None if device is None or gpu is None else why_stay_in(device, gpu)
 
     def _limited(self, reading: MemoryReading) -> MemoryReading:
         limit = self._question.limit_bytes
@@ -118,6 +123,11 @@ class Budgets:
         pool = own.get("device", 0) + self._pool_bytes(machine)
         return {"host": host - self._question.beside_bytes, "device": device.free_bytes + pool - over}
 
+    def _beside_caller(self, machine: MemoryReading, own: Mapping[str, int]) -> int | None:
+        """What the process of the trials finds of the GPU: what the caller's allocator holds is not there for it."""
+        device = self._device_budget(machine)
+        return None if device is None else device.free_bytes + own.get("device", 0)
+
     def _overdrawn(self, machine: MemoryReading) -> int:
         limit = self._question.limit_bytes
         if limit is None or not self._pretends(machine):
@@ -128,7 +138,11 @@ class Budgets:
         return None if self.gpu is None else reading.device_budget(self._question.reserve, self.gpu)
 
     def _pool_bytes(self, reading: MemoryReading) -> int:
-        """What the caller's framework holds of the GPU without using it, as far as anybody tells."""
-        used = next((d.used_by_this_process_bytes for d in reading.devices if d.index == self.gpu), None)
-        found = self._accelerator()
-        return max(0, (used or 0) - (0 if found is None else found.in_use_bytes))
+        """What the caller's framework holds of the GPU without using it, as far as that can be told."""
+        device, gpu = self._on_device(reading)
+        return 0 if device is None or gpu is None else pool_bytes(device, gpu)
+
+    def _on_device(self, reading: MemoryReading) -> tuple[Device | None, Accelerator | None]:
+        """The GPU that steps run on: as it was read, and as the framework has set it up."""
+        gpu = self._accelerator() if self.gpu is not None else None
+        return next((device for device in reading.devices if device.index == self.gpu), None), gpu

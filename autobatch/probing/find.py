@@ -188,7 +188,7 @@ class Finder:
             confirmed.add(best.size)
 
     def _next_size(self, site: Site) -> int | None:
-        budgets = self.budgets.renew(site.held)
+        budgets = self.budgets.renew(site.held, site.where)
         for_speed = self._question.mode == "auto"
         if for_speed and levels_off(self._trials):
             return None

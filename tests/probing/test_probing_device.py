@@ -1,10 +1,11 @@
-"""What a probe makes of a GPU that tells less than it might."""
+"""What a probe makes of a GPU that the caller's process holds part of, or that tells less than it might."""
 
 import pytest
 from trials import FakeSite
 
 from autobatch.memory.facts import Device
 from autobatch.probing.find import Seams, find
+from autobatch.probing.own_pool import pool_bytes, why_stay_in
 from autobatch.probing.question import Question
 from autobatch.step.accelerator import Accelerator
 from autobatch.testing import memory_reading
@@ -12,13 +13,22 @@ from autobatch.testing import memory_reading
 GIB, MIB = 2**30, 2**20
 
 
-def gpu(free_bytes=12 * GIB, own=0):
-    return Device(0, "GPU-0", "Fake GPU", 16 * GIB, free_bytes, own)
+RESERVE = int(0.08 * 16 * GIB)
 
 
-def probed(site, cap=4096, mode="largest", **question):
-    """The answer of a probe on a machine with an empty GPU."""
-    seams = Seams(lambda: memory_reading(devices=(gpu(),)), site, gpu=lambda: Accelerator("GPU:0", 0))
+def device(free_gib=12.0, own_gib=0.0):
+    own = None if own_gib is None else int(own_gib * GIB)
+    return Device(0, "GPU-0", "Fake GPU", 16 * GIB, int(free_gib * GIB), own)
+
+
+def gpu(in_use_gib=0.0, *, grows=True, limit_gib=None):
+    limit = None if limit_gib is None else int(limit_gib * GIB)
+    return Accelerator("GPU:0", 0, int(in_use_gib * GIB), limit, grows)
+
+
+def probed(site, cap=4096, mode="largest", *, on=None, set_up=None, **question):
+    """The answer of a probe on a machine with a GPU, an empty one if left out."""
+    seams = Seams(lambda: memory_reading(devices=(on or device(),)), site, gpu=lambda: set_up or gpu())
     return find(None, [], Question(mode, cap, **question), seams=seams)
 
 
@@ -41,3 +51,65 @@ def test_with_statistics_there_is_no_such_note():
     result = probed(FakeSite(per_sample_bytes=MIB, device=(0, MIB)))
     assert result.largest == 4096
     assert not any("statistics" in note for note in result.notes)
+
+
+GROWTH_OFF = "this process holds most of the GPU (memory growth is off)"
+SILENT = "memory growth is off, so what is taken of the GPU counts as this process'"
+
+
+@pytest.mark.parametrize(
+    ("on", "set_up", "why"),
+    [
+        (device(0.3, 15), gpu(0.5, grows=False), GROWTH_OFF),
+        (device(0.3, 15), gpu(9, grows=False), GROWTH_OFF),
+        (device(8, 8), gpu(0.5, grows=False, limit_gib=7.5), None),
+        (device(15, 1), gpu(0.5), None),
+        (device(16, 0), gpu(), None),
+        (device(4, 12), gpu(1), "this process holds most of the GPU"),
+        (device(0.5, 4), gpu(3.9), None),
+        (device(0.3, None), gpu(0.5, grows=False), SILENT),
+        (device(12, None), gpu(0.5, grows=False), None),
+        (device(0.3, None), gpu(0.5), None),
+        (device(3, None), gpu(0.5, grows=False, limit_gib=4), SILENT),
+        (device(10, None), gpu(0.5, grows=False, limit_gib=4), None),
+    ],
+    ids=[
+        "holds all",
+        "holds all, and uses half",
+        "holds half",
+        "holds its model",
+        "holds nothing",
+        "has grown",
+        "others hold most",
+        "unknown and full",
+        "unknown and mostly free",
+        "unknown and growing",
+        "unknown, and its own limit is more than is left",
+        "unknown, and its own limit is less than is left",
+    ],
+)
+def test_trials_run_in_the_caller_where_a_worker_would_find_less(on, set_up, why):
+    """Seen to fail with half of the GPU as the measure, and with what a silent driver leaves open taken for nothing."""
+    assert why_stay_in(on, set_up) == why
+    site = FakeSite(per_sample_bytes=MIB, device=(0, 100 * MIB))
+    if on.free_bytes + pool_bytes(on, set_up) > RESERVE:
+        probed(site, 4, on=on, set_up=set_up)
+        assert site.where == ("worker" if why is None else "caller")
+
+
+@pytest.mark.parametrize("own_gib", [15.0, None])
+def test_a_process_that_holds_the_whole_gpu_has_what_it_holds_to_try_with(own_gib):
+    """Seen to fail with a silent driver taken for a process that holds nothing: "Nothing is left"."""
+    site = FakeSite(per_sample_bytes=MIB, device=(0, 100 * MIB))
+    result = probed(site, on=device(1.0, own_gib), set_up=gpu(1.0, grows=False))
+    assert result.budgets["device"] == 15 * GIB - RESERVE
+    assert max(trial.peaks["device"] for trial in result.trials) > 10 * GIB
+
+
+def test_a_worker_has_no_part_in_what_the_caller_has_grown_to():
+    """Seen to fail with the caller's pool in the budget of the worker: trials took more than there was."""
+    site = FakeSite(per_sample_bytes=MIB, device=(0, 100 * MIB))
+    result = probed(site, on=device(9.0, 7.0), set_up=gpu(1.0))
+    assert site.where == "worker"
+    assert max(trial.peaks["device"] for trial in result.trials) <= 9 * GIB - RESERVE
+    assert "beside the worker that proves it" in result.reasons[-1]

@@ -5,7 +5,7 @@ from typing import Any, Self
 from autobatch.probing.answer import Answer
 from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.runner import WORST
-from autobatch.probing.trial import Outcome
+from autobatch.probing.trial import Outcome, Where
 
 MIB = 2**20
 
@@ -35,9 +35,10 @@ class FakeSite:
     Attributes:
         began: When each trial began.
         open: Whether it has been opened and not closed.
+        where: Where its trials run: in the caller, if it has been told why.
     """
 
-    where = "worker"
+    where: Where = "worker"
     held: dict[str, int] = {}  # noqa: RUF012 - never changed
     notes: tuple[str, ...] = ()
 
@@ -59,7 +60,8 @@ class FakeSite:
         self.began: list[float] = []
         self.open = False
 
-    def __call__(self, *_: Any, deadline: Deadline, **__: Any) -> Self:
+    def __call__(self, *_: Any, deadline: Deadline, stay_in: str | None = None, **__: Any) -> Self:
+        self.where = "worker" if stay_in is None else "caller"
         self.open, self._deadline = True, deadline
         self._clock.now_s += deadline.at_most(self._start_s)
         return self

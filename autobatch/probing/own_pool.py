@@ -1,0 +1,57 @@
+"""What the caller's own allocator holds of a GPU, and whether trials have to run where they find that: in the caller.
+
+TensorFlow takes a whole GPU at its start, unless it is told otherwise, and gives nothing back. Another process then
+finds nothing left, while a step of the caller's may use it all.
+"""
+
+from autobatch.memory.facts import Device
+from autobatch.step.accelerator import Accelerator
+
+
+def held_bytes(device: Device, gpu: Accelerator) -> int:
+    """What this process holds of a GPU, as far as it can be told.
+
+    In a container the driver may list no process that can be known for this one. If memory growth is off, the
+    allocator has taken all that it may at its start.
+
+    Args:
+        device: The GPU, as it was read.
+        gpu: The same, as the framework has set it up.
+
+    Example:
+        >>> silent = Device(0, "GPU-0", "GPU", total_bytes=1000, free_bytes=50)
+        >>> [held_bytes(silent, Accelerator("GPU:0", 0, grows=grows)) for grows in (True, False)]
+        [0, 950]
+    """
+    if device.used_by_this_process_bytes is not None:
+        return device.used_by_this_process_bytes
+    if gpu.grows:
+        return 0
+    taken = device.total_bytes - device.free_bytes
+    if gpu.limit_bytes is not None:
+        return min(gpu.limit_bytes, taken)
+    return taken if device.free_bytes < device.total_bytes // 2 else 0
+
+
+def pool_bytes(device: Device, gpu: Accelerator) -> int:
+    """What this process holds of a GPU without using it: a step of its own can, no other process.
+
+    Args:
+        device: The GPU, as it was read.
+        gpu: The same, as the framework has set it up.
+    """
+    return max(0, held_bytes(device, gpu) - gpu.in_use_bytes)
+
+
+def why_stay_in(device: Device, gpu: Accelerator) -> str | None:
+    """Why trials have to run in this process: a worker would find less than it; `None` where it finds as much.
+
+    Args:
+        device: The GPU, as it was read.
+        gpu: The same, as the framework has set it up.
+    """
+    if pool_bytes(device, gpu) <= device.free_bytes:
+        return None
+    if device.used_by_this_process_bytes is None:
+        return "memory growth is off, so what is taken of the GPU counts as this process'"
+    return "this process holds most of the GPU" + ("" if gpu.grows else " (memory growth is off)")
