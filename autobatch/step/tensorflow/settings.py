@@ -1,28 +1,53 @@
 """TensorFlow's process-wide settings that a trial in another process must share with its caller."""
 
+import os
+from collections.abc import MutableMapping
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework import config
+from tensorflow.python.framework import config as framework_config
+
+from autobatch.step.tensorflow.sharing import GROWTH
 
 
-def read() -> dict[str, Any]:
-    """Threads, determinism and visible GPUs, as they are set in this process."""
+def read(config: Any = tf.config) -> dict[str, Any]:
+    """Threads, determinism and visible GPUs with their limits, as they are set in this process.
+
+    Args:
+        config: What answers like `tf.config`.
+    """
+    gpus = config.get_visible_devices("GPU")
+    parts = {gpu.name: config.get_logical_device_configuration(gpu) or () for gpu in gpus}
     return {
-        "visible_gpus": [gpu.name for gpu in tf.config.get_visible_devices("GPU")],
-        "inter_op_threads": int(tf.config.threading.get_inter_op_parallelism_threads()),
-        "intra_op_threads": int(tf.config.threading.get_intra_op_parallelism_threads()),
-        "deterministic": bool(config.is_op_determinism_enabled()),
+        "visible_gpus": [gpu.name for gpu in gpus],
+        "gpu_limits_mib": {name: [part.memory_limit for part in them] for name, them in parts.items() if them},
+        "inter_op_threads": int(config.threading.get_inter_op_parallelism_threads()),
+        "intra_op_threads": int(config.threading.get_intra_op_parallelism_threads()),
+        "deterministic": bool(framework_config.is_op_determinism_enabled()),
     }
 
 
-def write(values: dict[str, Any]) -> None:
-    """Sets what `read` returned elsewhere, and lets a GPU grow, since the caller's process may hold part of it."""
-    tf.config.threading.set_inter_op_parallelism_threads(values["inter_op_threads"])
-    tf.config.threading.set_intra_op_parallelism_threads(values["intra_op_threads"])
+def write(values: dict[str, Any], config: Any = tf.config, environ: MutableMapping[str, str] | None = None) -> None:
+    """Sets what `read` returned elsewhere, and lets a GPU grow, since the caller's process may hold part of it.
+
+    Args:
+        values: What `read` has returned, with or without a journey as JSON.
+        config: What answers like `tf.config`.
+        environ: The environment that TensorFlow reads; `None` takes this process' own.
+    """
+    config.threading.set_inter_op_parallelism_threads(values["inter_op_threads"])
+    config.threading.set_intra_op_parallelism_threads(values["intra_op_threads"])
     if values["deterministic"]:
-        tf.config.experimental.enable_op_determinism()
-    visible = [gpu for gpu in tf.config.list_physical_devices("GPU") if gpu.name in values["visible_gpus"]]
-    tf.config.set_visible_devices(visible, "GPU")
+        config.experimental.enable_op_determinism()
+    visible = [gpu for gpu in config.list_physical_devices("GPU") if gpu.name in values["visible_gpus"]]
+    config.set_visible_devices(visible, "GPU")
+    # The variable alone goes with limits, which TensorFlow takes as a wish for all of them at once; and it wins over
+    # whatever the caller's environment says.
+    (os.environ if environ is None else environ)[GROWTH] = "true"
+    limits = values["gpu_limits_mib"]
     for gpu in visible:
-        tf.config.experimental.set_memory_growth(gpu, True)
+        if gpu.name in limits:
+            parts = [tf.config.LogicalDeviceConfiguration(memory_limit=limit) for limit in limits[gpu.name]]
+            config.set_logical_device_configuration(gpu, parts)
+        elif not limits:  # growth has to be the same for all
+            config.experimental.set_memory_growth(gpu, enable=True)
