@@ -10,7 +10,7 @@ from autobatch.memory.facts import Device
 from autobatch.memory.pretend import is_limited, limited, overdrawn_bytes
 from autobatch.memory.reading import Budget, MemoryReading
 from autobatch.memory.units import format_bytes
-from autobatch.probing.own_pool import pool_bytes, why_stay_in
+from autobatch.probing.own_pool import OWN_LIMIT, own_budget, pool_bytes, why_stay_in
 from autobatch.probing.question import Question
 from autobatch.probing.runner import WORST
 from autobatch.probing.trial import Trial, Where
@@ -87,11 +87,15 @@ class Budgets:
     def tightest(self, resource: str) -> Budget:
         """The limit behind a budget, with its reserve."""
         device = self._device_budget(self.reading) if resource == "device" else None
-        return device or self.reading.host_budget(self._question.reserve)
+        if device is None:
+            return self.reading.host_budget(self._question.reserve)
+        return self._own_budget(self._device_bytes(device, self.machine)) or device
 
     def limit(self, resource: str) -> str:
         """What sets a budget, for people; that it is pretended, where it is."""
         limit = self.tightest(resource).limit
+        if resource == "device" and limit.detail == OWN_LIMIT:
+            return f"device, of which this program lets TensorFlow take {format_bytes(limit.capacity_bytes)}"
         if limit.kind != ("host" if self.gpu is None else "device") or not self._pretends(self.machine):
             return limit.kind
         return f"{limit.kind}, as if it had {format_bytes(limit.capacity_bytes)}"
@@ -115,13 +119,19 @@ class Budgets:
             machine: A reading of now.
             own: What that process has taken since and will use again.
         """
-        reading, over = self._limited(machine), self._overdrawn(machine)
+        reading = self._limited(machine)
         host = reading.host_budget(self._question.reserve).free_bytes + own.get("host", 0)
         device = self._device_budget(reading)
         if device is None:
-            return {"host": host - over - self._question.beside_bytes}
-        pool = own.get("device", 0) + self._pool_bytes(machine)
-        return {"host": host - self._question.beside_bytes, "device": device.free_bytes + pool - over}
+            return {"host": host - self._overdrawn(machine) - self._question.beside_bytes}
+        on_device = self._device_bytes(device, machine) + own.get("device", 0)
+        own_limit = self._own_budget(on_device)
+        on_device = on_device if own_limit is None else own_limit.free_bytes
+        return {"host": host - self._question.beside_bytes, "device": on_device}
+
+    def _device_bytes(self, device: Budget, machine: MemoryReading) -> int:
+        """What is left of the GPU, with what the caller's allocator holds of it."""
+        return device.free_bytes + self._pool_bytes(machine) - self._overdrawn(machine)
 
     def _beside_caller(self, machine: MemoryReading, own: Mapping[str, int]) -> int | None:
         """What the process of the trials finds of the GPU: what the caller's allocator holds is not there for it."""
@@ -136,6 +146,12 @@ class Budgets:
 
     def _device_budget(self, reading: MemoryReading) -> Budget | None:
         return None if self.gpu is None else reading.device_budget(self._question.reserve, self.gpu)
+
+    def _own_budget(self, bound_bytes: int) -> Budget | None:
+        """What is left of the program's own limit on the GPU, if that is less than something else leaves."""
+        gpu = self._accelerator()
+        own = None if gpu is None else own_budget(gpu, self._question.reserve)
+        return own if own is not None and own.free_bytes < bound_bytes else None
 
     def _pool_bytes(self, reading: MemoryReading) -> int:
         """What the caller's framework holds of the GPU without using it, as far as that can be told."""

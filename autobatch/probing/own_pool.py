@@ -5,7 +5,11 @@ finds nothing left, while a step of the caller's may use it all.
 """
 
 from autobatch.memory.facts import Device
+from autobatch.memory.limit import Budget, Limit
+from autobatch.memory.reserve import Reserve
 from autobatch.step.accelerator import Accelerator
+
+OWN_LIMIT = "the memory_limit of its logical device"
 
 
 def held_bytes(device: Device, gpu: Accelerator) -> int:
@@ -41,6 +45,20 @@ def pool_bytes(device: Device, gpu: Accelerator) -> int:
         gpu: The same, as the framework has set it up.
     """
     return max(0, held_bytes(device, gpu) - gpu.in_use_bytes)
+
+
+def own_budget(gpu: Accelerator, reserve: Reserve) -> Budget | None:
+    """What is left of the limit that a program has set for itself on a GPU, `None` where there is none.
+
+    Args:
+        gpu: The GPU, as the framework has set it up.
+        reserve: What to leave free of the limit: an allocator that is full is full of holes.
+    """
+    if gpu.limit_bytes is None:
+        return None
+    left = max(0, gpu.limit_bytes - gpu.in_use_bytes)
+    limit = Limit("device", gpu.limit_bytes, left, gpu.in_use_bytes, OWN_LIMIT)
+    return Budget(limit, limit.reserve_bytes(reserve))
 
 
 def why_stay_in(device: Device, gpu: Accelerator) -> str | None:

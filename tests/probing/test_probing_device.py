@@ -3,6 +3,7 @@
 import pytest
 from trials import FakeSite
 
+from autobatch.errors import DoesNotFitError
 from autobatch.memory.facts import Device
 from autobatch.probing.find import Seams, find
 from autobatch.probing.own_pool import pool_bytes, why_stay_in
@@ -113,3 +114,29 @@ def test_a_worker_has_no_part_in_what_the_caller_has_grown_to():
     assert site.where == "worker"
     assert max(trial.peaks["device"] for trial in result.trials) <= 9 * GIB - RESERVE
     assert "beside the worker that proves it" in result.reasons[-1]
+
+
+def test_an_answer_stays_below_the_limit_that_the_program_has_set_for_itself():
+    """Seen to fail with the limit left to the allocator: the answer took three times as much."""
+    site = FakeSite(per_sample_bytes=MIB, device=(0, 100 * MIB))
+    result = probed(site, on=device(11.5, 4.5), set_up=gpu(0.5, grows=False, limit_gib=4))
+    reserve = int(0.08 * 4 * GIB)
+    assert site.where == "worker"
+    assert (result.budgets["device"], result.reserves["device"]) == (int(3.5 * GIB) - reserve, reserve)
+    assert max(trial.peaks["device"] for trial in result.trials) <= result.budgets["device"]
+    assert result.limits["device"] == "device, of which this program lets TensorFlow take 4.0 GiB"
+
+
+@pytest.mark.parametrize("limit", [2 * GIB, None])
+def test_the_least_of_what_others_leave_and_what_is_pretended_and_the_own_limit_counts(limit):
+    """Seen to fail with the own limit in place of what is left."""
+    site = FakeSite(per_sample_bytes=MIB, device=(0, 100 * MIB))
+    result = probed(site, on=device(3.0, 0.5), set_up=gpu(0.5, limit_gib=8), limit_bytes=limit)
+    expected = 3 * GIB - RESERVE if limit is None else int(1.5 * GIB) - int(0.08 * limit)
+    assert result.budgets["device"] == expected
+    assert result.limits["device"] == ("device" if limit is None else "device, as if it had 2.0 GiB")
+
+
+def test_a_program_that_has_used_up_its_own_limit_is_told_so():
+    with pytest.raises(DoesNotFitError, match=r"TensorFlow take 1\.0 GiB"):
+        probed(FakeSite(), on=device(14.5, 1.5), set_up=gpu(0.95, grows=False, limit_gib=1))
