@@ -102,8 +102,12 @@ class Budgets:
 
     def why_stay_in(self) -> str | None:
         """Why trials have to run in this process, `None` if they don't."""
-        device, gpu = self._on_device(self.machine)
+        device, gpu = self.on_device(self.machine), self._accelerator()
         return None if device is None or gpu is None else why_stay_in(device, gpu)
+
+    def on_device(self, reading: MemoryReading) -> Device | None:
+        """What a reading says of the GPU that steps run on."""
+        return next((device for device in reading.devices if device.index == self.gpu), None)
 
     def _limited(self, reading: MemoryReading) -> MemoryReading:
         limit = self._question.limit_bytes
@@ -155,10 +159,5 @@ class Budgets:
 
     def _pool_bytes(self, reading: MemoryReading) -> int:
         """What the caller's framework holds of the GPU without using it, as far as that can be told."""
-        device, gpu = self._on_device(reading)
+        device, gpu = self.on_device(reading), self._accelerator()
         return 0 if device is None or gpu is None else pool_bytes(device, gpu)
-
-    def _on_device(self, reading: MemoryReading) -> tuple[Device | None, Accelerator | None]:
-        """The GPU that steps run on: as it was read, and as the framework has set it up."""
-        gpu = self._accelerator() if self.gpu is not None else None
-        return next((device for device in reading.devices if device.index == self.gpu), None), gpu

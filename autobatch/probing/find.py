@@ -14,6 +14,7 @@ from autobatch.probing.budgets import Budgets
 from autobatch.probing.cache import Cache, cache_key
 from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.explain import no_answer, no_room, too_late, what_is_unseen, why_chosen, why_no_larger
+from autobatch.probing.gone import wait_until_gone
 from autobatch.probing.identity import identity
 from autobatch.probing.question import Question
 from autobatch.probing.recall import has_run, recalled, with_search
@@ -46,12 +47,14 @@ class Seams:
         site: Makes the place where trials run.
         deadline: When the probe has to be done.
         gpu: Tells of the GPU that steps run on, `None` on a CPU.
+        patience_s: Seconds to wait, at most, until what the worker had of a GPU is free again.
     """
 
     read: Callable[[], MemoryReading] = read_memory_here
     site: Callable[..., Site] = Site
     deadline: Deadline = NEVER
     gpu: Callable[[], Accelerator | None] = accelerator
+    patience_s: float = 2.0
 
 
 def find(
@@ -132,6 +135,8 @@ class Finder:
         with self._open() as site:
             self._search(site)
             self._notes += site.notes
+        if site.where == "worker":
+            self._see_it_gone()
         result = self._result(from_cache=False)
         if cache and key:
             note = cache.put(key, with_search(cache.get(key), self._trials))
@@ -163,6 +168,15 @@ class Finder:
             stay_in=self.budgets.why_stay_in(),
             deadline=deadline,
         )
+
+    def _see_it_gone(self) -> None:
+        budgets, seams = self.budgets, self._seams
+        before = budgets.on_device(budgets.machine)
+        if before is None:
+            return
+        patience_s = seams.deadline.at_most(seams.patience_s)
+        left = wait_until_gone(lambda: budgets.on_device(seams.read()), before, patience_s)
+        self._notes += [] if left is None else [left]
 
     def _search(self, site: Site) -> None:
         best = self._find_largest(site)
