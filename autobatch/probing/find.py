@@ -16,6 +16,7 @@ from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.explain import no_answer, no_room, too_late, what_is_unseen, why_chosen, why_no_larger
 from autobatch.probing.gone import wait_until_gone
 from autobatch.probing.identity import identity
+from autobatch.probing.outside import Outside
 from autobatch.probing.question import Question
 from autobatch.probing.recall import has_run, recalled, with_search
 from autobatch.probing.result import ProbeResult, in_whole_bytes
@@ -116,6 +117,7 @@ class Finder:
         self._seams = seams or Seams()
         self.budgets = Budgets(question, self._seams.read, self._seams.gpu)
         self._trials: list[Trial] = []
+        self._outside = Outside()
         self._last_error: Exception | None = None
         self._notes = list(self.budgets.reading.notes)
 
@@ -240,13 +242,21 @@ class Finder:
         if answer.outcome is not Outcome.RAN:
             return Trial(size, answer.outcome, wall_s=answer.wall_s, detail=answer.detail)
         budgets = self.budgets.now
-        peaks, start = answer.payload["peaks"], answer.payload.get("start_peaks", {})
+        peaks, start = self._whole(answer.payload), answer.payload.get("start_peaks", {})
         if verdict(start, budgets) is not Outcome.RAN:
             peaks = start  # what compiling takes is needed at any size, so none fits
         moments = {name: Moments.from_list(lines) for name, lines in answer.payload.get("moments", {}).items()}
         measurement = Measurement(tuple(answer.payload["seconds"]), peaks, moments)
         outcome = verdict(measurement.peaks, budgets)
         return Trial.measured(size, outcome, measurement, wall_s=answer.wall_s, where="worker")
+
+    def _whole(self, payload: Mapping[str, Any]) -> Mapping[str, int]:
+        """The peaks of a trial, on a device with what the process takes of it outside its allocator."""
+        peaks: Mapping[str, int] = payload["peaks"]
+        if "device" not in peaks:
+            return peaks
+        outside = self._outside.after(payload.get("own_device_bytes"), peaks["device"])
+        return {**peaks, "device": peaks["device"] + outside}
 
     def _require_time(self, best: Trial | None = None) -> None:
         deadline = self._seams.deadline

@@ -12,17 +12,19 @@ At each of the first two sizes the first update is recorded, allocation by alloc
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from autobatch.data.batch import Batch
 from autobatch.data.suitable import Step
+from autobatch.memory.gpu import read_devices
 from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
 from autobatch.probing.drill import drill_for
 from autobatch.probing.parcel import repeat, unpack
 from autobatch.probing.recordings import Recordings
-from autobatch.step.backend import apply_settings, device_bytes
+from autobatch.step.backend import accelerator, apply_settings, device_bytes
 
 LEAST_UPDATES = 3
 MOST_UPDATES = 20
@@ -50,7 +52,7 @@ class Runner:
     def __init__(self, model: Any, samples: Batch, step: Step = "train") -> None:
         self._samples = samples
         self._model = model
-        self._baseline, self._device_baseline = rss_bytes(), device_bytes()
+        self._baseline, self._device_baseline, self._own_baseline = rss_bytes(), device_bytes(), own_device_bytes()
         self._drill = drill_for(step, model, samples)
         self._engine = self._drill.engine
         self._largest = 0
@@ -70,8 +72,9 @@ class Runner:
 
         Returns:
             `seconds` of each micro-batch, `peaks` in bytes per resource, `start_peaks`, those of compiling the step, in
-            the first trial of a process, `held`, per resource, what the process holds above its baseline now, and
-            `moments`, per resource, what larger sizes ask for, once two have been recorded.
+            the first trial of a process, `held`, per resource, what the process holds above its baseline now,
+            `moments`, per resource, what larger sizes ask for, once two have been recorded, and `own_device_bytes`,
+            what the driver books on the process above its baseline, `None` where it doesn't.
         """
         accumulated = int(options.get("effective") or size) > size
         start_peaks = {} if self._warm else self._start(self._samples[:size], accumulated=accumulated)
@@ -82,9 +85,10 @@ class Runner:
         peaks = self._peaks(size)
         self._recordings.keep()
         self._largest = max(self._largest, size)
-        held = {"host": rss_bytes() - self._baseline, "device": self._device_pool}
+        own = self._own_growth()
+        held = {"host": rss_bytes() - self._baseline, "device": max(self._device_pool, own or 0)}
         told = {"peaks": peaks, "start_peaks": start_peaks, "held": held, "moments": self._moments()}
-        return {"seconds": seconds, **told}
+        return {"seconds": seconds, **told, "own_device_bytes": own}
 
     def abandon(self) -> None:
         """Forgets what a trial that failed half-way had accumulated."""
@@ -135,6 +139,10 @@ class Runner:
             peaks[WORST] = max(peaks["host"], self._beside_pool + int(_POOL_GROWTH * self._pool_peak()))
         return peaks
 
+    def _own_growth(self) -> int | None:
+        own = own_device_bytes()
+        return None if own is None or self._own_baseline is None else own - self._own_baseline
+
     def _pool_peak(self) -> int:
         """Peak bytes in use in the pool on the host; 0 where none keeps a count or the model runs elsewhere."""
         figures = self._engine.allocator_bytes() if self._engine.device_peak_bytes() is None else None
@@ -151,3 +159,10 @@ def open_runner(payload: dict[str, Any]) -> Runner:
 def rss_bytes() -> int:
     """What this process holds in memory now."""
     return read_process()[0].rss_bytes
+
+
+def own_device_bytes() -> int | None:
+    """What the driver books on this process on the GPU that steps run on; `None` on a CPU and where it doesn't."""
+    gpu = accelerator()
+    devices = () if gpu is None else read_devices(os.getpid())[0]
+    return next((one.used_by_this_process_bytes for one in devices if gpu and one.index == gpu.number), None)

@@ -1,5 +1,6 @@
 """A place where trials run in no time: a model of which every sample takes the same, on a clock of its own."""
 
+from collections.abc import Callable
 from typing import Any, Self
 
 from autobatch.probing.answer import Answer
@@ -31,6 +32,8 @@ class FakeSite:
         start_s: Seconds of the start.
         worst: What a peak may come to with many more updates, as a part of it; 0 for unknown.
         device: The same two for a device, `None` where trials tell nothing of one.
+        outside: From the bytes in use on the device to those that the process holds there beside them, as the driver
+            tells; `None` where it doesn't.
 
     Attributes:
         began: When each trial began.
@@ -52,10 +55,11 @@ class FakeSite:
         start_s: float = 5.0,
         worst: float = 0.0,
         device: tuple[int, int] | None = None,
+        outside: Callable[[int], int] | None = None,
     ) -> None:
         self._clock, self._trial_s, self._start_s = clock or Clock(), trial_s, start_s
         self._fixed_bytes, self._per_sample_bytes = fixed_bytes, per_sample_bytes
-        self._worst, self._device = worst, device
+        self._worst, self._device, self._outside = worst, device, outside
         self._deadline: Deadline = NEVER
         self.began: list[float] = []
         self.open = False
@@ -89,5 +93,7 @@ class FakeSite:
         peaks = {"host": peak} | ({WORST: int(self._worst * peak)} if self._worst else {})
         if self._device is not None:
             peaks["device"] = self._device[0] + self._device[1] * size
-        payload = {"seconds": seconds, "peaks": peaks, "start_peaks": {}, "held": {}}
+        in_use = peaks.get("device", 0)
+        own = None if self._outside is None else in_use + self._outside(in_use)
+        payload = {"seconds": seconds, "peaks": peaks, "start_peaks": {}, "held": {}, "own_device_bytes": own}
         return Answer(Outcome.RAN, payload, wall_s=takes_s)
