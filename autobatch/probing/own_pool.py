@@ -7,13 +7,16 @@ finds nothing left, while a step of the caller's may use it all.
 from autobatch.memory.facts import Device
 from autobatch.memory.limit import Budget, Limit
 from autobatch.memory.reserve import Reserve
+from autobatch.memory.units import GIB
 from autobatch.step.accelerator import Accelerator
 
+# A context with the kernels and workspaces that training loads, of which no step can make use: 0.3 to 0.9 GiB.
+_OUTSIDE = GIB
 OWN_LIMIT = "the memory_limit of its logical device"
 
 
 def held_bytes(device: Device, gpu: Accelerator) -> int:
-    """What this process holds of a GPU, as far as it can be told.
+    """What this process' allocator holds of a GPU at least, as far as it can be told.
 
     In a container the driver may list no process that can be known for this one. If memory growth is off, the
     allocator has taken all that it may at its start.
@@ -23,18 +26,20 @@ def held_bytes(device: Device, gpu: Accelerator) -> int:
         gpu: The same, as the framework has set it up.
 
     Example:
-        >>> silent = Device(0, "GPU-0", "GPU", total_bytes=1000, free_bytes=50)
-        >>> [held_bytes(silent, Accelerator("GPU:0", 0, grows=grows)) for grows in (True, False)]
-        [0, 950]
+        >>> silent = Device(0, "GPU-0", "GPU", total_bytes=16 * GIB, free_bytes=GIB)
+        >>> [held_bytes(silent, Accelerator("GPU:0", 0, grows=grows)) // GIB for grows in (True, False)]
+        [0, 14]
     """
-    if device.used_by_this_process_bytes is not None:
-        return device.used_by_this_process_bytes
+    used = device.used_by_this_process_bytes
+    if used is not None and not _is_silent(device):
+        # A pool tells of itself alone, the driver of everything.
+        return max(gpu.in_use_bytes, used if device.own_from == "pool" else used - _OUTSIDE)
     if gpu.grows:
-        return 0
-    taken = device.total_bytes - device.free_bytes
+        return gpu.in_use_bytes
+    taken = device.total_bytes - device.free_bytes - _OUTSIDE
     if gpu.limit_bytes is not None:
-        return min(gpu.limit_bytes, taken)
-    return taken if device.free_bytes < device.total_bytes // 2 else 0
+        return max(gpu.in_use_bytes, min(gpu.limit_bytes, taken))
+    return taken if device.free_bytes < device.total_bytes // 2 else gpu.in_use_bytes
 
 
 def pool_bytes(device: Device, gpu: Accelerator) -> int:
@@ -70,6 +75,11 @@ def why_stay_in(device: Device, gpu: Accelerator) -> str | None:
     """
     if pool_bytes(device, gpu) <= device.free_bytes:
         return None
-    if device.used_by_this_process_bytes is None:
+    if _is_silent(device):
         return "memory growth is off, so what is taken of the GPU counts as this process'"
     return "this process holds most of the GPU" + ("" if gpu.grows else " (memory growth is off)")
+
+
+def _is_silent(device: Device) -> bool:
+    """Whether the driver does not tell of this process; the allocator's own figure is the least that it can be."""
+    return device.used_by_this_process_bytes is None or device.own_from == "allocator"

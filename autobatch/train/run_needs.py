@@ -6,6 +6,7 @@ from math import ceil
 from autobatch.memory.facts import Device
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.bound import PeakBound
+from autobatch.probing.own_pool import pool_bytes
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.runner import WORST
 from autobatch.probing.search import peak_bounds
@@ -86,22 +87,22 @@ def baselines(before: MemoryReading, read_ahead_bytes: int, gpu: Accelerator | N
     device = None if gpu is None else next((one for one in before.devices if one.index == gpu.number), None)
     if gpu is None or device is None:
         return {"host": host}
-    return {"host": host, "device": kept_of(device, gpu.in_use_bytes)}
+    return {"host": host, "device": kept_of(device, gpu)}
 
 
-def kept_of(device: Device, in_use_bytes: int) -> int:
+def kept_of(device: Device, gpu: Accelerator) -> int:
     """What this process occupies of a GPU whatever the size of its micro-batches, in bytes.
 
     Args:
-        device: The GPU.
-        in_use_bytes: What the framework uses of it.
+        device: The GPU, as it was read.
+        gpu: The same, as the framework has set it up.
     """
     used = device.used_by_this_process_bytes
     # The framework's own figures leave out CUDA's context; what it uses is all that is known not to be a pool's hoard.
     if used is None or device.own_from in {"pool", "allocator"}:
-        return in_use_bytes
-    # TensorFlow may have taken the whole GPU at its start: then only what it uses of that counts.
-    return in_use_bytes if used - in_use_bytes > device.total_bytes // 2 else used
+        return gpu.in_use_bytes
+    # Of what its allocator holds, only what is in use counts: the rest is there for the micro-batches.
+    return used - pool_bytes(device, gpu)
 
 
 def _careful_beyond(tried: int, need: Need, worst: PeakBound, offset_bytes: int) -> Need:

@@ -89,11 +89,16 @@ def test_nothing_larger_than_what_ran_is_entered_where_trials_told_nothing_of_th
 
 @pytest.mark.parametrize(
     ("own_gib", "in_use_gib", "counts_gib"),
-    [(1.0, 0.5, 1.0), (14.0, 0.5, 0.5), (None, 0.5, 0.5)],
-    ids=["what the driver books", "not a pool that took the whole GPU", "tensors, where the driver is silent"],
+    [(0.9, 0.5, 0.9), (14.0, 0.5, 1.5), (7.0, 0.5, 1.5), (None, 0.5, 0.5)],
+    ids=[
+        "what the driver books",
+        "not a pool of the whole GPU",
+        "nor of a part",
+        "tensors, where the driver is silent",
+    ],
 )
 def test_what_a_process_occupies_of_a_gpu_whatever_the_size(own_gib, in_use_gib, counts_gib):
-    """Seen to fail with the pool of a process that has taken the whole GPU counted as in use."""
+    """Seen to fail with what the driver books, and with all but a pool of more than half of the GPU."""
     own = None if own_gib is None else int(own_gib * GIB)
     before = memory_reading(devices=(Device(1, "GPU-b", "Fake GPU", 16 * GIB, GIB, own),))
     gpu = Accelerator("GPU:0", 1, int(in_use_gib * GIB))

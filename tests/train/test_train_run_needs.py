@@ -7,9 +7,11 @@ import pytest
 from autobatch.memory.facts import Device, OwnFrom
 from autobatch.memory.moments import Moments
 from autobatch.memory.peak import fit_peak
+from autobatch.memory.units import GIB
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.runner import WORST
 from autobatch.probing.trial import Outcome, Trial
+from autobatch.step.accelerator import Accelerator
 from autobatch.train.run_needs import RunNeeds, kept_of
 from autobatch.train.sizes import sizes_for
 
@@ -95,16 +97,18 @@ def test_the_sizes_of_a_run(asked, found_size, schedule, first, expected) -> Non
 
 
 @pytest.mark.parametrize(
-    ("used", "own_from", "kept"),
+    ("used_gib", "own_from", "kept_gib"),
     [
-        (30, "driver", 30),
-        (90, "driver", 10),
-        (None, None, 10),
-        (30, "pool", 10),
-        (10, "allocator", 10),
+        (3, "driver", 3),
+        (90, "driver", 3),
+        (None, None, 2),
+        (30, "pool", 2),
+        (2, "allocator", 2),
     ],
     ids=["with its context", "took all at its start", "nobody tells", "a pool may be empty", "in use"],
 )
-def test_what_is_kept_of_a_gpu_is_no_pools_hoard(used: int | None, own_from: OwnFrom | None, kept: int) -> None:
+def test_what_is_kept_of_a_gpu_is_no_pools_hoard(used_gib: int | None, own_from: OwnFrom | None, kept_gib: int) -> None:
     """Seen to fail with all that a pool holds: after trials in this process, that was what the largest of them took."""
-    assert kept_of(Device(0, "GPU-1", "Fake", 100, 5, used, own_from=own_from), in_use_bytes=10) == kept
+    used = None if used_gib is None else used_gib * GIB
+    device = Device(0, "GPU-1", "Fake", 100 * GIB, 5 * GIB, used, own_from=own_from)
+    assert kept_of(device, Accelerator("GPU:0", 0, 2 * GIB)) == kept_gib * GIB
