@@ -223,8 +223,8 @@ class Controller:
         if view is None:
             return None
         occupied = {"host": view.reading.process.rss_bytes}
-        if "device" in view.rooms:
-            occupied["device"] = sum(device.used_by_this_process_bytes or 0 for device in view.reading.devices)
+        if (room := view.rooms.get("device")) is not None:
+            occupied["device"] = room.reach_bytes - room.available_bytes
         needs = self._policy.needs
         known = given.holds.keys() & needs.keys() & occupied.keys()
         return sum(max(0, occupied[name] - needs[name](self.micro)) for name in known)
