@@ -15,10 +15,10 @@ class Recordings:
     """Records one step at each of the first two sizes.
 
     Args:
-        make: Makes an empty recording, as `Measured.recording` does.
+        make: Makes an empty recording, as `Measured.recording` does; `None` if nothing is to be recorded.
     """
 
-    def __init__(self, make: Callable[[], Recording]) -> None:
+    def __init__(self, make: Callable[[], Recording] | None) -> None:
         self._make = make
         self._open: tuple[int, Recording] | None = None
         self._kept: dict[int, Sequence[Allocation]] = {}
@@ -26,7 +26,7 @@ class Recordings:
     def record(self, size: int) -> AbstractContextManager[Any]:
         """Where to run a step of `size` samples; it is recorded if that is still needed."""
         self._open = None
-        if len(self._kept) == _ENOUGH or size in self._kept:
+        if self._make is None or len(self._kept) == _ENOUGH or size in self._kept:
             return contextlib.nullcontext()
         recording = self._make()
         self._open = size, recording

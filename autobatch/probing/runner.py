@@ -44,12 +44,13 @@ class Runner:
         model: Its steps are run for real: hand in one that may be spoiled.
         samples: A few real samples.
         step: What a trial runs.
+        records: Whether steps are recorded, which the framework's profiler tells of on stderr.
 
     Attributes:
         facts: What the process held when the model was built, in bytes.
     """
 
-    def __init__(self, model: Any, samples: Batch, step: Step = "train") -> None:
+    def __init__(self, model: Any, samples: Batch, step: Step = "train", *, records: bool = True) -> None:
         self._samples = samples
         self._model = model
         self._baseline, self._device_baseline, self._own_baseline = rss_bytes(), device_bytes(), own_device_bytes()
@@ -59,7 +60,7 @@ class Runner:
         self._device_pool = 0
         self._warm = False
         self._beside_pool = 0
-        self._recordings = Recordings(self._engine.recording)
+        self._recordings = Recordings(self._engine.recording if records else None)
         self.facts = {"baseline_bytes": self._baseline}
 
     def run(self, size: int, options: Mapping[str, Any]) -> dict[str, Any]:

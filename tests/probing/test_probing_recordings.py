@@ -51,3 +51,9 @@ def test_where_nothing_can_be_recorded_nothing_is_told():
     recordings = Recordings(FakeRecording)
     played(recordings, 2, 4, 8)
     assert recordings.moments() is None
+
+
+def test_where_nothing_is_to_be_recorded_nothing_is():
+    recordings = Recordings(None)
+    played(recordings, 2, 4)
+    assert recordings.moments() is None
