@@ -40,7 +40,78 @@ class Check:
         return self.quick_deadline_s if quick else self.deadline_s
 
 
-CHECKS: tuple[Check, ...] = ()
+_NETS = ("MobileNetV2 at 224", "ResNet50 at 224", "EfficientNetB0 at 224", "transformer")
+_POLICIES = {"float32": "float32", "mixed": "mixed_float16"}
+
+
+def _largest(net: str, policy: str, *, xla: bool) -> Check:
+    how = "xla" if xla else "plain"
+    short = net.replace(" at ", "@")
+    words = ("--net", net, "--policy", _POLICIES[policy], *["--xla"] * xla)
+    title = f"Largest size and speed: {net}, {policy}, {'with' if xla else 'without'} XLA"
+    asks = "How near is the answer to the largest size, how soon, and how fast does it train?"
+    return Check(f"largest.{short}.{policy}.{how}", title, asks, "largest", words, 400, 200)
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "readings",
+        "Readings",
+        "Are the readings of a GPU, and of who holds it, the driver's?",
+        "readings",
+        (),
+        240,
+        120,
+    ),
+    Check(
+        "trials", "Trials", "Are told peaks those seen from outside, and is their memory gone?", "trials", (), 600, 400
+    ),
+    Check(
+        "sharing",
+        "Sharing",
+        "Do the bytes come back within one micro-batch of a shrink?",
+        "sharing",
+        deadline_s=500,
+        quick_deadline_s=300,
+        needs=("gpu", "pools"),
+    ),
+    Check(
+        "faults.bystander",
+        "A bystander",
+        "Does a job on the same GPU live through the search?",
+        "bystander",
+        (),
+        900,
+        540,
+    ),
+    Check(
+        "faults.neighbour",
+        "A neighbour",
+        "Does a training outlive a neighbour that grabs memory?",
+        "neighbour",
+        (),
+        900,
+        300,
+    ),
+    Check(
+        "faults.rollback", "A real failure", "Is what runs out of memory undone, bit for bit?", "rollback", (), 400, 240
+    ),
+    Check(
+        "faults.cycles", "Failures in a row", "Do 20 failures leave throughput and capacity?", "cycles", (), 500, 300
+    ),
+    Check(
+        "joint", "Joint limits", "Do the host and the GPU decide together?", "joint", (), 450, 450, ("gpu", "cgroup")
+    ),
+    *(_largest(net, "float32", xla=False) for net in _NETS),
+    Check("suite", "Tests", "Do the tests pass that need a GPU?", "suite", (), 400, 400),
+    *(
+        _largest(net, policy, xla=xla)
+        for net in _NETS
+        for policy in _POLICIES
+        for xla in (False, True)
+        if policy != "float32" or xla
+    ),
+)
 
 
 def select(checks: Iterable[Check], words: Iterable[str] | None) -> list[Check]:
