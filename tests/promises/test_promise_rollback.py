@@ -1,14 +1,10 @@
 """Promise 5, the faults: a micro-batch that fails is undone, and its samples are redone smaller, each once."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
+import rollback_scene
 from faults import EFFECTIVE, Watched, differences, put_back, state, stateful_model, train
 from nets import pictures
 from tensorflow.python.framework import config as determinism
@@ -16,7 +12,6 @@ from tensorflow.python.framework import config as determinism
 from autobatch.errors import DoesNotFitError, UpdateInterruptedError
 
 DATA = pictures(2 * EFFECTIVE + 5)
-SUPPORT = Path(__file__).parent.parent / "support"
 
 
 @pytest.fixture(autouse=True)
@@ -111,66 +106,11 @@ def test_a_failure_while_the_optimizer_writes_is_said_and_never_called_rolled_ba
         assert loss.calls == EFFECTIVE // micro, "samples were run again though weights had moved"
 
 
-CAPPED = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-import keras
-import numpy as np
-from faults import differences, state
-from nets import compiled, pictures
-from autobatch.data.cut import rungs
-from autobatch.errors import OutOfMemoryError
-from autobatch.step.tensorflow.engine import TensorFlowEngine
-from autobatch.step.engine import Whole
-from autobatch.train.feed import Feed
-from autobatch.train.controller import falling
-from autobatch.train.updating import Cutter
-import faults
-faults.EFFECTIVE = EFFECTIVE = 256
-
-def model():
-    keras.utils.set_random_seed(5)
-    layers = [keras.Input((64, 64, 3))]
-    for width in (16, 32):
-        layers += [keras.layers.Conv2D(width, 3, padding="same"), keras.layers.BatchNormalization()]
-        layers += [keras.layers.ReLU()]
-    layers += [keras.layers.Dropout(0.3), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4, "softmax")]
-    return compiled(keras.Sequential(layers), optimizer=keras.optimizers.Adam(1e-3))
-
-data = pictures(2 * EFFECTIVE + 40, side=64)
-keras.utils.set_random_seed(0)
-from tensorflow.python.framework import config
-config.enable_op_determinism()
-hit = model()
-decisions = []
-engine = faults.Watched(hit, data[:2])
-cutter = Cutter(falling(EFFECTIVE, rungs(EFFECTIVE, EFFECTIVE), lambda *d: decisions.append(d[:2])))
-feed = Feed(faults.InMemory(data))
-hit.reset_metrics()
-for start in range(0, data.size, EFFECTIVE):
-    cutter.update(engine, feed, min(EFFECTIVE, data.size - start))
-calm = model()
-again = faults.train(calm, data, micro=EFFECTIVE, cuts=engine.cuts)
-print(json.dumps({"decisions": decisions, "cuts": engine.cuts, "same_cuts": again.cuts == engine.cuts,
-                  "differences": differences(hit, calm), "loss": float(hit.get_metrics_result()["loss"])}))
-"""
-
-
 @pytest.mark.slow
 def test_a_real_out_of_memory_is_rolled_back_bit_for_bit() -> None:
     """Under TensorFlow's capped allocator. Seen to fail without `Backup.restore`."""
-    environ = os.environ | {
-        "TF_ENABLE_ONEDNN_OPTS": "0",
-        "TF_CPU_ALLOCATOR_USE_BFC": "1",
-        "TF_CPU_BFC_MEM_LIMIT_IN_MB": "700",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", CAPPED, str(SUPPORT)], env=environ, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert result["decisions"], "nothing ran out of memory"
-    assert result["decisions"][0][0] == 256
-    assert result["same_cuts"]
-    assert result["differences"] == []
+    played = rollback_scene.play()
+    assert played["decisions"], "nothing ran out of memory"
+    assert played["decisions"][0][0] == rollback_scene.EFFECTIVE
+    assert played["same_cuts"]
+    assert played["differences"] == []
