@@ -22,7 +22,7 @@ from own_search import RESERVES, own_search
 from peers import PEERS, DiedError, OutOfMemoryError, Peer, Situation
 
 SAMPLES = 65_536  # more than fit anywhere
-_FINE, _BEYOND = 200, 3
+FINE, _BEYOND = 200, 3
 
 Result = dict[str, Any]
 
@@ -170,12 +170,18 @@ def foreign(peer: Peer) -> Callable[[Situation], tuple[int, int]]:
     return search
 
 
-def true_largest(recorded: Recorded) -> int:
-    """The largest size that runs, from going on until a few sizes in a row fail."""
+def true_largest(recorded: Recorded, fine: int = FINE, beyond: int = _BEYOND) -> int:
+    """The largest size that runs, from going on until a few sizes in a row fail.
+
+    Args:
+        recorded: The trials so far.
+        fine: Up to how many samples each size counts; beyond, every hundredth.
+        beyond: How many sizes have to fail.
+    """
     ran = max(size for size, tried in recorded.known.items() if tried.ran)
     failures = 0
-    while failures < _BEYOND:
-        step = 1 if ran <= _FINE else ran // 100
+    while failures < beyond:
+        step = 1 if ran <= fine else max(1, ran // 100)
         size = ran + step * (failures + 1)
         if recorded.attempt(size).ran:
             ran, failures = size, 0
@@ -184,9 +190,21 @@ def true_largest(recorded: Recorded) -> int:
     return ran
 
 
-def row_of(row: Row, peers: Iterable[Peer]) -> Result:
-    """All searches under one budget."""
-    with HardBudget(row.net, row.limit_mib) as budget:
+def row_of(
+    row: Row,
+    peers: Iterable[Peer],
+    budget_of: Callable[[str, int], HardBudget] = HardBudget,
+    largest: Callable[[Recorded], int] = true_largest,
+) -> Result:
+    """All searches under one budget.
+
+    Args:
+        row: The model, and the budget in MiB.
+        peers: Who searches beside us.
+        budget_of: Starts the process of the trials.
+        largest: Finds the largest size that runs.
+    """
+    with budget_of(row.net, row.limit_mib) as budget:
         recorded = Recorded(budget.attempt)
         sides = {name: partial(own_search, budget=budget, reserve=reserve) for name, reserve in RESERVES.items()}
         searches = []
@@ -199,7 +217,7 @@ def row_of(row: Row, peers: Iterable[Peer]) -> Result:
         return {
             "net": row.net,
             "limit_mib": row.limit_mib,
-            "true_largest": true_largest(recorded),
+            "true_largest": largest(recorded),
             "base_bytes": budget.base_bytes,
             "start_s": budget.start_s,
             "searches": [asdict(search) for search in searches],

@@ -1,12 +1,14 @@
 """Real training steps of one model in a process whose memory pool has a hard limit: over it, an error, as on a GPU.
 
-TensorFlow's pool for GPUs (BFC) serves the CPU here, with a limit. So peaks are those of its own counters, a step that
-does not fit raises `ResourceExhaustedError` after the pool has waited ten seconds for memory, as it does on a GPU, and
-the process goes on afterwards. Without oneDNN, which would bring a pool of its own, and without GPUs.
+TensorFlow's pool for GPUs (BFC) serves, on a CPU as well, with a limit (`capped.py`). So peaks are those of its own
+counters, a step that does not fit raises an error after the pool has waited ten seconds for memory, and the process
+goes on afterwards.
 
-`python benchmarks/hard_budget.py NET LIMIT_MIB` serves: a size a line on stdin, an answer in JSON a line on stdout.
+`python benchmarks/hard_budget.py NET LIMIT_MIB` serves: a size and a number of steps a line on stdin, an answer in JSON
+a line on stdout.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -19,12 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from capped import MIB, NAMES, Device, environment, limit, take_at_once
 from tooling.runner import say
 
-MIB = 1 << 20
 STEPS = 3
 WARM_UP_SIZE = 2
-_AT_ONCE = 0.97
 _TAIL_BYTES = 2000
 
 Ending = Literal["ran", "out of memory", "died"]
@@ -62,9 +63,12 @@ class HardBudget:
     Args:
         net: Name of a model in `models.NETS`.
         limit_mib: What the pool may hold.
+        device: Where the steps run.
+        policy: How the model computes, as Keras calls it; float32 if left out.
+        xla: Whether XLA compiles its steps.
 
     Attributes:
-        limit_bytes: The same in bytes.
+        limit_bytes: The limit in bytes.
         base_bytes: What the model holds of it between steps, once it has been trained.
         start_s: How long start, building the model and its first step took.
 
@@ -72,26 +76,20 @@ class HardBudget:
         RuntimeError: The model cannot be trained at all within the limit.
     """
 
-    def __init__(self, net: str, limit_mib: int) -> None:
-        self._net, self.limit_bytes = net, limit_mib * MIB
+    def __init__(
+        self, net: str, limit_mib: int, *, device: Device = "cpu", policy: str = "float32", xla: bool = False
+    ) -> None:
+        self.limit_bytes, self._device = limit_mib * MIB, device
+        self._words = [net, str(limit_mib), "--device", device, "--policy", policy, *["--xla"] * xla]
         self.start_s, self.base_bytes = self._start()
 
     def _start(self) -> tuple[float, int]:
         """Starts the process; how long that took, and what the model holds then."""
-        limit_mib = self.limit_bytes // MIB
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        environ = {
-            **os.environ,
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "TF_ENABLE_ONEDNN_OPTS": "0",
-            "TF_CPU_ALLOCATOR_USE_BFC": "1",
-            "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(limit_mib),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        }
         began = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, __file__, self._net, str(limit_mib)],
-            env=environ,
+            [sys.executable, __file__, *self._words],
+            env=environment(self._device, self.limit_bytes // MIB),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -107,13 +105,13 @@ class HardBudget:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def attempt(self, size: int) -> Tried:
+    def attempt(self, size: int, steps: int = STEPS) -> Tried:
         """Runs a few steps at one size."""
         if self._process.poll() is not None:
             self._start()
         began = time.perf_counter()
         try:
-            print(size, file=self._process.stdin, flush=True)
+            print(size, steps, file=self._process.stdin, flush=True)
             answer = self._answer()
         except (BrokenPipeError, RuntimeError) as error:
             say(str(error))
@@ -153,29 +151,37 @@ class Recorded:
         return self.known[size]
 
 
-def serve(name: str, limit_bytes: int) -> None:
+def _ran_out(error: Exception) -> bool:
+    """Whether it was memory; on a GPU, libraries and XLA have words of their own for it."""
+    from autobatch.step.oom import Cause, classify
+
+    return type(error).__name__ == "ResourceExhaustedError" or classify(error) is Cause.OUT_OF_MEMORY
+
+
+def serve(name: str, limit_mib: int, device: Device, policy: str, *, xla: bool) -> None:
     """Answers sizes on stdin until it is closed."""
     out, sys.stdout = sys.stdout, sys.stderr
     import gc
 
     import tensorflow as tf
-    from models import NETS
+    from models import AT_224, NETS
 
     from autobatch.probing.recordings import Recordings
     from autobatch.step.tensorflow.recording import Recording
 
-    recordings = Recordings(lambda: Recording("CPU:0"))  # as in a worker of autobatch
+    place = NAMES[device]
+    recordings = Recordings(lambda: Recording(place))  # as in a worker of autobatch
 
     def tell(**values: Any) -> None:
         print(json.dumps(values), file=out, flush=True)
 
     def in_use() -> dict[str, int]:
-        figures: dict[str, int] = tf.config.experimental.get_memory_info("CPU:0")
+        figures: dict[str, int] = tf.config.experimental.get_memory_info(place)
         return figures
 
-    def steps(size: int) -> list[float]:
+    def steps(size: int, count: int) -> list[float]:
         data, taken = net.samples(size), list[float]()
-        for _ in range(STEPS):
+        for _ in range(count):
             began = time.perf_counter()
             with contextlib.nullcontext() if taken else recordings.record(size):
                 model.train_on_batch(*data)
@@ -183,24 +189,26 @@ def serve(name: str, limit_bytes: int) -> None:
         recordings.keep()
         return taken
 
-    def ending(size: int) -> tuple[Ending, list[float]]:
+    def ending(size: int, count: int) -> tuple[Ending, list[float]]:
         try:
-            return "ran", steps(size)
-        except tf.errors.ResourceExhaustedError:
+            return "ran", steps(size, count)
+        except tf.errors.OpError as error:
+            if not _ran_out(error):
+                raise
             return "out of memory", []
 
-    # The pool takes all of its memory at once, as on a GPU: in pieces, what fits would depend on what was tried before.
-    tf.zeros([int(_AT_ONCE * limit_bytes)], tf.int8)
-    net = NETS[name]
-    model = net.compiled()
+    limit(device, limit_mib)
+    take_at_once(device, limit_mib)
+    net = (NETS | AT_224)[name]
+    model = net.compiled(jit_compile=xla, policy=policy)
     model.train_on_batch(*net.samples(WARM_UP_SIZE))
     tell(ready=True)
     for size in (1, WARM_UP_SIZE):  # from the second size on, one trace serves all
         model.train_on_batch(*net.samples(size))
     tell(base_bytes=in_use()["current"])
     for line in sys.stdin:
-        tf.config.experimental.reset_memory_stats("CPU:0")
-        how, taken = ending(int(line))
+        tf.config.experimental.reset_memory_stats(place)
+        how, taken = ending(*map(int, line.split()))
         gc.collect()
         moments = recordings.moments()
         peak_bytes = in_use()["peak"]
@@ -209,4 +217,11 @@ def serve(name: str, limit_bytes: int) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent))
-    serve(sys.argv[1], int(sys.argv[2]) * MIB)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("net")
+    parser.add_argument("limit_mib", type=int)
+    parser.add_argument("--device", choices=NAMES, default="cpu")
+    parser.add_argument("--policy", default="float32")
+    parser.add_argument("--xla", action="store_true")
+    args = parser.parse_args()
+    serve(args.net, args.limit_mib, args.device, args.policy, xla=args.xla)

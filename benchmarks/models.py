@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 PIXELS, CLASSES = 96, 10
 TOKENS, VOCABULARY = 128, 8_000
 _FEW = 32
-_SIDE = (PIXELS, PIXELS, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +32,30 @@ class Net:
         draw = np.random.default_rng(seed)
         return self.x(draw, count), self.y(draw, count)
 
-    def compiled(self) -> Any:
-        """The model with Adam, ready to train."""
-        model = self.build()
-        model.compile("adam", self.loss)
+    def compiled(self, *, jit_compile: bool | Literal["auto"] = "auto", policy: str = "float32") -> Any:
+        """The model with Adam, ready to train.
+
+        Args:
+            jit_compile: Whether XLA compiles its steps; by itself, Keras does that on GPUs alone.
+            policy: What it computes in, such as `"mixed_float16"`.
+        """
+        from keras import config
+
+        before = config.dtype_policy()
+        config.set_dtype_policy(policy)
+        try:
+            model = self.build()
+        finally:
+            config.set_dtype_policy(before)
+        model.compile("adam", self.loss, jit_compile=jit_compile)
         return model
 
 
-def _pictures(draw: np.random.Generator, count: int) -> Any:
-    return draw.random((count, *_SIDE), dtype=np.float32)
+def _pictures(pixels: int) -> Callable[[np.random.Generator, int], Any]:
+    def draw_pictures(draw: np.random.Generator, count: int) -> Any:
+        return draw.random((count, pixels, pixels, 3), dtype=np.float32)
 
-
-def _small_pictures(draw: np.random.Generator, count: int) -> Any:
-    return draw.random((count, _FEW, _FEW, 3), dtype=np.float32)
+    return draw_pictures
 
 
 def _tokens(draw: np.random.Generator, count: int) -> Any:
@@ -76,11 +86,11 @@ def small_net(pixels: int = PIXELS) -> Any:
     )
 
 
-def _application(name: str) -> Callable[[], Any]:
+def _application(name: str, pixels: int = PIXELS) -> Callable[[], Any]:
     def build() -> Any:
         from keras import applications
 
-        return getattr(applications, name)(input_shape=_SIDE, classes=CLASSES, weights=None)
+        return getattr(applications, name)(input_shape=(pixels, pixels, 3), classes=CLASSES, weights=None)
 
     return build
 
@@ -110,7 +120,7 @@ def unet() -> Any:
             x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
         return x
 
-    pictures = layers.Input(_SIDE)
+    pictures = layers.Input((PIXELS, PIXELS, 3))
     x, across = pictures, []
     for width in (16, 32):
         across.append(block(x, width))
@@ -122,8 +132,8 @@ def unet() -> Any:
     return Model(pictures, layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 
-def _classifier(build: Callable[[], Any]) -> Net:
-    return Net(build, _pictures, _labels)
+def _classifier(build: Callable[[], Any], pixels: int = PIXELS) -> Net:
+    return Net(build, _pictures(pixels), _labels)
 
 
 NETS = {
@@ -132,6 +142,11 @@ NETS = {
     "ResNet50": _classifier(_application("ResNet50")),
     "EfficientNetB0": _classifier(_application("EfficientNetB0")),
     "transformer": Net(transformer_encoder, _tokens, _labels),
-    "tiny conv net": Net(lambda: small_net(_FEW), _small_pictures, _labels),
-    "U-Net": Net(unet, _pictures, _masks, "binary_crossentropy"),
+    "tiny conv net": _classifier(lambda: small_net(_FEW), _FEW),
+    "U-Net": Net(unet, _pictures(PIXELS), _masks, "binary_crossentropy"),
 }
+AT_224 = {
+    f"{name} at 224": _classifier(_application(name, 224), 224)
+    for name in ("MobileNetV2", "ResNet50", "EfficientNetB0")
+}
+"""Pictures as large as they are trained on GPUs."""

@@ -17,6 +17,7 @@ from autobatch.memory.reserve import DEFAULT_RESERVE, Reserve
 from autobatch.probing.answer import Answer
 from autobatch.probing.find import Seams, find
 from autobatch.probing.question import Question
+from autobatch.probing.result import Mode
 from autobatch.probing.trial import Outcome
 from autobatch.testing import memory_reading
 
@@ -68,8 +69,8 @@ class ForeignSite:
         self.starts += 1
 
 
-def own_search(situation: Situation, budget: HardBudget, reserve: Reserve) -> tuple[int, int]:
-    """The largest safe size, with so much left free, and how many workers would have been started for it."""
+def own_search(situation: Situation, budget: HardBudget, reserve: Reserve, mode: Mode = "largest") -> tuple[int, int]:
+    """The size that a mode asks for, with so much left free, and how many workers would have been started for it."""
     left_bytes = budget.limit_bytes - budget.base_bytes
     sites: list[ForeignSite] = []
 
@@ -82,7 +83,9 @@ def own_search(situation: Situation, budget: HardBudget, reserve: Reserve) -> tu
         sites.append(ForeignSite(situation.attempt, budget.base_bytes))
         return sites[-1]
 
-    question = Question("largest", situation.samples, reserve=reserve)
+    question = Question(mode, situation.samples, reserve=reserve)
     nothing = Batch(np.zeros((1, 1)))
-    found = find(None, nothing, question, seams=Seams(read=reading, site=site))
+    # The device belongs to the process of the trials; asking for it here would take memory from it.
+    seams = Seams(read=reading, site=site, gpu=lambda: None)
+    found = find(None, nothing, question, seams=seams)
     return found.batch_size, sum(one.starts for one in sites)
