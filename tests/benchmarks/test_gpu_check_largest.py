@@ -1,0 +1,73 @@
+"""The check of the largest size on a device: what it makes of trials, and who searches in which form."""
+
+from dataclasses import asdict
+
+import keras
+import pytest
+from check_on_cpu import look, missed
+from gpu_check import largest
+from hard_budget import Tried
+from models import NETS
+from peers import PEERS
+
+MIB = 2**20
+
+
+def reached(goals):
+    return [goal.met for goal in goals]
+
+
+def result(*tried):
+    return {"base_bytes": 10 * MIB, "trials": [asdict(one) for one in tried], "limit_bytes": 1000 * MIB}
+
+
+def test_peaks_of_trials_that_ran_out_are_no_peaks():
+    """Seen to fail with every trial taken: one that ran out has the peak at which it failed."""
+    ran = [Tried(size, "ran", (10 + 50 + 3 * size) * MIB, 1.0) for size in (2, 4, 8, 16)]
+    out = Tried(64, "out of memory", 900 * MIB, 11.0)
+    made = largest.predicted(result(*ran, out))
+    assert {one["size"] for one in made} == {8, 16}
+    assert reached(largest.prediction_goals(made)) == [True, True]
+
+
+def test_one_trial_predicts_nothing():
+    made = largest.predicted(result(Tried(2, "ran", 20 * MIB, 1.0)))
+    assert made == []
+    assert reached(largest.prediction_goals(made)) == [None]
+
+
+@pytest.mark.parametrize(("off", "met"), [(0.01, [True, True]), (0.05, [False, True]), (0.10, [False, False])])
+def test_predictions_count_over_what_was_measured(off, met):
+    bytes_ = int(1000 * (1 - off))
+    made = [{"peak_bytes": 1000, "predicted_bytes": bytes_, "bound_bytes": bytes_}]
+    assert reached(largest.prediction_goals(made)) == met
+
+
+def test_speeds_are_told_over_the_usual_size_where_that_fits():
+    sizes, speeds = {"auto": 64, "32": 32}, {"auto": [200.0, 220.0], "32": [100.0, 110.0]}
+    assert [row[3] for row in largest.speed_table(sizes, speeds).rows] == ["2.00 (2.00 to 2.00)", None]
+    assert largest.speed_table({"auto": 8}, {"auto": [9.0]}).rows == [["auto", 8, 9.0, None]]
+
+
+def test_the_full_form_leaves_nobody_out():
+    assert largest.effort_of("gpu", list(PEERS), quick=False).peers == PEERS
+    assert len(largest.effort_of("gpu", list(PEERS), quick=True).peers) > 1
+    assert [peer.name for peer in largest.effort_of("cpu", list(PEERS), quick=True).peers] == list(largest.LOOK_AT)
+
+
+def test_a_net_in_half_precision_leaves_those_after_it_alone():
+    """Seen to fail without the policy put back."""
+    before = keras.config.dtype_policy().name
+    assert NETS["tiny conv net"].compiled(policy="mixed_float16").compute_dtype == "float16"
+    assert keras.config.dtype_policy().name == before == "float32"
+
+
+@pytest.mark.slow
+def test_a_cpu_shows_a_search_that_finds_the_largest(tmp_path):
+    """How it stands beside others, and how near predictions come, is for a device and a net of some size to say."""
+    written = look("largest", tmp_path)
+    assert "no trial of autobatch runs out of memory" not in missed(written)
+    ours = written["samples"]["row"]["searches"][0]
+    assert ours["answer_ran"]
+    assert largest.USUAL < ours["answer"] <= written["samples"]["row"]["true_largest"]
+    assert set(written["samples"]["speeds"]) == {"auto", "largest", "32"}
