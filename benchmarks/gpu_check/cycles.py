@@ -15,8 +15,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from capped import MIB, Device, told_by
-from gpu_check.words import add_stage
 from harness import Findings, Goal, Table, benchmark, ratio, say
+
+from gpu_check.words import add_stage
 
 LEAST_SPEED = 0.98
 _SCENE = str(Path(__file__).with_name("cycles_scene.py"))

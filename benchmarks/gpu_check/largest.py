@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import prediction
 from finding import FINE, QUICK_WITHOUT, SAMPLES, Result, Row, goals_of, row_of, table_of, true_largest
-from gpu_check.words import add_stage
 from hard_budget import HardBudget, Recorded
 from harness import Cell, Findings, Goal, Table, benchmark, interleaved, ratio, say
 from models import AT_224, NETS
@@ -30,6 +29,7 @@ from peers import PEERS, OutOfMemoryError, Peer, Situation
 
 from autobatch.memory.moments import Moments
 from autobatch.memory.reserve import DEFAULT_RESERVE
+from gpu_check.words import add_stage
 
 POLICIES = ("float32", "mixed_float16")
 USUAL = 32

@@ -16,9 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from capped import Allocator
-from gpu_check.words import add_stage
 from harness import Findings, Goal, Table, benchmark, say
 from rollback_scene import LIMIT_MIB, SAMPLES, play
+
+from gpu_check.words import add_stage
 
 ALLOCATORS: tuple[Allocator, ...] = ("bfc", "cuda_malloc_async")
 Played = Mapping[str, Any]

@@ -24,6 +24,7 @@ from groups import memory_group
 from autobatch.memory.gpu import hold_nvml, read_devices
 from autobatch.memory.gpu_uses import read_device_uses
 from gpu_check.cuda import group_free, group_limit
+from gpu_check.words import add_stage
 
 MIB = 1 << 20
 HERE = Path(__file__).resolve().parent
@@ -89,7 +90,7 @@ def opened(name: str, limit_mib: int) -> Iterator[Stage]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What all checks take."""
-    parser.add_argument("--stage", choices=("gpu", "cpu"), default="gpu", help="cpu: a rehearsal without a GPU")
+    add_stage(parser)
 
 
 @dataclass(frozen=True, slots=True)

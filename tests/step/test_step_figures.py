@@ -31,7 +31,8 @@ def _start(kind):
 config = Some(
     list_logical_devices=_start,
     get_visible_devices=lambda kind: [Some(name=f"/physical_device:GPU:{number}") for number in _told["gpus"]],
-    experimental=Some(get_memory_info=_info),
+    get_logical_device_configuration=lambda gpu: None,
+    experimental=Some(get_memory_info=_info, get_memory_growth=lambda gpu: True),
 )
 """
 CONTEXT = """
@@ -45,13 +46,14 @@ import importlib.util, json, os
 # The real one would take seconds, and a GPU if there is one
 assert importlib.util.find_spec("tensorflow").origin.startswith(os.environ["FAKE"])
 import tensorflow, tensorflow.python.eager.context as context
-from autobatch.step.backend import accelerator_index, framework_figures
+from autobatch.step.backend import accelerator, framework_figures
 from autobatch.testing import FakeCuda, FakePool
 
 found = framework_figures(FakeCuda(FakePool(), FakePool(reserved_bytes=120, used_bytes=90)))
 started = context._context._initialized
 figures = None if found is None else [found.current_bytes, found.peak_bytes, found.device_index, found.pool_bytes]
-print(json.dumps([figures, started, accelerator_index()]))
+gpu = accelerator()
+print(json.dumps([figures, started, None if gpu is None else gpu.number]))
 """
 IN_USE = {"current": 90, "peak": 100}
 
