@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Self
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HEARD_WITHIN_S = 0.2
 
 
 def training_command(words: Sequence[str]) -> list[str]:
@@ -78,7 +79,7 @@ class Child:
         try:
             if self._pending is not None:
                 _send(process, self._pending)
-            return process.wait()
+            return _status_of(process)
         finally:
             self._process = self._pending = None
             if process.returncode is None:  # an error of our own must not leave it running
@@ -99,6 +100,17 @@ class Child:
         os.kill(os.getpid(), signal.SIGSTOP)
         if self._process is not None:
             _send(self._process, signal.SIGCONT)
+
+
+def _status_of(process: subprocess.Popen[bytes]) -> int:
+    """Waits for the end of a process, and hears signals meanwhile.
+
+    The kernel may give a signal to any thread (numpy starts some), but Python calls its handler in the main thread
+    alone, and a wait without a limit would keep that asleep until the child has ended.
+    """
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_HEARD_WITHIN_S)
 
 
 def _send(process: subprocess.Popen[bytes], number: int) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from dataclasses import replace
@@ -366,3 +367,18 @@ def test_a_signal_that_comes_while_the_child_starts_is_passed_on_to_it():
         os.kill(os.getpid(), signal.SIGTERM)
         assert child.run([sys.executable, "-c", "import time; time.sleep(60)"]) == -signal.SIGTERM
     assert child.interrupted == signal.SIGTERM
+
+
+def test_a_signal_that_another_thread_gets_is_passed_on():
+    """The kernel chooses the thread. Seen to fail with a wait without a limit: the child got it after its end."""
+
+    def get_one():
+        assert becomes(lambda: child._process is not None)
+        time.sleep(0.3)  # by now the main thread is asleep
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with Child(os.environ) as child:
+        thread = threading.Thread(target=get_one)
+        thread.start()
+        assert child.run([sys.executable, "-c", "import time; time.sleep(20)"]) == -signal.SIGTERM
+        thread.join()
