@@ -20,6 +20,7 @@ from autobatch.memory.gpu import read_devices
 from autobatch.memory.gpu_driver import read_driver
 from autobatch.memory.mounts import find_group, in_memory
 from autobatch.memory.process import reset_peak_rss
+from autobatch.memory.processes import sees_machines_numbers
 from autobatch.memory.read import read_memory
 from autobatch.memory.trim import can_return_freed_memory
 from autobatch.probing.cache import default_folder
@@ -87,6 +88,7 @@ def _kernel(root: Path, environ: Mapping[str, str]) -> Kernel:
         resets_peak=reset_peak_rss(proc),
         returns_freed=can_return_freed_memory(),
         container=_container(root, environ),
+        machines_numbers=sees_machines_numbers(proc),
         swap_bytes=swap.get("SwapTotal"),
         swap_free_bytes=swap.get("SwapFree"),
         address_limit_bytes=_address_limit(),

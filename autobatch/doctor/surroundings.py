@@ -18,6 +18,7 @@ class Kernel:
         resets_peak: Whether the high-water mark of resident memory can be set back.
         returns_freed: Whether the C library can hand freed memory back.
         container: How it can be told that this is a container, `None` if it cannot.
+        machines_numbers: Whether its numbers of processes are the machine's own, by which a driver knows them.
         swap_bytes: All of the swap space, `None` where unknown.
         swap_free_bytes: What of it is free.
         address_limit_bytes: What this process may map (`ulimit -v`), `None` for no limit.
@@ -28,6 +29,7 @@ class Kernel:
     resets_peak: bool = True
     returns_freed: bool = True
     container: str | None = None
+    machines_numbers: bool = True
     swap_bytes: int | None = 0
     swap_free_bytes: int | None = 0
     address_limit_bytes: int | None = None

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from autobatch.data.batch import Batch, leaves
+from autobatch.memory.gpu_driver import read_driver
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.anonymous import without_made_up_names
 from autobatch.probing.own_code import own_code
@@ -57,6 +58,7 @@ def identity(
         "machine": [platform.machine(), platform.python_version(), _processor(), os.cpu_count()],
         "host": reading.host.total_bytes,
         "devices": [[device.uuid, device.name, device.total_bytes] for device in reading.devices],
+        "driver": _driver() if reading.devices else None,
         "question": dict(question),
     }
 
@@ -70,6 +72,11 @@ def _version(package: str) -> str:
         return version(package)
     except ModuleNotFoundError:  # importlib's PackageNotFoundError: a checkout, or a build under another name
         return "unknown"
+
+
+def _driver() -> str | None:
+    driver, _ = read_driver()
+    return None if driver is None else driver.version
 
 
 def _processor() -> str:

@@ -59,11 +59,21 @@ def own_budget(gpu: Accelerator, reserve: Reserve) -> Budget | None:
         gpu: The GPU, as the framework has set it up.
         reserve: What to leave free of the limit: an allocator that is full is full of holes.
     """
+    limit = own_limit(gpu, gpu.in_use_bytes)
+    return None if limit is None else Budget(limit, limit.reserve_bytes(reserve))
+
+
+def own_limit(gpu: Accelerator, kept_bytes: int) -> Limit | None:
+    """The limit that a program has set for itself on a GPU, `None` where there is none.
+
+    Args:
+        gpu: The GPU, as the framework has set it up.
+        kept_bytes: What counts as occupied now, with or without what lies outside the allocator, which is not limited.
+    """
     if gpu.limit_bytes is None:
         return None
     left = max(0, gpu.limit_bytes - gpu.in_use_bytes)
-    limit = Limit("device", gpu.limit_bytes, left, gpu.in_use_bytes, OWN_LIMIT)
-    return Budget(limit, limit.reserve_bytes(reserve))
+    return Limit("device", gpu.limit_bytes, left, kept_bytes, OWN_LIMIT)
 
 
 def why_stay_in(device: Device, gpu: Accelerator) -> str | None:

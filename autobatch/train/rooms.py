@@ -17,13 +17,14 @@ class Rooms:
     Args:
         reserve: What to leave free of each limit.
         gpu: The number of the GPU that training runs on, `None` on a CPU.
+        own_limit: What the program itself lets the framework take of that GPU, `None` for all of it.
 
     Attributes:
         notes: What is not watched, and why.
     """
 
-    def __init__(self, reserve: Reserve, gpu: int | None = None) -> None:
-        self._reserve, self._gpu = reserve, gpu
+    def __init__(self, reserve: Reserve, gpu: int | None = None, own_limit: Limit | None = None) -> None:
+        self._reserve, self._gpu, self._own_limit = reserve, gpu, own_limit
         self._limits: frozenset[str] = frozenset()
         self._missing = 0
         self.notes: tuple[str, ...] = ()
@@ -37,12 +38,16 @@ class Rooms:
         self._require_complete(reading)
         rooms = {"host": self._room(reading.host_budget(self._reserve).limit)}
         device = self._device(reading)
-        return rooms if device is None else rooms | {"device": self._room(device)}
+        on_device = [] if device is None else [self._room(device)]
+        if self._own_limit is not None:
+            on_device.append(self._room(self._own_limit, f"memory_limit of GPU:{self._gpu}"))
+        tightest = min(on_device, key=lambda room: room.budget_bytes, default=None)
+        return rooms if tightest is None else rooms | {"device": tightest}
 
-    def _room(self, limit: Limit) -> Room:
+    def _room(self, limit: Limit, name: str = "") -> Room:
         # The budget is below zero by as much as others have eaten into the reserve beyond what this process occupies.
         kept_free = limit.reserve_bytes(self._reserve)
-        name = f"{limit.kind} {limit.detail}".strip()
+        name = name or f"{limit.kind} {limit.detail}".strip()
         return Room(limit.reach_bytes - kept_free, kept_free, name, limit.available_bytes)
 
     def _device(self, reading: MemoryReading) -> Limit | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from autobatch.data.cut import rungs
 from autobatch.memory.reading import MemoryReading
+from autobatch.probing.own_pool import own_limit
 from autobatch.probing.question import Question
 from autobatch.probing.result import ProbeResult
 from autobatch.probing.trial import Outcome
@@ -84,11 +85,13 @@ class Steering:
         self._running, self._urge, self._seams = running, urge, seams or Seams()
         world = self._seams
         gpu = world.gpu()
-        rooms = Rooms(question.reserve, None if gpu is None else gpu.number)
+        occupied = baselines(before, question.beside_bytes, gpu)
+        own = None if gpu is None else own_limit(gpu, occupied.get("device", gpu.in_use_bytes))
+        rooms = Rooms(question.reserve, None if gpu is None else gpu.number, own)
         self.watch = Watch(world.read, rooms, clock=world.clock, least_s=world.least_s, note=diary.note)
         self._needs = RunNeeds(
             found,
-            baselines(before, question.beside_bytes, gpu),
+            occupied,
             # Only a training keeps anything from one micro-batch to the next.
             accumulated=question.effective if question.step == "train" else None,
             gradient_bytes=accumulator_bytes,

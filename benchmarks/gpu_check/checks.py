@@ -50,7 +50,7 @@ def _largest(net: str, policy: str, *, xla: bool) -> Check:
     words = ("--net", net, "--policy", _POLICIES[policy], *["--xla"] * xla)
     title = f"Largest size and speed: {net}, {policy}, {'with' if xla else 'without'} XLA"
     asks = "How near is the answer to the largest size, how soon, and how fast does it train?"
-    return Check(f"largest.{short}.{policy}.{how}", title, asks, "largest", words, 400, 200)
+    return Check(f"largest.{short}.{policy}.{how}", title, asks, "largest", words, 500, 300)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -2,7 +2,8 @@
 
 As `finding.py` measures it, on the device, within a limit: trials, seconds and answers of each search, the largest size
 that runs, and how far the peaks of these trials are from what is predicted of them (`prediction.py`). Then updates at
-"auto", at "largest" and of 32 samples take turns.
+"auto", at "largest" and of 32 samples take turns, and `autobatch.probe` itself looks for the largest, as a user asks it
+to: in process bytes, of which CUDA's context is a part, and beside its own worker.
 `python benchmarks/gpu_check/largest.py --net "ResNet50 at 224" --policy mixed_float16 --xla` is one of the cases.
 `python benchmarks/gpu_check/largest.py --stage cpu --quick` shows that the check works, with a CPU.
 """
@@ -29,6 +30,8 @@ from peers import PEERS, OutOfMemoryError, Peer, Situation
 
 from autobatch.memory.moments import Moments
 from autobatch.memory.reserve import DEFAULT_RESERVE
+from gpu_check import probed
+from gpu_check.stage import MIB, Stage
 from gpu_check.words import add_stage
 
 POLICIES = ("float32", "mixed_float16")
@@ -150,14 +153,31 @@ def measure(args: argparse.Namespace) -> Findings:
         say(f"{row.net}: {sizes} of {asked}")
         speeds = speeds_of(budget, sizes, effort)
     made = predicted(result)
-    tables = [table_of(result), speed_table(sizes, speeds)]
+    say(f"{row.net}: autobatch.probe itself")
+    events, failed, beside = probed_itself(args, row, result)
+    tables = [table_of(result), speed_table(sizes, speeds), probed.table_of(events, beside)]
     if made:
         tables.append(Table("Predictions", prediction.COLUMNS, [prediction.row_of(row.net, made)]))
     notes = [f"{row.net}, {args.policy}, {'compiled by XLA' if args.xla else 'without XLA'}."]
     notes += [f"Not in this form: {peer.name}." for peer in PEERS if peer not in effort.peers]
     notes += [f"Not timed, for it does not run here: {name} ({asked[name]})." for name in asked if name not in sizes]
-    samples = {"row": result, "sizes": sizes, "speeds": speeds, "predictions": made}
-    return Findings(tables, [*goals_of([result]), *prediction_goals(made)], notes, samples)
+    notes += [f"autobatch.probe itself failed: {failed}"] * bool(failed)
+    samples = {"row": result, "sizes": sizes, "speeds": speeds, "predictions": made, "probe": events}
+    goals = [*goals_of([result]), *probed.goals_of(events, beside), *prediction_goals(made)]
+    return Findings(tables, goals, notes, samples)
+
+
+def probed_itself(args: argparse.Namespace, row: Row, result: Result) -> tuple[list[dict[str, Any]], str, int | None]:
+    """What `autobatch.probe` says of the same net under the same limit, why it failed, and the size to compare with.
+
+    On a CPU the limit of a pool is none of a process, so that a few sizes are tried and nothing is compared.
+    """
+    case = {"net": row.net, "policy": args.policy, "xla": args.xla}
+    if args.stage == "cpu":
+        return *probed.probed(Stage("cpu"), **case, most=16, limit=None), None
+    largest = int(result["true_largest"])
+    events, failed = probed.probed(Stage("gpu"), **case, most=SAMPLES, limit=row.limit_mib * MIB)
+    return events, failed, largest
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,9 @@
 
 The JSON names the group to join, whether a few updates are trained at what was found, and the case. `largest` looks
 for the largest size of MobileNetV2 within `limit` bytes; `host` for that of a net that takes little of the GPU, with
-pictures that take much of the host; `full` for that of ResNet50 at 224, which fills any GPU; `whole` is `largest` after
-TensorFlow has taken the whole GPU. It stays a while after its answer, so that what its worker leaves behind is seen.
+pictures that take much of the host; `full` for that of ResNet50 at 224, which fills any GPU; `net` for that of a `net`
+of the benchmarks, in a `policy`, compiled by XLA or not; `whole` is `largest` after TensorFlow has taken the whole GPU.
+It stays a while after its answer, so that what its worker leaves behind is seen.
 """
 
 import json
@@ -56,12 +57,25 @@ def large_net() -> tuple[Any, Any]:
     return model, (np.broadcast_to(one, (_PICTURES, 224, 224, 3)), np.zeros(_PICTURES, np.int64))
 
 
+def net_of(part: dict[str, Any]) -> tuple[Any, Any]:
+    """A net of the benchmarks, and as many samples as are looked at: one, seen many times."""
+    import numpy as np
+    from models import AT_224, NETS
+
+    net = (NETS | AT_224)[part["net"]]
+    x, y = net.samples(1)
+    x, y = (np.broadcast_to(one, (part["most"], *one.shape[1:])) for one in (x, y))
+    return net.compiled(jit_compile=part["xla"], policy=part["policy"]), (x, y)
+
+
 def main(part: dict[str, Any]) -> None:
     """Looks for the largest size."""
     if part["case"] == "host":
         model, data = wide_pictures()
     elif part["case"] == "full":
         model, data = large_net()
+    elif part["case"] == "net":
+        model, data = net_of(part)
     else:
         from adapting_model import build
         from adapting_model import data as samples

@@ -22,6 +22,7 @@ from harness import Cell, Findings, Goal, Table, benchmark, say, seconds_of
 from autobatch.memory.gpu import hold_nvml, read_devices
 from autobatch.memory.read import read_memory
 from gpu_check import stage as stages
+from gpu_check.recorded import recorded
 from gpu_check.stage import HERE, MIB, Stage, actor
 
 QUESTION = "Are the readings of a GPU's memory, and of who holds it, those of the driver?"
@@ -204,6 +205,7 @@ def measure(args: argparse.Namespace) -> Findings:
                 goals += found
                 tables.append(table)
             notes = list(read_memory().notes)
+            samples["nvml"] = recorded()
         tables.append(Table("What a reading costs", ("what", "us"), list(costs())))
     return Findings(tables, goals, notes, samples)
 

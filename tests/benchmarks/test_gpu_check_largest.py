@@ -5,7 +5,7 @@ from dataclasses import asdict
 import keras
 import pytest
 from check_on_cpu import look
-from gpu_check import largest
+from gpu_check import largest, probed
 from hard_budget import Tried
 from models import NETS
 from peers import PEERS
@@ -49,6 +49,36 @@ def test_speeds_are_told_over_the_usual_size_where_that_fits():
     assert largest.speed_table({"auto": 8}, {"auto": [9.0]}).rows == [["auto", 8, 9.0, None]]
 
 
+def said(kind, **facts):
+    return {"kind": kind, "at_s": 0.0, **facts}
+
+
+TRIED = said("tried", size=8, outcome="RAN", peaks={"host": 5 * MIB, "device": 90 * MIB})
+FOUND = said("found", size=8, ran_out=0, budgets={"host": 7 * MIB, "device": 100 * MIB}) | {"at_s": 12.0}
+
+
+def test_a_probe_is_told_beside_what_an_exhaustive_search_has_run():
+    """Seen to fail with the host's peaks told of a GPU's trials."""
+    rows = probed.table_of([said("begun"), TRIED, FOUND], 10).rows
+    assert rows == [[8, "ran", 90, None, None], [8, "is the answer", 100, 12.0, "80%"]]
+
+
+@pytest.mark.parametrize(
+    ("events", "true_largest", "met"),
+    [
+        ([TRIED, FOUND], 8, [True, True, True]),
+        ([TRIED, FOUND], 7, [True, True, False]),
+        ([TRIED, FOUND], None, [True, True, None]),
+        ([*[TRIED] * 5, FOUND | {"ran_out": 1}], 8, [False, False, True]),
+        ([TRIED], 8, [False]),
+        ([], None, [False]),
+    ],
+)
+def test_an_answer_that_does_not_fit_and_none_at_all_are_not_reached(events, true_largest, met):
+    """Seen to fail with an answer above the largest that runs counted."""
+    assert reached(probed.goals_of(events, true_largest)) == met
+
+
 def test_the_full_form_leaves_nobody_out():
     assert largest.effort_of("gpu", list(PEERS), quick=False).peers == PEERS
     assert len(largest.effort_of("gpu", list(PEERS), quick=True).peers) > 1
@@ -70,3 +100,6 @@ def test_a_cpu_shows_a_search_that_finds_the_largest(tmp_path):
     assert ours["answer_ran"]
     assert largest.USUAL < ours["answer"] <= written["samples"]["row"]["true_largest"]
     assert set(written["samples"]["speeds"]) == {"auto", "largest", "32"}
+    probe = written["samples"]["probe"]
+    assert [event["kind"] for event in probe][-1] == "found"
+    assert 1 <= probe[-1]["size"] <= 16

@@ -81,6 +81,13 @@ CASES = {
         "it is odd",
         "nvidia-smi",
     ),
+    "a GPU in a container": (
+        machine(ON_GPU, visible=1, there=1, kernel=Kernel(machines_numbers=False)),
+        "warning",
+        "watched",
+        "the GPU is not watched in training",
+        "share_memory()",
+    ),
     "unlike GPUs": (
         machine(
             ON_GPU,

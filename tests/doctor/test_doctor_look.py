@@ -42,7 +42,14 @@ def test_a_recorded_machine_is_seen(tmp_path):
     kernel = found.kernel
     assert (kernel.group_version, kernel.counts_kills, kernel.resets_peak) == (2, True, True)
     assert (kernel.swap_bytes, kernel.swap_free_bytes) == (8 << 10, 2 << 10)
-    assert kernel.container == "/.dockerenv is there"
+    assert (kernel.container, kernel.machines_numbers) == ("/.dockerenv is there", False)
+
+
+def test_the_machines_own_numbers_of_processes_are_told_from_a_containers(tmp_path):
+    space = tmp_path / "proc/self/ns/pid"
+    space.parent.mkdir(parents=True)
+    space.symlink_to("pid:[4026531836]")
+    assert seen(tmp_path).kernel.machines_numbers
 
 
 def test_what_is_not_there_is_not_seen(tmp_path):

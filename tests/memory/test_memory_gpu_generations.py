@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from gpu_check.recorded import recorded
 from hypothesis import given
 from hypothesis import strategies as st
 from nvml_library import RECORDS, NvmlLibrary, installed, load
@@ -116,6 +117,18 @@ def test_the_driver_tells_its_version_whatever_else_it_lacks(name):
     with installed(NvmlLibrary(record)):
         driver, _ = read_driver()
     assert (driver and driver.version) == (None if name == "no_driver" else record["driver"])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "entry_bytes" not in load(name) and name != "no_driver"])
+def test_what_is_recorded_of_a_machine_is_read_like_the_machine(name, tmp_path):
+    """Seen to fail with refusals left out, and with what a driver lacks taken for one."""
+    record = load(name)
+    numbers = CONTAINERS_PIDS if record.get("container") else MACHINES_PIDS
+    with installed(NvmlLibrary(record)):
+        again = recorded(proc=number_processes(tmp_path / "proc", numbers, {}))
+    environ, *_ = READ[name]
+    opened = {"opened": record["opened"]} if "opened" in record else {}
+    assert read(again | opened, tmp_path / "again", environ) == read(record, tmp_path / "first", environ)
 
 
 def test_a_machine_without_the_library_has_no_gpus():

@@ -20,6 +20,7 @@ from autobatch.train.steering import Seams, Steering
 
 GIB, MIB = 2**30, 2**20
 EFFECTIVE = 64
+ON = Accelerator("GPU:0", 1)
 HOST, DEVICE = 32 * MIB, 128 * MIB  # what a sample takes
 
 
@@ -32,7 +33,7 @@ def reading(host_gib=20.0, device_gib=12.0, idle_gib=1.0, own_gib=1.0, elsewhere
     return memory_reading(host_available_bytes=int(host_gib * GIB), rss_bytes=GIB, devices=devices)
 
 
-def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host", "device")):
+def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host", "device"), gpu=ON):
     """The steering of a run whose probe knows what one or both resources are needed for, and the run's report."""
     peaks = {name: taken * largest for name, taken in (("host", HOST), ("device", DEVICE)) if name in known}
     models = {name: PeakModel(0.0, peak / largest, 0.0, largest) for name, peak in peaks.items()}
@@ -46,15 +47,15 @@ def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host"
         sleep=clock.sleep,
         give_back=lambda: SimpleNamespace(host_bytes=0, device_bytes=None, holds={"device": "TensorFlow keeps it."}),
         settings=PLAIN,
-        gpu=lambda: Accelerator("GPU:0", 1),
+        gpu=lambda: gpu,
     )
     question = Question("micro", effective, effective=effective, reserve=Reserve(0.0, 0))
     return Steering(found, question, reading(), Diary(report), cuttable=True, seams=seams), report
 
 
-def trained(then):
+def trained(then, **options):
     """The report of a run that looks twice: at the room of its probe, and at another one."""
-    steering, report = steering_of(reading(), then)
+    steering, report = steering_of(reading(), then, **options)
     controller = steering.controller("training", EFFECTIVE, EFFECTIVE)
     controller.look()
     assert report.decisions == []
@@ -83,6 +84,17 @@ def test_what_stays_held_is_that_of_the_gpu_that_steps_run_on():
     """Seen to fail with what this process holds of all GPUs: it was told as memory that a shrink does not free."""
     report = trained(reading(device_gib=0.25, own_gib=5.5, elsewhere_gib=6.0))
     assert [(one.after, one.held_bytes) for one in report.decisions] == [(32, pytest.approx(GIB // 2, rel=0.1))]
+
+
+def test_a_training_keeps_to_what_the_program_lets_tensorflow_take():
+    """Seen to fail with the driver's figures alone: all of what the GPU has free was room to grow into."""
+    own = Accelerator("GPU:0", 1, GIB // 2, limit_bytes=5 * GIB)
+    steering, report = steering_of(*[reading(device_gib=12.0)] * 30, largest=16, gpu=own)
+    controller = steering.controller("training", EFFECTIVE, 16)
+    for _ in range(30):
+        controller.look()
+    assert [decision.after for decision in report.decisions] == [22, 32]
+    assert all("the memory_limit of GPU:1 leaves 5.5 GiB" in decision.reason for decision in report.decisions)
 
 
 def test_nothing_larger_than_what_ran_is_entered_where_trials_told_nothing_of_the_gpu():

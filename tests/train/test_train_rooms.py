@@ -3,6 +3,7 @@
 import pytest
 
 from autobatch.memory.facts import Device, OwnFrom
+from autobatch.memory.limit import Limit
 from autobatch.memory.reading import Reserve
 from autobatch.memory.units import GIB
 from autobatch.testing import memory_reading
@@ -46,6 +47,20 @@ def test_a_gpu_that_nobody_can_tell_of_is_not_watched_and_that_is_said(device: D
     assert set(rooms.of(memory_reading(devices=(device,)))) == {"host"}
     (note,) = rooms.notes
     assert "GPU:0 is not watched" in note
+
+
+OWN = Limit("device", 8 * GIB, 6 * GIB, 3 * GIB, "memory_limit")  # 2 GiB in use, and 1 GiB that is not limited
+
+
+@pytest.mark.parametrize(
+    ("device", "budget_gib", "limit"),
+    [(gpu(used=4, free=40), 8, "memory_limit"), (gpu(used=4, free=2), 5, "GPU:0"), (gpu(used=None), 8, "memory_limit")],
+    ids=["more is free than that", "others have taken more", "nobody tells what is free to it"],
+)
+def test_what_a_program_lets_the_framework_take_of_a_gpu_bounds_it(device: Device, budget_gib: int, limit: str) -> None:
+    """Seen to fail with the driver's figures alone: a training grew into what its own allocator refused."""
+    room = Rooms(RESERVE, 0, OWN).of(memory_reading(devices=(device,)))["device"]
+    assert (room.budget_bytes, limit in room.limit) == (budget_gib * GIB, True)
 
 
 @pytest.mark.parametrize("lost", ["control group", "device"])
