@@ -86,6 +86,10 @@ class PeakBound:
             return self.model.predict(n)
         return high * self.moments.at(n) / self.moments.at(large)
 
+    def hoped(self, n: int) -> float:
+        """Bytes that `upper` is expected to come to once a size next to `n` has run: less can never be shown."""
+        return self.predict(n) * (1 + _LEAST_OFF)
+
     def upper(self, n: int) -> float:
         """Bytes that `n` samples need at most, up to the noise of one measurement; never falls as `n` grows."""
         through_origin = min(peak * max(n / size, 1.0) * (1 + _margin(n / size)) for size, peak in self.points)

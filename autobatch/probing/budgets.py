@@ -47,6 +47,12 @@ class Budgets:
         self.reading = self._limited(self.machine)
         self.now = self._free(self.machine, {"host": idle_pool_bytes()})
         self.squeezed = False
+        self._first = dict(self.now)
+
+    @property
+    def fallen(self) -> dict[str, int]:
+        """Per resource, the bytes that a budget has fallen by: what the process of the trials takes, above all."""
+        return {name: first - self.now[name] for name, first in self._first.items()}
 
     @property
     def reserves(self) -> dict[str, int]:

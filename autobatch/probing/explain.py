@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from autobatch.data.cut import rungs
 from autobatch.errors import DoesNotFitError, ProbeError, ProbeTimeoutError
 from autobatch.memory.reading import Budget
 from autobatch.memory.units import counted, format_bytes
@@ -51,19 +52,26 @@ def why_no_larger(
     if best >= question.cap:
         return f"Everything up to {best} fits, and that is {question.cap_reason}."
     failed = min((trial for trial in trials if trial.size > best), key=lambda trial: trial.size, default=None)
-    upcoming = worth_trying(best)
+    upcoming, nothing = worth_trying(best), f"Nothing above {best}"
+    if question.effective is not None:
+        above = [rung for rung in question.rungs if rung > best]
+        cut = f"that {question.effective} samples are cut into"
+        size = rungs(question.effective, best)[0]
+        if not above:
+            return f"{size} is the largest size {cut} up to {question.cap}, {question.cap_reason}."
+        upcoming, nothing = min(above), f"Nothing above {size} {cut}"
     if failed is not None and failed.size <= upcoming:
-        return f"Nothing above {best} is safe: {failed.size} samples: {failed.outcome.value}"
+        return f"{nothing} is safe: {failed.size} samples: {failed.outcome.value}"
     for name, bound in peak_bounds(trials).items():
         if bound.upper(upcoming) > budgets[name]:
             beside = " beside the worker that proves it" if beside_worker else ""
             return (
-                f"Nothing above {best} is safe: {upcoming} samples would peak at up to "
+                f"{nothing} is safe: {upcoming} samples would peak at up to "
                 f"{format_bytes(math.ceil(bound.upper(upcoming)))} ({name.replace('_', ' ')}), over the budget of "
                 f"{format_bytes(budgets[name])}{beside}."
             )
     if unknown := unseen(trials, budgets):
-        return f"Nothing above {best} was tried: trials do not tell what they take of the {' and the '.join(unknown)}."
+        return f"{nothing} was tried: trials do not tell what they take of the {' and the '.join(unknown)}."
     if question.mode == "auto" and levels_off(trials):
         return f"Nothing above {best} was tried: no size can be much faster."
     return f"The search ended at {best} after {len(trials)} trials."

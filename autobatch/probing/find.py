@@ -18,7 +18,7 @@ from autobatch.probing.gone import wait_until_gone
 from autobatch.probing.identity import identity
 from autobatch.probing.outside import Outside
 from autobatch.probing.question import Question
-from autobatch.probing.recall import has_run, recalled, with_search
+from autobatch.probing.recall import answer_of, has_run, recalled, with_search
 from autobatch.probing.result import ProbeResult, in_whole_bytes
 from autobatch.probing.runner import LONG_S
 from autobatch.probing.search import (
@@ -141,7 +141,7 @@ class Finder:
             self._see_it_gone()
         result = self._result(from_cache=False)
         if cache and key:
-            note = cache.put(key, with_search(cache.get(key), self._trials))
+            note = cache.put(key, with_search(cache.get(key), self._trials, self.budgets.fallen))
             result = replace(result, notes=(*result.notes, note)) if note else result
         return result
 
@@ -196,20 +196,23 @@ class Finder:
             while (size := self._next_size(site)) is not None:
                 self._try(site, size, fresh=True)
             best = self._largest()
-            if best is None or best.size in confirmed or self.budgets.room_to_grow(best):
+            if best is None:
+                return None
+            answer = answer_of(self._question, self._trials, best) or best
+            if answer.size in confirmed or self.budgets.room_to_grow(answer):
                 return best
             self._require_time()
             site.renew()
-            self._try(site, best.size, enough_s=LONG_S)
-            confirmed.add(best.size)
+            self._try(site, answer.size, enough_s=LONG_S)
+            confirmed.add(answer.size)
 
     def _next_size(self, site: Site) -> int | None:
         budgets = self.budgets.renew(site.held, site.where)
         for_speed = self._question.mode == "auto"
         if for_speed and levels_off(self._trials):
             return None
-        guards = self.budgets.guards(self._trials)
-        return next_size(self._trials, budgets, self._question.cap, guards, for_speed=for_speed)
+        guards, question = self.budgets.guards(self._trials), self._question
+        return next_size(self._trials, budgets, question.cap, guards, rungs=question.rungs, for_speed=for_speed)
 
     def _largest(self) -> Trial | None:
         return largest(self._trials, self.budgets.now)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from autobatch.data.cut import rungs
 from autobatch.data.suitable import Step
 from autobatch.memory.reading import DEFAULT_RESERVE, Reserve
 from autobatch.probing.result import Mode
@@ -38,6 +39,11 @@ class Question:
     step: Step = "train"
     result_bytes: int = 0
     limit_bytes: int | None = None
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The sizes that an effective batch is cut into, descending, up to the largest that makes sense; else none."""
+        return () if self.effective is None else rungs(self.effective, self.cap)
 
     @property
     def beside_bytes(self) -> int:

@@ -59,6 +59,7 @@ def next_size(
     cap: int,
     guards: Mapping[str, int] | None = None,
     *,
+    rungs: Sequence[int] = (),
     for_speed: bool = False,
 ) -> int | None:
     """The size to try next in search of the largest safe one, or `None` if the search is done.
@@ -72,6 +73,8 @@ def next_size(
         cap: The largest size that makes sense (samples, or the user's bound); it may be tried though it is not on the
             ladder.
         guards: Further budgets, for untried sizes only: what has run is not judged by them.
+        rungs: The sizes that count, if not all do: the largest of them is sought. One between two of them is tried only
+            where that is expected to show that the larger one fits.
         for_speed: Whether the size is to be as small as is fast: then it goes up in smaller jumps.
 
     Raises:
@@ -89,7 +92,10 @@ def next_size(
         return _smaller_start(trials)
     more = min(worth_trying(best.size), cap)
     jumps = _JUMPS_FOR_SPEED if for_speed else _JUMPS
-    allowed = _largest_that_fits(best.size, trials, {**budgets, **(guards or {})}, cap, jumps)
+    room = {**budgets, **(guards or {})}
+    allowed = _largest_that_fits(best.size, trials, room, cap, jumps)
+    if rungs:
+        return _next_rung(best.size, allowed, trials, room, rungs) or _second_point(trials, budgets)
     if allowed < more or more == best.size:
         return _second_point(trials, budgets)
     size = allowed if allowed == cap else max(ladder_floor(allowed), more)
@@ -214,6 +220,21 @@ def _second_point(trials: Sequence[Trial], budgets: Mapping[str, int]) -> int | 
     """One sample, if a single measured size cannot tell a large fixed part from a steep slope."""
     measured = {trial.size for trial in trials if trial.peaks.keys() & budgets.keys()}
     return 1 if measured == {FIRST_SIZE} and all(trial.size != 1 for trial in trials) else None
+
+
+def _next_rung(
+    ran: int, allowed: int, trials: Sequence[Trial], budgets: Mapping[str, int], rungs: Sequence[int]
+) -> int | None:
+    """The largest rung that is shown to fit, or a size on the way to the next one; `None` if none will come of it."""
+    failed = min((trial.size for trial in trials if trial.size > ran), default=None)
+    above = [rung for rung in rungs if rung > ran and (failed is None or rung < failed)]
+    shown = max((rung for rung in above if rung <= allowed), default=None)
+    if shown is not None or not above:
+        return shown
+    between, upcoming = ladder_floor(max(1, allowed)), min(above)
+    bounds = {name: _bound(trials, name) for name in budgets}
+    hoped = all(bound is None or bound.hoped(upcoming) <= budgets[name] for name, bound in bounds.items())
+    return between if hoped and worth_trying(ran) <= between < (failed or upcoming) else None
 
 
 def _largest_that_fits(

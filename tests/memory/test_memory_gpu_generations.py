@@ -121,7 +121,7 @@ def test_the_driver_tells_its_version_whatever_else_it_lacks(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "entry_bytes" not in load(name) and name != "no_driver"])
 def test_what_is_recorded_of_a_machine_is_read_like_the_machine(name, tmp_path):
-    """Seen to fail with refusals left out, and with what a driver lacks taken for one."""
+    """Seen to fail with refusals left out."""
     record = load(name)
     numbers = CONTAINERS_PIDS if record.get("container") else MACHINES_PIDS
     with installed(NvmlLibrary(record)):

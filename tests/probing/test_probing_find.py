@@ -1,10 +1,15 @@
 """Earlier trials are judged by today's budget, and a size without a peak of its own proves nothing by itself."""
 
+from functools import partial
+from itertools import chain, repeat
+
 import pytest
 from nets import compiled, conv_net, pictures
 from trials import Clock, FakeSite
 
+from autobatch.data.cut import rungs
 from autobatch.errors import DoesNotFitError
+from autobatch.memory.reserve import DEFAULT_RESERVE
 from autobatch.probing.cache import Cache
 from autobatch.probing.find import Finder, Seams, find
 from autobatch.probing.question import Question, question_for
@@ -13,7 +18,7 @@ from autobatch.probing.search import MAX_TRIALS, largest, most_efficient
 from autobatch.probing.trial import Outcome, Trial
 from autobatch.testing import memory_reading
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 SAMPLES = pictures(4)
 
 
@@ -85,8 +90,6 @@ def test_a_search_that_ran_out_of_trials_is_no_answer_where_more_may_fit(tmp_pat
     ],
 )
 def test_the_cap_is_the_least_of_what_makes_sense_and_its_reason_is_said(batch_size, most, cap, reason):
-    from autobatch.memory.reserve import DEFAULT_RESERVE
-
     question, said = question_for(
         "auto", batch_size, 100, most=most, reserve=DEFAULT_RESERVE, read_ahead_bytes=0, trial_timeout_s=1.0
     )
@@ -131,3 +134,51 @@ def test_an_answer_that_ended_for_its_speed_is_one_the_next_time(tmp_path):
     again = asked("auto", cache)
     assert (again.from_cache, again.batch_size) == (True, 128)
     assert not asked("largest", cache).from_cache
+
+
+def cut(cache, free_mib, *, worst=0.0, most=64, worker_mib=0):
+    """The micro-batch for 64 samples, of which each takes 10 MiB beside 100 MiB, where so much is free to a step.
+
+    Of that the process of the trials takes a part, as long as they last.
+    """
+    free_bytes = free_mib * MIB + DEFAULT_RESERVE.bytes_of(4 * GIB)
+    left = chain([free_bytes], repeat(free_bytes - worker_mib * MIB))
+    read = partial(memory_reading, host_total_bytes=4 * GIB)
+    seams = Seams(lambda: read(host_available_bytes=next(left)), FakeSite(Clock(), worst=worst))
+    question = Question("micro", most, "the most that was allowed", effective=64)
+    return find(compiled(conv_net()), SAMPLES, question, cache=cache, seams=seams)
+
+
+def test_a_batch_that_is_given_is_looked_for_among_what_it_is_cut_into(tmp_path):
+    """Seen to fail with all sizes looked at, which also found more to look at whenever a little more was free."""
+    cache = Cache(tmp_path)
+    first, again = cut(cache, 600), cut(cache, 640)
+    assert first.batch_size == 32
+    assert {trial.size for trial in first.trials} <= set(rungs(64, 32))
+    assert first.reasons[-1].startswith("Nothing above 32 that 64 samples are cut into is safe: 64 samples would peak")
+    assert (again.from_cache, again.batch_size) == (True, 32)
+    more = cut(cache, 900)
+    assert (more.from_cache, more.batch_size) == (False, 64)
+
+
+def test_what_the_process_of_the_trials_takes_counts_the_next_time_too(tmp_path):
+    """Seen to fail with all that is free counted: each training looked anew, and proved as much as the one before."""
+    cache = Cache(tmp_path)
+    assert cut(cache, 1000, worker_mib=400).batch_size == 32
+    again = cut(cache, 1000, worker_mib=400)
+    assert (again.from_cache, again.batch_size) == (True, 32)
+
+
+def test_what_a_batch_is_cut_into_is_confirmed_as_any_answer_is(tmp_path):
+    """Seen to fail with all sizes looked at, and with a confirmed answer that is looked for anew the next time."""
+    cache = Cache(tmp_path)
+    found = cut(cache, 450, worst=1.2)
+    assert [trial.size for trial in found.trials].count(32) == 2
+    assert (found.batch_size, cut(cache, 450, worst=1.2).from_cache) == (32, True)
+
+
+def test_the_largest_that_was_allowed_is_said_where_it_is_none_of_what_a_batch_is_cut_into():
+    found = cut(None, 2000, most=30)
+    assert found.batch_size == 22
+    said = "22 is the largest size that 64 samples are cut into up to 30, the most that was allowed."
+    assert found.reasons[-1] == said

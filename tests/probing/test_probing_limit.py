@@ -56,7 +56,9 @@ def test_an_answer_under_a_limit_is_the_same_with_earlier_trials_at_hand(first, 
     assert verdict(found.proof.peaks or found.peaks, found.budgets) is Outcome.RAN
     assert first != then or found.from_cache
     apart = 1.25 if mode == "auto" else 1.1  # where speeds level off, no size near it is better than another
-    assert fresh.largest / apart <= found.largest <= fresh.largest * apart
+    assert found.largest >= fresh.largest / apart
+    # What a batch is cut into lies up to a factor of two apart: what fits by little is shown to by having run alone.
+    assert found.largest <= fresh.largest * (2 if mode == "micro" else apart)
     # What TensorFlow's pool keeps here is counted as free until others are asked.
     assert found.budgets["host"] == pytest.approx(fresh.budgets["host"], abs=idle_pool_bytes() + 1)
     assert found.limits == fresh.limits
@@ -76,7 +78,7 @@ def test_a_few_searches_are_kept():
     stored = None
     for size in range(1, 30):
         stored = with_search(stored, [Trial(size, Outcome.RAN), Trial(size + 1, Outcome.TIMED_OUT)])
-    assert [[trial["size"] for trial in search] for search in stored["searches"]] == [
+    assert [[trial["size"] for trial in search["trials"]] for search in stored["searches"]] == [
         [size] for size in range(29, 21, -1)
     ]
 

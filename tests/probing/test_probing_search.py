@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autobatch.data.cut import rungs
 from autobatch.errors import ArgumentError
 from autobatch.memory.moments import Allocation, Moments
 from autobatch.probing.bound import PeakBound
@@ -29,10 +30,12 @@ NO_CAP = 10**9
 FAILURES = [outcome for outcome in Outcome if not outcome.ran]
 
 
-def search(peak: Callable[[int], float], budget: int = BUDGET, cap: int = NO_CAP) -> list[Trial]:
+def search(
+    peak: Callable[[int], float], budget: int = BUDGET, cap: int = NO_CAP, rungs: tuple[int, ...] = ()
+) -> list[Trial]:
     """All trials of a search in which size n has the peak `peak(n)`."""
     trials: list[Trial] = []
-    while (size := next_size(trials, {"host": budget}, cap)) is not None:
+    while (size := next_size(trials, {"host": budget}, cap, rungs=rungs)) is not None:
         peaks = {"host": math.ceil(peak(size))}
         trials.append(Trial(size, verdict(peaks, {"host": budget}), peaks))
         assert len(trials) <= MAX_TRIALS
@@ -96,6 +99,44 @@ def test_a_peak_that_bends_upwards_stays_near_the_budget(true_largest, share, ot
     best = largest(trials)
     assert best is not None
     assert peak(2 * best.size) >= 0.85 * BUDGET
+
+
+@pytest.mark.parametrize(
+    ("true_largest", "fixed_share", "expected"),
+    [
+        (1000, 0.0, [2, 64]),
+        (50, 0.0, [2, 32]),
+        (55, 0.5, [2, 3, 6, 11, 22, 32]),
+        (65, 0.3, [2, 4, 8, 16, 32]),
+        (70, 0.3, [2, 4, 8, 16, 32, 49, 61, 64]),
+        (3, 0.0, [2, 3]),
+        (1, 0.0, [2, 1]),
+    ],
+)
+def test_a_search_for_what_a_batch_is_cut_into_looks_at_nothing_else(true_largest, fixed_share, expected):
+    """Seen to fail with all sizes looked at: from 32 on, ten trials told 52 from 54, and the answer was 32."""
+    assert sizes(search(line(true_largest, fixed_share), cap=64, rungs=rungs(64, 64))) == expected
+
+
+@settings(max_examples=400)
+@given(st.integers(1, 20_000), st.floats(0, 0.6), st.integers(1, 30_000), st.integers(1, 30_000))
+def test_what_a_batch_is_cut_into_is_found_as_in_a_search_of_all_sizes(true_largest, share, effective, most):
+    """Seen to fail with nothing tried between two rungs, and with the next one tried that is not expected to fit."""
+    cap, peak = min(effective, most), line(true_largest, share)
+    ladder = rungs(effective, cap)
+    trials, free = search(peak, cap=cap, rungs=ladder), search(peak, cap=cap)
+    assert all(trial.outcome is Outcome.RAN for trial in trials if trial.size > 2)
+    best, thorough = largest(trials), largest(free)
+    if thorough is None:
+        assert best is None
+        return
+    assert best is not None
+    answer = rungs(effective, best.size)[0]
+    upcoming = min((rung for rung in ladder if rung > answer), default=NO_CAP)
+    # The last per cents depend on the sizes that the bounds rest on, which are not the same in both.
+    assert upcoming > thorough.size or peak(upcoming) >= 0.95 * BUDGET
+    useless = [size for size in sizes(trials) if size > max(2, answer)]
+    assert not useless or (max(useless) < upcoming and peak(upcoming) <= BUDGET)
 
 
 @settings(max_examples=400)
