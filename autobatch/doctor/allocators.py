@@ -22,7 +22,7 @@ def findings(seen: Surroundings) -> Iterator[Finding]:
         hint = f"; {_SHARE}" if can_share else "; this driver has no memory pools, so that none can be given back"
         yield ok("allocators", "gpu_allocator", _said("GPU", on_gpu, hint))
         if not seen.kernel.machines_numbers:
-            yield _watched(on_gpu)
+            yield _watched(on_gpu, can_share=can_share)
     for note in contradictions(seen.environ, seen.pools):
         yield warning("allocators", "variables", note, f"Unset {note.partition('=')[0]} if memory is to be given back.")
 
@@ -35,13 +35,15 @@ def allocators(seen: Surroundings) -> tuple[AllocatorChoice, AllocatorChoice]:
     return on_cpu, on_gpu
 
 
-def _watched(on_gpu: AllocatorChoice) -> Finding:
+def _watched(on_gpu: AllocatorChoice, *, can_share: bool) -> Finding:
     """Whether a training can tell its own part of a GPU where the driver may know it by another number."""
     said = "The driver may know processes of this container by other numbers"
     if on_gpu.gives_back:
         return ok("allocators", "watched", f"{said}; CUDA's memory pool tells what a training holds of the GPU.")
     unwatched = f"{said}; then the GPU is not watched in training: what runs out of it is run again in smaller parts."
-    remedy = f"{_SHARE}, and it tells what it holds. Or give the container the machine's numbers (--pid=host)."
+    remedy = "Give the container the machine's numbers of processes (--pid=host)."
+    if can_share:
+        remedy += f" Or {_SHARE}, and tells what it holds."
     return warning("allocators", "watched", unwatched, remedy)
 
 

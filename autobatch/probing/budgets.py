@@ -49,10 +49,13 @@ class Budgets:
         self.squeezed = False
         self._first = dict(self.now)
 
-    @property
-    def fallen(self) -> dict[str, int]:
-        """Per resource, the bytes that a budget has fallen by: what the process of the trials takes, above all."""
-        return {name: first - self.now[name] for name, first in self._first.items()}
+    def beside_bytes(self) -> dict[str, int]:
+        """Per resource, what the process of the trials has taken of a budget; ask when it is gone.
+
+        That is what has come back since, and was there before: what a neighbour has taken meanwhile is not.
+        """
+        after = self._free(self._read(), {"host": idle_pool_bytes()})
+        return {name: max(0, min(first, after[name]) - self.now[name]) for name, first in self._first.items()}
 
     @property
     def reserves(self) -> dict[str, int]:

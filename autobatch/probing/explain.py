@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from autobatch.data.cut import rungs
 from autobatch.errors import DoesNotFitError, ProbeError, ProbeTimeoutError
 from autobatch.memory.reading import Budget
 from autobatch.memory.units import counted, format_bytes
@@ -44,22 +43,25 @@ def why_no_larger(
 
     Args:
         question: What was asked.
-        best: The largest safe size.
+        best: The largest safe size, of those that an effective batch is cut into if one was given.
         trials: All that was tried.
         budgets: Per resource, bytes that a step may take.
         beside_worker: Whether the process of the trials lowered a budget by its own needs.
     """
     if best >= question.cap:
         return f"Everything up to {best} fits, and that is {question.cap_reason}."
-    failed = min((trial for trial in trials if trial.size > best), key=lambda trial: trial.size, default=None)
-    upcoming, nothing = worth_trying(best), f"Nothing above {best}"
+    failed = min(
+        (trial for trial in trials if trial.size > best and trial.outcome is not Outcome.RAN),
+        key=lambda trial: trial.size,
+        default=None,
+    )
+    upcoming, nothing = worth_trying(best, len(trials)), f"Nothing above {best}"
     if question.effective is not None:
         above = [rung for rung in question.rungs if rung > best]
         cut = f"that {question.effective} samples are cut into"
-        size = rungs(question.effective, best)[0]
         if not above:
-            return f"{size} is the largest size {cut} up to {question.cap}, {question.cap_reason}."
-        upcoming, nothing = min(above), f"Nothing above {size} {cut}"
+            return f"{best} is the largest size {cut} up to {question.cap}, {question.cap_reason}."
+        upcoming, nothing = min(above), f"Nothing above {best} {cut}"
     if failed is not None and failed.size <= upcoming:
         return f"{nothing} is safe: {failed.size} samples: {failed.outcome.value}"
     for name, bound in peak_bounds(trials).items():

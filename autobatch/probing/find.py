@@ -18,9 +18,9 @@ from autobatch.probing.gone import wait_until_gone
 from autobatch.probing.identity import identity
 from autobatch.probing.outside import Outside
 from autobatch.probing.question import Question
-from autobatch.probing.recall import answer_of, has_run, recalled, with_search
+from autobatch.probing.recall import less, recalled, with_search
 from autobatch.probing.result import ProbeResult, in_whole_bytes
-from autobatch.probing.runner import LONG_S
+from autobatch.probing.runner import LONG_S, WORST
 from autobatch.probing.search import (
     largest,
     levels_off,
@@ -141,7 +141,8 @@ class Finder:
             self._see_it_gone()
         result = self._result(from_cache=False)
         if cache and key:
-            note = cache.put(key, with_search(cache.get(key), self._trials, self.budgets.fallen))
+            beside_bytes = self.budgets.beside_bytes() if site.where == "worker" else {}
+            note = cache.put(key, with_search(cache.get(key), self._trials, beside_bytes))
             result = replace(result, notes=(*result.notes, note)) if note else result
         return result
 
@@ -181,7 +182,8 @@ class Finder:
         self._notes += [] if left is None else [left]
 
     def _search(self, site: Site) -> None:
-        best = self._find_largest(site)
+        self._find_largest(site)
+        best = self._largest()
         if best is None:
             return
         if self._question.mode == "auto":
@@ -190,17 +192,14 @@ class Finder:
         if self._question.effective is not None:
             self._try_rungs(site, rungs(self._question.effective, best.size))
 
-    def _find_largest(self, site: Site) -> Trial | None:
+    def _find_largest(self, site: Site) -> None:
         confirmed: set[int] = set()
         while True:
             while (size := self._next_size(site)) is not None:
                 self._try(site, size, fresh=True)
-            best = self._largest()
-            if best is None:
-                return None
-            answer = answer_of(self._question, self._trials, best) or best
-            if answer.size in confirmed or self.budgets.room_to_grow(answer):
-                return best
+            answer = self._answer()
+            if answer is None or answer.size in confirmed or self.budgets.room_to_grow(answer):
+                return
             self._require_time()
             site.renew()
             self._try(site, answer.size, enough_s=LONG_S)
@@ -217,12 +216,17 @@ class Finder:
     def _largest(self) -> Trial | None:
         return largest(self._trials, self.budgets.now)
 
+    def _answer(self) -> Trial | None:
+        """The trial of the largest safe size among those that count."""
+        return largest(self._trials, self.budgets.now, self._question.rungs)
+
     def _try_rungs(self, site: Site, ladder: Sequence[int]) -> None:
         """Makes sure that the largest size that the effective batch can be cut into has run."""
         for rung in ladder:
             if all(trial.size != rung for trial in self._trials):
                 self._try(site, rung)
-            if has_run(self._trials, rung):
+            answer = self._answer()
+            if answer is not None and answer.size >= rung:
                 return
 
     def _try(self, site: Site, size: int, *, fresh: bool = False, enough_s: float | None = None) -> None:
@@ -278,21 +282,24 @@ class Finder:
         return cache_key(parts)
 
     def _recall(self, cache: Cache, key: str) -> ProbeResult | None:
-        trials = recalled(cache.get(key), self._question, self.budgets)
-        if trials is None:
+        earlier = recalled(cache.get(key), self._question, self.budgets)
+        if earlier is None:
             return None
-        self._trials = trials
+        self._trials = earlier.trials
         self._notes.append("The trials are those of an earlier probe; cache=False measures anew.")
-        return self._result(from_cache=True)
+        return self._result(from_cache=True, beside_bytes=earlier.beside_bytes)
 
-    def _result(self, *, from_cache: bool) -> ProbeResult:
+    def _result(self, *, from_cache: bool, beside_bytes: Mapping[str, int] | None = None) -> ProbeResult:
         question, budgets = self._question, self.budgets
         best = self._largest()
         if best is None:
             name = min(budgets.now, key=lambda resource: budgets.now[resource])
             raise no_answer(self._trials, budgets.now[name], budgets.limit(name), question) from self._last_error
+        best = self._answer()
+        if best is None:
+            raise ProbeError(f"No micro-batch that {question.effective} samples are cut into ran.", self._trials)
         fast = most_efficient(self._trials, budgets=budgets.now)
-        chosen = self._chosen(best, fast)
+        chosen = fast.size if question.mode == "auto" and fast is not None else best.size
         return ProbeResult(
             batch_size=chosen,
             mode=question.mode,
@@ -305,25 +312,17 @@ class Finder:
             limits=budgets.limits,
             reserves=budgets.reserves,
             from_cache=from_cache,
-            reasons=self._reasons(chosen, best, fast),
+            reasons=self._reasons(chosen, best, fast, beside_bytes or {}),
             notes=(*self._notes, *what_is_unseen(self._trials, budgets.now)),
         )
 
-    def _chosen(self, best: Trial, fast: Trial | None) -> int:
-        effective = self._question.effective
-        if self._question.mode == "auto" and fast is not None:
-            return fast.size
-        if effective is None:
-            return best.size
-        chosen = next((rung for rung in rungs(effective, best.size) if has_run(self._trials, rung)), None)
-        if chosen is None:
-            raise ProbeError(f"No micro-batch that {effective} samples are cut into ran.", self._trials)
-        return chosen
-
-    def _reasons(self, chosen: int, best: Trial, fast: Trial | None) -> tuple[str, ...]:
+    def _reasons(
+        self, chosen: int, best: Trial, fast: Trial | None, beside_bytes: Mapping[str, int]
+    ) -> tuple[str, ...]:
         why = why_chosen(self._question, chosen, fast)
         if chosen == self._question.effective:
             return (why,)
-        budgets: Mapping[str, int] = {**self.budgets.now, **self.budgets.guards(self._trials)}
-        beside = self.budgets.squeezed
+        taken = {**beside_bytes, WORST: beside_bytes.get("host", 0)}
+        budgets = less({**self.budgets.now, **self.budgets.guards(self._trials)}, taken)
+        beside = self.budgets.squeezed or any(beside_bytes.values())
         return why, why_no_larger(self._question, best.size, self._trials, budgets, beside_worker=beside)

@@ -5,13 +5,14 @@ import inspect
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
 import keras
 
 from autobatch.data.batch import Batch, leaves
+from autobatch.memory.facts import Driver
 from autobatch.memory.gpu_driver import read_driver
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.anonymous import without_made_up_names
@@ -25,7 +26,13 @@ _PACKAGES = ("autobatch", "keras", "tensorflow", "numpy")
 
 
 def identity(
-    model: Any, samples: Batch, reading: MemoryReading, question: Mapping[str, Any], step: str = "train"
+    model: Any,
+    samples: Batch,
+    reading: MemoryReading,
+    question: Mapping[str, Any],
+    step: str = "train",
+    *,
+    driver: Callable[[], tuple[Driver | None, tuple[str, ...]]] = read_driver,
 ) -> dict[str, Any] | None:
     """Everything that the memory and speed of a model's steps depend on, as JSON-ready values.
 
@@ -35,6 +42,7 @@ def identity(
         reading: Of this machine.
         question: What was asked for.
         step: What the trials run.
+        driver: Tells of the driver of GPUs, where there are any.
 
     Returns:
         `None` where that cannot be written down: a model without a configuration, or code without a source.
@@ -58,7 +66,7 @@ def identity(
         "machine": [platform.machine(), platform.python_version(), _processor(), os.cpu_count()],
         "host": reading.host.total_bytes,
         "devices": [[device.uuid, device.name, device.total_bytes] for device in reading.devices],
-        "driver": _driver() if reading.devices else None,
+        "driver": _version_of(driver()[0]) if reading.devices else None,
         "question": dict(question),
     }
 
@@ -74,8 +82,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _driver() -> str | None:
-    driver, _ = read_driver()
+def _version_of(driver: Driver | None) -> str | None:
     return None if driver is None else driver.version
 
 

@@ -8,7 +8,9 @@ import math
 
 _BITS = 7
 _ROW = 1 << (_BITS - 1)
-_LEAST_GAIN = 0.02
+# What another trial has to promise: the more there were, the more.
+_LEAST_GAIN, _LATE_GAIN = 0.02, 0.05
+_LATE = 4
 
 
 def ladder_floor(n: int) -> int:
@@ -40,6 +42,14 @@ def ladder_middle(low: int, high: int) -> int:
     return rung_size((rung_of(low) + above) // 2)
 
 
-def worth_trying(best: int) -> int:
-    """The smallest size above a proven one that is worth another trial: 2 % more, but at least one sample."""
-    return max(best + 1, math.ceil(best * (1 + _LEAST_GAIN)))
+def worth_trying(best: int, tried: int) -> int:
+    """The smallest size above a proven one that is worth another trial, after so many of them.
+
+    At least one sample more, and 2 %; after four trials 5 %.
+
+    Example:
+        >>> worth_trying(1000, tried=3), worth_trying(1000, tried=4), worth_trying(10, tried=4)
+        (1020, 1050, 11)
+    """
+    gain = _LEAST_GAIN if tried < _LATE else _LATE_GAIN
+    return max(best + 1, math.ceil(best * (1 + gain)))

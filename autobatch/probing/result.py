@@ -23,7 +23,7 @@ class ProbeResult:
             budget.
         mode: What it was chosen for: `"auto"` is the smallest size that reaches 95 % of the best throughput,
             `"largest"` the largest safe one, `"micro"` the micro-batch for an effective batch that was given.
-        largest: The largest size that ran within the budget.
+        largest: The largest size that ran within the budget, in mode `"micro"` of those that the batch is cut into.
         efficient: The smallest one that reaches 95 % of the best throughput, `None` where no speed was measured.
         trials: Every trial, in order.
         models: Per resource (`"host"`, `"device"`), the peak model fitted to the trials.

@@ -90,7 +90,7 @@ def next_size(
     best = largest(trials, budgets)
     if best is None:
         return _smaller_start(trials)
-    more = min(worth_trying(best.size), cap)
+    more = min(worth_trying(best.size, len(trials)), cap)
     jumps = _JUMPS_FOR_SPEED if for_speed else _JUMPS
     room = {**budgets, **(guards or {})}
     allowed = _largest_that_fits(best.size, trials, room, cap, jumps)
@@ -121,14 +121,18 @@ def next_throughput_size(trials: Sequence[Trial], fraction: float = EFFICIENT_FR
     return ladder_floor(round((fast.size * slower) ** 0.5))
 
 
-def largest(trials: Sequence[Trial], budgets: Mapping[str, int] | None = None) -> Trial | None:
+def largest(
+    trials: Sequence[Trial], budgets: Mapping[str, int] | None = None, rungs: Sequence[int] = ()
+) -> Trial | None:
     """The trial of the largest size that ran within the budget and never failed, `None` if none did.
 
     Args:
         trials: What has been tried.
         budgets: Judge the measured peaks by these bytes per resource; by the recorded outcomes if left out.
+        rungs: The sizes that count, if not all do.
     """
-    return max(_proven(trials, budgets), key=lambda trial: trial.size, default=None)
+    counting = (trial for trial in _proven(trials, budgets) if not rungs or trial.size in rungs)
+    return max(counting, key=lambda trial: trial.size, default=None)
 
 
 def most_efficient(
@@ -225,16 +229,20 @@ def _second_point(trials: Sequence[Trial], budgets: Mapping[str, int]) -> int | 
 def _next_rung(
     ran: int, allowed: int, trials: Sequence[Trial], budgets: Mapping[str, int], rungs: Sequence[int]
 ) -> int | None:
-    """The largest rung that is shown to fit, or a size on the way to the next one; `None` if none will come of it."""
+    """The largest rung that is shown to fit, or a size on the way to the next one; `None` if none will come of it.
+
+    Once something has failed, what it was shown by is in doubt, and what is left is halved.
+    """
     failed = min((trial.size for trial in trials if trial.size > ran), default=None)
-    above = [rung for rung in rungs if rung > ran and (failed is None or rung < failed)]
-    shown = max((rung for rung in above if rung <= allowed), default=None)
-    if shown is not None or not above:
-        return shown
-    between, upcoming = ladder_floor(max(1, allowed)), min(above)
-    bounds = {name: _bound(trials, name) for name in budgets}
-    hoped = all(bound is None or bound.hoped(upcoming) <= budgets[name] for name, bound in bounds.items())
-    return between if hoped and worth_trying(ran) <= between < (failed or upcoming) else None
+    above = sorted(rung for rung in rungs if rung > ran and (failed is None or rung < failed))
+    shown = [rung for rung in above if rung <= allowed]
+    if shown:
+        return shown[-1] if failed is None else shown[len(shown) // 2]
+    if not above:
+        return None
+    between, bounds = ladder_floor(max(1, allowed)), {name: _bound(trials, name) for name in budgets}
+    hoped = all(bound is not None and bound.hoped(above[0]) <= budgets[name] for name, bound in bounds.items())
+    return between if hoped and between >= worth_trying(ran, len(trials)) else None
 
 
 def _largest_that_fits(

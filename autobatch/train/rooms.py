@@ -1,7 +1,10 @@
 """What a reading leaves a training process, resource by resource; and when a reading cannot be trusted to say so."""
 
+from dataclasses import replace
+
 from autobatch.memory.limit import Limit
 from autobatch.memory.reading import MemoryReading, Reserve
+from autobatch.memory.units import format_bytes
 from autobatch.train.sight import Room
 
 _PATIENCE = 20
@@ -40,7 +43,7 @@ class Rooms:
         device = self._device(reading)
         on_device = [] if device is None else [self._room(device)]
         if self._own_limit is not None:
-            on_device.append(self._room(self._own_limit, f"memory_limit of GPU:{self._gpu}"))
+            on_device.append(self._own_room(self._own_limit, device))
         tightest = min(on_device, key=lambda room: room.budget_bytes, default=None)
         return rooms if tightest is None else rooms | {"device": tightest}
 
@@ -49,6 +52,14 @@ class Rooms:
         kept_free = limit.reserve_bytes(self._reserve)
         name = name or f"{limit.kind} {limit.detail}".strip()
         return Room(limit.reach_bytes - kept_free, kept_free, name, limit.available_bytes)
+
+    def _own_room(self, limit: Limit, device: Limit | None) -> Room:
+        """What the program's own limit leaves; what lies outside of the allocator is no part of that, but of a need."""
+        outside = limit.reach_bytes - limit.capacity_bytes
+        beside = f", and {format_bytes(outside)} outside of it" if outside > 0 else ""
+        name = f"memory_limit of GPU:{self._gpu} ({format_bytes(limit.capacity_bytes)}{beside})"
+        room = self._room(limit, name)
+        return room if device is None else replace(room, available_bytes=limit.reach_bytes - device.occupied_bytes)
 
     def _device(self, reading: MemoryReading) -> Limit | None:
         """The limit of the GPU, with what this process holds of it; `None` where that cannot be told.
@@ -62,7 +73,8 @@ class Rooms:
         if own is None or device.own_from == "allocator":
             why = "NVML does not say how much of it this process holds"
             after = "A micro-batch that runs out of its memory is run again in smaller ones."
-            note = f"GPU:{self._gpu} is not watched while this runs: {why}. {after}"
+            watched = "not watched" if self._own_limit is None else "watched by this program's own memory_limit alone"
+            note = f"GPU:{self._gpu} is {watched} while this runs: {why}. {after}"
             self.notes = (note,)
             return None
         return Limit("device", device.total_bytes, device.free_bytes, own, f"GPU:{device.index} {device.name}")

@@ -25,7 +25,9 @@ def probed(stage: Stage, **case: Any) -> tuple[list[dict[str, Any]], str]:
     with Actor([sys.executable, "-u", str(PROBE), json.dumps(stage.part(case="net", **case))]) as one:
         one.ends(_PATIENCE_S)
         status = one.status
-    return one.events, "" if status == 0 else one.stderr[-500:]
+    if status is None:
+        return one.events, f"it had no answer after {_PATIENCE_S:.0f} s, and was ended"
+    return one.events, "" if status == 0 else f"it ended with status {status}. {one.stderr[-500:]}"
 
 
 def table_of(events: Events, true_largest: int | None) -> Table:

@@ -17,6 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import pynvml
 from harness import Cell, Findings, Goal, Table, benchmark, say, seconds_of
 
 from autobatch.memory.gpu import hold_nvml, read_devices
@@ -205,7 +206,10 @@ def measure(args: argparse.Namespace) -> Findings:
                 goals += found
                 tables.append(table)
             notes = list(read_memory().notes)
-            samples["nvml"] = recorded()
+            try:
+                samples["nvml"] = recorded()
+            except pynvml.NVMLError as error:
+                notes.append(f"What NVML answers could not be recorded: {error}.")
         tables.append(Table("What a reading costs", ("what", "us"), list(costs())))
     return Findings(tables, goals, notes, samples)
 

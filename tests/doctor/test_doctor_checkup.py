@@ -86,7 +86,14 @@ CASES = {
         "warning",
         "watched",
         "the GPU is not watched in training",
-        "share_memory()",
+        "(--pid=host).",
+    ),
+    "a GPU with pools in a container": (
+        machine(ON_GPU, visible=1, there=1, pools=(True,), kernel=Kernel(machines_numbers=False)),
+        "warning",
+        "watched",
+        "the GPU is not watched in training",
+        "Or autobatch.share_memory() (--share-memory) chooses one that gives back, and tells what it holds.",
     ),
     "unlike GPUs": (
         machine(

@@ -1,6 +1,5 @@
 """Earlier trials are judged by today's budget, and a size without a peak of its own proves nothing by itself."""
 
-from functools import partial
 from itertools import chain, repeat
 
 import pytest
@@ -10,6 +9,7 @@ from trials import Clock, FakeSite
 from autobatch.data.cut import rungs
 from autobatch.errors import DoesNotFitError
 from autobatch.memory.reserve import DEFAULT_RESERVE
+from autobatch.probing.answer import Answer
 from autobatch.probing.cache import Cache
 from autobatch.probing.find import Finder, Seams, find
 from autobatch.probing.question import Question, question_for
@@ -136,24 +136,53 @@ def test_an_answer_that_ended_for_its_speed_is_one_the_next_time(tmp_path):
     assert not asked("largest", cache).from_cache
 
 
-def cut(cache, free_mib, *, worst=0.0, most=64, worker_mib=0):
+class CutSite(FakeSite):
+    """A worker that takes a part of the memory itself, and trials that may end in another way than expected.
+
+    Args:
+        takes_mib: What the worker takes as long as it lasts.
+        needs_mib: What sizes need that are none of a line.
+        killed: Sizes that are killed if they are tried again.
+    """
+
+    def __init__(self, takes_mib=0, needs_mib=None, killed=(), **options):
+        super().__init__(Clock(), **options)
+        self.takes_bytes, self._needs_mib, self._killed = takes_mib * MIB, needs_mib or {}, set(killed)
+        self._tried = set()
+
+    def trial(self, size, *options, **named):
+        answer = super().trial(size, *options, **named)
+        again = size in self._tried
+        self._tried.add(size)
+        if again and size in self._killed:
+            return Answer(Outcome.KILLED)
+        if size in self._needs_mib:
+            answer.payload["peaks"] = {"host": self._needs_mib[size] * MIB}
+        return answer
+
+
+def cut(cache, free_mib, *, most=64, neighbour_mib=0, **site):
     """The micro-batch for 64 samples, of which each takes 10 MiB beside 100 MiB, where so much is free to a step.
 
-    Of that the process of the trials takes a part, as long as they last.
+    A neighbour takes its part after the first look, and keeps it.
     """
     free_bytes = free_mib * MIB + DEFAULT_RESERVE.bytes_of(4 * GIB)
-    left = chain([free_bytes], repeat(free_bytes - worker_mib * MIB))
-    read = partial(memory_reading, host_total_bytes=4 * GIB)
-    seams = Seams(lambda: read(host_available_bytes=next(left)), FakeSite(Clock(), worst=worst))
+    others = chain([0], repeat(neighbour_mib * MIB))
+    worker = CutSite(**site)
+
+    def read():
+        taken = next(others) + worker.takes_bytes * worker.open
+        return memory_reading(host_total_bytes=4 * GIB, host_available_bytes=free_bytes - taken)
+
     question = Question("micro", most, "the most that was allowed", effective=64)
-    return find(compiled(conv_net()), SAMPLES, question, cache=cache, seams=seams)
+    return find(compiled(conv_net()), SAMPLES, question, cache=cache, seams=Seams(read, worker))
 
 
 def test_a_batch_that_is_given_is_looked_for_among_what_it_is_cut_into(tmp_path):
     """Seen to fail with all sizes looked at, which also found more to look at whenever a little more was free."""
     cache = Cache(tmp_path)
     first, again = cut(cache, 600), cut(cache, 640)
-    assert first.batch_size == 32
+    assert first.batch_size == first.largest == 32
     assert {trial.size for trial in first.trials} <= set(rungs(64, 32))
     assert first.reasons[-1].startswith("Nothing above 32 that 64 samples are cut into is safe: 64 samples would peak")
     assert (again.from_cache, again.batch_size) == (True, 32)
@@ -162,10 +191,31 @@ def test_a_batch_that_is_given_is_looked_for_among_what_it_is_cut_into(tmp_path)
 
 
 def test_what_the_process_of_the_trials_takes_counts_the_next_time_too(tmp_path):
-    """Seen to fail with all that is free counted: each training looked anew, and proved as much as the one before."""
+    """Seen to fail with all that is free counted: each training looked anew, and proved as much as the one before.
+
+    And with the reasons told of a budget without it: that the search had just ended.
+    """
     cache = Cache(tmp_path)
-    assert cut(cache, 1000, worker_mib=400).batch_size == 32
-    again = cut(cache, 1000, worker_mib=400)
+    first, again = (cut(cache, 1000, takes_mib=400) for _ in range(2))
+    assert (again.from_cache, again.batch_size, first.batch_size) == (True, 32, 32)
+    assert again.reasons == first.reasons
+    assert "over the budget of 600 MiB beside the worker" in again.reasons[-1]
+
+
+@pytest.mark.parametrize("worker_mib", [0, 400])
+def test_what_a_neighbour_has_taken_meanwhile_counts_that_time_only(worker_mib, tmp_path):
+    """Seen to fail with all that the budget had lost taken for the worker's: a small answer stayed for good."""
+    cache = Cache(tmp_path)
+    assert cut(cache, 1600, neighbour_mib=900, takes_mib=worker_mib).batch_size < 64
+    found = cut(cache, 1600, takes_mib=worker_mib)
+    assert (found.from_cache, found.batch_size) == (False, 64)
+
+
+def test_a_size_that_is_known_not_to_fit_is_not_asked_for_again(tmp_path):
+    """Seen to fail with what was over the budget left out of what is looked at the next time, and not ruled out."""
+    cache = Cache(tmp_path)
+    first, again = (cut(cache, 790, needs_mib={64: 800}) for _ in range(2))
+    assert [trial.outcome for trial in first.trials if trial.size == 64] == [Outcome.OVER_BUDGET]
     assert (again.from_cache, again.batch_size) == (True, 32)
 
 
@@ -175,6 +225,20 @@ def test_what_a_batch_is_cut_into_is_confirmed_as_any_answer_is(tmp_path):
     found = cut(cache, 450, worst=1.2)
     assert [trial.size for trial in found.trials].count(32) == 2
     assert (found.batch_size, cut(cache, 450, worst=1.2).from_cache) == (32, True)
+
+
+def test_an_answer_that_does_not_survive_its_confirmation_is_none():
+    """Seen to fail with any trial of a size taken for its proof: the size that had been killed was the answer."""
+    found = cut(None, 450, worst=1.2, killed=[32])
+    assert found.batch_size == found.largest == 22
+    assert "32 samples: Something killed it" in found.reasons[-1]
+
+
+def test_a_smaller_answer_is_given_where_only_a_size_in_between_is_left():
+    """Seen to fail with the size in between taken for the proof of the one below it, which had been killed."""
+    found = cut(None, 396, fixed_bytes=240 * MIB, per_sample_bytes=int(2.3 * MIB), worst=1.35, killed=[32])
+    assert max(trial.size for trial in found.trials if trial.outcome is Outcome.RAN) > 32
+    assert found.batch_size == found.largest == 22
 
 
 def test_the_largest_that_was_allowed_is_said_where_it_is_none_of_what_a_batch_is_cut_into():

@@ -38,7 +38,7 @@ def require_within(result):
 
 
 @pytest.mark.parametrize(
-    ("read_ahead", "binds", "largest"), [(0, "device", range(1030, 1076)), (12 * GIB, "host", range(680, 714))]
+    ("read_ahead", "binds", "largest"), [(0, "device", range(1020, 1076)), (12 * GIB, "host", range(660, 714))]
 )
 def test_what_the_loaders_read_ahead_may_bind_before_the_device_does(read_ahead, binds, largest):
     """Seen to fail with read-ahead left out of the host's budget, and with the first resource's budget alone."""

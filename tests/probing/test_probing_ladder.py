@@ -46,11 +46,12 @@ def test_neighbours_differ_by_at_most_one_and_six_tenths_per_cent(n):
     assert 1.0078 <= ladder_next(n) / low <= 1.0157
 
 
-@given(SIZES)
-def test_a_size_worth_trying_is_two_per_cent_more_but_at_least_one_sample(n):
-    more = worth_trying(n)
+@given(SIZES, st.sampled_from([(1, 1.02), (3, 1.02), (4, 1.05), (20, 1.05)]))
+def test_a_size_worth_trying_is_two_or_five_per_cent_more_but_at_least_one_sample(n, after):
+    tried, gain = after
+    more = worth_trying(n, tried)
     assert more > n
-    assert more == n + 1 or (more - 1) / n < 1.02 <= more / n
+    assert more == n + 1 or (more - 1) / n < gain <= more / n
 
 
 @given(SIZES, SIZES)

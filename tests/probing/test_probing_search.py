@@ -57,7 +57,7 @@ def sizes(trials: list[Trial]) -> list[int]:
     ("true_largest", "fixed_share", "expected"),
     [
         (1000, 0.0, [2, 128, 904, 968]),
-        (1000, 0.3, [2, 6, 17, 49, 134, 416, 672, 840, 928, 952]),
+        (1000, 0.3, [2, 6, 17, 49, 134, 416, 672, 840, 928]),
         (100, 0.0, [2, 91, 98]),
         (3, 0.0, [2, 3]),
         (2, 0.0, [2, 1]),
@@ -78,7 +78,9 @@ def test_affine_memory_never_exceeds_the_budget_and_is_used_but_for_a_step_and_t
     assert best is not None
     assert all(trial.outcome is Outcome.RAN for trial in trials)
     assert len(trials) <= (10 if share < 0.2 else 20)
-    assert best.size == cap or best.size + 1 > true_largest or peak(worth_trying(best.size)) >= 0.95 * BUDGET
+    assert (
+        best.size == cap or best.size + 1 > true_largest or peak(worth_trying(best.size, len(trials))) >= 0.95 * BUDGET
+    )
 
 
 @settings(max_examples=400)
@@ -139,6 +141,19 @@ def test_what_a_batch_is_cut_into_is_found_as_in_a_search_of_all_sizes(true_larg
     assert not useless or (max(useless) < upcoming and peak(upcoming) <= BUDGET)
 
 
+@pytest.mark.parametrize("ladder", [(), rungs(4096, 4096)], ids=["any size", "what a batch is cut into"])
+def test_what_is_left_after_a_failure_is_halved(ladder):
+    """Seen to fail with the rungs gone down one by one: each may take as long as a trial may."""
+    trials: list[Trial] = []
+    while (size := next_size(trials, {"host": BUDGET}, 4096, rungs=ladder)) is not None:
+        ran = size <= 3
+        trials.append(Trial(size, Outcome.RAN if ran else Outcome.TIMED_OUT, {"host": size << 20} if ran else {}))
+    best = largest(trials)
+    assert best is not None
+    assert best.size == 3
+    assert sum(not trial.outcome.ran for trial in trials) <= 7
+
+
 @settings(max_examples=400)
 @given(st.integers(16, 20_000), st.floats(0, 0.9), st.data())
 def test_one_per_cent_of_noise_never_makes_a_trial_exceed_the_budget_by_more(true_largest, share, data):
@@ -175,7 +190,7 @@ def test_a_search_ends_only_where_nothing_worth_trying_is_known_to_fit(true_larg
     best = largest(trials)
     if best is None or best.size == cap:
         return
-    more = worth_trying(best.size)
+    more = worth_trying(best.size, len(trials))
     failed = any(best.size < trial.size <= more for trial in trials)
     points = [(trial.size, trial.peaks["device"]) for trial in trials if trial.peaks]
     assert failed or more > cap or PeakBound.of(points).upper(more) > BUDGET
@@ -230,8 +245,8 @@ def test_a_wrong_model_is_bisected_between_what_ran_and_what_did_not():
         )
     best = largest(trials)
     assert best is not None
-    assert best.size == 60
-    assert len(trials) <= 9
+    assert best.size in range(58, 61)
+    assert len(trials) <= 8
 
 
 @pytest.mark.parametrize("outcome", FAILURES)

@@ -93,7 +93,7 @@ def look(model: Any, few: Batch, *, halved: bool) -> ProbeResult:
 
 def too_large_by(result: ProbeResult) -> int:
     """How far what would be worth trying next is over its budget, in bytes, by what the trials tell; below 0 if not."""
-    size = worth_trying(result.largest)
+    size = worth_trying(result.largest, len(result.trials))
     if any(result.largest < trial.size <= size for trial in result.trials):
         return 1  # it was tried, and is not the answer
     # What it may come to at worst may take the reserve, too.

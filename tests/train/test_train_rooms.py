@@ -63,6 +63,20 @@ def test_what_a_program_lets_the_framework_take_of_a_gpu_bounds_it(device: Devic
     assert (room.budget_bytes, limit in room.limit) == (budget_gib * GIB, True)
 
 
+def test_what_is_left_of_a_programs_own_limit_is_that_of_the_reading():
+    """Seen to fail with what was left at the start of the run."""
+    rooms = Rooms(RESERVE, 0, OWN)
+    left = [rooms.of(memory_reading(devices=(gpu(used=used, free=40),)))["device"].available_bytes for used in (3, 8)]
+    assert left == [6 * GIB, 1 * GIB]
+
+
+def test_a_gpu_that_nobody_can_tell_of_is_watched_by_a_programs_own_limit_and_that_is_said():
+    rooms = Rooms(RESERVE, 0, OWN)
+    rooms.of(memory_reading(devices=(gpu(used=None),)))
+    (note,) = rooms.notes
+    assert "by this program's own memory_limit alone" in note
+
+
 @pytest.mark.parametrize("lost", ["control group", "device"])
 def test_a_limit_that_is_missing_is_not_taken_for_room(lost: str) -> None:
     """Seen to fail with the limits that are left taken for all there are: the size grew to that of the host."""
