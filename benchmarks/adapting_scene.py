@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from actor import Actor
 from adapting_script import MIB, Life, Neighbour
 from groups import kills
 
@@ -68,51 +68,9 @@ class Played:
         return sum(life.status != 0 for life in self.lives)
 
 
-class Actor:
-    """A process, and two threads that take down what it says; it is gone when the block ends."""
-
-    def __init__(self, words: Sequence[str], said: Callable[[str], Any]) -> None:
-        environ = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
-        command = [sys.executable, "-u", *words]
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
-        )
-        self.stderr = ""
-        self._threads = [threading.Thread(target=self._listen, args=(said,)), threading.Thread(target=self._keep)]
-        for thread in self._threads:
-            thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for thread in self._threads:
-            thread.join()
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
-
-    @property
-    def status(self) -> int | None:
-        """The exit status, `None` while it lives."""
-        return self._process.poll()
-
-    def ends_within(self, seconds: float) -> bool:
-        """Whether it ended by itself."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
-        return self.status is not None
-
-    def _listen(self, said: Callable[[str], Any]) -> None:
-        for line in self._process.stdout or ():
-            said(line)
-
-    def _keep(self) -> None:
-        if self._process.stderr is not None:
-            self.stderr = self._process.stderr.read()
+def actor(words: Sequence[str], said: Callable[[str], Any]) -> Actor:
+    """A process that is told to `said`, line by line."""
+    return Actor([sys.executable, "-u", *words], said, os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"})
 
 
 class _Training:
@@ -158,7 +116,7 @@ class _Training:
                 self._played.events.append(event)
 
         words = [str(TRAINING), json.dumps(self._part | {"size": size})]
-        self._actor = self._stack.enter_context(Actor(words, said))
+        self._actor = self._stack.enter_context(actor(words, said))
 
     def dead(self) -> bool:
         """Whether it has ended, without having been told to."""
@@ -171,7 +129,7 @@ class _Training:
         """Tells it to stop after its current update, and waits."""
         self._stop.touch()
         if self.life.status is None:
-            self._actor.ends_within(30.0)
+            self._actor.ends(30.0)
             self._ended()
 
     def close(self) -> None:
@@ -198,12 +156,12 @@ class _Neighbourhood:
             one = self._due.pop(0)
             part = {"group": str(self._group), "rate": one.rate / MIB, "amount": one.amount_bytes / MIB}
             words = [str(NEIGHBOUR), "neighbour", json.dumps(part | {"hold": one.hold_s})]
-            self._actors.append(self._stack.enter_context(Actor(words, self._said)))
+            self._actors.append(self._stack.enter_context(actor(words, self._said)))
 
     def leave(self) -> None:
         """Waits for those who are just leaving, and takes down what became of each."""
         for actor in self._actors:
-            actor.ends_within(5.0)
+            actor.ends(5.0)
             self._played.neighbours.append(-1 if actor.status is None else actor.status)
 
     def _said(self, line: str) -> None:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import Cell, Findings, Goal, Table, benchmark, say
 
 from gpu_check import stage as stages
-from gpu_check.stage import HERE, MIB, Actor, Stage, actor
+from gpu_check.stage import HERE, MIB, Actor, Stage, in_role
 
 QUESTION = "Does a job on the same GPU live through the whole search for a size, ours and others'?"
 PROBE, PEER = HERE / "probing.py", HERE / "torch_peer.py"
@@ -84,7 +84,7 @@ def _killing(others: Sequence[Beside]) -> Goal:
 def beside(stage: Stage, name: str, searching: Sequence[str], amount: int, environ: dict[str, str]) -> Beside:
     """Lets somebody search beside a bystander."""
     say(f"{name}, beside a bystander of {amount / MIB:,.0f} MiB")
-    with actor(stage, "churn", amount=amount) as bystander:
+    with in_role(stage, "churn", amount=amount) as bystander:
         if not bystander.until(lambda: len(bystander.of("round")) >= _CALM_ROUNDS, _PATIENCE_S):
             return Beside(
                 name, lived=False, rounds=0, why=f"the bystander cannot live alone: {bystander.stderr[-200:]}"

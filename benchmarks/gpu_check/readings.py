@@ -24,7 +24,7 @@ from autobatch.memory.gpu import hold_nvml, read_devices
 from autobatch.memory.read import read_memory
 from gpu_check import stage as stages
 from gpu_check.recorded import recorded
-from gpu_check.stage import HERE, MIB, Stage, actor
+from gpu_check.stage import HERE, MIB, Stage, in_role
 
 QUESTION = "Are the readings of a GPU's memory, and of who holds it, those of the driver?"
 NEAR_BYTES = 4 * MIB
@@ -71,7 +71,7 @@ def same_devices(cuda: Sequence[str] | None, ours: Sequence[str]) -> bool | None
 def held_goals(stage: Stage, amount: int) -> tuple[list[Goal], list[list[Cell]], dict[str, Any]]:
     """What is read of an actor that takes a known amount, by itself and from here."""
     free_before = stage.free_bytes()
-    with actor(stage, "hold", amount=amount) as holder:
+    with in_role(stage, "hold", amount=amount) as holder:
         if not holder.until(lambda: bool(holder.of("own")), _PATIENCE_S):
             return [Goal("an actor can take memory", met=False, measured=holder.stderr[-300:])], [], {}
         own = holder.of("own")[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpu_check.stage import HERE, MIB, Actor, Sample, Sampler, Stage, actor
+from gpu_check.stage import HERE, MIB, Actor, Sample, Sampler, Stage, in_role
 
 TRAINING = HERE / "training.py"
 PATIENCE_S = 150.0
@@ -117,7 +117,7 @@ def play(
 
 def _visit(stage: Stage, training: Actor, told: Neighbour, played: Played, sampler: Sampler) -> None:
     held = sum(sampler.samples[-1].held.values()) if sampler.samples else 0
-    with actor(stage, "take", **told(stage, held)) as neighbour:
+    with in_role(stage, "take", **told(stage, held)) as neighbour:
         training.until(lambda: neighbour.status is not None, PATIENCE_S)
         neighbour.ends(PATIENCE_S / 10)
         played.neighbours.append(neighbour.status)

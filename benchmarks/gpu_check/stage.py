@@ -7,17 +7,17 @@ seen from a second process. On a GPU NVML tells; in a group it is what is reside
 import argparse
 import contextlib
 import json
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
+import actor
 import psutil
 from groups import memory_group
 
@@ -133,7 +133,7 @@ class Sampler:
             self.samples.append(Sample(time.monotonic(), free, held))
 
 
-class Actor:
+class Actor(actor.Actor):
     """A process that says what happens, a line of JSON each; it is gone when the block ends.
 
     Args:
@@ -142,82 +142,21 @@ class Actor:
 
     Attributes:
         events: What it has said so far.
-        stderr: What it has printed besides, once it has ended.
     """
 
     def __init__(self, words: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
         self.events: list[dict[str, Any]] = []
-        self.stderr = ""
-        self._process = subprocess.Popen(
-            words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=None if environ is None else dict(environ),
-        )
-        self._threads = [threading.Thread(target=self._listen), threading.Thread(target=self._keep)]
-        for thread in self._threads:
-            thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for thread in self._threads:
-            thread.join()
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
-
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        return self._process.pid
-
-    @property
-    def status(self) -> int | None:
-        """The exit status, `None` while it lives."""
-        return self._process.poll()
+        super().__init__(words, self._take_down, environ)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """What it has said of one kind."""
         return [event for event in list(self.events) if event["kind"] == kind]
 
-    def until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
-        """Waits for something while it lives; whether that came to pass."""
-        until_s = time.monotonic() + timeout_s
-        while not reached():
-            if self.status is not None or time.monotonic() > until_s:
-                return reached()
-            time.sleep(0.01)
-        return True
-
-    def ends(self, timeout_s: float) -> bool:
-        """Whether it ends by itself."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout_s)
-        return self.status is not None
-
-    def tell(self) -> None:
-        """Says a word to it, for which it may wait."""
-        with contextlib.suppress(BrokenPipeError):
-            print(file=self._process.stdin, flush=True)
-
-    def _listen(self) -> None:
-        for line in self._process.stdout or ():
-            if line.startswith("{"):
-                self.events.append(json.loads(line))
-
-    def _keep(self) -> None:
-        if self._process.stderr is not None:
-            self.stderr = self._process.stderr.read()
+    def _take_down(self, line: str) -> None:
+        if line.startswith("{"):
+            self.events.append(json.loads(line))
 
 
-def actor(stage: Stage, role: str, **part: Any) -> Actor:
+def in_role(stage: Stage, role: str, **part: Any) -> Actor:
     """An actor of this stage, by its role in `actors.py`."""
     return Actor([sys.executable, "-u", str(ACTORS), role, json.dumps(stage.part(**part))])

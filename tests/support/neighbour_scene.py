@@ -7,14 +7,13 @@ JSON names the group to join before anything is imported, or none.
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 if __name__ == "__main__":
     PART = json.loads(sys.argv[2])
@@ -94,6 +93,8 @@ def play(
         allocator: `"shared"` for `autobatch.share_memory()`, else TensorFlow's default.
         deadline_s: When to give up.
     """
+    from actor import Actor  # an actor itself joins its group before anything is imported
+
     stop = folder / f"stop-{os.getpid()}-{time.monotonic_ns()}"
     part = {"group": str(group) if group else None, "folder": str(folder), "net": net, "trainer": trainer}
     part |= {"seed": seed, "updates": updates, "allocator": allocator, "stop": str(stop)}
@@ -104,20 +105,27 @@ def play(
     def updates_done() -> int:
         return sum(event["kind"] == "update" for event in played.events)
 
+    def acts(command: str, told: dict[str, Any], said: Callable[[str], Any]) -> Actor:
+        words = [sys.executable, "-u", __file__, command, json.dumps(told)]
+        return Actor(words, said, os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"})
+
+    def left_s() -> float:
+        return until_s - time.monotonic()
+
     with (
         _sampled(group, played.group),
-        _Actor("train", part, lambda line: played.events.append(json.loads(line)) if line[0] == "{" else None) as one,
+        acts("train", part, lambda line: played.events.append(json.loads(line)) if line[0] == "{" else None) as one,
     ):
-        if rate_mib_s is not None and one.lives_until(lambda: updates_done() >= 3 + seed % 3, until_s):
-            with _Actor("neighbour", taking, lambda line: played.usage.append(_at_and_held(line))) as other:
-                other.wait(until_s)
+        if rate_mib_s is not None and one.until(lambda: updates_done() >= 3 + seed % 3, left_s()):
+            with acts("neighbour", taking, lambda line: played.usage.append(_at_and_held(line))) as other:
+                other.ends(left_s())
             played.neighbour = other.status
         if updates is None:
-            one.lives_until(lambda: bool(played.micros) and played.micros[-1] == max(played.micros), until_s)
+            one.until(lambda: bool(played.micros) and played.micros[-1] == max(played.micros), left_s())
             then = updates_done() + 5
-            one.lives_until(lambda: updates_done() >= then, until_s)
+            one.until(lambda: updates_done() >= then, left_s())
             stop.touch()
-        one.wait(until_s)
+        one.ends(left_s())
     stop.unlink(missing_ok=True)
     played.trainer, played.stderr = one.status, one.stderr[-3000:]
     played.summary = next((event for event in played.events if event["kind"] == "end"), {})
@@ -146,50 +154,6 @@ def _sampled(group: Path | None, samples: list[tuple[float, int]]) -> Iterator[N
 def _at_and_held(line: str) -> tuple[float, int]:
     at_s, held = line.split()
     return float(at_s), int(held)
-
-
-class _Actor:
-    """A process of the scene, and two threads that take down what it says."""
-
-    def __init__(self, command: str, part: dict[str, Any], said: Callable[[str], Any]) -> None:
-        environ = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
-        words = [sys.executable, "-u", __file__, command, json.dumps(part)]
-        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
-        self.status, self.stderr = 0, ""
-        self._threads = [threading.Thread(target=self._listen, args=(said,)), threading.Thread(target=self._keep)]
-        for thread in self._threads:
-            thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self.status = self._process.wait()
-        for thread in self._threads:
-            thread.join()
-        self._process.stdout.close()
-        self._process.stderr.close()
-
-    def lives_until(self, reached: Callable[[], bool], until_s: float) -> bool:
-        """Whether something came to pass before the process ended and the time was up."""
-        while not reached():
-            if self._process.poll() is not None or time.monotonic() > until_s:
-                return False
-            time.sleep(0.05)
-        return True
-
-    def wait(self, until_s: float) -> None:
-        """Waits for the end of the process, or of the time."""
-        self.lives_until(lambda: False, until_s)
-
-    def _listen(self, said: Callable[[str], Any]) -> None:
-        for line in self._process.stdout:
-            said(line)
-
-    def _keep(self) -> None:
-        self.stderr = self._process.stderr.read()
 
 
 def be_neighbour(part: dict[str, Any]) -> None:
