@@ -31,7 +31,6 @@ class Budgets:
         machine: The first reading, of what there really is.
         reading: The first reading, under the question's limit.
         now: The budgets; they only fall.
-        squeezed: Whether the worker's own needs lowered one.
     """
 
     def __init__(
@@ -46,8 +45,12 @@ class Budgets:
         self.machine = read()
         self.reading = self._limited(self.machine)
         self.now = self._free(self.machine, {"host": idle_pool_bytes()})
-        self.squeezed = False
         self._first = dict(self.now)
+
+    @property
+    def squeezed(self) -> bool:
+        """Whether one has fallen since the first reading: by the worker's own needs, above all."""
+        return any(self.now[name] < first for name, first in self._first.items())
 
     def beside_bytes(self) -> dict[str, int]:
         """Per resource, what the process of the trials has taken of a budget; ask when it is gone.
@@ -79,7 +82,6 @@ class Budgets:
         beside = self._beside_caller(machine, own) if where == "worker" else None
         if beside is not None:
             now["device"] = min(now["device"], beside)
-        self.squeezed = self.squeezed or any(now[name] < budget for name, budget in self.now.items())
         self.now = {name: min(budget, now[name]) for name, budget in self.now.items()}
         return self.now
 
