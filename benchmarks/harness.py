@@ -7,13 +7,11 @@ every sample behind it.
 
 import argparse
 import datetime as dt
-import json
-import math
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from tooling.facts import SCHEMA_VERSION, Cell, Chart, Findings, Goal, Table, verdict
 from tooling.machine import machine, revision
 from tooling.ratios import Ratio, interleaved, ratio
+from tooling.results import write_json
 from tooling.runner import say
 from tooling.tables import lines_of
 
@@ -119,25 +118,3 @@ def report(findings: Findings) -> list[str]:
     goals = [f"Goal: {goal.text}: {verdict(goal.met)}; {goal.measured}" for goal in findings.goals]
     tables = [line for table in findings.tables for line in (*lines_of(table), "")]
     return [*tables, *goals, *findings.notes]
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes values in one step; an hour of measuring is not lost to one that JSON has no word for.
-
-    Numbers that are not finite become null, arrays lists, and what else JSON does not know its text.
-    """
-    text = json.dumps(_ready(values), indent=1, allow_nan=False, default=str) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-
-
-def _ready(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _ready(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_ready(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy's arrays and numbers
-        return _ready(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,7 +6,6 @@ of 1.25 to 8 times that size need? What is bounded is told apart from what is pr
 """
 
 import argparse
-import json
 import statistics
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +15,7 @@ from typing import Any
 from hard_budget import MIB, HardBudget
 from harness import Chart, Findings, Goal, Table, benchmark, say
 from models import NETS
+from tooling.results import read_samples
 
 from autobatch.memory.moments import Moments
 from autobatch.memory.reserve import DEFAULT_RESERVE
@@ -115,7 +115,7 @@ RANGES = (1.0, 1.5, 2.0, 4.0, FARTHEST)
 
 def earlier(result: Path) -> dict[str, Measured]:
     """What an earlier run has measured."""
-    samples = json.loads(result.read_text(encoding="utf-8"))["samples"]
+    samples = read_samples(result)
 
     def read(of: dict[str, Any]) -> Measured:
         peaks = [(size, peak) for size, peak in of["peaks"]]

@@ -24,9 +24,9 @@ def part(state: str, *, quick: bool, why: str = "", seconds: float = 0.0, result
     return {"state": state, "why": why, "quick": quick, "seconds": round(seconds, 1), "result": result}
 
 
-def parts_of(values: Mapping[str, Any]) -> dict[str, Part]:
+def parts_of(samples: Mapping[str, Any]) -> dict[str, Part]:
     """The parts that a composed result was made of, by the names of their checks."""
-    return dict(values["samples"]["parts"])
+    return dict(samples["parts"])
 
 
 def due(checks: Iterable[Check], parts: Parts, *, quick: bool, again: Iterable[str] = ()) -> list[Check]:

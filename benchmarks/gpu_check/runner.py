@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import write_json
 from tooling import reporter
 from tooling.catalogue import FOLDER as BENCHMARKS
 from tooling.catalogue import is_ready
 from tooling.child import run_child
 from tooling.machine import machine
-from tooling.results import ResultError, read_result
+from tooling.results import ResultError, read_result, read_samples, write_result
 from tooling.runner import INTERRUPTED, problem_of, say
 
 from gpu_check import needs as real_needs
@@ -133,7 +132,7 @@ def run_due(
         parts = merged(parts, check.name, new)
         # A file that would hold nothing but reasons is none: without a GPU nothing is written.
         if any(one["state"] != SKIPPED for one in parts.values()):
-            write_json(settings.file, compose(parts, checks, machine(), _command(settings)))
+            write_result(settings.file, compose(parts, checks, machine(), _command(settings)))
 
     waiting = due(chosen, parts, quick=settings.quick, again=settings.again)
     for number, check in enumerate(waiting, 1):
@@ -212,7 +211,7 @@ def read_parts(file: Path) -> dict[str, Part]:
         return {}
     read_result(file)
     try:
-        return parts_of(json.loads(file.read_text(encoding="utf-8")))
+        return parts_of(read_samples(file))
     except (KeyError, TypeError, ValueError) as error:
         raise ResultError(f"it holds no parts of a check: {type(error).__name__}: {error}") from error
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of the files that results are kept in."""
 
 Cell = str | int | float | None

@@ -1,6 +1,13 @@
-"""Results as they lie in their files, and what is to be said of them together."""
+"""Results as they lie in their files, and what is to be said of them together.
 
+A program writes all it has found into one file. Kept are two: `NAME.json`, which the pages are made of and which can be
+read and compared line by line, and `NAME.samples.json.gz`, the raw measurements.
+"""
+
+import gzip
 import json
+import math
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +69,46 @@ def read_folder(results: Path, gpu: Path | None = None, entries: Sequence[Entry]
     names = [name for name in order if name in by_name] + sorted(set(by_name) - set(order))
     missing = tuple(entry for entry in entries if entry.name not in by_name)
     return Folder(tuple(by_name[name] for name in names), missing, tuple(unreadable), gpus)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes values in one step; an hour of measuring is not lost to one that JSON has no word for.
+
+    Numbers that are not finite become null, arrays lists, and what else JSON does not know its text.
+    """
+    _write(path, f"{_readable(_ready(values))}\n".encode())
+
+
+def write_result(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a result to keep, its samples compressed in a file beside it; the same values give the same bytes."""
+    samples = values.get("samples")
+    if samples is None:
+        _samples_path(path).unlink(missing_ok=True)
+    else:
+        text = json.dumps(_ready(samples), separators=(",", ":"), allow_nan=False, default=str)
+        _write(_samples_path(path), gzip.compress(text.encode(), mtime=0))
+    write_json(path, {key: value for key, value in values.items() if key != "samples"})
+
+
+def remove_result(path: Path) -> None:
+    """Removes a result and its samples, if there are any."""
+    path.unlink(missing_ok=True)
+    _samples_path(path).unlink(missing_ok=True)
+
+
+def read_samples(path: Path) -> Any:
+    """The raw measurements of a result, from its own file or from the one beside it.
+
+    Raises:
+        ResultError: They cannot be read.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return (
+            values["samples"] if "samples" in values else json.loads(gzip.decompress(_samples_path(path).read_bytes()))
+        )
+    except (OSError, EOFError, ValueError) as error:
+        raise ResultError(f"its samples cannot be read: {error}") from error
 
 
 def read_result(path: Path) -> Result:
@@ -213,3 +260,41 @@ def _date(moment: str) -> str:
 def _load(machine: Mapping[str, Any]) -> str:
     load = machine.get("load_before")
     return "unknown" if load is None else f"{load:.1f}"
+
+
+def _samples_path(path: Path) -> Path:
+    return path.with_suffix(".samples.json.gz")
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def _ready(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_ready(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        return _ready(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _readable(value: Any, indent: int = 0, width: int = 120) -> str:
+    """JSON with a line for what fits into one: a row of a table, a goal; points of a chart fill their lines."""
+    line = json.dumps(value, allow_nan=False, default=str)
+    if not isinstance(value, dict | list) or indent + len(line) < width:
+        return line
+    pad = " " * (indent + 1)
+    if isinstance(value, dict):
+        body = [f"{json.dumps(key)}: {_readable(item, indent + 1, width)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(pad + one for one in body) + "\n" + " " * indent + "}"
+    body = [_readable(item, indent + 1, width) for item in value]
+    if max(map(len, body)) <= 40:
+        joined = ", ".join(one.replace(" ", "\0") for one in body)
+        lines = textwrap.wrap(joined, width - indent - 1, break_long_words=False, break_on_hyphens=False)
+        body = [one.replace("\0", " ").removesuffix(",") for one in lines]
+    return "[\n" + ",\n".join(pad + one for one in body) + "\n" + " " * indent + "]"

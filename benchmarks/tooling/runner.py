@@ -1,6 +1,7 @@
 """The run of all benchmarks: one after another, each in a process of its own; what fails is told in the end."""
 
 import argparse
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +12,7 @@ from autobatch.report.durations import duration_words
 from tooling.catalogue import ENTRIES, FOLDER, Entry, is_ready
 from tooling.child import Ended, run_child
 from tooling.quiet import look
+from tooling.results import remove_result, write_result
 
 INTERRUPTED = 130
 
@@ -122,6 +124,15 @@ def problem_of(ended: Ended, result: Path) -> str | None:
     return f"left {left} of its processes running; they are ended" if left else None
 
 
+def keep(fresh: Path, result: Path) -> str | None:
+    """Keeps what a program has written in place of an earlier result; what went wrong, `None` where nothing did."""
+    try:
+        write_result(result, json.loads(fresh.read_text(encoding="utf-8")))
+    except ValueError as error:
+        return f"wrote no JSON: {error}"
+    return None
+
+
 def say(text: str) -> None:
     """Progress, for people who wait."""
     print(text, file=sys.stderr, flush=True)
@@ -136,11 +147,10 @@ def _run(entry: Entry, settings: Settings) -> tuple[Ended, str | None]:
     deadline_s = own if settings.deadline_s is None else settings.deadline_s
     ended = run_child([*command, *["--quick"] * settings.quick], deadline_s, settings.grace_s)
     problem = problem_of(ended, fresh)
-    result.unlink(missing_ok=True)
+    problem = problem or keep(fresh, result)
+    fresh.unlink(missing_ok=True)
     if problem:
-        fresh.unlink(missing_ok=True)
-    else:
-        fresh.replace(result)
+        remove_result(result)
     return ended, problem
 
 

@@ -10,14 +10,13 @@ import pytest
 from gpu_check.checks import CHECKS, Check
 from gpu_check.parts import DONE, FAILED, SKIPPED, TIMED_OUT, compose, due, merged, part, parts_of
 from gpu_check.runner import INTERRUPTED, main, read_parts
-from harness import write_json
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import environment
-from tooling.facts import Chart, Goal, Table
+from tooling.facts import SCHEMA_VERSION, Chart, Goal, Table
 from tooling.markdown import markdown_page
 from tooling.page import html_page
-from tooling.results import read_folder, read_result
+from tooling.results import read_folder, read_result, write_result
 
 CHECKOUT = Path(__file__).parents[2]
 BENCHMARKS = CHECKOUT / "benchmarks"
@@ -48,7 +47,7 @@ PROGRAMS = {
 def values(title="Good", *, quick=False, measured_at="2026-01-02T03:04:05+00:00", revision="0123456789"):
     """A result as the program of a check writes it."""
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "benchmark": f"gpu_check/{title}",
         "title": title,
         "question": "Why?",
@@ -113,7 +112,10 @@ def test_one_that_fails_hangs_dies_or_writes_nonsense_costs_no_other(tmp_path, c
     assert states["nonsense"][0] == FAILED
     assert "holds no result" in states["nonsense"][1]
     assert states["leaving"] == (FAILED, "left 1 of its processes running; they are ended")
-    assert list((tmp_path / "out").iterdir()) == [tmp_path / "out" / "nvidia-h200.json"]
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == [
+        "nvidia-h200.json",
+        "nvidia-h200.samples.json.gz",
+    ]
 
 
 def test_a_run_that_is_ended_loses_the_check_it_was_in_and_the_next_one_goes_on_there(tmp_path):
@@ -169,7 +171,7 @@ def test_a_check_that_cannot_be_run_today_keeps_what_it_has_found_and_one_that_f
 
 def test_a_file_that_holds_something_else_is_not_written_over(tmp_path, capfd):
     file = tmp_path / "out" / "nvidia-h200.json"
-    write_json(file, values())
+    write_result(file, values())
     before = file.read_text(encoding="utf-8")
     assert run(tmp_path, "good") == 1
     assert "Nothing was run" in capfd.readouterr().err
@@ -198,7 +200,7 @@ def test_the_composed_file_is_a_result_that_the_pages_show_with_all_it_holds(tmp
         "failing": part(FAILED, quick=False, why="failed with status 3", seconds=1),
     }
     file = tmp_path / "gpu" / "nvidia-h200.json"
-    write_json(file, compose(parts, checks("good", "failing", "last", "silent"), MACHINE, "scripts/gpu_check"))
+    write_result(file, compose(parts, checks("good", "failing", "last", "silent"), MACHINE, "scripts/gpu_check"))
     result = read_result(file)
     assert (result.quick, result.seconds, result.revision) == (True, 5, "a and b")
     assert [table.title for table in result.tables] == ["Checks", "Good: Bytes", "Last: Bytes"]
@@ -227,7 +229,7 @@ def test_parts_come_back_from_the_file_whole_whatever_the_list_knows(parts):
     """Seen to fail with the parts of the list alone: a file of a newer program lost its own."""
     known = checks("good", "last")
     composed = compose(parts, known, MACHINE, "scripts/gpu_check")
-    assert parts_of(json.loads(json.dumps(composed))) == json.loads(json.dumps(parts))
+    assert parts_of(json.loads(json.dumps(composed["samples"]))) == json.loads(json.dumps(parts))
     backwards = dict(reversed(list(parts.items())))
     again = compose(backwards, known, MACHINE, "scripts/gpu_check")
     assert {**again, "samples": None} == {**composed, "samples": None}
