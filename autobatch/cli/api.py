@@ -5,15 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from autobatch.cli.device import set_device
-from autobatch.cli.objects import load_datagen, load_model
-from autobatch.cli.quiet import import_keras
+from autobatch.cli.console import import_keras
+from autobatch.cli.devices import set_device
+from autobatch.cli.model_ref import load_datagen, load_model
 
 if TYPE_CHECKING:
-    from autobatch.cli.command import Answer
-
-if TYPE_CHECKING:
-    pass
+    from autobatch.cli.command import CommandOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Api:
     make_samples: Callable[[Any], Any]
     outlook: Callable[..., Any]
     environment: Callable[[], dict[str, Any]]
-    supervise: Callable[[Sequence[str], argparse.Namespace, TextIO], "Answer | int"]
+    supervise: Callable[[Sequence[str], argparse.Namespace, TextIO], "CommandOutput | int"]
 
 
 def real_api() -> Api:
@@ -119,8 +116,8 @@ def _environment() -> dict[str, Any]:
     return environment(_read_memory())
 
 
-def _supervise(words: Sequence[str], args: argparse.Namespace, stream: TextIO) -> "Answer | int":
-    from autobatch.cli.supervise import supervise
+def _supervise(words: Sequence[str], args: argparse.Namespace, stream: TextIO) -> "CommandOutput | int":
+    from autobatch.cli.supervisor.supervise import supervise
 
     return supervise(words, args, stream)
 

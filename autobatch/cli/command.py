@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from autobatch.cli.api import Api
+if TYPE_CHECKING:
+    from autobatch.cli.api import Api
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandOutput:
     """What a subcommand found.
 
     Attributes:
@@ -61,8 +62,22 @@ class Command(Protocol):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Adds its words to the parser; the common ones (`--json` and the like) are there already."""
 
-    def run(self, args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer | int | None:
+    def run(self, args: argparse.Namespace, api: "Api", terminal: Terminal) -> CommandOutput | int | None:
         """Its answer; the exit status where another process has answered; `None` where it has written all itself.
 
         `sys.stdout` leads to `terminal.err` meanwhile: Keras and the user's own code print as they please.
         """
+
+
+class Failed(Exception):  # noqa: N818 - it carries the error, it is none
+    """Ends a subcommand by an error, with something to print all the same.
+
+    Args:
+        error: What happened; the exit status follows from it.
+        answer: What was known by then.
+    """
+
+    def __init__(self, error: BaseException, answer: CommandOutput) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.answer = answer

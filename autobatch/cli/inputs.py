@@ -6,8 +6,8 @@ from typing import Any
 
 from autobatch.cli.api import Api
 from autobatch.cli.command import Terminal
-from autobatch.cli.compiling import compiled
-from autobatch.cli.device import require_usable
+from autobatch.cli.devices import require_usable
+from autobatch.cli.model_ref import compiled
 from autobatch.cli.settings import Origin
 from autobatch.errors import ArgumentError, DataError
 

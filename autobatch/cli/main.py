@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import TextIO
 
 from autobatch.cli.api import Api, real_api
-from autobatch.cli.color import wants_color
-from autobatch.cli.command import Answer, Terminal
+from autobatch.cli.command import CommandOutput, Failed, Terminal
 from autobatch.cli.commands import COMMANDS
-from autobatch.cli.config import parsed, shown
-from autobatch.cli.exit_codes import ExitCode, exit_code
-from autobatch.cli.failed import Failed
-from autobatch.cli.outcome import Started, error_object, probe_object
-from autobatch.cli.parser import UsageError
+from autobatch.cli.console import kept_for_results, until_the_reader_leaves, wants_color
+from autobatch.cli.outcome import ExitCode, Started, error_object, exit_code, probe_object
+from autobatch.cli.parser import UsageError, parse
 from autobatch.cli.plain import as_json
-from autobatch.cli.reader import until_the_reader_leaves
-from autobatch.cli.stdout import kept_for_results
+from autobatch.cli.settings import shown
 from autobatch.cli.wording import message_of
 from autobatch.errors import DataError
 
@@ -68,9 +64,11 @@ def main(
     return _print(answer, terminal, as_data="--json" in words)
 
 
-def _answer(words: Sequence[str], terminal: Terminal, api: Api, environ: Mapping[str, str]) -> Answer | int | None:
+def _answer(
+    words: Sequence[str], terminal: Terminal, api: Api, environ: Mapping[str, str]
+) -> CommandOutput | int | None:
     try:
-        args, remarks = parsed(words, environ, Path.cwd())
+        args, remarks = parse(words, environ, Path.cwd())
     except SystemExit as stop:  # --help and --version; a model that ends the process does so elsewhere
         return int(stop.code or 0)
     here = getattr(args, "in_process", True)
@@ -86,8 +84,8 @@ def _answer(words: Sequence[str], terminal: Terminal, api: Api, environ: Mapping
         return COMMANDS[args.command].run(args, api, replace(terminal, out=out))
 
 
-def _print(answer: Answer | int | None, terminal: Terminal, *, as_data: bool) -> int:
-    if not isinstance(answer, Answer):
+def _print(answer: CommandOutput | int | None, terminal: Terminal, *, as_data: bool) -> int:
+    if not isinstance(answer, CommandOutput):
         return ExitCode.OK if answer is None else answer
     text = as_json(answer.data) if as_data else answer.text
     if text:
@@ -99,11 +97,11 @@ def _print(answer: Answer | int | None, terminal: Terminal, *, as_data: bool) ->
     return answer.status
 
 
-def _refusal(words: tuple[str, ...], error: BaseException, code: ExitCode) -> Answer | int:
+def _refusal(words: tuple[str, ...], error: BaseException, code: ExitCode) -> CommandOutput | int:
     """What is answered where there is no result: a program that reads JSON gets some for every outcome."""
     if words[:1] != ("probe",):
-        return Answer("", error_object(error, code), code)
-    return Answer("", probe_object(Started.now(words), code, error=error), code)
+        return CommandOutput("", error_object(error, code), code)
+    return CommandOutput("", probe_object(Started.now(words), code, error=error), code)
 
 
 def _nowhere() -> TextIO:

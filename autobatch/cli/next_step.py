@@ -29,12 +29,9 @@ def next_step(args: argparse.Namespace, result: Any, words: Sequence[str]) -> st
         return f"{'model.fit(' if in_one_piece else 'autobatch.fit(model, '}x, y, batch_size={size})"
     import shlex
 
-    from autobatch.cli.parser import build_parser, command_parsers  # it knows the commands, and they know this
-
-    parser = command_parsers(build_parser())["probe"]
     unused = set(PICTURES) if isinstance(described_pictures(args), str) else {"datagen"}
     names = _CARRIED - unused
-    same = [*carried(words[1:], parser, names), *_standing(args, parser.settings, names)]
+    same = [*carried(words[1:], args.parser, names), *_standing(args, args.parser.settings, names)]
     return shlex.join(["autobatch", "fit", args.model, args.directory, "--batch-size", str(size), *same])
 
 

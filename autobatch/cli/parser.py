@@ -1,16 +1,24 @@
 """The command's words: which subcommands and options there are."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import autobatch
 from autobatch.cli.command import Command
 from autobatch.cli.commands import COMMANDS
-from autobatch.cli.exit_codes import exit_code_table
-from autobatch.cli.nearest import did_you_mean, nearest
-from autobatch.cli.settings import SETTINGS, Setting
-from autobatch.cli.switch import Switch
+from autobatch.cli.options import Switch
+from autobatch.cli.outcome import exit_code_table
+from autobatch.cli.settings import (
+    SETTINGS,
+    Setting,
+    find_settings,
+    require_known,
+    resolve,
+    unknown_variables,
+)
+from autobatch.cli.wording import did_you_mean, nearest
 
 _CONFIGURED = """\
 Where an option is not given, AUTOBATCH_<NAME> of the environment counts, then the
@@ -130,3 +138,37 @@ def _settings(parser: CommandParser) -> list[Setting]:
             found[action.dest] = known.with_flags(flags)
             action.default = argparse.SUPPRESS
     return list(found.values())
+
+
+def parse(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments, completed by the settings that the command line leaves open; and remarks on what was found.
+
+    Args:
+        words: The words after `autobatch`.
+        environ: The environment.
+        folder: Where to look for a settings file, and in all folders above.
+
+    Returns:
+        The arguments, with `parser` of their command, `settings` for where each setting comes from and `settings_of`
+        for what another command would find without a flag; and the remarks.
+
+    Raises:
+        UsageError: The words mean nothing.
+        ArgumentError: A file or a setting cannot be used.
+    """
+    from autobatch.probing.cache import FOLDER_VARIABLE
+    from autobatch.probing.child import PARENT_VARIABLE
+
+    parser = build_parser()
+    args, parsers = parser.parse_args(words), command_parsers(parser)
+    commands = {name: each.settings for name, each in parsers.items()}
+    file, remarks = find_settings(folder)
+    if file is not None:
+        require_known(file, commands)
+    args.parser = parsers[args.command]
+    args.settings = resolve(args.parser.settings, args.command, vars(args), environ, file)
+    args.settings_of = lambda command: resolve(commands[command], command, {}, environ, file)
+    for name, choice in args.settings.items():
+        setattr(args, name, choice.value)
+    everywhere = [setting for settings in commands.values() for setting in settings]
+    return args, remarks + unknown_variables(environ, everywhere, (FOLDER_VARIABLE, PARENT_VARIABLE))

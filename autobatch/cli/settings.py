@@ -7,9 +7,12 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Self
 
-from autobatch.cli.switch import Switch, on_or_off
+from autobatch.cli.command import CommandOutput
+from autobatch.cli.options import Switch, on_or_off
+from autobatch.cli.wording import did_you_mean, nearest
 from autobatch.errors import ArgumentError
 
 PREFIX = "AUTOBATCH_"
@@ -45,6 +48,7 @@ SETTINGS = frozenset(
         "when_memory_changes",
     }
 )
+
 ONE_SHOT = frozenset(
     {
         "ceiling",
@@ -209,3 +213,114 @@ def _text(raw: Any) -> str:
     if isinstance(raw, str | int | float):
         return str(raw)
     raise argparse.ArgumentTypeError(f"{raw!r} is neither text nor a number")
+
+
+def require_known(file: FileSettings, commands: Mapping[str, Iterable[Setting]]) -> None:
+    """Refuses keys that no command knows.
+
+    Args:
+        file: What a file says.
+        commands: The settings of each command.
+
+    Raises:
+        ArgumentError: There is such a key; the message names the nearest that is known.
+    """
+    everywhere = [setting for settings in commands.values() for setting in settings]
+    _require(file, "", {key: value for key, value in file.values.items() if key not in commands}, everywhere)
+    for name, settings in commands.items():
+        own = file.values.get(name, {})
+        if not isinstance(own, Mapping):
+            raise ArgumentError(f"{file.place}: {file.prefix}{name} must be a table. Received: {own!r}.")
+        _require(file, f"{name}.", own, settings)
+
+
+def unknown_variables(environ: Mapping[str, str], settings: Iterable[Setting], others: Iterable[str]) -> list[str]:
+    """One remark for each variable that begins as ours do and means nothing.
+
+    Args:
+        environ: The environment.
+        settings: Those of all commands.
+        others: Names of variables that mean something elsewhere.
+    """
+    known = {setting.variable for setting in settings} | set(others)
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    return [f"{name} is no setting and is ignored.{did_you_mean(nearest(name, sorted(known)))}" for name in unknown]
+
+
+def _require(file: FileSettings, table: str, values: Mapping[str, Any], settings: Iterable[Setting]) -> None:
+    settings = list(settings)
+    known = {setting.name for setting in settings}
+    for key in values:
+        if key not in known:
+            names = {_key(flag): setting.name for setting in settings for flag in setting.flags}
+            names |= {name: name for name in known}
+            meant = nearest(key, names)
+            hint = did_you_mean(None if meant is None else names[meant])
+            raise ArgumentError(f"{file.place}: {file.prefix}{table}{key} is no setting.{hint}")
+
+
+def _key(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_")
+
+
+OWN_FILE = "autobatch.toml"
+
+PROJECT_FILE = "pyproject.toml"
+
+
+def find_settings(folder: Path) -> tuple[FileSettings | None, list[str]]:
+    """What the nearest file says, `None` without one, and remarks.
+
+    Raises:
+        ArgumentError: A file on the way cannot be read.
+    """
+    for place in (folder, *folder.parents):
+        own, project = _own(place / OWN_FILE), _project(place / PROJECT_FILE)
+        if own is not None and project is not None:
+            return own, [f"{own.place} is used; [tool.autobatch] of {project.place} is not looked at."]
+        if own is not None or project is not None:
+            return own or project, []
+    return None, []
+
+
+def shown(command: str, choices: Mapping[str, Choice]) -> CommandOutput:
+    """Each setting of a command, its value, and where it comes from."""
+    rows = [(name, _words(choice.value), choice.where) for name, choice in sorted(choices.items())]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{name:<{widths[0]}}  {value:<{widths[1]}}  {where}" for name, value, where in rows]
+    data = {name: {"value": choice.value, "from": choice.where} for name, choice in sorted(choices.items())}
+    return CommandOutput("\n".join(lines), {"command": command, "settings": data})
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _own(path: Path) -> FileSettings | None:
+    values = _read(path)
+    return None if values is None else FileSettings(str(path), "", values)
+
+
+def _project(path: Path) -> FileSettings | None:
+    values = _read(path)
+    for key in ("tool", "autobatch"):
+        if not isinstance(values, Mapping) or key not in values:
+            return None
+        values = values[key]
+    if not isinstance(values, Mapping):
+        raise ArgumentError(f"{path}: tool.autobatch must be a table. Received: {values!r}.")
+    return FileSettings(str(path), "tool.autobatch.", values)
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    import tomllib
+
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # a file that is no TOML is a ValueError, and so is one that is no text
+        raise ArgumentError(f"The settings in {path} cannot be read: {error}.") from error

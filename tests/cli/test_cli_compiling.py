@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.cli.compiling import compiled, fitting_losses
+from autobatch.cli.model_ref import compiled, fitting_losses
 from autobatch.errors import ArgumentError, ModelError
 
 WORDS = ["probe", "m:model", "my pictures"]

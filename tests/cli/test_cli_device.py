@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.cli.device import VARIABLE, require_usable, visible
+from autobatch.cli.devices import VARIABLE, require_usable, visible
 from autobatch.errors import ArgumentError, DeviceError
 from autobatch.memory.gpu import read_devices
 from autobatch.testing import FakeGpu, FakeNvml

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from autobatch.cli.doctor_view import checkup_lines
+from autobatch.cli.commands.doctor import checkup_lines
 from autobatch.doctor.checkup import Checkup, check_up
 from autobatch.doctor.finding import Finding
 from autobatch.doctor.plan import Plan

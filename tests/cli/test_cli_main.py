@@ -10,11 +10,11 @@ import pytest
 from command_scene import FakeApi, run, run_as_is
 
 from autobatch import errors
-from autobatch.cli.after_death import Bounds
-from autobatch.cli.command import Answer
+from autobatch.cli.command import CommandOutput
 from autobatch.cli.commands import COMMANDS
-from autobatch.cli.exit_codes import MEANINGS, ExitCode, exit_code
-from autobatch.cli.supervise import _words
+from autobatch.cli.outcome import MEANINGS, ExitCode, exit_code
+from autobatch.cli.supervisor.restart_policy import Bounds
+from autobatch.cli.supervisor.supervise import _words
 from autobatch.errors import (
     ArgumentError,
     AutobatchError,
@@ -290,7 +290,7 @@ def test_with_json_every_failure_is_one_object(words, pictures):
 
 def test_where_the_child_had_no_time_for_an_answer_its_supervisor_gives_one(pictures):
     fake = FakeApi()
-    fake.supervise = lambda words, args, stream: Answer("", {"outcome": "does_not_fit"}, 3)
+    fake.supervise = lambda words, args, stream: CommandOutput("", {"outcome": "does_not_fit"}, 3)
     assert run_as_is(fake, "fit", "m:model", pictures) == (3, "", "")
     status, out, _ = run_as_is(fake, "fit", "m:model", pictures, "--json")
     assert (status, json.loads(out)) == (3, {"outcome": "does_not_fit"})

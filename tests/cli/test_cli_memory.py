@@ -14,11 +14,10 @@ from datetime import UTC, datetime
 import pytest
 
 from autobatch.cli.api import real_api
-from autobatch.cli.columns import columns
+from autobatch.cli.console import attentive_sleep, until_the_reader_leaves
 from autobatch.cli.main import main
-from autobatch.cli.memory_view import View, headline
-from autobatch.cli.reader import attentive_sleep, until_the_reader_leaves
-from autobatch.cli.watching import print_lines, views
+from autobatch.cli.memory_view import MemorySnapshot, headline, print_lines, views
+from autobatch.cli.wording import columns
 from autobatch.memory.facts import Device, Holder
 from autobatch.memory.holders import Holders
 from autobatch.testing import memory_reading
@@ -36,7 +35,7 @@ def autobatch(*words, **figures):
 
 
 def view(*holders, left_out=0, notes=(), **figures):
-    return View(NOON, memory_reading(**figures), Holders(holders, left_out, notes))
+    return MemorySnapshot(NOON, memory_reading(**figures), Holders(holders, left_out, notes))
 
 
 def test_it_says_how_much_and_what_limits_and_who():
@@ -155,7 +154,7 @@ class Stream(io.StringIO):
 
 def test_each_look_is_one_line_of_json_flushed_at_once():
     out = Stream()
-    print_lines([view(), View(NOON, error="no"), view()], out)
+    print_lines([view(), MemorySnapshot(NOON, error="no"), view()], out)
     facts = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [one["schema_version"] for one in facts] == [1, 1, 1]
     assert facts[1]["error"] == "no"

@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from autobatch.cli.objects import load_datagen, load_model
+from autobatch.cli.model_ref import load_datagen, load_model
 from autobatch.errors import ArgumentError, ModelError
 
 MODULE = """

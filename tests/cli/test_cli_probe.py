@@ -11,10 +11,9 @@ import pytest
 from command_scene import RESULT, TRIALS, FakeApi, run
 
 from autobatch.cli.commands.probe import _Both
-from autobatch.cli.exit_codes import ExitCode
 from autobatch.cli.main import main
 from autobatch.cli.next_step import carried
-from autobatch.cli.outcome import OUTCOMES, best_line, best_so_far
+from autobatch.cli.outcome import OUTCOMES, ExitCode, best_line, best_so_far
 from autobatch.cli.parser import build_parser, command_parsers
 from autobatch.errors import (
     DataError,

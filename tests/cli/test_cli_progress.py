@@ -16,12 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from autobatch.cli.color import wants_color
 from autobatch.cli.command import Terminal
-from autobatch.cli.progress import progress
-from autobatch.cli.progress.aside import aside
-from autobatch.cli.progress.cells import HEAD, cells, row
-from autobatch.cli.progress.live import LiveTable, live_table
+from autobatch.cli.console import wants_color
+from autobatch.cli.live_table import LiveTable, aside, live_table
+from autobatch.cli.probe_progress import HEAD, cells, progress, row
 from autobatch.probing.trial import Outcome, Trial
 
 GIB = 2**30
@@ -227,7 +225,7 @@ def test_no_descriptor_is_left_open(tmp_path):
 def test_a_stdout_that_leads_to_the_same_place_is_taken_along_and_put_back(tmp_path):
     """Seen to fail with stderr alone: what a model's C code prints would stand in the middle of the table."""
     code = (
-        f"import os, sys; sys.path[:] = {sys.path!r}; from autobatch.cli.progress.aside import aside; lines = []\n"
+        f"import os, sys; sys.path[:] = {sys.path!r}; from autobatch.cli.live_table import aside; lines = []\n"
         "with aside(sys.stderr) as (own, others):\n"
         "    others(lines.append); os.write(1, b'by C\\n'); os.write(2, b'by Python\\n')\n"
         "os.write(1, repr(lines).encode())"

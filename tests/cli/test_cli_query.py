@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.cli.query import parse_query
+from autobatch.cli.model_ref import parse_query
 from autobatch.errors import ArgumentError
 
 WORDS = st.text("abcxyzABC_-./:é ", min_size=1).map(str.strip).filter(bool)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autobatch.cli.quiet import held_back
+from autobatch.cli.console import held_back
 
 OPEN = Path("/proc/self/fd")
 

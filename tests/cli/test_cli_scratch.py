@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.cli.scratch import is_in_memory, scratch_folder
+from autobatch.cli.supervisor.supervise import is_in_memory, scratch_folder
 
 MOUNTS = """/dev/vda / ext4 rw 0 0
 tmpfs /tmp tmpfs rw 0 0

@@ -9,15 +9,16 @@ from command_scene import FakeApi, run, run_as_is
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.cli.config import find_settings, parsed
-from autobatch.cli.known import require_known, unknown_variables
-from autobatch.cli.parser import build_parser, command_parsers
+from autobatch.cli.parser import build_parser, command_parsers, parse
 from autobatch.cli.settings import (
     ONE_SHOT,
     SETTINGS,
     FileSettings,
     Origin,
+    find_settings,
+    require_known,
     resolve,
+    unknown_variables,
 )
 
 PARSERS = command_parsers(build_parser())
@@ -239,6 +240,6 @@ def test_standing_settings_of_pictures_do_not_hinder_a_probe_without_any(here):
 
 def test_settings_are_for_the_command_alone():
     """Parsing them changes no environment."""
-    args, _ = parsed(["probe", "m:model", "--device", "cpu"], {}, Path("/"))
+    args, _ = parse(["probe", "m:model", "--device", "cpu"], {}, Path("/"))
     assert isinstance(args, argparse.Namespace)
     assert args.device == "cpu"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from autobatch.cli.child import Child, tied_command, training_command
-from autobatch.cli.command import Answer
-from autobatch.cli.config import parsed
-from autobatch.cli.supervise import supervise
+from autobatch.cli.command import CommandOutput
+from autobatch.cli.parser import parse
+from autobatch.cli.supervisor.child_process import ChildProcess, tied_command, training_command
+from autobatch.cli.supervisor.supervise import supervise
 from autobatch.errors import ArgumentError
 from autobatch.train.checkpoint import FILE_NAME, Standing
 from autobatch.train.in_use import in_use
@@ -40,11 +40,11 @@ def as_from_a_terminal():
 
 
 def args_of(words):
-    return parsed(words, {}, Path.cwd())[0]
+    return parse(words, {}, Path.cwd())[0]
 
 
 def status_of(ended):
-    return ended.status if isinstance(ended, Answer) else ended
+    return ended.status if isinstance(ended, CommandOutput) else ended
 
 
 class Scene:
@@ -63,7 +63,7 @@ class Scene:
         oom_kills = (lambda: None) if counts is None else (lambda: next(counts))
         ended = supervise(words, args, stream, command=self.command, oom_kills=oom_kills)
         assert self.programs == []
-        self.answer = ended if isinstance(ended, Answer) else None
+        self.answer = ended if isinstance(ended, CommandOutput) else None
         return status_of(ended), stream.getvalue()
 
     def command(self, words):
@@ -238,13 +238,13 @@ SUPERVISOR = """
 import os, sys
 from pathlib import Path
 sys.path[:] = {path!r}
-from autobatch.cli.child import tied_command
-from autobatch.cli.config import parsed
-from autobatch.cli.supervise import supervise
+from autobatch.cli.supervisor.child_process import tied_command
+from autobatch.cli.parser import parse
+from autobatch.cli.supervisor.supervise import supervise
 words = ["fit", "m:model", "DIR", "--checkpoint", {folder!r}]
 command = lambda words: tied_command({child!r}, words)
 counts = iter(range(100))
-args, _ = parsed(words, os.environ, Path.cwd())
+args, _ = parse(words, os.environ, Path.cwd())
 ended = supervise(words, args, sys.stderr, command=command, oom_kills=lambda: next(counts))
 status = getattr(ended, "status", ended)
 print("ended", status, flush=True)
@@ -342,10 +342,11 @@ def test_a_stopped_supervisor_stops_its_child_and_both_go_on_together(tmp_path):
 def test_a_signal_that_is_ignored_stays_ignored_here_and_in_the_child(number):
     """As under nohup. Seen to fail with it passed on: the training died at logout."""
     code = (
-        f"import os, signal, sys; sys.path[:] = {sys.path!r}; from autobatch.cli.child import Child\n"
+        f"import os, signal, sys; sys.path[:] = {sys.path!r}\n"
+        "from autobatch.cli.supervisor.child_process import ChildProcess\n"
         f"signal.signal({int(number)}, signal.SIG_IGN)\n"
         f"child = 'import os, signal; os.kill(os.getppid(), {int(number)}); os.kill(os.getpid(), {int(number)})'\n"
-        "with Child(os.environ) as one: sys.exit(one.run([sys.executable, '-c', child]) or one.interrupted)"
+        "with ChildProcess(os.environ) as one: sys.exit(one.run([sys.executable, '-c', child]) or one.interrupted)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -353,7 +354,7 @@ def test_a_signal_that_is_ignored_stays_ignored_here_and_in_the_child(number):
 
 def test_the_handlers_of_the_process_are_put_back():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)]
-    with Child(os.environ) as child:
+    with ChildProcess(os.environ) as child:
         assert child.run([sys.executable, "-c", "raise SystemExit(4)"]) == 4
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert before == [
@@ -363,7 +364,7 @@ def test_the_handlers_of_the_process_are_put_back():
 
 def test_a_signal_that_comes_while_the_child_starts_is_passed_on_to_it():
     """Seen to fail with nothing kept until it runs."""
-    with Child(os.environ) as child:
+    with ChildProcess(os.environ) as child:
         os.kill(os.getpid(), signal.SIGTERM)
         assert child.run([sys.executable, "-c", "import time; time.sleep(60)"]) == -signal.SIGTERM
     assert child.interrupted == signal.SIGTERM
@@ -377,7 +378,7 @@ def test_a_signal_that_another_thread_gets_is_passed_on():
         time.sleep(0.3)  # by now the main thread is asleep
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
-    with Child(os.environ) as child:
+    with ChildProcess(os.environ) as child:
         thread = threading.Thread(target=get_one)
         thread.start()
         assert child.run([sys.executable, "-c", "import time; time.sleep(20)"]) == -signal.SIGTERM

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import autobatch
-from autobatch.cli.exit_codes import MEANINGS
+from autobatch.cli.outcome import MEANINGS
 from autobatch.cli.parser import build_parser
 
 ROOT = Path(__file__).parents[2]

@@ -3,13 +3,24 @@
 import argparse
 import contextlib
 import os
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from autobatch.cli.api import Api
-from autobatch.cli.command import Answer, Terminal
-from autobatch.cli.exit_codes import ExitCode
-from autobatch.cli.quiet import LEVEL, held_back, import_keras
+from autobatch.cli.command import CommandOutput, Terminal
+from autobatch.cli.console import LEVEL, held_back, import_keras
+from autobatch.cli.outcome import ExitCode
+from autobatch.cli.wording import width_of, wrapped
+from autobatch.memory.units import counted, format_bytes
+
+if TYPE_CHECKING:
+    from autobatch.doctor.checkup import Checkup
+    from autobatch.doctor.finding import Finding
+    from autobatch.doctor.plan import Plan
 
 SUMMARY = "say what was found on this machine, what would be used, and what to do about each warning"
+_MARKS = {"ok": "  ok       ", "warning": "! warning  ", "problem": "X PROBLEM  "}
+_PLACES = {"worker": "in a worker process", "caller": "in the caller's process, without a deadline"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = f"{parser.description} Ends with 2 where nothing can be trained; warnings leave it at 0."
 
 
-def run(_args: argparse.Namespace, _api: Api, terminal: Terminal) -> Answer:
+def run(_args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutput:
     """The check-up; its status tells whether anything can be trained."""
-    from autobatch.cli.doctor_view import checkup_lines
-    from autobatch.cli.wrapped import width_of
     from autobatch.doctor.checkup import check_up
     from autobatch.doctor.look import look
 
@@ -28,4 +37,43 @@ def run(_args: argparse.Namespace, _api: Api, terminal: Terminal) -> Answer:
     with contextlib.nullcontext() if LEVEL in os.environ else held_back(2):
         checkup = check_up(look(import_quietly=import_keras))
     status = ExitCode.USAGE if checkup.counts["problem"] else ExitCode.OK
-    return Answer("\n".join(checkup_lines(checkup, width_of(terminal.out))), checkup.to_dict(), status)
+    return CommandOutput("\n".join(checkup_lines(checkup, width_of(terminal.out))), checkup.to_dict(), status)
+
+
+def checkup_lines(checkup: "Checkup", width: int | None = None) -> list[str]:
+    """Returns a check-up as text.
+
+    Args:
+        checkup: What was found.
+        width: Where to break lines, `None` for nowhere.
+    """
+    lines: list[str] = []
+    for group, findings in groupby(checkup.findings, lambda finding: finding.group):
+        lines += [group, *(line for finding in findings for line in _finding(finding, width)), ""]
+    return [*lines, *_plan(checkup.plan, width), "", _count(checkup.counts)]
+
+
+def _finding(finding: "Finding", width: int | None) -> list[str]:
+    lines = wrapped(_MARKS[finding.state], finding.found, width)
+    if finding.remedy is not None:
+        lines += wrapped("           do: ", finding.remedy, width)
+    return lines
+
+
+def _plan(plan: "Plan | None", width: int | None) -> list[str]:
+    if plan is None:
+        return ["Nothing can be trained here."]
+    budget = "unknown" if plan.budget_bytes is None else f"{format_bytes(plan.budget_bytes)}, by the {plan.limit}"
+    gives_back = "gives memory back" if plan.gives_back else "keeps what it has taken"
+    rows = {
+        "device": plan.device,
+        "budget": budget,
+        "trials": _PLACES[plan.trials],
+        "allocator": f"{plan.allocator}: {gives_back}",
+    }
+    return ["would be used", *(line for name, said in rows.items() for line in wrapped(f"  {name:<10} ", said, width))]
+
+
+def _count(counts: dict[str, int]) -> str:
+    words = [counted(count, state) for state, count in counts.items() if state != "ok"]
+    return f"{', '.join(words)}."

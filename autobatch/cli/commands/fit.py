@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from autobatch.cli import values
+from autobatch.cli import options as values
 from autobatch.cli.api import Api
-from autobatch.cli.arguments import add_inputs, add_search
-from autobatch.cli.command import Answer, Terminal, as_typed
+from autobatch.cli.command import CommandOutput, Terminal, as_typed
 from autobatch.cli.inputs import inputs, search
-from autobatch.cli.switch import Switch
+from autobatch.cli.options import Switch, add_inputs, add_search
 from autobatch.errors import ArgumentError
 from autobatch.train.supervised import Supervised
 
@@ -28,14 +27,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_supervision(parser)
 
 
-def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer | int:
+def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput | int:
     """A training at the size that fits, in a child unless it is to be in this process."""
     if args.in_process:
         return _train(args, api, terminal)
     return api.supervise(terminal.words, args, terminal.err)
 
 
-def _train(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer:
+def _train(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput:
     """A training in this process; the model is saved where `--output` says."""
     progress = terminal.err
     output = _output(args.output)
@@ -64,7 +63,7 @@ def _train(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer:
         "run": history.autobatch.to_dict(),
         "output": None if output is None else str(output),
     }
-    return Answer("\n".join(lines), data)
+    return CommandOutput("\n".join(lines), data)
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:

@@ -3,10 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from autobatch.cli import values
+from autobatch.cli import options as values
 from autobatch.cli.api import Api
-from autobatch.cli.command import Answer, Terminal
-from autobatch.cli.exit_codes import ExitCode
+from autobatch.cli.command import CommandOutput, Terminal
+from autobatch.cli.outcome import ExitCode
 
 if TYPE_CHECKING:
     from autobatch.memory.holders import Holders
@@ -31,16 +31,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer | int | None:
+def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput | int | None:
     """What limits this process now and who holds it; with `--watch`, again and again."""
     if args.watch is not None:
         return _watch(args, api, terminal)
-    from autobatch.cli.memory_view import View
-    from autobatch.cli.watching import utc_now
-    from autobatch.cli.wrapped import width_of
+    from autobatch.cli.memory_view import MemorySnapshot, utc_now
+    from autobatch.cli.wording import width_of
 
-    view = View(utc_now(), *_look(api, args.top))
-    return Answer("\n".join(view.lines(width_of(terminal.out))), view.to_dict())
+    view = MemorySnapshot(utc_now(), *_look(api, args.top))
+    return CommandOutput("\n".join(view.lines(width_of(terminal.out))), view.to_dict())
 
 
 def _look(api: Api, most: int) -> "tuple[MemoryReading, Holders]":
@@ -51,8 +50,8 @@ def _look(api: Api, most: int) -> "tuple[MemoryReading, Holders]":
 
 
 def _watch(args: argparse.Namespace, api: Api, terminal: Terminal) -> int | None:
-    from autobatch.cli.reader import attentive_sleep
-    from autobatch.cli.watching import draw, print_lines, views
+    from autobatch.cli.console import attentive_sleep
+    from autobatch.cli.memory_view import draw, print_lines, views
     from autobatch.memory.gpu import hold_nvml
 
     try:

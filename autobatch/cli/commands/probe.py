@@ -3,17 +3,15 @@
 import argparse
 from typing import Any
 
-from autobatch.cli import values
+from autobatch.cli import options as values
 from autobatch.cli.api import Api
-from autobatch.cli.arguments import add_inputs, add_search
-from autobatch.cli.command import Answer, Terminal
-from autobatch.cli.exit_codes import ExitCode, exit_code
-from autobatch.cli.failed import Failed
+from autobatch.cli.command import CommandOutput, Failed, Terminal
 from autobatch.cli.inputs import inputs, search
 from autobatch.cli.next_step import next_step
-from autobatch.cli.outcome import Started, best_line, described, probe_object
-from autobatch.cli.progress import Progress, progress
-from autobatch.cli.reports import Reports
+from autobatch.cli.options import add_inputs, add_search
+from autobatch.cli.outcome import ExitCode, Started, best_line, described, exit_code, probe_object
+from autobatch.cli.probe_progress import ProbeProgress, progress
+from autobatch.cli.report_files import Reports
 from autobatch.errors import ArgumentError
 
 SUMMARY = "find the batch size that fits, without training"
@@ -43,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer:
+def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput:
     """The batch size that fits, each trial shown as it ends.
 
     Raises:
@@ -68,9 +66,9 @@ def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> Answer:
     text = f"{result.verdict()}\n\n{result.summary()}\n\n{following}"
     unwritten = reports.write(data)
     if unwritten is None:
-        return Answer(text, data)
+        return CommandOutput(text, data)
     told = {"exit_code": int(ExitCode.USAGE), "error": described(unwritten, "")}
-    return Answer(text, data | told, ExitCode.USAGE)
+    return CommandOutput(text, data | told, ExitCode.USAGE)
 
 
 class _Both:
@@ -81,7 +79,7 @@ class _Both:
         trials: Where they are kept.
     """
 
-    def __init__(self, shown: Progress, trials: list[Any]) -> None:
+    def __init__(self, shown: ProbeProgress, trials: list[Any]) -> None:
         self._shown, self._trials = shown, trials
 
     def says(self, what: str) -> None:
@@ -113,11 +111,11 @@ def _given(args: argparse.Namespace, api: Api, terminal: Terminal, surroundings:
         surroundings |= api.environment()
 
 
-def _outlook(args: argparse.Namespace, api: Api, terminal: Terminal, surroundings: dict[str, Any]) -> Answer:
+def _outlook(args: argparse.Namespace, api: Api, terminal: Terminal, surroundings: dict[str, Any]) -> CommandOutput:
     from autobatch.train.run_log import SCHEMA_VERSION
 
     outlook = api.outlook(*_given(args, api, terminal, surroundings), **_options(args))
-    return Answer(str(outlook), {"schema_version": SCHEMA_VERSION, "kind": "outlook", **outlook.to_dict()})
+    return CommandOutput(str(outlook), {"schema_version": SCHEMA_VERSION, "kind": "outlook", **outlook.to_dict()})
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -127,11 +125,11 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _what_is_known(
     error: BaseException, started: Started, trials: list[Any], surroundings: dict[str, Any], reports: Reports
-) -> Answer:
+) -> CommandOutput:
     code = exit_code(error)
     trials = list(getattr(error, "trials", ())) or trials
     data = probe_object(started, code, environment=surroundings, trials=trials, error=error)
     if code is not ExitCode.USAGE:  # nothing was started: there is nothing to report, and an older report may be there
         reports.write(data)
     text = best_line(trials) if code in {ExitCode.TIMEOUT, ExitCode.INTERRUPTED} else ""
-    return Answer(text, data, code)
+    return CommandOutput(text, data, code)

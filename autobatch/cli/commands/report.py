@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from autobatch.cli.api import Api
-from autobatch.cli.command import Answer, Terminal
+from autobatch.cli.command import CommandOutput, Terminal
 from autobatch.errors import ArgumentError, DataError
 from autobatch.memory.units import counted
 
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="write it even if FILE is something else than a report")
 
 
-def run(args: argparse.Namespace, _api: Api, terminal: Terminal) -> Answer:
+def run(args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutput:
     """Where the page was written."""
     from autobatch.report.write import require_ending, write_report
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, _api: Api, terminal: Terminal) -> Answer:
     records = _records(map(Path, args.runs), output, terminal.err)
     write_report(records, output)
     data = {"written": str(output), "runs": [_described(record) for record in records]}
-    return Answer(f"{counted(len(records), 'run')} in {output}", data)
+    return CommandOutput(f"{counted(len(records), 'run')} in {output}", data)
 
 
 def _require_replaceable(output: Path) -> None:

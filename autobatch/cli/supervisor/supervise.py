@@ -13,17 +13,57 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from autobatch.cli.after_death import Attempts, Bounds, Death, End, Restart, Trace, after_death, was_killed
-from autobatch.cli.child import Child, training_command
-from autobatch.cli.command import Answer, as_typed
-from autobatch.cli.exit_codes import ExitCode
-from autobatch.cli.outcome import OUTCOMES, failure
-from autobatch.cli.scratch import scratch_folder
+from autobatch.cli.command import CommandOutput, as_typed
+from autobatch.cli.outcome import OUTCOMES, ExitCode, failure
+from autobatch.cli.supervisor.child_process import ChildProcess, training_command
+from autobatch.cli.supervisor.restart_policy import (
+    Attempts,
+    Bounds,
+    Death,
+    End,
+    Restart,
+    Trace,
+    after_death,
+    was_killed,
+)
 from autobatch.errors import DataError
 from autobatch.memory.cgroup import oom_kills as count_oom_kills
 from autobatch.train.checkpoint import Checkpoint
 from autobatch.train.in_use import in_use
 from autobatch.train.journal import Journal
+
+_IN_MEMORY = {"tmpfs", "ramfs"}
+
+_OFTEN_ON_DISK = "/var/tmp"  # noqa: S108 - the place that is meant to outlast a restart of the machine
+
+_MOUNTS = Path("/proc/self/mounts")
+
+
+def scratch_folder(environ: Mapping[str, str] = os.environ, mounts: Path = _MOUNTS, other: str = _OFTEN_ON_DISK) -> str:
+    """The folder to make temporary checkpoints in: that of `TMPDIR`, else one on a disk, else the usual one.
+
+    Args:
+        environ: The environment.
+        mounts: The list of mounted file systems.
+        other: Where to go if the usual place is in memory.
+    """
+    usual = tempfile.gettempdir()
+    if environ.get("TMPDIR") or not is_in_memory(usual, mounts):
+        return usual
+    usable = os.access(other, os.W_OK | os.X_OK) and not is_in_memory(other, mounts)
+    return other if usable else usual
+
+
+def is_in_memory(folder: str, mounts: Path = _MOUNTS) -> bool:
+    """Whether a folder is known to be on a file system that is kept in memory."""
+    try:
+        lines = mounts.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    path = os.path.realpath(folder)
+    kinds = {place: kind for _, place, kind in (line.split()[:3] for line in lines if len(line.split()) >= 3)}
+    above = [place for place in kinds if path == place or path.startswith(place.rstrip("/") + "/")]
+    return bool(above) and kinds[max(above, key=len)] in _IN_MEMORY
 
 
 def supervise(
@@ -34,7 +74,7 @@ def supervise(
     command: Callable[[Sequence[str]], Sequence[str]] = training_command,
     oom_kills: Callable[[], int | None] = count_oom_kills,
     environ: Mapping[str, str] = os.environ,
-) -> Answer | int:
+) -> CommandOutput | int:
     """Runs a training in a child until it has ended.
 
     Args:
@@ -52,7 +92,7 @@ def supervise(
         ArgumentError: Another training is using the folder of the checkpoint.
         DataError: The checkpoint cannot be used, or its folder cannot be made.
     """
-    with _folder(args.checkpoint, stream) as folder, Child(environ) as child:
+    with _folder(args.checkpoint, stream) as folder, ChildProcess(environ) as child:
         attempts = Attempts(0, args.restarts)
         while True:
             with in_use(folder):
@@ -82,7 +122,7 @@ def _trace(folder: Path) -> Trace:
     return Trace(Journal(folder).read(), None if stored is None else stored.standing)
 
 
-def _said(end: End, args: argparse.Namespace, folder: Path, stream: TextIO) -> Answer | int:
+def _said(end: End, args: argparse.Namespace, folder: Path, stream: TextIO) -> CommandOutput | int:
     if end.message is None:
         return end.status
     kind, left = ("error: ", _what_is_left(args, folder)) if end.gave_up else ("", "")
@@ -90,9 +130,9 @@ def _said(end: End, args: argparse.Namespace, folder: Path, stream: TextIO) -> A
     return _unanswered(end.status, f"{end.message}{left}", ExitCode.DOES_NOT_FIT if end.gave_up else ExitCode.FOREIGN)
 
 
-def _unanswered(status: int, message: str, code: ExitCode) -> Answer:
+def _unanswered(status: int, message: str, code: ExitCode) -> CommandOutput:
     error = {"kind": "KilledTraining", "message": message}
-    return Answer("", failure(OUTCOMES[code], status, error), status)
+    return CommandOutput("", failure(OUTCOMES[code], status, error), status)
 
 
 def _what_is_left(args: argparse.Namespace, folder: Path) -> str:

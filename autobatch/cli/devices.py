@@ -9,7 +9,9 @@ from autobatch.errors import ArgumentError, DeviceError
 if TYPE_CHECKING:
     from autobatch.memory.facts import Device
 
+
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+
 _NO_GPU = "-1"
 
 

@@ -1,7 +1,6 @@
-"""A table of trials that grows on a terminal, with one line below it for what is running.
+"""What others write to the terminal, taken aside: Python's prints, C libraries and processes alike.
 
-Only that last line is ever drawn again, so that neither a terminal that is resized nor what others print takes the
-table apart: rows scroll up as any text does.
+The descriptor of the error stream leads to a pipe meanwhile; a thread hands on what comes out of it, line by line.
 """
 
 import os
@@ -15,15 +14,100 @@ from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 from rich.text import Text
 
-from autobatch.cli.progress.aside import aside
-from autobatch.cli.progress.cells import HEAD, cells, row
+from autobatch.cli.probe_progress import HEAD, cells, row
+
+Show = Callable[[str], None]
+
+
+@contextmanager
+def aside(stream: TextIO) -> Iterator[tuple[TextIO, Callable[[Show], None]]]:
+    """A stream of one's own to the same terminal, and how to say where to hand on what others write to the given one.
+
+    Args:
+        stream: A stream with a descriptor.
+    """
+    descriptor = stream.fileno()
+    stream.flush()
+    together = _led_along(descriptor)
+    terminal = os.dup(descriptor)
+    reader, writer = os.pipe()
+    with (
+        os.fdopen(terminal, "w", encoding=stream.encoding, errors="replace") as own,
+        os.fdopen(reader, "rb", buffering=0) as pipe,
+    ):
+        for each in together:
+            os.dup2(writer, each)
+        os.close(writer)
+        lines = _Lines(own)
+        thread = threading.Thread(target=_pump, args=(pipe.fileno(), lines), name="autobatch-aside", daemon=True)
+        thread.start()
+        try:
+            yield own, lines.lead_to
+        finally:
+            stream.flush()
+            # A process that outlives this may keep the pipe open, so its end is a mark of our own.
+            os.write(descriptor, _END)
+            for each in together:
+                os.dup2(terminal, each)
+            thread.join()
+            lines.rest()
+
+
+def _led_along(descriptor: int) -> set[int]:
+    """The descriptor, and that of stdout where it leads to the same terminal."""
+    try:
+        return {descriptor, 1} if os.path.sameopenfile(1, descriptor) else {descriptor}
+    except OSError:  # stdout is closed
+        return {descriptor}
+
+
+_END = b"\0autobatch ends here\0"
+
+
+class _Lines:
+    """Whole lines out of pieces."""
+
+    def __init__(self, own: TextIO) -> None:
+        self._rest = ""
+        self._show: Show = lambda line: print(line, file=own)
+
+    def lead_to(self, show: Show) -> None:
+        self._show = show
+
+    def add(self, text: str) -> None:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._show(_last_drawn(line))
+
+    def rest(self) -> None:
+        if self._rest:
+            self._show(_last_drawn(self._rest))
+
+
+def _last_drawn(line: str) -> str:
+    """What a line came to; a progress bar draws over itself."""
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+def _pump(descriptor: int, lines: _Lines) -> None:
+    kept = b""
+    while piece := os.read(descriptor, 65536):
+        text, end, _ = (kept + piece).partition(_END)
+        if end:
+            lines.add(text.decode(errors="replace"))
+            return
+        whole, newline, kept = text.rpartition(b"\n")
+        lines.add((whole + newline).decode(errors="replace"))
+
 
 _COLORS = {"RAN": "green", "OVER_BUDGET": "yellow", "OUT_OF_MEMORY": "yellow"}
+
 _TROUBLE = "red"
+
 _PER_SECOND = 4
 
 
-class Screen(Console):
+class TerminalConsole(Console):
     """A console on a stream of its own, wherever the process's standard streams lead meanwhile.
 
     The cursor stays visible: a process that is killed could not show it again.
@@ -93,7 +177,9 @@ class LiveTable:
 def live_table(stream: TextIO, *, color: bool) -> Iterator[LiveTable]:
     """A table on a terminal while the context lasts; what anybody prints meanwhile stands above it."""
     with aside(stream) as (own, others):
-        console = Screen(file=own, force_terminal=True, no_color=not color, highlight=False, legacy_windows=False)
+        console = TerminalConsole(
+            file=own, force_terminal=True, no_color=not color, highlight=False, legacy_windows=False
+        )
         table = LiveTable(console)
         live = Live(
             table,

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Self
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 _HEARD_WITHIN_S = 0.2
 
 
@@ -39,7 +40,7 @@ def tied_command(code: str, words: Sequence[str] = ()) -> list[str]:
     return [sys.executable, "-X", "faulthandler", "-c", f"import sys; sys.path[:] = {path!r}; {tie}; {code}", *words]
 
 
-class Child:
+class ChildProcess:
     """Runs commands one after another, in the foreground; use it as a context manager.
 
     Attributes:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.cli.after_death import Attempts, Bounds, Death, End, Restart, Trace, after_death
+from autobatch.cli.supervisor.restart_policy import Attempts, Bounds, Death, End, Restart, Trace, after_death
 from autobatch.train.checkpoint import Standing
 from autobatch.train.journal import VALIDATION, Running
 

@@ -7,7 +7,7 @@ was: a crash (SIGSEGV) is not called out-of-memory, even though it may have been
 import signal
 from dataclasses import dataclass
 
-from autobatch.cli.exit_codes import ExitCode
+from autobatch.cli.outcome import ExitCode
 from autobatch.train.checkpoint import Standing
 from autobatch.train.journal import TRAINING, VALIDATION, Running
 from autobatch.train.restart import micro_below

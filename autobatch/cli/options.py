@@ -1,0 +1,266 @@
+"""An option that is on or off: `--name` and `--no-name`."""
+
+import argparse
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+_WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+class Switch(argparse.Action):
+    """`--name` says yes and `--no-name` says no, so that either can be taken back where a file has set the other."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        negated = [f"--no-{flag[2:]}" for flag in option_strings if flag.startswith("--")]
+        super().__init__([*option_strings, *negated], dest, nargs=0, **options)
+
+    def __call__(
+        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, _values: Any, flag: str | None = None
+    ) -> None:
+        """Notes which of the two was given."""
+        setattr(namespace, self.dest, not (flag or "").startswith("--no-"))
+
+
+def on_or_off(text: str) -> bool:
+    """`true`, `1`, `yes` and `on`, or `false`, `0`, `no` and `off`."""
+    value = _WORDS.get(text.strip().lower())
+    if value is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return value
+
+
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+}
+
+_AMOUNT = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
+
+_DEVICE = re.compile(r"cpu|gpu(:\d+)?", re.ASCII)
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return value
+
+
+def restarts(text: str) -> int:
+    """A whole number from 0."""
+    return 0 if text.strip() == "0" else count(text)
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 that numpy takes as a seed."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**32 - 1")
+    return value
+
+
+def batch_size(text: str) -> int | str:
+    """`auto`, `largest`, or a whole number from 1."""
+    if text in {"auto", "largest"}:
+        return text
+    try:
+        return count(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor largest nor a whole number from 1") from None
+
+
+def number(text: str) -> float:
+    """A finite number, written as `0.5`, `1e-3` or `1/255`."""
+    try:
+        over, slash, under = text.partition("/")
+        value = float(over) / float(under) if slash else float(over)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 0.5 or 1/255")
+    return value
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1, both excluded."""
+    value = number(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    value = number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value
+
+
+def reserve(text: str) -> int | float:
+    """Memory to leave free: a fraction (`0.1`, `10%`) as a float, or an amount (`512MiB`) in bytes as an int."""
+    if text.endswith("%"):
+        return _fraction(text, text[:-1], 100)
+    match = _AMOUNT.fullmatch(text.strip())
+    unit = match["unit"].lower() if match else ""
+    if match is None or unit not in _UNITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a fraction such as 0.1 nor an amount such as 512MiB")
+    if not unit and "." in match["number"]:
+        return _fraction(text, match["number"], 1)
+    if not unit and int(match["number"]) > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} has no unit: {text}% or {text}MiB?")
+    return int(float(match["number"]) * _UNITS[unit])
+
+
+def _fraction(text: str, digits: str, whole: int) -> float:
+    value = number(digits) / whole
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a fraction from 0 to below 1; an amount needs a unit (512MiB)"
+        )
+    return value
+
+
+def amount(text: str) -> int:
+    """An amount of memory with its unit (`8GiB`) in bytes, from 1."""
+    match = _AMOUNT.fullmatch(text.strip())
+    unit = match["unit"].lower() if match else ""
+    size = int(float(match["number"]) * _UNITS[unit]) if match and unit and unit in _UNITS else 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of memory such as 8GiB or 512MiB")
+    return size
+
+
+def device(text: str) -> str:
+    """`cpu`, `gpu`, `gpu:K`, or the beginning of a UUID (`GPU-…`, `MIG-…`)."""
+    word = text.strip()
+    if _DEVICE.fullmatch(word.lower()):
+        return word.lower()
+    if word.startswith(("GPU-", "MIG-")):
+        return word
+    raise argparse.ArgumentTypeError(f"{text!r} is neither cpu nor gpu nor gpu:K nor the beginning of a GPU's UUID")
+
+
+_MODEL = (
+    "a .keras file, or package.module:name of a model or of a function that returns one (the current folder is "
+    "searched too); arguments of the function stand behind a question mark, in quotes for the shell: "
+    "'keras.applications:MobileNetV2?classes=10&input_shape=96,96,3' (numbers, true, false, none, tuples by commas, "
+    "else text; no weights are downloaded unless weights= asks for them)"
+)
+
+
+class OnlyOne(argparse.Action):
+    """Stores a value that may be said twice, but not two different ones; a `const` stands for itself."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, const: Any = None, **options: Any) -> None:
+        more: dict[str, Any] = {} if const is None else {"nargs": 0, "default": argparse.SUPPRESS}
+        super().__init__(option_strings, dest, const=const, **options, **more)
+
+    def __call__(
+        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _flag: str | None = None
+    ) -> None:
+        """Stores the value.
+
+        Raises:
+            ArgumentError: Another one was given before.
+        """
+        value = values if self.const is None else self.const
+        before = getattr(namespace, self.dest, value)
+        if before != value:
+            raise argparse.ArgumentError(self, f"{value} contradicts {before}, which was given before")
+        setattr(namespace, self.dest, value)
+
+
+def add_inputs(parser: argparse.ArgumentParser, *, needs_pictures: bool = True) -> None:
+    """MODEL, DIR, and how pictures are read."""
+    parser.add_argument("model", metavar="MODEL", help=_MODEL)
+    without = "" if needs_pictures else "; without it, samples are made up in the shape of the model's input"
+    parser.add_argument(
+        "directory",
+        metavar="DIR",
+        nargs=None if needs_pictures else "?",
+        help=f"folder of pictures, one subfolder per class{without}",
+    )
+    parser.add_argument(
+        "--loss",
+        action="append",
+        metavar="NAME",
+        help="the loss of a model that is not compiled, as in model.compile; again for each further output",
+    )
+    parser.add_argument(
+        "--optimizer", metavar="NAME", help="the optimizer of a model that is not compiled (default: adam)"
+    )
+    _add_pictures(parser)
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    pictures = parser.add_argument_group("pictures")
+    pictures.add_argument(
+        "--rescale",
+        type=number,
+        metavar="X",
+        help="factor on every pixel (default: 1/255; 1 leaves them as they are)",
+    )
+    pictures.add_argument(
+        "--validation-split", type=share, metavar="X", help="share of each class that is kept for validation"
+    )
+    pictures.add_argument("--horizontal-flip", action=Switch, default=None, help="mirror pictures at random")
+    pictures.add_argument(
+        "--datagen",
+        metavar="NAME",
+        help="package.module:name of an ImageDataGenerator, or of a function that returns one, "
+        "instead of the three above",
+    )
+
+
+def add_search(parser: argparse.ArgumentParser) -> None:
+    """How to look for a size."""
+    search = parser.add_argument_group("batch size")
+    search.add_argument(
+        "--batch-size",
+        action=OnlyOne,
+        type=batch_size,
+        default="auto",
+        metavar="SIZE",
+        help="auto (default): the smallest that reaches 95%% of the best speed; largest: the largest safe one; "
+        "or the number of samples behind one update",
+    )
+    search.add_argument(
+        "--largest", dest="batch_size", action=OnlyOne, const="largest", help="the same as --batch-size largest"
+    )
+    search.add_argument("--max-batch", "--max-batch-size", type=count, metavar="N", help="never try more than this")
+    search.add_argument(
+        "--headroom",
+        "--reserve",
+        type=reserve,
+        metavar="AMOUNT",
+        help="memory to leave free: 0.1, 10%% or 512MiB (default: 8%%, at least 128MiB)",
+    )
+    search.add_argument(
+        "--trial-timeout", type=seconds, metavar="SECONDS", help="deadline of a single trial (default: 300)"
+    )
+    search.add_argument(
+        "--cache", action=Switch, default=True, help="answer from an earlier probe where one fits (default)"
+    )
+    search.add_argument("--seed", type=seed, metavar="N", help="order and augmentation depend on it alone")
+    search.add_argument(
+        "--device",
+        type=device,
+        metavar="NAME",
+        help="cpu, gpu, gpu:K (the K-th that is visible here, from 0), or the beginning of a GPU's UUID",
+    )
