@@ -8,7 +8,8 @@ Every actor prints a line of JSON for what happens, with the moment on the clock
   is not there it asks for again, as soon as somebody has let go of it, until nobody has for `patience_s` seconds.
 - `churn`: takes `amount` bytes, reads them back and gives them back, 20 times a second, as a training does that is not
   ours; ends with status 1 at the first time that they are not there.
-- `search`: takes twice as much each time until there is no more, as a search by trial and error does; then ends.
+- `search`: takes twice as much each time until there is no more, as a search by trial and error does, and whatever
+  somebody lets go of, until the file `stop` is there.
 """
 
 import json
@@ -29,7 +30,7 @@ from gpu_check.cuda import Cuda, Host, Memory, OutOfMemoryError
 MIB = 1 << 20
 FAILED = 1
 STEP_S = 0.05
-_EDGE_S = 1.0
+_EDGE_S = 0.001
 _PATIENCE_S = 5
 
 
@@ -106,20 +107,24 @@ def churn(memory: Memory, part: dict[str, Any]) -> int:
 
 
 def search(memory: Memory, part: dict[str, Any]) -> int:
-    """Doubles until there is no more; what fits is searched for from there, so it stays at the edge for a while.
+    """Doubles until there is no more, and stays at the edge until it is told to stop.
 
-    Others give back and take again: one look for the last byte could fall into a moment in which they hold theirs.
+    Others give back and take again: one look for the last byte could fall into a moment in which they hold theirs, and
+    on a busy machine any span of time could.
     """
     handles: list[Any] = []
-    size, found, until_s = part["amount"], 0, float("inf")
-    while time.monotonic() < until_s:
+    size, found, full = part["amount"], 0, False
+    while not (full and Path(part["stop"]).exists()):
         try:
             handles.append(memory.take(size))
             found, size = found + size, 2 * size
         except OutOfMemoryError:
+            if size == MIB and not full:
+                full = True
+                say("full", held=found)
             size = max(MIB, size // 2)
-            until_s = min(until_s, time.monotonic() + _EDGE_S)
-    say("full", held=found)
+            time.sleep(_EDGE_S)  # a look is cheap, and others need the processor
+    say("had", held=found)
     for handle in handles:
         memory.give(handle)
     return 0

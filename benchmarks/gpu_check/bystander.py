@@ -10,7 +10,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ PROBE, PEER = HERE / "probing.py", HERE / "torch_peer.py"
 CONTROL = "doubling until there is no more"
 _PATIENCE_S = 200.0
 _CALM_ROUNDS = 5
+_PRESSED_ROUNDS = 100  # at the edge: who lives through so many will live through more
 # Libraries of one framework must not reach the other's: both bring CUDA of their own.
 _OURS_ALONE = ("LD_LIBRARY_PATH", "XLA_FLAGS", "TF_GPU_ALLOCATOR")
 
@@ -39,7 +41,7 @@ class Beside:
         name: Who searched.
         lived: Whether the bystander lived from before the search until after it.
         rounds: How often it took its memory meanwhile.
-        ended: How the search ended: its exit status, `None` where it did not.
+        ended: How the search ended: its exit status, `None` where it did not in time.
         found: What it says that it found.
         ran_out: How many of its trials ran out of memory, `None` where it does not tell.
         why: Why it was not run.
@@ -61,15 +63,21 @@ def goals_of(all_of_them: Sequence[Beside]) -> list[Goal]:
     """
     by_name = {one.name: one for one in all_of_them}
     ours, control = by_name["autobatch"], by_name[CONTROL]
-    can_be_killed = control.ended == 0 and not control.lived
-    lived = ours.lived and ours.ended == 0 if can_be_killed else None
-    said = f"{'lived' if ours.lived else 'died'}, {ours.rounds} rounds" if can_be_killed else "nothing kills it"
+    lived, said = _spared(ours, can_be_killed=control.ended == 0 and not control.lived)
     ran_out = None if ours.ran_out is None else ours.ran_out == 0
     return [
         Goal("the bystander lives through our whole probe", lived, said),
         Goal("no trial of ours runs out of memory", ran_out, f"{ours.ran_out} trials"),
         _killing([one for one in all_of_them if one not in (ours, control)]),
     ]
+
+
+def _spared(ours: Beside, *, can_be_killed: bool) -> tuple[bool | None, str]:
+    if not can_be_killed or ours.why:
+        return None, ours.why or "nothing kills it"
+    if ours.lived and ours.ended is None:
+        return None, f"no answer in {_PATIENCE_S:.0f} s"
+    return ours.lived and ours.ended == 0, f"{'lived' if ours.lived else 'died'}, {ours.rounds} rounds"
 
 
 def _killing(others: Sequence[Beside]) -> Goal:
@@ -81,8 +89,15 @@ def _killing(others: Sequence[Beside]) -> Goal:
     return Goal("accelerate's or Lightning's search kills it", bool(killed) if ran else None, said)
 
 
-def beside(stage: Stage, name: str, searching: Sequence[str], amount: int, environ: dict[str, str]) -> Beside:
-    """Lets somebody search beside a bystander."""
+def beside(
+    stage: Stage,
+    name: str,
+    searching: Sequence[str],
+    amount: int,
+    environ: Mapping[str, str],
+    stop: Path | None = None,
+) -> Beside:
+    """Lets somebody search beside a bystander; who waits for `stop` once there is no more is left at that a while."""
     say(f"{name}, beside a bystander of {amount / MIB:,.0f} MiB")
     with in_role(stage, "churn", amount=amount) as bystander:
         if not bystander.until(lambda: len(bystander.of("round")) >= _CALM_ROUNDS, _PATIENCE_S):
@@ -90,15 +105,26 @@ def beside(stage: Stage, name: str, searching: Sequence[str], amount: int, envir
                 name, lived=False, rounds=0, why=f"the bystander cannot live alone: {bystander.stderr[-200:]}"
             )
         with Actor(searching, environ) as search:
-            search.ends(_PATIENCE_S)
+            if stop is not None and search.until(lambda: bool(search.of("full")), _PATIENCE_S):
+                pressed = len(bystander.of("round")) + _PRESSED_ROUNDS
+                bystander.until(lambda: len(bystander.of("round")) >= pressed, _PATIENCE_S)
+                stop.touch()
+            ended = search.status if search.ends(_PATIENCE_S) else None
         missing = next((event["why"] for event in search.of("missing")), "")
         found = next((event["size"] for event in search.of("found")), None)
         ran_out = next((event["ran_out"] for event in search.of("found")), None)
         after = len(bystander.of("round")) + _CALM_ROUNDS
         lived = bystander.until(lambda: len(bystander.of("round")) >= after, 10)
-        if search.status != 0:
+        if ended != 0:
             say(search.stderr[-500:])
-        return Beside(name, lived, len(bystander.of("round")), search.status, found, ran_out, missing)
+        return Beside(name, lived, len(bystander.of("round")), ended, found, ran_out, missing)
+
+
+def control(stage: Stage, amount: int, stop: Path) -> Beside:
+    """The search that is made to kill the bystander, which shows that it can be killed."""
+    part = stage.part(amount=stage.free_bytes() // 8, stop=str(stop))
+    words = [sys.executable, "-u", str(stages.ACTORS), "search", json.dumps(part)]
+    return beside(stage, CONTROL, words, amount, os.environ, stop)
 
 
 def searches(stage: Stage, args: argparse.Namespace) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -110,14 +136,7 @@ def searches(stage: Stage, args: argparse.Namespace) -> dict[str, tuple[list[str
     python = args.peer_python or sys.executable
     case, cap = ("largest", 16) if args.stage == "cpu" else ("full", 4096)
     probe = stage.part(case=case, most=cap, limit=None)
-    control = stage.part(amount=stage.free_bytes() // 8)
-    known = {
-        "autobatch": ([sys.executable, "-u", str(PROBE), json.dumps(probe)], ours),
-        CONTROL: (
-            [sys.executable, "-u", str(stages.ACTORS), "search", json.dumps(control)],
-            ours,
-        ),
-    }
+    known = {"autobatch": ([sys.executable, "-u", str(PROBE), json.dumps(probe)], ours)}
     if args.stage == "gpu":  # on a CPU the kernel would kill somebody before PyTorch says a word
         for peer in ("accelerate", "lightning"):
             known[peer] = ([python, "-u", str(PEER), peer], theirs)
@@ -126,11 +145,11 @@ def searches(stage: Stage, args: argparse.Namespace) -> dict[str, tuple[list[str
 
 def measure(args: argparse.Namespace) -> Findings:
     """Plays one search after another, each beside a bystander of its own."""
-    with stages.opened(args.stage, 3000) as stage:
+    with stages.opened(args.stage, 3000) as stage, tempfile.TemporaryDirectory() as folder:
         amount = stage.total_bytes() // (48 if stage.name == "cpu" else 16)
-        found = [
-            beside(stage, name, words, amount, environ) for name, (words, environ) in searches(stage, args).items()
-        ]
+        others = searches(stage, args).items()
+        found = [beside(stage, name, words, amount, environ) for name, (words, environ) in others]
+        found.append(control(stage, amount, Path(folder, "stop")))
     columns = ("who searches", "bystander", "its rounds", "found", "trials that ran out", "not run")
     samples: Any = [vars_of(one) for one in found]
     return Findings([Table("Beside a bystander", columns, list(map(row_of, found)))], goals_of(found), [], samples)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import Chart, Findings, Goal, Ratio, Table, command, interleaved, lines_of, ratio, report, write_json
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import environment
 from tooling.tables import numeric, texts
@@ -25,6 +25,7 @@ def split(turns):
     return [one for one, _ in turns], [other for _, other in turns]
 
 
+@settings(max_examples=25)
 @given(TURNS)
 def test_a_ratio_is_the_median_turn_by_turn_within_its_spread_within_what_was_measured(turns):
     found = ratio(*split(turns))
@@ -36,12 +37,14 @@ def test_a_ratio_is_the_median_turn_by_turn_within_its_spread_within_what_was_me
     assert found.high <= values[-1] * near
 
 
+@settings(max_examples=25)
 @given(TURNS, st.randoms())
 def test_a_ratio_does_not_depend_on_the_order_of_the_turns(turns, random):
     shuffled = random.sample(turns, len(turns))
     assert ratio(*split(turns)) == ratio(*split(shuffled))
 
 
+@settings(max_examples=25)
 @given(TURNS, st.floats(1e-3, 1e3))
 def test_a_ratio_does_not_depend_on_how_fast_the_machine_is_in_a_turn(turns, factor):
     """A turn that was slow for both sides counts as any other."""
@@ -69,6 +72,7 @@ def test_a_ratio_is_told_in_digits_that_tell_something(values, said):
     assert str(Ratio(*values)) == said
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 7), st.lists(st.sampled_from("abcdef"), unique=True, min_size=1))
 def test_each_side_has_its_turn_and_the_order_changes_from_turn_to_turn(turns, names):
     order = []
@@ -82,6 +86,7 @@ def test_each_side_has_its_turn_and_the_order_changes_from_turn_to_turn(turns, n
     assert {name: len(values) for name, values in samples.items()} == dict.fromkeys(names, turns)
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1)))
 def test_the_columns_of_a_table_are_as_wide_on_every_line(rows):
     """Whatever the cells; what is a number ends where its column ends."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import environment
 from tooling.catalogue import ENTRIES, Entry, is_ready
@@ -25,7 +25,7 @@ GOOD = "file.parent.mkdir(exist_ok=True)\nfile.write_text('{}')\n"
 PROGRAMS = {
     "good": GOOD,
     "failing": "sys.exit(3)\n",
-    "hanging": "time.sleep(600)\n",
+    "hanging": "subprocess.Popen(['sleep', '600'], start_new_session=True)\ntime.sleep(600)\n",
     "silent": "",
     "dying": "os.kill(os.getpid(), 9)\n",
     "leaving": GOOD + "subprocess.Popen(['sleep', '600'], start_new_session=True)\n",
@@ -68,9 +68,14 @@ def processes_of_runs():
     return [one for one in psutil.process_iter() if marked(one)]
 
 
-def test_all_run_in_order_whatever_becomes_of_one_and_in_the_end_it_is_told(tmp_path, capfd):
-    """Seen to fail with a run that stops at the first failure, and with one that waits for what hangs."""
+def test_all_run_in_order_whatever_becomes_of_one_which_leaves_no_process_and_in_the_end_it_is_told(tmp_path, capfd):
+    """Seen to fail with a run that stops at the first failure, and with one that waits for what hangs.
+
+    Also without a look at what bears the mark of the run: sleepers are in sessions of their own.
+    """
+    before = {one.pid for one in processes_of_runs()}
     failed = run(tmp_path, *PROGRAMS)
+    assert {one.pid for one in processes_of_runs()} <= before
     said = capfd.readouterr().err
     assert failed == ["failing", "hanging", "silent", "dying", "leaving"]
     assert re.findall(r"^\[\d/7\] (\w+): Why \1\?", said, flags=re.MULTILINE) == list(PROGRAMS)
@@ -82,16 +87,6 @@ def test_all_run_in_order_whatever_becomes_of_one_and_in_the_end_it_is_told(tmp_
         "  leaving: left 1 of its processes running; they are ended",
     ]
     assert sorted(one.name for one in (tmp_path / "results").iterdir()) == ["good.json", "last.json"]
-
-
-def test_no_process_of_a_benchmark_outlives_it(tmp_path):
-    """Seen to fail without a look at what bears the mark of the run: the sleeper is in a session of its own."""
-    mine = "subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
-    entries = programs(tmp_path, "hanging", "leaving")
-    (tmp_path / "hanging.py").write_text(HEAD + mine + PROGRAMS["hanging"], encoding="utf-8")
-    before = {one.pid for one in processes_of_runs()}
-    run_all(entries, Settings(tmp_path, tmp_path / "results", grace_s=0.2), lambda _: [])
-    assert {one.pid for one in processes_of_runs()} <= before
 
 
 def test_a_benchmark_that_fails_leaves_no_result_of_an_earlier_run(tmp_path):
@@ -140,6 +135,7 @@ def test_the_end_of_the_run_is_the_end_of_its_benchmark_which_tidies_up(tmp_path
     assert not lives(int((tmp_path / "started").read_text(encoding="utf-8")))
 
 
+@settings(max_examples=25)
 @given(
     st.lists(st.sampled_from([one.name for one in ENTRIES])), st.sets(st.sampled_from([one.name for one in ENTRIES]))
 )

@@ -1,6 +1,7 @@
 """The actors of the checks on a GPU, on a driver with a finite card: what is not there is refused."""
 
 import ctypes
+import itertools
 import json
 
 import pytest
@@ -15,6 +16,7 @@ class FakeDriver:
 
     def __init__(self, total=8 * MIB, spoils=False):
         self.total, self.spoils, self.taken = total, spoils, {}
+        self._places = itertools.count(1 << 32)
 
     def __getattr__(self, name):
         if name in ("cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuCtxSynchronize"):
@@ -24,7 +26,7 @@ class FakeDriver:
     def cuMemAlloc_v2(self, pointer, size):  # noqa: N802 - the driver's name
         if sum(self.taken.values()) + size.value > self.total:
             return 2
-        pointer._obj.value = 1 << 32 | len(self.taken)
+        pointer._obj.value = next(self._places)
         self.taken[pointer._obj.value] = size.value
         return 0
 
@@ -62,10 +64,22 @@ def test_a_neighbour_takes_the_last_of_a_card_and_gives_all_of_it_back(capsys):
     assert driver.taken == {}
 
 
-def test_a_search_by_running_out_takes_all_there_is(capsys):
+def test_a_search_by_running_out_takes_all_there_is_and_what_others_let_go_of_until_it_is_told_to_stop(
+    capsys, tmp_path, monkeypatch
+):
+    """Seen to fail with a search that ends once there is no more."""
     driver = FakeDriver()
-    assert actors.search(Cuda(driver), {"amount": MIB}) == 0
-    assert json.loads(capsys.readouterr().out)["held"] == driver.total
+    others = [Cuda(driver).take(2 * MIB)]
+
+    def later(_):
+        if others:
+            Cuda(driver).give(others.pop())
+        elif sum(driver.taken.values()) == driver.total:
+            (tmp_path / "stop").touch()
+
+    monkeypatch.setattr(actors.time, "sleep", later)
+    assert actors.search(Cuda(driver), {"amount": MIB, "stop": str(tmp_path / "stop")}) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["held"] == driver.total
     with pytest.raises(OutOfMemoryError):
         Cuda(driver).take(driver.total + 1)
 

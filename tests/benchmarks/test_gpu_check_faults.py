@@ -1,7 +1,6 @@
 """The checks of real faults: what counts as rolled back, and what twenty out-of-memory errors may cost."""
 
 import pytest
-from check_on_cpu import look, missed
 from gpu_check import cycles, cycles_scene, rollback
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,16 +132,3 @@ def test_sizes_are_told_from_peaks_near_half_of_the_limit_and_none_beyond_it():
 def test_a_limit_that_any_step_fills_is_said_to_be_too_small():
     with pytest.raises(ValueError, match="Received: limit_bytes=1000"):
         cycles_scene.two_points(Line(fixed=900), 1000)
-
-
-@pytest.mark.slow
-def test_a_cpu_shows_a_training_that_is_rolled_back(tmp_path):
-    assert missed(look("rollback", tmp_path)) == []
-
-
-@pytest.mark.slow
-def test_a_cpu_shows_cycles_to_their_end(tmp_path):
-    """What fits near the edge of a pool is partly luck, so how the goals come out is for a GPU to say."""
-    written = look("cycles", tmp_path)
-    assert len(written["goals"]) == 4
-    assert len(written["samples"]["cycles"]) == cycles.LOOK.cycles

@@ -4,7 +4,6 @@ from dataclasses import asdict
 
 import keras
 import pytest
-from check_on_cpu import look
 from gpu_check import largest, probed
 from hard_budget import Tried
 from models import NETS
@@ -90,16 +89,3 @@ def test_a_net_in_half_precision_leaves_those_after_it_alone():
     before = keras.config.dtype_policy().name
     assert NETS["tiny conv net"].compiled(policy="mixed_float16").compute_dtype == "float16"
     assert keras.config.dtype_policy().name == before == "float32"
-
-
-@pytest.mark.slow
-def test_a_cpu_shows_a_search_that_finds_the_largest(tmp_path):
-    """How it stands beside others, and how near predictions come, is for a device and a net of some size to say."""
-    written = look("largest", tmp_path)
-    ours = written["samples"]["row"]["searches"][0]
-    assert ours["answer_ran"]
-    assert largest.USUAL < ours["answer"] <= written["samples"]["row"]["true_largest"]
-    assert set(written["samples"]["speeds"]) == {"auto", "largest", "32"}
-    probe = written["samples"]["probe"]
-    assert [event["kind"] for event in probe][-1] == "found"
-    assert 1 <= probe[-1]["size"] <= 16

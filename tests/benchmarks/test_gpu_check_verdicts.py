@@ -123,6 +123,8 @@ OURS, KILLS = Beside("autobatch", True, 90, 0, 256, 0), Beside(CONTROL, False, 9
         ([OURS, replace(KILLS, lived=True)], [None, True, None]),
         ([replace(OURS, lived=False), KILLS], [False, True, None]),
         ([replace(OURS, ended=1, ran_out=None), KILLS], [False, None, None]),
+        ([replace(OURS, ended=None, ran_out=None), KILLS], [None, None, None]),
+        ([replace(OURS, lived=False, why="the bystander cannot live alone"), KILLS], [None, True, None]),
         ([replace(OURS, ran_out=1), KILLS], [True, False, None]),
     ],
 )
