@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from autobatch.infer.predicting import predict
     from autobatch.memory.read import read_memory
     from autobatch.memory.reading import MemoryReading
-    from autobatch.probing.result import ProbeResult
     from autobatch.probing.run import probe
+    from autobatch.results.probe import ProbeResult
+    from autobatch.results.run import Decision, Observation, RunReport
     from autobatch.step.sharing import share_memory
     from autobatch.train.fit import fit
-    from autobatch.train.report import Decision, Observation, RunReport
 
 __version__ = "0.1.0"
 
@@ -75,11 +75,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Decision": "autobatch.train.report",
+    "Decision": "autobatch.results.run",
     "MemoryReading": "autobatch.memory.reading",
-    "Observation": "autobatch.train.report",
-    "ProbeResult": "autobatch.probing.result",
-    "RunReport": "autobatch.train.report",
+    "Observation": "autobatch.results.run",
+    "ProbeResult": "autobatch.results.probe",
+    "RunReport": "autobatch.results.run",
     "accumulate_batches": "autobatch.data.accumulate",
     "evaluate": "autobatch.infer.evaluating",
     "fit": "autobatch.train.fit",

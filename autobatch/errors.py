@@ -72,7 +72,7 @@ class DoesNotFitError(AutobatchError, MemoryError):
         message: What was needed, what there was, and which limit decided.
         needed_bytes: Predicted or measured peak of one sample, `None` if the trial died before it could be read.
         available_bytes: The budget it was compared with.
-        trials: The trials that were run, if any (`autobatch.probing.trial.Trial`).
+        trials: The trials that were run, if any (`autobatch.results.trial.Trial`).
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ProbeError(AutobatchError, RuntimeError):
 
     Args:
         message: What happened and what to try.
-        trials: The trials that were run (`autobatch.probing.trial.Trial`).
+        trials: The trials that were run (`autobatch.results.trial.Trial`).
     """
 
     def __init__(self, message: str, trials: Sequence[Any] = ()) -> None:

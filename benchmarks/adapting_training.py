@@ -68,7 +68,7 @@ class Telling(keras.callbacks.Callback):
 def train_ours(callback: Telling, size: int, cache: Path, seed: int) -> None:
     """Trains as a user of autobatch does."""
     import autobatch
-    from autobatch.train.report import Decision
+    from autobatch.results.run import Decision
 
     def event(happened: Any) -> None:
         if isinstance(happened, Decision):

@@ -11,11 +11,11 @@ import numpy as np
 
 from autobatch.probing.answer import Answer
 from autobatch.probing.find import Seams, find
-from autobatch.probing.result import ProbeResult
 from autobatch.probing.search import next_size
 from autobatch.probing.site import Site
 from autobatch.probing.task import prepare
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.probe import ProbeResult
+from autobatch.results.trial import Outcome, Trial
 
 PIXELS, CLASSES, INPUTS = 8, 2, 64
 

@@ -17,8 +17,8 @@ from autobatch.memory.reserve import DEFAULT_RESERVE, Reserve
 from autobatch.probing.answer import Answer
 from autobatch.probing.find import Seams, find
 from autobatch.probing.question import Question
-from autobatch.probing.result import Mode
-from autobatch.probing.trial import Outcome
+from autobatch.results.probe import Mode
+from autobatch.results.trial import Outcome
 from autobatch.testing import memory_reading
 
 RESERVES = {"autobatch": Reserve(DEFAULT_RESERVE.fraction, 0), "autobatch, no reserve": Reserve(0.0, 0)}

@@ -111,7 +111,7 @@ def _outlook(*args: Any, **kwargs: Any) -> Any:
 
 
 def _environment() -> dict[str, Any]:
-    from autobatch.report.environment import environment
+    from autobatch.results.environment import environment
 
     return environment(_read_memory())
 

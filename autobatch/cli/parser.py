@@ -10,14 +10,7 @@ from autobatch.cli.command import Command
 from autobatch.cli.commands import COMMANDS
 from autobatch.cli.options import Switch
 from autobatch.cli.outcome import exit_code_table
-from autobatch.cli.settings import (
-    SETTINGS,
-    Setting,
-    find_settings,
-    require_known,
-    resolve,
-    unknown_variables,
-)
+from autobatch.cli.settings import SETTINGS, Setting, find_settings, require_known, resolve, unknown_variables
 from autobatch.cli.wording import did_you_mean, nearest
 
 _CONFIGURED = """\

@@ -11,8 +11,8 @@ from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.reading import Reserve
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.task import READ_AHEAD_BYTES
+from autobatch.results.run import Event
 from autobatch.step.backend import forward_engine_for, preserved_random_states
-from autobatch.train.report import Event
 from autobatch.train.validating import DataValidation
 
 

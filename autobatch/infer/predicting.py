@@ -19,10 +19,10 @@ from autobatch.memory.reading import Reserve
 from autobatch.memory.units import format_bytes
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.task import READ_AHEAD_BYTES, Task
+from autobatch.results.run import Event
 from autobatch.step.backend import forward_engine_for, preserved_random_states
 from autobatch.train.feed import Feed
 from autobatch.train.passes import one_pass
-from autobatch.train.report import Event
 
 
 def predict(

@@ -12,10 +12,10 @@ from autobatch.probing.find import find
 from autobatch.probing.run import open_cache
 from autobatch.probing.task import Task
 from autobatch.probing.warming import warm_up_forward
+from autobatch.results.run import EVALUATION, PREDICTION, Event, RunReport
 from autobatch.step.backend import read_memory_here
 from autobatch.step.engine import ForwardEngine
 from autobatch.train.diary import Diary
-from autobatch.train.report import EVALUATION, PREDICTION, Event, RunReport
 from autobatch.train.run_log import RunLog
 from autobatch.train.sizes import first_rung
 from autobatch.train.steering import Seams, Steering

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autobatch.probing.protocol import BadFrameError
-from autobatch.probing.trial import Outcome
+from autobatch.results.trial import Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from numbers import Integral
 from typing import Any, Literal
 
 from autobatch.errors import ArgumentError
-from autobatch.probing.result import Mode
+from autobatch.results.probe import Mode
 
 BatchSize = int | Literal["auto", "largest"]
 

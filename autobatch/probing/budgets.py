@@ -13,7 +13,7 @@ from autobatch.memory.units import format_bytes
 from autobatch.probing.own_pool import OWN_LIMIT, own_budget, pool_bytes, why_stay_in
 from autobatch.probing.question import Question
 from autobatch.probing.runner import WORST
-from autobatch.probing.trial import Trial, Where
+from autobatch.results.trial import Trial, Where
 from autobatch.step.accelerator import Accelerator
 from autobatch.step.backend import accelerator, idle_pool_bytes, read_memory_here
 

@@ -8,7 +8,7 @@ from autobatch.memory.reading import Budget
 from autobatch.memory.units import counted, format_bytes
 from autobatch.probing.question import Question
 from autobatch.probing.search import levels_off, peak_bounds, unseen, worth_trying
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.trial import Outcome, Trial
 
 _MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
 _STEPS = {"train": "a training step", "evaluate": "a step of an evaluation", "predict": "a step of a prediction"}

@@ -19,7 +19,6 @@ from autobatch.probing.identity import identity
 from autobatch.probing.outside import Outside
 from autobatch.probing.question import Question
 from autobatch.probing.recall import less, recalled, with_search
-from autobatch.probing.result import ProbeResult, in_whole_bytes
 from autobatch.probing.runner import LONG_S, WORST
 from autobatch.probing.search import (
     largest,
@@ -31,7 +30,8 @@ from autobatch.probing.search import (
     verdict,
 )
 from autobatch.probing.site import Site
-from autobatch.probing.trial import Measurement, Outcome, Trial
+from autobatch.results.probe import ProbeResult, in_whole_bytes
+from autobatch.results.trial import Measurement, Outcome, Trial
 from autobatch.step.accelerator import Accelerator
 from autobatch.step.backend import accelerator, read_memory_here
 

@@ -14,7 +14,7 @@ from autobatch.data.suitable import Step
 from autobatch.errors import OutOfMemoryError
 from autobatch.probing.answer import Answer
 from autobatch.probing.runner import Runner
-from autobatch.probing.trial import Outcome, Where
+from autobatch.results.trial import Outcome, Where
 from autobatch.step.backend import preserved, preserved_random_states
 
 

@@ -7,12 +7,12 @@ from typing import Any
 from autobatch.memory.units import counted, format_bytes
 from autobatch.probing.arguments import require_seconds
 from autobatch.probing.find import Finder, Seams
-from autobatch.probing.result import Mode
 from autobatch.probing.run import notes_of, open_cache, probe
 from autobatch.probing.search import next_size
 from autobatch.probing.site import why_inside
 from autobatch.probing.task import prepare
-from autobatch.probing.trial import Where
+from autobatch.results.probe import Mode
+from autobatch.results.trial import Where
 
 _OF_TRIALS = ("timeout_s", "cache", "on_trial", "on_start")
 _SOUGHT = {

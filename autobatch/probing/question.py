@@ -6,7 +6,7 @@ from typing import Any
 from autobatch.data.cut import rungs
 from autobatch.data.suitable import Step
 from autobatch.memory.reading import DEFAULT_RESERVE, Reserve
-from autobatch.probing.result import Mode
+from autobatch.results.probe import Mode
 
 MOST = 2**16
 UNCOUNTED = "the most that is tried of data that do not tell how many samples they have"

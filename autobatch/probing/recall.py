@@ -20,7 +20,7 @@ from autobatch.probing.search import (
     next_throughput_size,
     verdict,
 )
-from autobatch.probing.trial import Trial
+from autobatch.results.trial import Trial
 
 _WORTH_A_NEW_PROBE = 1.1  # with an earlier answer at hand, look again only if more than this is to be gained
 _MOST_SEARCHES = 8

@@ -13,9 +13,9 @@ from autobatch.probing.arguments import BatchSize, require_seconds
 from autobatch.probing.cache import Cache
 from autobatch.probing.deadline import Deadline
 from autobatch.probing.find import Seams, find
-from autobatch.probing.result import ProbeResult
 from autobatch.probing.task import Task, prepare
-from autobatch.probing.trial import Trial
+from autobatch.results.probe import ProbeResult
+from autobatch.results.trial import Trial
 
 _USED_UP = ("The generator has one batch less now: its samples were looked at, and it cannot be put back.",)
 

@@ -12,7 +12,7 @@ from autobatch.errors import ArgumentError
 from autobatch.memory.peak import PeakModel
 from autobatch.probing.bound import PeakBound
 from autobatch.probing.ladder import ladder_floor, ladder_middle, ladder_prev, worth_trying
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.trial import Outcome, Trial
 
 __all__ = [
     "ladder_floor",

@@ -10,8 +10,8 @@ from autobatch.probing.answer import Answer
 from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.inprocess import InProcess
 from autobatch.probing.parcel import CannotTravelError, pack, written
-from autobatch.probing.trial import Outcome, Where
 from autobatch.probing.worker import SUPPORTED, UNSUPPORTED, Worker
+from autobatch.results.trial import Outcome, Where
 from autobatch.step.backend import settings
 
 # A crash, too: on a CPU it is a usual form of running out of memory, and would take the caller with it.

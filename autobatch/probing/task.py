@@ -13,12 +13,7 @@ from autobatch.data.suitable import require_suitable
 from autobatch.data.weight import with_class_weight
 from autobatch.errors import ArgumentError
 from autobatch.memory.reading import Reserve, parse_reserve
-from autobatch.probing.arguments import (
-    parse_batch_size,
-    require_class_weight,
-    require_count,
-    require_seconds,
-)
+from autobatch.probing.arguments import parse_batch_size, require_class_weight, require_count, require_seconds
 from autobatch.probing.question import UNCOUNTED, Question, question_for
 from autobatch.step.backend import divides_by_weights, require_trainable
 

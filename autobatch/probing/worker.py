@@ -23,7 +23,7 @@ from autobatch.probing.answer import Answer, read_reply
 from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.process import WorkerProcess, child_command
 from autobatch.probing.protocol import BadFrameError, DeadlineError, HalfFrameError, ProtocolError
-from autobatch.probing.trial import Outcome
+from autobatch.results.trial import Outcome
 
 SUPPORTED = os.name == "posix"
 UNSUPPORTED = "worker processes need a POSIX system"

@@ -1,21 +1,12 @@
 """Throughput against batch size, drawn."""
 
 from autobatch.probing.search import EFFICIENT_FRACTION
-from autobatch.probing.trial import Trial
-from autobatch.report.cells import outcome_words
 from autobatch.report.frame import Labels, gutter
 from autobatch.report.scale import Scale, number_ticks, size_scale
 from autobatch.report.svg import Svg, line, rule
-from autobatch.report.trial_marks import (
-    Trials,
-    chosen_label,
-    dot,
-    form,
-    frame_of,
-    is_speed,
-    outcome_label,
-    size_axis,
-)
+from autobatch.report.trial_marks import Trials, chosen_label, dot, form, frame_of, is_speed, outcome_label, size_axis
+from autobatch.results.text import outcome_words
+from autobatch.results.trial import Trial
 
 _LEAST_SPEED = 0.001  # samples/s at the top of an axis whose labels would be all noughts
 

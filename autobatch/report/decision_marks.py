@@ -8,7 +8,7 @@ from autobatch.report.frame import FONT, Frame, text_width
 from autobatch.report.record import Record, Seen
 from autobatch.report.scale import Scale
 from autobatch.report.svg import Svg, element, rule, text
-from autobatch.train.report import Decision
+from autobatch.results.run import Decision
 
 MARKS_BOTTOM = 31.0  # of the row of numbered marks
 _MIDDLE = 22.0

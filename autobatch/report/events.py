@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autobatch.report.unstyled import unstyled
-from autobatch.train.report import Decision
-from autobatch.train.seen import Seen
+from autobatch.results.run import Decision, Seen
 
 Values = Mapping[str, Any]
 

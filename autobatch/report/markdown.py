@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autobatch.memory.units import format_bytes
-from autobatch.probing.trial import Trial
-from autobatch.report.answer import Answer
-from autobatch.report.cells import UNKNOWN, amount, number, trial_rows
 from autobatch.report.record import Record
 from autobatch.report.verdict import answers, comparison, headline, lead
+from autobatch.results.text import UNKNOWN, Answered, format_amount, format_number, trial_rows
+from autobatch.results.trial import Trial
 
 MARKER = "<!-- autobatch report -->"
 # Inside a word an underscore is one; at its edge it would begin to emphasise.
@@ -80,7 +79,7 @@ def _section(title: str, body: str) -> list[str]:
     return [f"### {title}", body] if body else []
 
 
-def _answer(answer: Answer) -> str:
+def _answer(answer: Answered) -> str:
     said = f"**{escaped(answer.question)}**: {escaped(answer.text)}".rstrip()
     return "\n\n".join([said, *map(_fenced, answer.code)])
 
@@ -107,12 +106,12 @@ def _decisions(record: Record) -> str:
     head = ["seconds", "epoch", "update", "phase", "micro-batch", "headroom", "reason"]
     rows = [
         [
-            number(one.at_s, ".1f"),
+            format_number(one.at_s, ".1f"),
             one.epoch + 1,
             one.update + 1,
             one.phase,
             f"{one.before} → {one.after}",
-            amount(one.headroom_bytes),
+            format_amount(one.headroom_bytes),
             one.reason,
         ]
         for one in record.decisions
@@ -123,7 +122,7 @@ def _decisions(record: Record) -> str:
 def _epochs(record: Record) -> str:
     names = list(dict.fromkeys(name for epoch in record.epochs for name in epoch.logs if "/" not in name))
     rows = [
-        [epoch.epoch + 1, f"{epoch.at_s:.1f}", *(number(epoch.logs.get(name), ".4g") for name in names)]
+        [epoch.epoch + 1, f"{epoch.at_s:.1f}", *(format_number(epoch.logs.get(name), ".4g") for name in names)]
         for epoch in record.epochs
     ]
     return table(["epoch", "seconds", *names], rows) if rows else ""

@@ -6,21 +6,12 @@ from dataclasses import replace
 
 from autobatch.memory.peak import PeakModel
 from autobatch.memory.units import format_bytes
-from autobatch.probing.trial import Outcome, Trial
-from autobatch.report.cells import outcome_words
 from autobatch.report.frame import FONT, Labels, gutter, text_width
 from autobatch.report.scale import Scale, byte_ticks, size_scale
 from autobatch.report.svg import Point, Svg, band, box, element, join, line, mark, rule, text
-from autobatch.report.trial_marks import (
-    AT_WORST,
-    Trials,
-    chosen_label,
-    dot,
-    form,
-    frame_of,
-    outcome_label,
-    size_axis,
-)
+from autobatch.report.trial_marks import AT_WORST, Trials, chosen_label, dot, form, frame_of, outcome_label, size_axis
+from autobatch.results.text import outcome_words
+from autobatch.results.trial import Outcome, Trial
 
 _FAR = 3.0  # a budget beyond this multiple of all else would press the rest against the axis
 _CURVE_POINTS = 48

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 from autobatch.memory.peak import PeakModel
 from autobatch.memory.units import counted
 from autobatch.probing.search import peak_models
-from autobatch.probing.trial import Outcome, Trial
-from autobatch.report.answer import Answer
-from autobatch.report.cells import outcome_words
 from autobatch.report.charts import throughput_chart
 from autobatch.report.memory_chart import memory_chart
 from autobatch.report.raw import MOST_CHARACTERS, embedded_json
@@ -20,6 +17,8 @@ from autobatch.report.tables import Table, decisions_table, environment_rows, me
 from autobatch.report.timeline import timeline
 from autobatch.report.trial_marks import SHAPES, Trials, has_speed, is_speed
 from autobatch.report.verdict import answers, comparison, headline, is_good, lead
+from autobatch.results.text import Answered, outcome_words
+from autobatch.results.trial import Outcome, Trial
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -52,7 +51,7 @@ class Section:
     kind: str
     started_at: str | None
     error: Mapping[str, str] | None
-    answers: list[Answer]
+    answers: list[Answered]
     charts: list[Chart]
     trials: Table
     meanings: list[tuple[str, str]]

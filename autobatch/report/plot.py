@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from autobatch.errors import MissingExtraError
 from autobatch.memory.units import GIB, MIB, counted, format_bytes
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Outcome
-from autobatch.train.report import Decision, RunReport
-from autobatch.train.seen import Seen
+from autobatch.results.probe import ProbeResult
+from autobatch.results.run import Decision, RunReport, Seen
+from autobatch.results.trial import Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

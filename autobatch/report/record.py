@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autobatch.errors import ArgumentError, DataError
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Trial
 from autobatch.report.events import Values, decision_of, seen_of, text, unstyled_values, whole
-from autobatch.train.report import Decision
+from autobatch.results.probe import ProbeResult
+from autobatch.results.run import Decision, Seen
+from autobatch.results.trial import Trial
 from autobatch.train.run_log import SCHEMA_VERSION
-from autobatch.train.seen import Seen
 
 __all__ = ["SCHEMA_VERSION", "Begun", "Decision", "Epoch", "Record", "Seen", "read_record", "read_records", "record_of"]
 
@@ -68,7 +67,7 @@ class Record:
             `"unfinished"` for one that is running or was killed.
         started_at: When it began, ISO 8601 in UTC.
         command: What to type to run it again, `None` where nobody typed anything.
-        environment: Versions, machine and limits (`autobatch.report.environment`).
+        environment: Versions, machine and limits (`autobatch.results.environment`).
         error: `kind` and `message` of what ended it, `None` if it ended well.
         result: What the probe has found, also that before a training.
         trials: All trials, with or without a result.

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobatch.memory.units import format_bytes
-from autobatch.probing.trial import Outcome, Trial
-from autobatch.report.cells import UNKNOWN, amount, number, outcome_words, trial_rows
 from autobatch.report.durations import duration_words
-from autobatch.train.report import Decision
+from autobatch.results.run import Decision
+from autobatch.results.text import UNKNOWN, format_amount, format_number, outcome_words, trial_rows
+from autobatch.results.trial import Outcome, Trial
 
 MOST_ROWS = 200
 
@@ -66,13 +66,13 @@ def environment_rows(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _decision_row(place: int, one: Decision, *, given_back: bool) -> tuple[str, ...]:
-    back = [amount(one.returned_bytes), amount(one.held_bytes)] if given_back else []
+    back = [format_amount(one.returned_bytes), format_amount(one.held_bytes)] if given_back else []
     return (
         str(place),
         UNKNOWN if one.at_s is None else duration_words(one.at_s),
         f"epoch {one.epoch + 1}, update {one.update + 1}, {one.phase}",
         f"{one.before} → {one.after}",
-        amount(one.headroom_bytes),
+        format_amount(one.headroom_bytes),
         *back,
         one.reason,
     )
@@ -93,9 +93,9 @@ def _said(name: str, value: Any) -> tuple[str, str]:
     if isinstance(value, bool):
         return name, "yes" if value else "no"
     if name.endswith("_bytes") and isinstance(value, int | float):
-        return name.removesuffix("_bytes"), number(value, ",.0f") + f" bytes ({format_bytes(value)})" if math.isfinite(
-            value
-        ) else UNKNOWN
+        return name.removesuffix("_bytes"), format_number(
+            value, ",.0f"
+        ) + f" bytes ({format_bytes(value)})" if math.isfinite(value) else UNKNOWN
     if isinstance(value, list | tuple):
         return name, ", ".join(map(str, value)) or "none"
     return name, UNKNOWN if value is None else str(value)

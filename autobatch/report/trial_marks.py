@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autobatch.memory.peak import PeakModel
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Outcome, Trial
-from autobatch.report.cells import outcome_words
 from autobatch.report.frame import Frame, Labels
 from autobatch.report.scale import Scale, count_ticks, doubling_ticks
 from autobatch.report.svg import Svg, join, mark
+from autobatch.results.probe import ProbeResult
+from autobatch.results.text import outcome_words
+from autobatch.results.trial import Outcome, Trial
 
 AT_WORST = "_at_worst"
 SHAPES = {

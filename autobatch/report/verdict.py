@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 
 from autobatch.memory.units import format_bytes
-from autobatch.report.answer import Answer, speed
 from autobatch.report.record import Record
-from autobatch.report.sentences import how_big, how_fast, what_limits
 from autobatch.report.verdict_fit import fit_headline, of_training
+from autobatch.results.text import Answered, how_big, how_fast, speed, what_limits
 
 _NEXT_QUESTION = "What to type next"
 _MENDED = "Mend what the message names, and run it again."
@@ -56,43 +55,43 @@ def lead(record: Record) -> str:
     return f"{meaning} The largest size that had run within the budget by then: {record.best_so_far}."
 
 
-def answers(record: Record) -> list[Answer]:
+def answers(record: Record) -> list[Answered]:
     """The questions that matter, in the order in which they are asked."""
     found = of_training(record) if record.begun is not None else _of_probe(record)
     return [*found, *_next(record)]
 
 
-def _of_probe(record: Record) -> list[Answer]:
+def _of_probe(record: Record) -> list[Answered]:
     result = record.result
     if result is None:
         return []
     return [
-        Answer("How big", how_big(result)),
-        Answer("Why that big", " ".join(result.reasons) or "No reason is kept."),
-        Answer("What limits", what_limits(result)),
-        Answer("How fast", how_fast(result)),
+        Answered("How big", how_big(result)),
+        Answered("Why that big", " ".join(result.reasons) or "No reason is kept."),
+        Answered("What limits", what_limits(result)),
+        Answered("How fast", how_fast(result)),
     ]
 
 
-def _next(record: Record) -> list[Answer]:
+def _next(record: Record) -> list[Answered]:
     """What to type next."""
     if record.kind == "fit":
         return _next_of_fit(record)
     if record.result is None:
         line = record.next or record.command
         said = _NEXT.get(record.outcome, "The message says what happened.")
-        return [Answer(_NEXT_QUESTION, said, (line,) if line else ())]
+        return [Answered(_NEXT_QUESTION, said, (line,) if line else ())]
     in_python = f"autobatch.fit(model, data, batch_size={record.result.samples_per_update})"
     if record.next is not None and record.next.startswith("autobatch "):
-        return [Answer(_NEXT_QUESTION, "In a shell, or in Python:", (record.next, in_python))]
-    return [Answer(_NEXT_QUESTION, "In Python:", (record.next or in_python,))]
+        return [Answered(_NEXT_QUESTION, "In a shell, or in Python:", (record.next, in_python))]
+    return [Answered(_NEXT_QUESTION, "In Python:", (record.next or in_python,))]
 
 
-def _next_of_fit(record: Record) -> list[Answer]:
+def _next_of_fit(record: Record) -> list[Answered]:
     if record.command is None or record.outcome == "done":
         return []
     said = _MENDED if record.begun is None else "Begin it again as it was; with a checkpoint it goes on from there."
-    return [Answer(_NEXT_QUESTION, said, (record.command,))]
+    return [Answered(_NEXT_QUESTION, said, (record.command,))]
 
 
 def comparison(record: Record) -> Mapping[str, str]:

@@ -5,10 +5,9 @@ import math
 import statistics
 
 from autobatch.memory.units import counted, format_bytes
-from autobatch.report.answer import Answer, speed
 from autobatch.report.durations import duration_words
 from autobatch.report.record import Epoch, Record
-from autobatch.report.sentences import what_limits
+from autobatch.results.text import Answered, speed, what_limits
 
 
 def fit_headline(record: Record) -> str:
@@ -26,13 +25,13 @@ def fit_headline(record: Record) -> str:
     return f"{said.get(record.outcome, epochs)}, {begun.effective} samples an update"
 
 
-def of_training(record: Record) -> list[Answer]:
+def of_training(record: Record) -> list[Answered]:
     """The questions that matter of a training, in the order in which they are asked."""
-    told = [Answer("How big", _how_cut(record))]
+    told = [Answered("How big", _how_cut(record))]
     if record.result is not None:
-        told += [Answer("Why that big", " ".join(record.result.reasons) or "No reason is kept.")]
-    told += [Answer("What limited", _what_limited(record)), Answer("How fast", _how_fast_trained(record))]
-    return [*told, Answer("What changed", _what_changed(record)), Answer("How it ended", _how_it_ended(record))]
+        told += [Answered("Why that big", " ".join(record.result.reasons) or "No reason is kept.")]
+    told += [Answered("What limited", _what_limited(record)), Answered("How fast", _how_fast_trained(record))]
+    return [*told, Answered("What changed", _what_changed(record)), Answered("How it ended", _how_it_ended(record))]
 
 
 def _how_cut(record: Record) -> str:

@@ -16,10 +16,11 @@ from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.reading import Reserve
 from autobatch.probing.arguments import BatchSize, require_count, require_seconds
 from autobatch.probing.find import find
-from autobatch.probing.result import ProbeResult
 from autobatch.probing.run import open_cache
 from autobatch.probing.task import Task, prepare, read_ahead_bytes
 from autobatch.probing.warming import warm_up_untouched
+from autobatch.results.probe import ProbeResult
+from autobatch.results.run import Event, RunReport
 from autobatch.step.backend import engine_for, read_memory_here
 from autobatch.step.engine import Engine
 from autobatch.train.diary import Diary
@@ -35,7 +36,6 @@ from autobatch.train.meaning import (
     what_resizing_means,
     what_steps_mean,
 )
-from autobatch.train.report import Event, RunReport
 from autobatch.train.run_log import run_log
 from autobatch.train.saved import Saved, opened
 from autobatch.train.schedule import Schedule, parse_schedule

@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any
 from autobatch.errors import ArgumentError, DataError
 from autobatch.memory.read import read_memory
 from autobatch.memory.units import format_bytes
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Trial
 from autobatch.report.plain import plain
 from autobatch.report.unstyled import unstyled
+from autobatch.results.probe import ProbeResult
+from autobatch.results.run import Seen
+from autobatch.results.trial import Trial
 from autobatch.train.saying import say
-from autobatch.train.seen import Seen
 
 if TYPE_CHECKING:
     from autobatch.memory.reading import MemoryReading
-    from autobatch.train.report import Decision, RunReport
+    from autobatch.results.run import Decision, RunReport
 
 SCHEMA_VERSION = 1
 _LONGEST_MESSAGE = 10_000
@@ -235,7 +235,7 @@ def encoded(values: Mapping[str, Any]) -> bytes:
 
 
 def _opened(log_dir: str | PathLike[str], tell: Callable[[str], None]) -> RunLog:
-    from autobatch.report.environment import command, environment
+    from autobatch.results.environment import command, environment
 
     if not isinstance(log_dir, str | PathLike):
         raise ArgumentError(f"Received: log_dir={log_dir!r}. Expected the path of a folder.")

@@ -7,10 +7,10 @@ from autobatch.memory.facts import Device
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.bound import PeakBound
 from autobatch.probing.own_pool import pool_bytes
-from autobatch.probing.result import ProbeResult
 from autobatch.probing.runner import WORST
 from autobatch.probing.search import peak_bounds
-from autobatch.probing.trial import Trial
+from autobatch.results.probe import ProbeResult
+from autobatch.results.trial import Trial
 from autobatch.step.accelerator import Accelerator
 from autobatch.step.backend import idle_pool_bytes
 from autobatch.train.needs import need_of

@@ -58,3 +58,12 @@ class Sight:
         if self.micro_s is None or self.micro_size is None or self.micro_s < 0 or self.micro_size < 1:
             return None
         return self.micro_s / self.micro_size
+
+
+def binding(rooms: Mapping[str, Room]) -> Room | None:
+    """The tightest of what each resource allows, `None` where there is nothing."""
+    return min(rooms.values(), key=_free, default=None)
+
+
+def _free(room: Room) -> int:
+    return room.available_bytes - room.reserve_bytes

@@ -8,8 +8,8 @@ from autobatch.data.cut import rungs
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.own_pool import own_limit
 from autobatch.probing.question import Question
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Outcome
+from autobatch.results.probe import ProbeResult
+from autobatch.results.trial import Outcome
 from autobatch.step.accelerator import Accelerator
 from autobatch.step.backend import accelerator, read_memory_here
 from autobatch.step.sharing import give_back

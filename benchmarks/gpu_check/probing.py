@@ -21,7 +21,7 @@ if __name__ == "__main__":
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import autobatch
-from autobatch.probing.trial import Outcome
+from autobatch.results.trial import Outcome
 
 _STAYS_S = 1.5
 _SIDE, _PICTURES = 384, 4096

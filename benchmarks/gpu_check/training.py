@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import keras
 from adapting_model import build, data
 
-from autobatch.train.report import Decision
+from autobatch.results.run import Decision
 
 
 def say(kind: str, **facts: Any) -> None:

@@ -24,9 +24,9 @@ from autobatch.errors import (
     ProbeTimeoutError,
     UpdateInterruptedError,
 )
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Outcome, Trial
 from autobatch.report.record import record_of
+from autobatch.results.probe import ProbeResult
+from autobatch.results.trial import Outcome, Trial
 
 KEYS = [
     "schema_version",

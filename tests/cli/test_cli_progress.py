@@ -20,7 +20,7 @@ from autobatch.cli.command import Terminal
 from autobatch.cli.console import wants_color
 from autobatch.cli.live_table import LiveTable, aside, live_table
 from autobatch.cli.probe_progress import HEAD, cells, progress, row
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.trial import Outcome, Trial
 
 GIB = 2**30
 RAN = Trial(256, Outcome.RAN, {"host": 3 * GIB, "device": 2 * GIB}, samples_per_s=7987.8, wall_s=0.84)

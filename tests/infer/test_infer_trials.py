@@ -17,7 +17,7 @@ from autobatch.probing.find import find
 from autobatch.probing.identity import identity
 from autobatch.probing.inprocess import InProcess
 from autobatch.probing.question import Question
-from autobatch.probing.trial import Outcome
+from autobatch.results.trial import Outcome
 from autobatch.step.backend import state_variables
 from autobatch.step.engine import Whole
 from autobatch.step.tensorflow.forward import ForwardEngine

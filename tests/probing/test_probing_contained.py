@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from autobatch.probing.deadline import Deadline
-from autobatch.probing.trial import Outcome
 from autobatch.probing.worker import SUPPORTED, Answer, Worker
+from autobatch.results.trial import Outcome
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="workers need POSIX pipes and process groups")
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux' /proc or prctl")

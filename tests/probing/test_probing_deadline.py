@@ -12,7 +12,7 @@ from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.find import Seams, find
 from autobatch.probing.question import Question
 from autobatch.probing.run import probe
-from autobatch.probing.trial import Outcome
+from autobatch.results.trial import Outcome
 from autobatch.testing import memory_reading
 
 GIB = 2**30

@@ -15,7 +15,7 @@ from autobatch.probing.find import Finder, Seams, find
 from autobatch.probing.question import Question, question_for
 from autobatch.probing.recall import with_search
 from autobatch.probing.search import MAX_TRIALS, largest, most_efficient
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.trial import Outcome, Trial
 from autobatch.testing import memory_reading
 
 MIB, GIB = 2**20, 2**30

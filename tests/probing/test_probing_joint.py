@@ -9,7 +9,7 @@ from autobatch.memory.facts import Device
 from autobatch.probing.explain import no_room
 from autobatch.probing.find import Finder, Seams, find
 from autobatch.probing.question import Question
-from autobatch.probing.trial import Outcome
+from autobatch.results.trial import Outcome
 from autobatch.step.accelerator import Accelerator
 from autobatch.testing import memory_reading
 

@@ -14,7 +14,7 @@ from autobatch.probing.question import Question
 from autobatch.probing.recall import with_search
 from autobatch.probing.run import probe
 from autobatch.probing.search import verdict
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.trial import Outcome, Trial
 from autobatch.step.backend import idle_pool_bytes
 from autobatch.testing import memory_reading
 

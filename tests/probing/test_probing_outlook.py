@@ -13,7 +13,7 @@ from autobatch.probing.cache import Cache
 from autobatch.probing.find import Finder, Seams
 from autobatch.probing.outlook import outlook
 from autobatch.probing.task import prepare
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.trial import Outcome, Trial
 from autobatch.testing import memory_reading
 
 GIB = 2**30

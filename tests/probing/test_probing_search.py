@@ -22,7 +22,7 @@ from autobatch.probing.search import (
     peak_models,
     verdict,
 )
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.trial import Outcome, Trial
 
 GIB = 2**30
 BUDGET = 8 * GIB

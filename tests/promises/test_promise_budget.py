@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from groups import kills, memory_group
 
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Outcome
+from autobatch.results.probe import ProbeResult
+from autobatch.results.trial import Outcome
 
 pytestmark = [pytest.mark.slow, pytest.mark.cgroup, pytest.mark.timeout(900)]
 

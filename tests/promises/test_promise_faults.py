@@ -30,8 +30,9 @@ from autobatch.errors import DataError, DoesNotFitError
 from autobatch.memory.peak import PeakModel
 from autobatch.memory.reading import MemoryReading, Reserve
 from autobatch.probing.question import Question
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.probe import ProbeResult
+from autobatch.results.run import RunReport
+from autobatch.results.trial import Outcome, Trial
 from autobatch.step.backend import engine_for
 from autobatch.train.checkpoint import Checkpoint
 from autobatch.train.controller import falling
@@ -40,7 +41,6 @@ from autobatch.train.feed import Feed
 from autobatch.train.journal import Journal
 from autobatch.train.keeper import Keeper
 from autobatch.train.loop import Plan, run
-from autobatch.train.report import RunReport
 from autobatch.train.steering import Seams, Steering
 from autobatch.train.updating import Cutter
 from autobatch.train.validating import DataValidation

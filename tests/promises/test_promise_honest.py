@@ -21,7 +21,7 @@ from autobatch.memory.reading import MemoryReading, Reserve
 from autobatch.probing.cache import cache_key
 from autobatch.probing.find import Question
 from autobatch.probing.identity import identity
-from autobatch.probing.result import ProbeResult
+from autobatch.results.probe import ProbeResult
 from autobatch.testing import memory_reading
 
 SAMPLES = pictures(4, side=8, classes=2)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from autobatch.memory.peak import PeakModel
 from autobatch.probing.search import peak_models
-from autobatch.probing.trial import Outcome, Trial
 from autobatch.report.charts import throughput_chart
 from autobatch.report.memory_chart import memory_chart
 from autobatch.report.trial_marks import SHAPES, Trials, has_speed
+from autobatch.results.trial import Outcome, Trial
 
 FORMS = [True, False]
 NUMBERS = st.none() | st.floats(0, 1e9)

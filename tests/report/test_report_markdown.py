@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from saved_runs import fit_lines, probe_object, ran, result, write_fit
 
-from autobatch.probing.trial import Outcome, Trial
 from autobatch.report.markdown import markdown_page, table
 from autobatch.report.record import read_record, record_of
+from autobatch.results.trial import Outcome, Trial
 
 texts = st.text() | st.text(alphabet="|`<>&\\*_[]~#!-\n\r\t\u2028a /script:.")
 EVIL = ["</script>", "a|b", "`x`", "a\n\nb | c", "\\|", "<!-- ", "| --- |", "[x](y)", "__init__", "&amp;", "\\", "\0"]

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from saved_runs import probe_object
 
 import autobatch
-from autobatch.probing.trial import Outcome, Trial
 from autobatch.report.page import html_page
 from autobatch.report.record import record_of
+from autobatch.results.trial import Outcome, Trial
 
 TEMPLATES = Path(autobatch.__file__).parent / "report" / "templates"
 VOID = {"meta", "img", "br", "hr", "input", "link"}

@@ -13,9 +13,8 @@ from saved_runs import ran, result
 
 from autobatch.errors import MissingExtraError
 from autobatch.memory.units import GIB, MIB
-from autobatch.probing.trial import Outcome, Trial
-from autobatch.train.report import Decision, RunReport
-from autobatch.train.seen import Seen
+from autobatch.results.run import Decision, RunReport, Seen
+from autobatch.results.trial import Outcome, Trial
 
 
 def seen(at_s, micro=8, **changes):

@@ -26,13 +26,13 @@ from autobatch.memory.read import read_memory
 from autobatch.probing.find import Seams, find
 from autobatch.probing.ladder import worth_trying
 from autobatch.probing.question import Question
-from autobatch.probing.result import ProbeResult
 from autobatch.probing.runner import WORST, Runner
 from autobatch.probing.runner import open_runner as open_honest_runner
 from autobatch.probing.search import peak_bounds
 from autobatch.probing.site import Site
 from autobatch.probing.warming import warm_up_untouched
 from autobatch.probing.worker import Worker
+from autobatch.results.probe import ProbeResult
 from autobatch.step.backend import engine_for
 from autobatch.step.engine import Whole
 from autobatch.train.controller import falling

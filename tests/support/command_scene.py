@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 from autobatch.cli.api import Api
 from autobatch.cli.main import main
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.probe import ProbeResult
+from autobatch.results.trial import Outcome, Trial
 
 TRIALS = (
     Trial(8, Outcome.OUT_OF_MEMORY, wall_s=0.25),

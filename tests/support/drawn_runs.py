@@ -4,11 +4,11 @@ import math
 from dataclasses import replace
 
 from autobatch.memory.peak import PeakModel
-from autobatch.probing.result import ProbeResult
 from autobatch.probing.search import peak_models
-from autobatch.probing.trial import Outcome, Trial
 from autobatch.report.record import Begun, Epoch, Record, Seen
-from autobatch.train.report import Decision
+from autobatch.results.probe import ProbeResult
+from autobatch.results.run import Decision
+from autobatch.results.trial import Outcome, Trial
 
 GIB = 2**30
 EVIL = "</script></title><img src=x onerror=1>\"><b>{{ 7*7 }}|`'&lt;\u2028"

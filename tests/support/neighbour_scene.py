@@ -234,7 +234,7 @@ def train(part: dict[str, Any]) -> None:
         _say("end", updates=done)
         return
     import autobatch
-    from autobatch.train.report import Observation
+    from autobatch.results.run import Observation
 
     def event(happened: Any) -> None:
         if isinstance(happened, Observation):

@@ -6,8 +6,8 @@ from typing import Any
 
 from autobatch.memory.peak import fit_peak
 from autobatch.memory.units import GIB, MIB
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.probe import ProbeResult
+from autobatch.results.trial import Outcome, Trial
 
 STARTED_AT = "2026-01-31T12:00:00+00:00"
 ENVIRONMENT = {"autobatch": "0.1.0", "python": "3.13.2", "host_total_bytes": 24 * GIB, "gpus": [], "keras": None}

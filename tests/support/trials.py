@@ -6,7 +6,7 @@ from typing import Any, Self
 from autobatch.probing.answer import Answer
 from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.runner import WORST
-from autobatch.probing.trial import Outcome, Where
+from autobatch.results.trial import Outcome, Where
 
 MIB = 2**20
 

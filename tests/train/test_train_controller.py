@@ -22,12 +22,12 @@ from autobatch.data.batch import Batch
 from autobatch.data.cut import updates
 from autobatch.data.loader import Loader
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
+from autobatch.results.run import Decision, Observation, RunReport
 from autobatch.testing import FakeEngine
 from autobatch.train.diary import Change, Diary
 from autobatch.train.feed import Feed
 from autobatch.train.loop import Plan, run
 from autobatch.train.policy import Policy
-from autobatch.train.report import Decision, Observation, RunReport
 from autobatch.train.rooms import Rooms
 from autobatch.train.updating import Cutter
 from autobatch.train.validating import DataValidation

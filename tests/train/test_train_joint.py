@@ -9,12 +9,12 @@ from autobatch.memory.facts import Device
 from autobatch.memory.peak import PeakModel
 from autobatch.memory.reading import Reserve
 from autobatch.probing.question import Question
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.probe import ProbeResult
+from autobatch.results.run import RunReport
+from autobatch.results.trial import Outcome, Trial
 from autobatch.step.accelerator import Accelerator
 from autobatch.testing import memory_reading
 from autobatch.train.diary import Diary
-from autobatch.train.report import RunReport
 from autobatch.train.run_needs import baselines
 from autobatch.train.steering import Seams, Steering
 

@@ -16,13 +16,13 @@ from surroundings import NOTHING_RESERVED, PLAIN, Clock, Eager, Numbered, Sensor
 import autobatch
 from autobatch.errors import ArgumentError, DataError, DoesNotFitError
 from autobatch.report.record import Seen, read_record
+from autobatch.results.run import RunReport
 from autobatch.step.backend import engine_for
 from autobatch.testing import FakeEngine
 from autobatch.train.controller import Controller, Outside
 from autobatch.train.diary import Change, Diary
 from autobatch.train.loop import Plan, run
 from autobatch.train.policy import Policy
-from autobatch.train.report import RunReport
 from autobatch.train.rooms import Rooms
 from autobatch.train.run_log import Appending, LogDir, RunLog, encoded, run_log
 from autobatch.train.updating import Cutter

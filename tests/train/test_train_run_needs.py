@@ -8,9 +8,9 @@ from autobatch.memory.facts import Device, OwnFrom
 from autobatch.memory.moments import Moments
 from autobatch.memory.peak import fit_peak
 from autobatch.memory.units import GIB
-from autobatch.probing.result import ProbeResult
 from autobatch.probing.runner import WORST
-from autobatch.probing.trial import Outcome, Trial
+from autobatch.results.probe import ProbeResult
+from autobatch.results.trial import Outcome, Trial
 from autobatch.step.accelerator import Accelerator
 from autobatch.train.run_needs import RunNeeds, kept_of
 from autobatch.train.sizes import sizes_for

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from autobatch.memory.facts import Device
 from autobatch.testing import memory_reading
-from autobatch.train.seen import Thinning, binding, device_bytes
-from autobatch.train.sight import Room
+from autobatch.train.diary import Thinning, device_bytes
+from autobatch.train.sight import Room, binding
 
 REACH = 1000
 

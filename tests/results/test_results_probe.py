@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from autobatch.errors import ArgumentError
 from autobatch.memory.peak import PeakModel
-from autobatch.probing.result import ProbeResult
-from autobatch.probing.trial import Measurement, Outcome, Trial
+from autobatch.results.probe import ProbeResult
+from autobatch.results.trial import Measurement, Outcome, Trial
 
 GIB = 2**30
 NUMBERS = st.floats(0, 1e9)

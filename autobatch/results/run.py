@@ -6,10 +6,40 @@ from typing import Any
 from autobatch.log import log as _log
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.units import format_bytes
-from autobatch.probing.result import ProbeResult
-from autobatch.train.seen import Seen
+from autobatch.results.probe import ProbeResult, pictures
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A reading of memory while training.
+
+    Attributes:
+        at_s: Seconds since the run began.
+        epoch: The epoch, counted from 0.
+        update: The update of that epoch, counted from 0.
+        phase: `"training"` or `"validation"`.
+        micro: Samples in a micro-batch.
+        headroom_bytes: What was left above the need of such a micro-batch, `None` where the need is not known.
+        rss_bytes: What the process occupied on the host.
+        device_bytes: What it occupied on all devices together, `None` where nobody tells.
+        budget_bytes: The most that it should have occupied of the binding limit.
+        limit: Which limit that was.
+    """
+
+    at_s: float
+    epoch: int
+    update: int
+    phase: str
+    micro: int
+    headroom_bytes: int | None
+    rss_bytes: int
+    device_bytes: int | None
+    budget_bytes: int | None
+    limit: str | None
+
 
 SCHEMA_VERSION = 3
+
 EVALUATION, PREDICTION = "evaluation", "prediction"
 
 
@@ -89,7 +119,7 @@ class RunReport:
         notes: What was inferred and said, one sentence each.
         decisions: Changes of the micro-batch, in order.
         observations: Readings of memory while it ran, thinned: thousands after a day of calm, and at most ten times
-            as many, whatever happens (`autobatch.train.seen.Thinning`).
+            as many, whatever happens (`autobatch.train.diary.Thinning`).
         log_file: The run's log, `None` where none was asked for.
     """
 
@@ -145,9 +175,7 @@ class RunReport:
         Raises:
             MissingExtraError: matplotlib is not installed.
         """
-        from autobatch.report.plot import plot_run
-
-        return plot_run(self)
+        return pictures().plot_run(self)
 
     def __str__(self) -> str:
         lines = [self.chosen(), f"seed={self.seed}", *self.notes, *map(str, self.decisions)]

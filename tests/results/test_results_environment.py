@@ -12,7 +12,7 @@ import pytest
 import autobatch
 from autobatch.memory.facts import Device
 from autobatch.memory.units import GIB
-from autobatch.report.environment import command, environment
+from autobatch.results.environment import command, environment
 from autobatch.testing import memory_reading
 
 

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from typing import Any, Literal, Self, get_args
 
 from autobatch.errors import ArgumentError
 from autobatch.memory.peak import PeakModel
-from autobatch.probing.trial import Outcome, Trial
-from autobatch.report.text import explanations, summary_line, trial_table, verdict_text
+from autobatch.results.text import explanations, summary_line, trial_table, verdict_text
+from autobatch.results.trial import Outcome, Trial
 
 SCHEMA_VERSION = 2
+
 Mode = Literal["auto", "largest", "micro"]
 
 
@@ -122,9 +124,7 @@ class ProbeResult:
         Raises:
             MissingExtraError: matplotlib is not installed.
         """
-        from autobatch.report.plot import plot_probe
-
-        return plot_probe(self, ax)
+        return pictures().plot_probe(self, ax)
 
     def __str__(self) -> str:
         notes = [f"note: {note}" for note in self.notes]
@@ -186,6 +186,11 @@ class ProbeResult:
             notes=tuple(values["notes"]),
             effective=None if values["effective"] is None else int(values["effective"]),
         )
+
+
+def pictures() -> Any:
+    """The module that draws results: looked up by its name when it is needed, because it knows results, not they it."""
+    return import_module("autobatch.report.plot")
 
 
 def in_whole_bytes(model: PeakModel) -> PeakModel:

@@ -1,0 +1,1 @@
+"""What a probe and a run have found and done, as values."""

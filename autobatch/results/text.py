@@ -1,0 +1,174 @@
+"""What a probe found, as text: a verdict, sentences, a table of the trials, and one line to copy from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autobatch.memory.units import GIB, MIB, counted, format_bytes
+
+if TYPE_CHECKING:
+    from autobatch.results.probe import ProbeResult
+    from autobatch.results.trial import Outcome, Trial
+
+
+def how_big(result: "ProbeResult") -> str:
+    """The size that is safe, and up to where any other is."""
+    size, steps = result.batch_size, result.accumulation_steps
+    if steps > 1:
+        return (
+            f"An update of {result.effective} samples is safe as {steps} micro-batches of up to {size}, whose "
+            "gradients are added up: one of that size has run within the budget."
+        )
+    if result.largest > size:
+        return (
+            f"A batch of {counted(size, 'sample')} is safe, and so is any other up to {result.largest}: both have run "
+            "within the budget."
+        )
+    return f"A batch of {counted(size, 'sample')} is safe: it has run within the budget."
+
+
+def what_limits(result: "ProbeResult") -> str:
+    """What the chosen size needs of the resource that is fullest, and what limits that."""
+    name = result.binding
+    if name is None:
+        return "What it needs could not be measured."
+    peak, budget, about = result.peaks[name], result.budgets[name], "" if result.measured else "about "
+    kept = result.reserves.get(name)
+    beside = f", beside {format_bytes(kept)} that stay free" if kept else ""
+    limit = one_line(result.limits.get(name, name))
+    share = f"{about}{format_bytes(peak)} of the {format_bytes(budget)} that a step may take"
+    return f"It needs {share} ({_percent(peak / budget)}); the limit is the {limit}{beside}."
+
+
+def how_fast(result: "ProbeResult") -> str:
+    """The speed of the chosen size, and how long an update of all its micro-batches takes."""
+    proof = result.proof
+    if proof is None or proof.seconds_per_update is None or proof.samples_per_s is None:
+        return "How fast it is was not measured."
+    update_s = proof.seconds_per_update * result.accumulation_steps
+    speed = f"{proof.samples_per_s:,.1f} samples/s: {update_s:.3g} s for each update"
+    return f"It is as fast as {speed}, without the reading of samples."
+
+
+def one_line(text: str) -> str:
+    """A text of anybody's without what would break a line."""
+    return " ".join(text.split())
+
+
+def _percent(share: float) -> str:
+    return "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+
+
+UNKNOWN = "-"
+
+
+def outcome_words(outcome: "Outcome") -> str:
+    """An outcome as it is written: "over budget"."""
+    return outcome.name.lower().replace("_", " ")
+
+
+def format_number(value: float | None, form: str) -> str:
+    """A number in a form of `format`, where there is one."""
+    return UNKNOWN if value is None or not math.isfinite(value) else format(value, form)
+
+
+def format_amount(count: int | None) -> str:
+    """An amount of memory, where it is known."""
+    return UNKNOWN if count is None else format_bytes(count)
+
+
+def trial_rows(trials: Sequence["Trial"]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The headings of a table of trials, and one row for each, in order.
+
+    Peaks are above what the process held before its first step, and so are the budgets they are compared with. "host at
+    worst" is what the peak on the host may come to after many more updates than a trial runs.
+    """
+    resources = sorted({name for trial in trials for name in trial.peaks})
+    peaks = [name.replace("_", " ") if "_" in name else f"{name} peak" for name in resources]
+    head = ("size", "outcome", *peaks, "s/update", "samples/s", "seconds")
+    return head, [_trial_row(trial, resources) for trial in trials]
+
+
+def _trial_row(trial: "Trial", resources: Sequence[str]) -> tuple[str, ...]:
+    return (
+        str(trial.size),
+        outcome_words(trial.outcome),
+        *(format_amount(trial.peaks.get(name)) for name in resources),
+        format_number(trial.seconds_per_update, ".3f"),
+        format_number(trial.samples_per_s, ",.1f"),
+        format_number(trial.wall_s, ".1f"),
+    )
+
+
+_CHOSEN = "<"
+
+_REASONS = 3
+
+
+def summary_line(result: "ProbeResult") -> str:
+    """The chosen size as an argument, with what it needs, what limits it and what finding it took.
+
+    For example `batch_size=384  (micro 384 x 1; peak 9.1 of 12.0 GiB budget, limit: control group; 4 trials, 21 s)`.
+    """
+    effort = f"{counted(len(result.trials), 'trial')}, {result.wall_s:.0f} s" + ", from the cache" * result.from_cache
+    cut = f"micro {result.batch_size} x {result.accumulation_steps}"
+    return f"batch_size={result.samples_per_update}  ({cut}; {_use(result)}; {effort})"
+
+
+def verdict_text(result: "ProbeResult") -> str:
+    """How big, why, what it needs of what there is, and how fast: three to six lines."""
+    reasons = map(one_line, result.reasons[:_REASONS])
+    return "\n".join([how_big(result), *reasons, what_limits(result), how_fast(result)])
+
+
+def trial_table(result: "ProbeResult") -> str:
+    """One row for each trial, in order; the chosen size is marked."""
+    head, rows = trial_rows(result.trials)
+    marked = [(*row, _CHOSEN if t is result.proof else "") for t, row in zip(result.trials, rows, strict=True)]
+    lines = [(*head, ""), *marked]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    # Numbers stand to the right, so that their digits line up; the outcome is text.
+    cells = (
+        [_pad(text, width, left=i == 1) for i, (text, width) in enumerate(zip(one, widths, strict=True))]
+        for one in lines
+    )
+    return "\n".join("  ".join(row).rstrip() for row in cells)
+
+
+def explanations(result: "ProbeResult") -> list[str]:
+    """One line for each way in which trials ended other than well: what it means and what to do next."""
+    outcomes = dict.fromkeys(trial.outcome for trial in result.trials)
+    return [f"{outcome_words(outcome)}: {outcome.value}" for outcome in outcomes if outcome.name != "RAN"]
+
+
+def _use(result: "ProbeResult") -> str:
+    name = result.binding
+    if name is None:
+        return "peak unknown"
+    peak, budget, about = result.peaks[name], result.budgets[name], "" if result.measured else "about "
+    unit, digits = (GIB, 1) if budget >= GIB else (MIB, 0)
+    # A peak that its budget's unit would show as nothing is said in its own.
+    small = peak < unit / 10**digits
+    needed = format_bytes(peak) if small else f"{peak / unit:.{digits}f}"
+    limit = result.limits.get(name, name)
+    budget_words = f"{budget / unit:.{digits}f} {'GiB' if unit == GIB else 'MiB'}"
+    return f"peak {about}{needed} of {budget_words} budget, limit: {limit}"
+
+
+def _pad(text: str, width: int, *, left: bool) -> str:
+    return text.ljust(width) if left else text.rjust(width)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question with its answer; `code` is to be copied as it stands."""
+
+    question: str
+    text: str
+    code: tuple[str, ...] = ()
+
+
+def speed(result: "ProbeResult") -> float | None:
+    """Samples per second of the chosen size, `None` where none was measured."""
+    return result.proof.samples_per_s if result.proof else None
