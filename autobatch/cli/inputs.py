@@ -42,7 +42,7 @@ def search(args: argparse.Namespace) -> dict[str, Any]:
     """How to look for a size, as keyword arguments; what was not said is left out."""
     options = {
         "max_batch_size": args.max_batch,
-        "reserve": args.headroom,
+        "reserve": args.reserve,
         "trial_timeout_s": args.trial_timeout,
         "seed": args.seed,
     }

@@ -10,7 +10,7 @@ from autobatch.errors import ArgumentError
 
 # What a training shares with the probe, but for the size itself and what only concerns this one call.
 _CARRIED = frozenset(
-    {"datagen", "device", "headroom", "horizontal_flip", "loss", "optimizer", "rescale", "seed"}
+    {"datagen", "device", "horizontal_flip", "loss", "optimizer", "rescale", "reserve", "seed"}
     | {"trial_timeout", "validation_split"}
 )
 

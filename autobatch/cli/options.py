@@ -245,7 +245,6 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     )
     search.add_argument("--max-batch", "--max-batch-size", type=count, metavar="N", help="never try more than this")
     search.add_argument(
-        "--headroom",
         "--reserve",
         type=reserve,
         metavar="AMOUNT",

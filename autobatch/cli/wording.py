@@ -11,7 +11,7 @@ _FLAGS = {
     "batch_size": "--batch-size",
     "limit": "--limit",
     "max_batch_size": "--max-batch",
-    "reserve": "--headroom",
+    "reserve": "--reserve",
     "timeout_s": "--timeout",
     "trial_timeout_s": "--trial-timeout",
 }

@@ -7,7 +7,7 @@ from autobatch.doctor.surroundings import Surroundings
 from autobatch.memory.units import format_bytes
 
 _OF_GROUPS = (
-    "Leave a larger reserve (--headroom 20%), or run where it can be read: a container needs /sys/fs/cgroup (read-only "
+    "Leave a larger reserve (--reserve 20%), or run where it can be read: a container needs /sys/fs/cgroup (read-only "
     "will do)."
 )
 _REMEDIES = {

@@ -165,7 +165,6 @@ def test_a_folder_that_is_not_there_is_told_before_the_model_is_built():
         (["--trial-timeout", "1.5"], {"batch_size": "auto", "cache": True, "trial_timeout_s": 1.5}),
         (["--max-batch", "64"], {"batch_size": "auto", "cache": True, "max_batch_size": 64}),
         (["--max-batch-size", "64"], {"batch_size": "auto", "cache": True, "max_batch_size": 64}),
-        (["--headroom", "10%"], {"batch_size": "auto", "cache": True, "reserve": 0.1}),
         (["--largest"], {"batch_size": "largest", "cache": True}),
         (["--largest", "--batch-size", "largest"], {"batch_size": "largest", "cache": True}),
         (["--reserve", "10%"], {"batch_size": "auto", "cache": True, "reserve": 0.1}),

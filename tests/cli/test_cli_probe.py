@@ -169,7 +169,7 @@ def test_a_size_that_did_not_run_within_the_budget_is_never_the_best(outcome):
     [
         ([], ["--batch-size", "4"]),
         (["--largest", "--max-batch", "9", "--timeout", "9", "--json", "--no-cache"], ["--batch-size", "4"]),
-        (["--rescale=1/127.5", "--headroom", "10%"], ["--batch-size", "4", "--rescale=1/127.5", "--headroom", "10%"]),
+        (["--rescale=1/127.5", "--reserve", "10%"], ["--batch-size", "4", "--rescale=1/127.5", "--reserve", "10%"]),
         (["-o", "r.json", "--device", "gpu:0"], ["--batch-size", "4", "--device", "gpu:0"]),
         (["--horizontal-flip", "--limit", "8GiB"], ["--batch-size", "4", "--horizontal-flip"]),
     ],
@@ -209,7 +209,7 @@ def test_without_pictures_a_batch_that_fits_in_pieces_alone_is_trained_in_pieces
         ("seed = 3\n[fit]\nseed = 4", [], ["--seed", "3"]),
         ("[probe]\nseed = 3\n[fit]\nseed = 'x'", [], ["--seed", "3"]),
         ("[probe]\nseed = 3", ["--seed", "5"], ["--seed", "5"]),
-        ('[probe]\nheadroom = "10%"', [], ["--headroom", "10%"]),
+        ('[probe]\nreserve = "10%"', [], ["--reserve", "10%"]),
         ("[probe]\nhorizontal_flip = false", [], ["--no-horizontal-flip"]),
         ("[probe]\nmax_batch = 8", [], []),
         ('[probe]\ndatagen = "m:datagen"', ["--rescale", "1"], ["--rescale", "1"]),
@@ -218,7 +218,7 @@ def test_without_pictures_a_batch_that_fits_in_pieces_alone_is_trained_in_pieces
     ids=str,
 )
 def test_what_to_type_next_says_what_a_training_would_not_find_by_itself(file, words, following, pictures, tmp_path):
-    """Seen to fail with typed words alone: the training had another headroom than its probe."""
+    """Seen to fail with typed words alone: the training had another reserve than its probe."""
     (tmp_path / "autobatch.toml").write_text(file)
     text = run(FakeApi(), "probe", "m:model", pictures, *words)[1]
     typed = shlex.split(text.splitlines()[-1])
@@ -365,7 +365,7 @@ def test_a_device_is_chosen_before_the_model_is_loaded_and_asked_for_after(usabl
 
 def test_advice_names_options_instead_of_arguments(pictures):
     error = ProbeTimeoutError("Received: limit=3. Give a larger timeout_s=, or a smaller reserve=.")
-    said = "Received: limit=3. Give a larger --timeout, or a smaller --headroom."
+    said = "Received: limit=3. Give a larger --timeout, or a smaller --reserve."
     _, out, err = run(FakeApi(error), "probe", "m:model", pictures, "--json")
     assert err.splitlines()[-1].endswith(said)
     assert only_json(out)["error"]["message"] == said

@@ -131,7 +131,7 @@ CASES = {
         "warning",
         "sensors",
         "memory.max can't be read",
-        "--headroom",
+        "--reserve",
     ),
     "a host that does not tell what is available": (
         machine(reading=replace(memory_reading(), notes=("/proc/meminfo does not say what is available.",))),
