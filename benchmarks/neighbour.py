@@ -3,7 +3,7 @@
 Both are in one control group with a hard limit that the training fills to about 80 %; the kernel kills inside it. Needs
 root and memory control groups. Beside autobatch the same training is run by plain Keras at the same size.
 `python benchmarks/neighbour.py --seeds 5 --json results.json --picture docs/neighbour.svg` prints a table, keeps what
-happened, and draws the first run at 150 MiB/s (the picture needs matplotlib: `pip install 'autobatch[benchmarks]'`).
+happened, and draws the first run at 150 MiB/s (it needs matplotlib: `pip install 'keras-autobatch[benchmarks]'`).
 """
 
 import argparse

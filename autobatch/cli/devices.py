@@ -78,7 +78,7 @@ def require_usable(wanted: str | None, accelerators: Sequence[str], devices: "Se
         return
     why = (
         "The driver names a GPU, but TensorFlow cannot use it: install TensorFlow with its CUDA libraries "
-        "(pip install 'autobatch[gpu]'), and see what TensorFlow says with TF_CPP_MIN_LOG_LEVEL=0."
+        "(pip install 'keras-autobatch[gpu]'), and see what TensorFlow says with TF_CPP_MIN_LOG_LEVEL=0."
         if devices
         else "TensorFlow finds no GPU."
     )

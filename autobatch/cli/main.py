@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from autobatch._json import to_json
 from autobatch.cli.api import Api, real_api
 from autobatch.cli.command import CommandOutput, Failed, Terminal
 from autobatch.cli.commands import COMMANDS
 from autobatch.cli.console import kept_for_results, until_the_reader_leaves, wants_color
 from autobatch.cli.outcome import ExitCode, Started, error_object, exit_code, probe_object
 from autobatch.cli.parser import UsageError, parse
-from autobatch.cli.plain import as_json
 from autobatch.cli.settings import shown
 from autobatch.cli.wording import message_of
 from autobatch.errors import DataError
@@ -87,7 +87,7 @@ def _answer(
 def _print(answer: CommandOutput | int | None, terminal: Terminal, *, as_data: bool) -> int:
     if not isinstance(answer, CommandOutput):
         return ExitCode.OK if answer is None else answer
-    text = as_json(answer.data) if as_data else answer.text
+    text = to_json(answer.data) if as_data else answer.text
     if text:
         try:
             with until_the_reader_leaves(terminal.out):

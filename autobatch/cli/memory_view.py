@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from autobatch._json import to_json
+from autobatch._text import format_bytes
 from autobatch.cli.console import until_the_reader_leaves
-from autobatch.cli.plain import as_json
 from autobatch.cli.wording import columns, wrapped
 from autobatch.memory.facts import Holder
 from autobatch.memory.holders import Holders
 from autobatch.memory.limit import Budget
 from autobatch.memory.reading import MemoryReading
-from autobatch.memory.units import format_bytes
 
 SCHEMA_VERSION = 1
 
@@ -175,7 +175,7 @@ def print_lines(seen: Iterable[MemorySnapshot], out: TextIO) -> None:
     """
     with until_the_reader_leaves(out):
         for view in seen:
-            out.write(as_json(view.to_dict(), indent=None) + "\n")
+            out.write(to_json(view.to_dict(), indent=None) + "\n")
             out.flush()
 
 

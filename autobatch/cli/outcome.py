@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Any
 
 import autobatch
+from autobatch._text import counted
 from autobatch.cli.command import as_typed
 from autobatch.cli.wording import message_of
 from autobatch.errors import (
@@ -22,7 +23,6 @@ from autobatch.errors import (
     TooLateError,
     UpdateInterruptedError,
 )
-from autobatch.memory.units import counted
 
 
 class ExitCode(IntEnum):

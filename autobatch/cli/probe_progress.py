@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
+from autobatch._text import format_bytes
 from autobatch.cli.command import Terminal
-from autobatch.memory.units import format_bytes
 
 UNKNOWN = "-"
 

@@ -28,12 +28,12 @@ class Reports:
         return next((error for error in errors if error is not None), None)
 
     def _write(self, data: dict[str, Any], path: Path) -> AutobatchError | None:
-        from autobatch.report.plain import plain
+        from autobatch._json import to_json_values
         from autobatch.report.record import record_of
         from autobatch.report.write import write_report
 
         try:
-            write_report([record_of(plain(data), path.name)], path)
+            write_report([record_of(to_json_values(data), path.name)], path)
         except (DataError, ArgumentError) as error:
             print(f"autobatch: error: {error}", file=self._stream, flush=True)
             return error

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-from autobatch.report.unstyled import unstyled
+from autobatch._text import unstyled
 
 _FLAGS = {
     "batch_size": "--batch-size",

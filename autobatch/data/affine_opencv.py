@@ -19,7 +19,7 @@ PLACE_ROUNDING = 2.0**-21
 CHANNELS = (1, 3, 4)
 """Channels of the pictures that it is used for."""
 
-_INSTALL = "pip install 'autobatch[opencv]'"
+_INSTALL = "pip install 'keras-autobatch[opencv]'"
 _LONGEST_SIDE = 2**15 - 2
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from autobatch._text import counted
 from autobatch.doctor.finding import Finding, ok, warning
 from autobatch.doctor.surroundings import Surroundings
-from autobatch.memory.units import counted
 
 _LIBRARIES = (
     "pip install 'tensorflow[and-cuda]' brings CUDA's libraries. What is missing is named by: TF_CPP_MIN_LOG_LEVEL=0 "

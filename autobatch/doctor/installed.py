@@ -14,8 +14,8 @@ _NEEDED = ("keras", "numpy", "tensorflow")
 def read_packages() -> tuple[Package, ...]:
     """Returns Python, what autobatch needs, and what it can use."""
     try:
-        wanted = metadata.metadata("autobatch")
-        lines = metadata.requires("autobatch") or []
+        wanted = metadata.metadata("keras-autobatch")
+        lines = metadata.requires("keras-autobatch") or []
     except metadata.PackageNotFoundError:  # it runs from a source tree
         needed = [Package(name, _version(name)) for name in _NEEDED]
     else:

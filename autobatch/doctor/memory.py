@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from autobatch._text import format_bytes
 from autobatch.doctor.finding import Finding, ok, problem, warning
 from autobatch.doctor.surroundings import Surroundings
-from autobatch.memory.units import format_bytes
 
 _OF_GROUPS = (
     "Leave a larger reserve (--reserve 20%), or run where it can be read: a container needs /sys/fs/cgroup (read-only "

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from autobatch._text import GIB, format_bytes
 from autobatch.doctor.finding import Finding, ok, warning
 from autobatch.doctor.surroundings import Surroundings
-from autobatch.memory.units import GIB, format_bytes
 
 
 def findings(seen: Surroundings) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 import keras
 
+from autobatch._text import format_bytes
 from autobatch.data.options import FlowOptions
 from autobatch.errors import DoesNotFitError
 from autobatch.infer.rows import Rows
@@ -16,7 +17,6 @@ from autobatch.infer.task import prepare, total_of
 from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.read import read_memory
 from autobatch.memory.reading import Reserve
-from autobatch.memory.units import format_bytes
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.task import READ_AHEAD_BYTES, Task
 from autobatch.results.run import Event

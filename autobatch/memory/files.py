@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from autobatch.memory.units import KIB
+from autobatch._text import KIB
 
 _MOST_BYTES = 1 << 20
 

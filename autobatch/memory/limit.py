@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from autobatch._text import format_bytes
 from autobatch.memory.reserve import DEFAULT_RESERVE, Reserve
-from autobatch.memory.units import format_bytes
 
 LimitKind = Literal["device", "host", "control group"]
 

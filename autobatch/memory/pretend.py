@@ -6,10 +6,10 @@ only where it leaves less than the smaller machine would have, and nothing keeps
 
 from dataclasses import replace
 
+from autobatch._text import format_bytes
 from autobatch.errors import DeviceError
 from autobatch.memory.facts import Device, HostMemory
 from autobatch.memory.reading import MemoryReading
-from autobatch.memory.units import format_bytes
 
 
 def limited(reading: MemoryReading, limit_bytes: int, device_index: int | None = None) -> MemoryReading:

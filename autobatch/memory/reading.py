@@ -100,7 +100,7 @@ class MemoryReading:
         return tuple(_spare(limit, reserve) for limit in self.limits)
 
     def host_budget(self, reserve: Reserve = DEFAULT_RESERVE) -> Budget:
-        """Returns the tightest budget of the host and the control groups."""
+        """Returns the tightest budget of the host and the control groups, beside a reserve."""
         return _tightest(self.host_limits, reserve)
 
     def device_budget(self, reserve: Reserve = DEFAULT_RESERVE, index: int | None = None) -> Budget | None:

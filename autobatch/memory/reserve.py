@@ -4,8 +4,8 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
+from autobatch._text import MIB
 from autobatch.errors import ArgumentError
-from autobatch.memory.units import MIB
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from autobatch._text import MIB, format_bytes
 from autobatch.memory.cgroup import GroupPids
 from autobatch.memory.facts import ControlGroup, Holder
 from autobatch.memory.reading import MemoryReading
-from autobatch.memory.units import MIB, format_bytes
 
 # Less than this is the kernel's own, everywhere and always.
 _LEAST_BYTES, _LEAST_SHARE = 64 * MIB, 0.05

@@ -6,10 +6,10 @@ prove are bounded by what is left beside the caller and itself; the answer says 
 
 from collections.abc import Callable, Mapping, Sequence
 
+from autobatch._text import format_bytes
 from autobatch.memory.facts import Device
 from autobatch.memory.pretend import is_limited, limited, overdrawn_bytes
 from autobatch.memory.reading import Budget, MemoryReading
-from autobatch.memory.units import format_bytes
 from autobatch.probing.own_pool import OWN_LIMIT, own_budget, pool_bytes, why_stay_in
 from autobatch.probing.question import Question
 from autobatch.probing.runner import WORST

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from autobatch._text import counted, format_bytes
 from autobatch.errors import DoesNotFitError, ProbeError, ProbeTimeoutError
 from autobatch.memory.reading import Budget
-from autobatch.memory.units import counted, format_bytes
 from autobatch.probing.question import Question
 from autobatch.probing.search import levels_off, peak_bounds, unseen, worth_trying
 from autobatch.results.trial import Outcome, Trial

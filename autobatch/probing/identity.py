@@ -22,7 +22,7 @@ from autobatch.step.backend import settings
 
 # Variables that change how much memory a step takes, how fast it is, or which device it runs on.
 _ENVIRONMENT = ("TF_", "KERAS_", "XLA_", "CUDA_", "OMP_", "MKL_", "DNNL_", "ONEDNN_", "GLIBC_", "MALLOC_", "LD_PRELOAD")
-_PACKAGES = ("autobatch", "keras", "tensorflow", "numpy")
+_PACKAGES = ("keras-autobatch", "keras", "tensorflow", "numpy")
 
 
 def identity(

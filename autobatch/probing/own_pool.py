@@ -4,10 +4,10 @@ TensorFlow takes a whole GPU at its start, unless it is told otherwise, and give
 finds nothing left, while a step of the caller's may use it all.
 """
 
+from autobatch._text import GIB
 from autobatch.memory.facts import Device
 from autobatch.memory.limit import Budget, Limit
 from autobatch.memory.reserve import Reserve
-from autobatch.memory.units import GIB
 from autobatch.step.accelerator import Accelerator
 
 # A context with the kernels and workspaces that training loads, of which no step can make use: 0.3 to 0.9 GiB.

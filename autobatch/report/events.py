@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from autobatch.report.unstyled import unstyled
+from autobatch._text import unstyled
 from autobatch.results.run import Decision, Seen
 
 Values = Mapping[str, Any]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from autobatch.memory.units import format_bytes
+from autobatch._text import format_bytes
 from autobatch.report.record import Record
 from autobatch.report.verdict import answers, comparison, headline, lead
 from autobatch.results.text import UNKNOWN, Answered, format_amount, format_number, trial_rows

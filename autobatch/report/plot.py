@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from autobatch._text import GIB, MIB, counted, format_bytes
 from autobatch.errors import MissingExtraError
-from autobatch.memory.units import GIB, MIB, counted, format_bytes
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Decision, RunReport, Seen
 from autobatch.results.trial import Outcome
@@ -81,7 +81,7 @@ def _figure_class() -> "type[Figure]":
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingExtraError("Plots need matplotlib: pip install 'autobatch[plot]'.") from error
+        raise MissingExtraError("Plots need matplotlib: pip install 'keras-autobatch[plot]'.") from error
     return Figure
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from autobatch.report.plain import plain
+from autobatch._json import to_json_values
 
 MOST_CHARACTERS = 400_000  # of all runs of a page together
 # What could end a script, begin a comment or an entity, or end a line of script where JSON means a character.
@@ -23,7 +23,7 @@ def embedded_json(raw: Any, most: int = MOST_CHARACTERS) -> tuple[str, int]:
         ('{\n "a": "\\u003c/script\\u003e"\n}', 0)
     """
     if not isinstance(raw, list):
-        return _safe(json.dumps(plain(raw), indent=1, default=str)), 0
+        return _safe(json.dumps(to_json_values(raw), indent=1, default=str)), 0
     every, kept = 1, raw
     while True:
         said = _lines(kept)
@@ -44,7 +44,7 @@ def _is_observation(event: Any) -> bool:
 
 
 def _lines(events: list[Any]) -> str:
-    said = ",\n".join(json.dumps(plain(event), default=str, separators=(",", ":")) for event in events)
+    said = ",\n".join(json.dumps(to_json_values(event), default=str, separators=(",", ":")) for event in events)
     return _safe(f"[\n{said}\n]")
 
 

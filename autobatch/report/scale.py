@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autobatch.memory.units import GIB, KIB, MIB
+from autobatch._text import GIB, KIB, MIB
 
 Tick = tuple[float, str]
 TickMaker = Callable[[float, float, int], list[Tick]]

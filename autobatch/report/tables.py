@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autobatch.memory.units import format_bytes
-from autobatch.report.durations import duration_words
+from autobatch._text import duration_words, format_bytes
 from autobatch.results.run import Decision
 from autobatch.results.text import UNKNOWN, format_amount, format_number, outcome_words, trial_rows
 from autobatch.results.trial import Outcome, Trial

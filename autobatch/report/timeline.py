@@ -5,9 +5,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from autobatch._text import duration_words
 from autobatch.report.decimate import decimate
 from autobatch.report.decision_marks import MARKS_BOTTOM, decision_marks, placed
-from autobatch.report.durations import duration_words
 from autobatch.report.frame import Frame, gutter, text_width
 from autobatch.report.record import Record, Seen
 from autobatch.report.scale import Scale, TickMaker, byte_ticks, count_ticks, second_ticks

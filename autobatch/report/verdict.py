@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from autobatch.memory.units import format_bytes
+from autobatch._text import format_bytes
 from autobatch.report.record import Record
 from autobatch.report.verdict_fit import fit_headline, of_training
 from autobatch.results.text import Answered, how_big, how_fast, speed, what_limits

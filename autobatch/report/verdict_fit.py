@@ -4,8 +4,7 @@ import itertools
 import math
 import statistics
 
-from autobatch.memory.units import counted, format_bytes
-from autobatch.report.durations import duration_words
+from autobatch._text import counted, duration_words, format_bytes
 from autobatch.report.record import Epoch, Record
 from autobatch.results.text import Answered, speed, what_limits
 

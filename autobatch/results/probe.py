@@ -101,7 +101,7 @@ class ProbeResult:
         return sum(trial.wall_s for trial in self.trials)
 
     def with_notes(self, *notes: str) -> Self:
-        """The same result with more to say."""
+        """Returns the same result with further `notes`."""
         return replace(self, notes=(*self.notes, *notes))
 
     def summary(self) -> str:

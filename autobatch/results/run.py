@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from autobatch.log import log as _log
+from autobatch._logging import log as _log
+from autobatch._text import format_bytes
 from autobatch.memory.reading import MemoryReading
-from autobatch.memory.units import format_bytes
 from autobatch.results.probe import ProbeResult, pictures
 
 

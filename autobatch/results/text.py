@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autobatch.memory.units import GIB, MIB, counted, format_bytes
+from autobatch._text import GIB, MIB, counted, format_bytes
 
 if TYPE_CHECKING:
     from autobatch.results.probe import ProbeResult

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autobatch._text import counted, format_bytes
 from autobatch.data.cut import next_rung
-from autobatch.memory.units import counted, format_bytes
 from autobatch.train.sight import Room, Sight
 
 

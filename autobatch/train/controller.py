@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from autobatch._text import format_bytes
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
-from autobatch.memory.units import format_bytes
 from autobatch.train.diary import Change
 from autobatch.train.policy import Move, Policy, Sight
 from autobatch.train.tidying import Tidying

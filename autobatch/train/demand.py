@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from autobatch.memory.units import counted, format_bytes
+from autobatch._text import counted, format_bytes
 from autobatch.train.sight import Room
 
 

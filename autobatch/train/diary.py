@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autobatch._logging import say
 from autobatch.memory.reading import MemoryReading
 from autobatch.results.run import Decision, Event, Observation, RunReport, Seen
 from autobatch.train.run_log import RunLog
-from autobatch.train.saying import say
 from autobatch.train.sight import binding
 from autobatch.train.watch import View
 

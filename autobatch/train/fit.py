@@ -128,7 +128,7 @@ def fit(
         seed: What order and augmentation derive from; drawn if left out, and reported.
         workers: Threads that read pictures; by default one for each core, at most 8.
         image_backend: What rotates, shifts, shears and zooms pictures: `"scipy"`, which gives Keras' own, or
-            `"opencv"`, which is faster and equal to it within a small tolerance (`pip install 'autobatch[opencv]'`).
+            `"opencv"`, faster and equal within a small tolerance (`pip install 'keras-autobatch[opencv]'`).
         reserve: What to leave free: a fraction of the capacity below 1, or bytes. 8 % by default, at least 128 MiB.
         max_batch_size: Try nothing larger, in samples.
         trial_timeout_s: Seconds one trial may take.

@@ -16,10 +16,10 @@ from typing import Any
 
 import keras
 
+from autobatch._text import counted
 from autobatch.data.cut import near_equal, number_of_updates
 from autobatch.data.source import Source, Stream
 from autobatch.errors import ArgumentError
-from autobatch.memory.units import counted
 from autobatch.step.engine import Engine
 from autobatch.train.bar import Bar
 from autobatch.train.checkpoint import Standing

@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
+from autobatch._text import counted
 from autobatch.data.suitable import is_keras_own
-from autobatch.memory.units import counted
 from autobatch.train.learning_rate import Rule
 
 _FEW_UPDATES = 10

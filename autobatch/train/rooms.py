@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from autobatch._text import format_bytes
 from autobatch.memory.limit import Limit
 from autobatch.memory.reading import MemoryReading, Reserve
-from autobatch.memory.units import format_bytes
 from autobatch.train.sight import Room
 
 _PATIENCE = 20

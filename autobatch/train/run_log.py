@@ -20,15 +20,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobatch._json import to_json_values
+from autobatch._logging import say
+from autobatch._text import format_bytes, unstyled
 from autobatch.errors import ArgumentError, DataError
 from autobatch.memory.read import read_memory
-from autobatch.memory.units import format_bytes
-from autobatch.report.plain import plain
-from autobatch.report.unstyled import unstyled
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Seen
 from autobatch.results.trial import Trial
-from autobatch.train.saying import say
 
 if TYPE_CHECKING:
     from autobatch.memory.reading import MemoryReading
@@ -231,7 +230,7 @@ def encoded(values: Mapping[str, Any]) -> bytes:
         >>> encoded({"loss": float("nan")})
         b'{"loss":null}\n'
     """
-    return json.dumps(plain(values), separators=(",", ":"), allow_nan=False, default=str).encode() + b"\n"
+    return json.dumps(to_json_values(values), separators=(",", ":"), allow_nan=False, default=str).encode() + b"\n"
 
 
 def _opened(log_dir: str | PathLike[str], tell: Callable[[str], None]) -> RunLog:

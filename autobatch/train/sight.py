@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autobatch.memory.units import format_bytes
+from autobatch._text import format_bytes
 
 
 @dataclass(frozen=True, slots=True)

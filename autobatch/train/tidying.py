@@ -7,7 +7,7 @@ back. It costs the next step the time to take it again, so it is done seldom, an
 
 from dataclasses import dataclass
 
-from autobatch.memory.units import MIB
+from autobatch._text import MIB
 from autobatch.train.sight import Room
 
 _WORTH_BYTES, _WORTH_FRACTION = 32 * MIB, 0.05

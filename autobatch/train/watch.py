@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autobatch.log import log as _log
+from autobatch._logging import log as _log
 from autobatch.memory.reading import MemoryReading
 from autobatch.train.rooms import Rooms
 from autobatch.train.sight import Room

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from autobatch.memory.units import counted
+from autobatch._text import counted
 from tooling.results import Folder, Result
 
 State = Literal["reached", "missed", "open"]

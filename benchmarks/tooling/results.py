@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autobatch.memory.units import format_bytes
-from autobatch.report.durations import duration_words
+from autobatch._text import duration_words, format_bytes
 from tooling.catalogue import ENTRIES, Entry
 from tooling.facts import SCHEMA_VERSION, Chart, Goal, Table
 

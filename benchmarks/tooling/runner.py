@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autobatch.report.durations import duration_words
+from autobatch._text import duration_words
 from tooling.catalogue import ENTRIES, FOLDER, Entry, is_ready
 from tooling.child import Ended, run_child
 from tooling.quiet import look

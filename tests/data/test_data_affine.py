@@ -160,7 +160,7 @@ def test_the_error_of_a_missing_opencv_is_the_line_that_installs_it(monkeypatch)
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     affine_opencv.opencv.cache_clear()
     try:
-        with pytest.raises(MissingExtraError, match=r"pip install 'autobatch\[opencv\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install 'keras-autobatch\[opencv\]'"):
             affine_opencv.opencv()
     finally:
         affine_opencv.opencv.cache_clear()

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from pids import number_processes
 
+import autobatch._text
 import autobatch.memory.peak
 import autobatch.memory.read
 import autobatch.memory.reserve
-import autobatch.memory.units
 import autobatch.testing
 from autobatch.memory.facts import Allocator, Pressure
 from autobatch.memory.read import read_memory
@@ -88,8 +88,10 @@ def test_this_machine_is_read():
         autobatch.memory.peak,
         autobatch.memory.read,
         autobatch.memory.reserve,
-        autobatch.memory.units,
-        autobatch.testing,
+        autobatch._text,
+        autobatch.testing.cuda,
+        autobatch.testing.engine,
+        autobatch.testing.sensors,
     ],
     ids=lambda module: module.__name__,
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.memory.units import MIB
+from autobatch._text import MIB
 from autobatch.probing.task import read_ahead_bytes
 
 

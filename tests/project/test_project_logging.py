@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import autobatch
-from autobatch.log import log
+from autobatch._logging import log
 
 PACKAGE = Path(autobatch.__file__).parent
-WARN = "from autobatch.log import log; log.info('it is %s', 'told'); log.warning('it is %s', 'heard')"
+WARN = "from autobatch._logging import log; log.info('it is %s', 'told'); log.warning('it is %s', 'heard')"
 
 
 def stderr_of(code):
@@ -30,7 +30,7 @@ def test_a_warning_that_nobody_asked_for_is_not_seen():
 def test_a_program_that_sets_up_logging_hears_each_line_once(before):
     """Seen to fail with a StreamHandler in place of the NullHandler."""
     listen = "import logging; logging.basicConfig(level=logging.INFO, format='%(name)s: %(message)s')"
-    order = [listen, "import autobatch.log"] if before else ["import autobatch.log", listen]
+    order = [listen, "import autobatch._logging"] if before else ["import autobatch._logging", listen]
     assert stderr_of("; ".join([*order, WARN])) == ["autobatch: it is told", "autobatch: it is heard"]
 
 
@@ -44,7 +44,7 @@ def test_nothing_is_set_up_but_a_handler_that_drops_everything():
 def test_there_is_one_logger_in_one_place():
     """Seen to fail with a module that asks `logging` for a logger of its own, by `import` and by `from`."""
     users = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "logging" in imports(path)]
-    assert users == ["log.py"]
+    assert users == ["_logging.py"]
 
 
 def imports(path):

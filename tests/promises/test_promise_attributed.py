@@ -192,7 +192,7 @@ ERRORS: list[AutobatchError] = [
     autobatch.DeviceError("v", "GPU:1", ["GPU:0"]),
     autobatch.ProbeError("p", ["trial"]),
     autobatch.ProbeTimeoutError("i", ["trial"], 4),
-    autobatch.MissingExtraError("Plots need matplotlib: pip install 'autobatch[plot]'."),
+    autobatch.MissingExtraError("Plots need matplotlib: pip install 'keras-autobatch[plot]'."),
     autobatch.TooLateError("t"),
     autobatch.UpdateInterruptedError("u"),
 ]

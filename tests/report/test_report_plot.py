@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from programs import environment
 from saved_runs import ran, result
 
+from autobatch._text import GIB, MIB
 from autobatch.errors import MissingExtraError
-from autobatch.memory.units import GIB, MIB
 from autobatch.results.run import Decision, RunReport, Seen
 from autobatch.results.trial import Outcome, Trial
 
@@ -142,7 +142,7 @@ def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch):
     for plot in (result().plot, report().plot):
         with pytest.raises(MissingExtraError) as caught:
             plot()
-        assert str(caught.value) == "Plots need matplotlib: pip install 'autobatch[plot]'."
+        assert str(caught.value) == "Plots need matplotlib: pip install 'keras-autobatch[plot]'."
 
 
 def test_results_are_there_without_matplotlib_being_imported():

@@ -10,8 +10,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import autobatch
+from autobatch._text import GIB
 from autobatch.memory.facts import Device
-from autobatch.memory.units import GIB
 from autobatch.results.environment import command, environment
 from autobatch.testing import memory_reading
 

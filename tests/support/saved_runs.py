@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from autobatch._text import GIB, MIB
 from autobatch.memory.peak import fit_peak
-from autobatch.memory.units import GIB, MIB
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome, Trial
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from autobatch._text import GIB
 from autobatch.memory.facts import Device, OwnFrom
 from autobatch.memory.moments import Moments
 from autobatch.memory.peak import fit_peak
-from autobatch.memory.units import GIB
 from autobatch.probing.runner import WORST
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome, Trial

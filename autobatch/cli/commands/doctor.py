@@ -6,12 +6,12 @@ import os
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from autobatch._text import counted, format_bytes
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal
 from autobatch.cli.console import LEVEL, held_back, import_keras
 from autobatch.cli.outcome import ExitCode
 from autobatch.cli.wording import width_of, wrapped
-from autobatch.memory.units import counted, format_bytes
 
 if TYPE_CHECKING:
     from autobatch.doctor.checkup import Checkup

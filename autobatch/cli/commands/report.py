@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from autobatch._text import counted
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal
 from autobatch.errors import ArgumentError, DataError
-from autobatch.memory.units import counted
 
 if TYPE_CHECKING:
     from autobatch.report.record import Record

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autobatch.memory.units import MIB
+from autobatch._text import MIB
 from autobatch.step.accelerator import Accelerator
 from autobatch.step.tensorflow.sharing import GROWTH, number_of
 

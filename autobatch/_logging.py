@@ -12,8 +12,20 @@ Example:
 """
 
 import logging
-
-__all__ = ["log"]
+from typing import Any
 
 log = logging.getLogger("autobatch")
 log.addHandler(logging.NullHandler())
+
+
+def say(text: str, verbose: Any) -> None:
+    """Logs a sentence and, unless `verbose` is 0, prints it on a line of its own, as callbacks of Keras do.
+
+    Args:
+        text: What to say.
+        verbose: As in `model.fit`.
+    """
+    log.warning("%s", text)
+    if verbose != 0:
+        # The progress bar stands in the middle of a line; one line for each epoch, which 2 asks for, does not.
+        print(text if verbose == 2 else f"\n{text}", flush=True)  # noqa: T201 - as Keras prints its progress

@@ -1,0 +1,69 @@
+"""Bytes and durations as people read them, and text without a terminal's styles."""
+
+import math
+import re
+
+KIB = 1024
+
+MIB = 1024 * KIB
+
+GIB = 1024 * MIB
+
+
+def format_bytes(count: float) -> str:
+    """Returns `count` bytes as short text: "2.1 GiB", "172 MiB", "-12 KiB", "900 bytes".
+
+    Args:
+        count: Bytes; negative for a shortfall.
+
+    Example:
+        >>> format_bytes(180355072)
+        '172 MiB'
+    """
+    size = abs(count)
+    if size >= GIB:
+        return f"{count / GIB:,.1f} GiB"
+    if size >= MIB:
+        return f"{count / MIB:.0f} MiB"
+    if size >= KIB:
+        return f"{count / KIB:.0f} KiB"
+    return f"{count:.0f} bytes"
+
+
+def counted(count: int, thing: str) -> str:
+    """Returns a number of things as people say it: "1 sample", "64 samples".
+
+    Args:
+        count: How many.
+        thing: What one of them is called.
+
+    Example:
+        >>> counted(1, "trial"), counted(0, "trial")
+        ('1 trial', '0 trials')
+    """
+    return f"{count} {thing}{'s' * (count != 1)}"
+
+
+def duration_words(seconds: float) -> str:
+    """A stretch of time as people say it: "0.014 s", "4.2 s", "1 min 40 s", "2 h 5 min"."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.3f} s" if seconds < 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+_STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+
+
+def unstyled(text: str) -> str:
+    r"""The text without the sequences that colour it or make it bold on a terminal, as Keras does with its errors.
+
+    Example:
+        >>> unstyled("\x1b[1mInvalid dtype\x1b[0m")
+        'Invalid dtype'
+    """
+    return _STYLE.sub("", text)

@@ -1,0 +1,175 @@
+"""A reading with given figures, and a stand-in for NVML."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+from autobatch._text import GIB, MIB
+from autobatch.memory.facts import ControlGroup, Device, HostMemory, ProcessMemory
+from autobatch.memory.reading import MemoryReading
+
+
+def memory_reading(
+    *,
+    host_total_bytes: int = 64 * GIB,
+    host_available_bytes: int = 48 * GIB,
+    rss_bytes: int = 512 * MIB,
+    group_limit_bytes: int | None = None,
+    group_usage_bytes: int | None = None,
+    devices: tuple[Device, ...] = (),
+) -> MemoryReading:
+    """Returns a reading with these figures, in bytes.
+
+    Args:
+        host_total_bytes: The machine's memory.
+        host_available_bytes: What is available of it.
+        rss_bytes: What this process occupies.
+        group_limit_bytes: The limit of a control group, `None` for no group.
+        group_usage_bytes: What is used in that group, `None` for this process alone.
+        devices: The GPUs.
+    """
+    usage = rss_bytes if group_usage_bytes is None else group_usage_bytes
+    groups = () if group_limit_bytes is None else (ControlGroup(2, "/fake", group_limit_bytes, usage, 0),)
+    host = HostMemory(host_total_bytes, host_available_bytes)
+    return MemoryReading(host=host, process=ProcessMemory(rss_bytes, rss_bytes), control_groups=groups, devices=devices)
+
+
+@dataclass(frozen=True)
+class FakeGpu:
+    """A GPU, or a MIG slice of one, as `FakeNvml` plays it.
+
+    Attributes:
+        uuid: Its identity.
+        total_bytes: All of its memory.
+        free_bytes: What nobody has taken.
+        name: What the maker calls it.
+        processes: Bytes of each process number; `None` where the driver leaves them open.
+        drawing: The same for processes that draw.
+        slices: The slices of a GPU in MIG mode, `None` for one that is not.
+        instance: The numbers of a slice: GPU instance and compute instance.
+        reserved_bytes: What its driver keeps for itself, `None` for one that is too old to tell.
+        refuses: The NVML functions that fail on it, and what they say.
+    """
+
+    uuid: str
+    total_bytes: int = 16 * GIB
+    free_bytes: int = 12 * GIB
+    name: str = "Fake GPU"
+    processes: Mapping[int, int | None] = field(default_factory=dict)
+    drawing: Mapping[int, int | None] = field(default_factory=dict)
+    slices: tuple["FakeGpu", ...] | None = None
+    instance: tuple[int, int] = (0, 0)
+    reserved_bytes: int | None = None
+    refuses: Mapping[str, str] = field(default_factory=dict)
+
+
+class FakeNvmlError(Exception):
+    """What `FakeNvml` raises: its `NVMLError`."""
+
+
+class FakeNvml:
+    """A stand-in for the module `pynvml`: give it to `autobatch.memory.read.read_memory` as `nvml`.
+
+    Args:
+        gpus: The machine's GPUs, in the driver's order.
+        fails: Functions that fail whatever they are asked of, and what they say.
+
+    Attributes:
+        calls: The names of the functions that were called, in order.
+        open_count: How often it was initialised and not shut down.
+
+    Example:
+        >>> from autobatch.memory.read import read_memory
+        >>> reading = read_memory(nvml=FakeNvml(FakeGpu("GPU-1", total_bytes=1000, free_bytes=400)))
+        >>> reading.devices[0].free_bytes
+        400
+    """
+
+    NVMLError = FakeNvmlError
+    nvmlMemory_v2 = 0x02000028  # noqa: N815 - NVML's own name
+
+    def __init__(self, *gpus: FakeGpu, fails: Mapping[str, str] | None = None) -> None:
+        self.calls: list[str] = []
+        self.open_count = 0
+        self._gpus = gpus
+        self._fails = dict(fails or {})
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if not hasattr(type(self), f"_{name}"):
+            raise AttributeError(name)
+        return partial(self._answer, name)
+
+    def _answer(self, name: str, *args: Any, **options: Any) -> Any:
+        self.calls.append(name)
+        gpu = args[0] if args and isinstance(args[0], FakeGpu) else None
+        refusal = self._fails.get(name) or (gpu.refuses.get(name) if gpu is not None else None)
+        if refusal:
+            raise FakeNvmlError(refusal)
+        return getattr(self, f"_{name}")(*args, **options)
+
+    def _nvmlInit(self) -> None:  # noqa: N802 - NVML's own names, here and below
+        self.open_count += 1
+
+    def _nvmlShutdown(self) -> None:  # noqa: N802
+        self.open_count -= 1
+
+    def _nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return len(self._gpus)
+
+    def _nvmlDeviceGetHandleByIndex(self, number: int) -> FakeGpu:  # noqa: N802
+        gpu = self._gpus[number]
+        if "nvmlDeviceGetHandleByIndex" in gpu.refuses:
+            raise FakeNvmlError(gpu.refuses["nvmlDeviceGetHandleByIndex"])
+        return gpu
+
+    def _nvmlDeviceGetUUID(self, gpu: FakeGpu) -> str:  # noqa: N802
+        return gpu.uuid
+
+    def _nvmlDeviceGetName(self, gpu: FakeGpu) -> str:  # noqa: N802
+        return gpu.name
+
+    def _nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu, version: int | None = None) -> SimpleNamespace:  # noqa: N802
+        used = gpu.total_bytes - gpu.free_bytes
+        if version is None:
+            return SimpleNamespace(total=gpu.total_bytes, free=gpu.free_bytes, used=used)
+        if gpu.reserved_bytes is None:
+            raise FakeNvmlError("Function Not Found")
+        reserved = gpu.reserved_bytes
+        return SimpleNamespace(total=gpu.total_bytes, free=gpu.free_bytes, used=used - reserved, reserved=reserved)
+
+    def _nvmlDeviceGetComputeRunningProcesses(self, gpu: FakeGpu) -> list[SimpleNamespace]:  # noqa: N802
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in gpu.processes.items()]
+
+    def _nvmlDeviceGetGraphicsRunningProcesses(self, gpu: FakeGpu) -> list[SimpleNamespace]:  # noqa: N802
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in gpu.drawing.items()]
+
+    def _nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
+        return "560.35"
+
+    def _nvmlSystemGetNVMLVersion(self) -> str:  # noqa: N802
+        return "12.560.35"
+
+    def _nvmlSystemGetCudaDriverVersion(self) -> int:  # noqa: N802
+        return 12060
+
+    def _nvmlDeviceGetMigMode(self, gpu: FakeGpu) -> list[int]:  # noqa: N802
+        mode = 0 if gpu.slices is None else 1
+        return [mode, mode]
+
+    def _nvmlDeviceGetMaxMigDeviceCount(self, _gpu: FakeGpu) -> int:  # noqa: N802
+        return 7
+
+    def _nvmlDeviceGetMigDeviceHandleByIndex(self, gpu: FakeGpu, number: int) -> FakeGpu:  # noqa: N802
+        # Numbers without a slice, as on a real GPU: the first of every two is empty here.
+        slices = gpu.slices or ()
+        if number % 2 == 0 or number // 2 >= len(slices):
+            raise FakeNvmlError("Not Found")
+        return slices[number // 2]
+
+    def _nvmlDeviceGetGpuInstanceId(self, gpu: FakeGpu) -> int:  # noqa: N802
+        return gpu.instance[0]
+
+    def _nvmlDeviceGetComputeInstanceId(self, gpu: FakeGpu) -> int:  # noqa: N802
+        return gpu.instance[1]
