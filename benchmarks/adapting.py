@@ -20,10 +20,22 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from adapting_scene import Played, Side, peak_of, play
-from adapting_script import IMAGES, MIB, MINUTES, Neighbour, at, lost, script, trained
 from groups import NoGroupError, kills, memory_group
 from harness import Cell, Chart, Findings, Goal, Table, benchmark, interleaved, ratio, say
+from support.adapting_scene import (
+    IMAGES,
+    MIB,
+    MINUTES,
+    Neighbour,
+    Played,
+    Side,
+    at,
+    lost,
+    peak_of,
+    play,
+    script,
+    trained,
+)
 
 LIMIT_BYTES = 2400 * MIB
 EFFECTIVE = 64

@@ -1,9 +1,9 @@
 """Finding the size: autobatch's search beside those of others, on the same trials within the same hard budget.
 
-A trial is three training steps of Keras in a process whose memory pool has a limit (`hard_budget.py`). Each size is run
-once in a row of the table, and whoever asks for it is charged the seconds that it took: so all see the same memory, and
-no side has the luck of a quiet moment. The largest size that fits is known from running the sizes around the edge, each
-of them below 200 samples and every hundredth beyond.
+A trial is three training steps of Keras in a process whose memory pool has a limit. Each size is run once in a row of
+the table, and whoever asks for it is charged the seconds that it took: so all see the same memory, and no side has the
+luck of a quiet moment. The largest size that fits is known from running the sizes around the edge, each of them below
+200 samples and every hundredth beyond.
 
 autobatch is asked for the largest size (`batch_size="largest"`). `python benchmarks/finding.py` needs the extra
 `benchmarks` for the packages of others; what is missing is said.
@@ -16,10 +16,9 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, Self
 
-from hard_budget import HardBudget, Recorded, Tried
 from harness import Findings, Goal, Table, benchmark, say
-from own_search import RESERVES, own_search
-from peers import PEERS, DiedError, OutOfMemoryError, Peer, Situation
+from support.hard_budget import HardBudget, Recorded, Tried
+from support.searches import PEERS, RESERVES, DiedError, OutOfMemoryError, Peer, Situation, own_search
 
 SAMPLES = 65_536  # more than fit anywhere
 FINE, _BEYOND = 200, 3

@@ -9,11 +9,27 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import growth_subjects as subjects
-from growth_costs import BATCH, FILES, LAYERS, PARAMETERS, over_batch, over_files, over_model
-from growth_subjects import Probed
 from harness import Cell, Chart, Findings, Goal, Table, benchmark, say
-from slopes import MOST, Growth, Promise
+from support.growth_subjects import (
+    BATCH,
+    FILES,
+    LAYERS,
+    MOST,
+    PARAMETERS,
+    Growth,
+    Probed,
+    Promise,
+    deep_net,
+    flow_of,
+    folder_of_two,
+    numbers,
+    over_batch,
+    over_files,
+    over_model,
+    picture_net,
+    probed,
+    wide_net,
+)
 
 QUESTION = "Which costs grow with the files, the batch and the model, and how?"
 
@@ -32,24 +48,24 @@ def over_probes(probes: dict[str, dict[int, Probed]]) -> list[Growth]:
 
 def probes_of(folder: Path, args: argparse.Namespace) -> dict[str, dict[int, Probed]]:
     """Probes of growing models, folders and bounds."""
-    data = subjects.numbers(8192)
+    data = numbers(8192)
     files = (10**3, 10**6)
     plans: dict[str, tuple[Iterable[int], Callable[[int], Probed]]] = {
         PARAMETERS: (
             (10**4, 10**6) if args.quick else (10**4, 10**5, 10**6, 10**7, 10**8),
-            lambda size: subjects.probed(subjects.wide_net(size), data, 32),
+            lambda size: probed(wide_net(size), data, 32),
         ),
         LAYERS: (
             (4, 32) if args.quick else (4, 16, 64, 128),
-            lambda size: subjects.probed(subjects.deep_net(size), data, 32),
+            lambda size: probed(deep_net(size), data, 32),
         ),
         BATCH: (
             () if args.quick else (1, 16, 256, 4096),
-            lambda size: subjects.probed(subjects.wide_net(10**4), data, size),
+            lambda size: probed(wide_net(10**4), data, size),
         ),
         FILES: (
             () if args.quick else files,
-            lambda size: subjects.probed(subjects.picture_net(), subjects.flow_of(folder, size), 32),
+            lambda size: probed(picture_net(), flow_of(folder, size), 32),
         ),
     }
     found: dict[str, dict[int, Probed]] = {}
@@ -113,12 +129,12 @@ def measure(args: argparse.Namespace) -> Findings:
     parameters = (10**4, 10**6) if args.quick else (10**4, 10**5, 10**6, 10**7, 10**8)
     layers = (4, 32) if args.quick else (4, 16, 64, 128)
     starts = 1 if args.quick else 2
-    over_model(LAYERS, subjects.deep_net, (2,), 1)  # what TensorFlow does once
+    over_model(LAYERS, deep_net, (2,), 1)  # what TensorFlow does once
     with tempfile.TemporaryDirectory() as name:
-        folder = subjects.folder_of_two(Path(name) / "pictures")
+        folder = folder_of_two(Path(name) / "pictures")
         growths = over_files(folder, files, turns) + over_batch(batches, turns)
-        growths += over_model(PARAMETERS, subjects.wide_net, parameters, starts)
-        growths += over_model(LAYERS, subjects.deep_net, layers, starts)
+        growths += over_model(PARAMETERS, wide_net, parameters, starts)
+        growths += over_model(LAYERS, deep_net, layers, starts)
         probes = probes_of(folder, args)
     growths += over_probes(probes)
     columns = ("cost", "from and to", "at the least", "at the most", "slope", "at the end", "grows")

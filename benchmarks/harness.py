@@ -19,12 +19,22 @@ from typing import Any
 # Before anything imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from tooling.facts import SCHEMA_VERSION, Cell, Chart, Findings, Goal, Table, verdict
+from tooling.findings import (
+    SCHEMA_VERSION,
+    Cell,
+    Chart,
+    Findings,
+    Goal,
+    Ratio,
+    Table,
+    interleaved,
+    lines_of,
+    ratio,
+    verdict,
+)
 from tooling.machine import machine, revision
-from tooling.ratios import Ratio, interleaved, ratio
 from tooling.results import write_json
 from tooling.runner import say
-from tooling.tables import lines_of
 
 __all__ = [
     "SCHEMA_VERSION",

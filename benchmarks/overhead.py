@@ -9,8 +9,7 @@ import statistics
 from typing import Any
 
 from harness import Cell, Findings, Goal, Ratio, Table, benchmark, interleaved, ratio, say, seconds_of
-from models import NETS
-from trainings import Ours
+from support.models import NETS, Ours
 
 from autobatch.data.batch import Batch
 

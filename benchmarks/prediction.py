@@ -1,8 +1,8 @@
 """Prediction: how far the peak model's answer is off for sizes that have not been run.
 
-Peaks of a ladder of sizes are measured once for each model, in a process of its own (`hard_budget.py`, with room to
-spare). Then the model is asked, as a search or a training asks it: fitted on the sizes up to some size, what does one
-of 1.25 to 8 times that size need? What is bounded is told apart from what is predicted: a search goes by the bound.
+Peaks of a ladder of sizes are measured once for each model, in a process of its own with room to spare. Then the model
+is asked, as a search or a training asks it: fitted on the sizes up to some size, what does one of 1.25 to 8 times that
+size need? What is bounded is told apart from what is predicted: a search goes by the bound.
 """
 
 import argparse
@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hard_budget import MIB, HardBudget
 from harness import Chart, Findings, Goal, Table, benchmark, say
-from models import NETS
+from support.hard_budget import MIB, HardBudget
+from support.models import NETS
 from tooling.results import read_samples
 
 from autobatch.memory.moments import Moments

@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from harness import Cell, Findings, Table, benchmark, ratio, say
-from models import NETS
+from support.models import NETS
 
 QUESTION = "What does memory cost that can be given back while a training runs?"
 MIB = 1 << 20

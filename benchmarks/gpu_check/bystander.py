@@ -18,13 +18,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from gpu_check import stage as stages
+from gpu_check.stage import HERE, MIB, PROBE, Actor, Stage, in_role
 from harness import Cell, Findings, Goal, Table, benchmark, say
 
-from gpu_check import stage as stages
-from gpu_check.stage import HERE, MIB, Actor, Stage, in_role
-
 QUESTION = "Does a job on the same GPU live through the whole search for a size, ours and others'?"
-PROBE, PEER = HERE / "probing.py", HERE / "torch_peer.py"
+PEER = HERE / "torch_peer.py"
 CONTROL = "doubling until there is no more"
 _PATIENCE_S = 200.0
 _CALM_ROUNDS = 5

@@ -15,14 +15,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
+from gpu_check import stage as stages
+from gpu_check.stage import MIB, PROBE, Actor, Stage
 from groups import kills, memory_group
 from harness import Cell, Findings, Goal, Table, benchmark, say
 
-from gpu_check import stage as stages
-from gpu_check.stage import HERE, MIB, Actor, Stage
-
 QUESTION = "Do the host's memory and the GPU's decide together, whichever of them binds?"
-PROBE = HERE / "probing.py"
 DEVICE_BYTES = 3072 * MIB
 _PATIENCE_S = 200.0
 

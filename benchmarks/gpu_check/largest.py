@@ -9,9 +9,10 @@ to: in process bytes, of which CUDA's context is a part, and beside its own work
 """
 
 import argparse
+import json
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -22,17 +23,96 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import prediction
 from finding import FINE, QUICK_WITHOUT, SAMPLES, Result, Row, goals_of, row_of, table_of, true_largest
-from hard_budget import HardBudget, Recorded
+from gpu_check.stage import MIB, PROBE, Actor, Stage, add_stage
 from harness import Cell, Findings, Goal, Table, benchmark, interleaved, ratio, say
-from models import AT_224, NETS
-from own_search import RESERVES, own_search
-from peers import PEERS, OutOfMemoryError, Peer, Situation
+from support.hard_budget import HardBudget, Recorded
+from support.models import AT_224, NETS
+from support.searches import PEERS, RESERVES, OutOfMemoryError, Peer, Situation, own_search
 
 from autobatch.memory.moments import Moments
 from autobatch.memory.reserve import DEFAULT_RESERVE
-from gpu_check import probed
-from gpu_check.stage import MIB, Stage
-from gpu_check.words import add_stage
+
+_PATIENCE_S = 240.0
+
+Events = Sequence[Mapping[str, Any]]
+
+
+def probed(stage: Stage, **case: Any) -> tuple[list[dict[str, Any]], str]:
+    """What a probe says in a process of its own, and the end of what it prints where it failed.
+
+    Args:
+        stage: Where.
+        case: `net`, `policy`, `xla`, `most` and `limit`, as `probing.py` takes them.
+    """
+    with Actor([sys.executable, "-u", str(PROBE), json.dumps(stage.part(case="net", **case))]) as one:
+        one.ends(_PATIENCE_S)
+        status = one.status
+    if status is None:
+        return one.events, f"it had no answer after {_PATIENCE_S:.0f} s, and was ended"
+    return one.events, "" if status == 0 else f"it ended with status {status}. {one.stderr[-500:]}"
+
+
+def probe_table(events: Events, true_largest: int | None) -> Table:
+    """Each trial, and what came of them.
+
+    Args:
+        events: What the probe said.
+        true_largest: The largest size that an exhaustive search within the same limit has run, if there was one.
+    """
+    resource = "device" if any("device" in event["peaks"] for event in _of(events, "tried")) else "host"
+    rows: list[list[Cell]] = [
+        [
+            event["size"],
+            event["outcome"].lower().replace("_", " "),
+            _mib(event["peaks"].get(resource)),
+            None,
+            None,
+        ]
+        for event in _of(events, "tried")
+    ]
+    found = next(_of(events, "found"), None)
+    if found is not None:
+        share = None if true_largest is None else f"{found['size'] / true_largest:.0%}"
+        budget = _mib(found["budgets"].get(resource))
+        rows.append([found["size"], "is the answer", budget, round(_seconds(events) or 0.0, 1), share])
+    columns = ("samples", "ended", "peak or budget, MiB", "seconds in all", "of the largest")
+    return Table("autobatch.probe itself", columns, rows)
+
+
+def probe_goals(events: Events, true_largest: int | None) -> list[Goal]:
+    """What was aimed at.
+
+    Example:
+        >>> tried = {"kind": "tried", "size": 8, "outcome": "RAN", "peaks": {}}
+        >>> found = {"kind": "found", "size": 8, "ran_out": 0, "budgets": {}}
+        >>> [goal.met for goal in probe_goals([tried, found], 9)], [goal.met for goal in probe_goals([tried, found], 7)]
+        ([True, True, True], [True, True, False])
+    """
+    found = next(_of(events, "found"), None)
+    if found is None:
+        return [Goal("autobatch.probe itself has an answer", met=False, measured="it has none")]
+    tried, size = len(list(_of(events, "tried"))), found["size"]
+    fits = None if true_largest is None else size <= true_largest
+    said = f"{size:,} samples" if true_largest is None else f"{size:,} of {true_largest:,} samples"
+    return [
+        Goal("autobatch.probe itself runs out of nothing", not found["ran_out"], f"{found['ran_out']} of {tried} did"),
+        Goal("in at most 4 trials", tried <= 4, str(tried)),
+        Goal("and its answer is one that fits", fits, said),
+    ]
+
+
+def _of(events: Events, kind: str) -> Any:
+    return (event for event in events if event["kind"] == kind)
+
+
+def _seconds(events: Events) -> float | None:
+    begun, found = next(_of(events, "begun"), None), next(_of(events, "found"), None)
+    return None if begun is None or found is None else float(found["at_s"] - begun["at_s"])
+
+
+def _mib(value: int | None) -> int | None:
+    return None if value is None else round(value / MIB)
+
 
 POLICIES = ("float32", "mixed_float16")
 USUAL = 32
@@ -155,7 +235,7 @@ def measure(args: argparse.Namespace) -> Findings:
     made = predicted(result)
     say(f"{row.net}: autobatch.probe itself")
     events, failed, beside = probed_itself(args, row, result)
-    tables = [table_of(result), speed_table(sizes, speeds), probed.table_of(events, beside)]
+    tables = [table_of(result), speed_table(sizes, speeds), probe_table(events, beside)]
     if made:
         tables.append(Table("Predictions", prediction.COLUMNS, [prediction.row_of(row.net, made)]))
     notes = [f"{row.net}, {args.policy}, {'compiled by XLA' if args.xla else 'without XLA'}."]
@@ -163,7 +243,7 @@ def measure(args: argparse.Namespace) -> Findings:
     notes += [f"Not timed, for it does not run here: {name} ({asked[name]})." for name in asked if name not in sizes]
     notes += [f"autobatch.probe itself failed: {failed}"] * bool(failed)
     samples = {"row": result, "sizes": sizes, "speeds": speeds, "predictions": made, "probe": events}
-    goals = [*goals_of([result]), *probed.goals_of(events, beside), *prediction_goals(made)]
+    goals = [*goals_of([result]), *probe_goals(events, beside), *prediction_goals(made)]
     return Findings(tables, goals, notes, samples)
 
 
@@ -174,16 +254,16 @@ def probed_itself(args: argparse.Namespace, row: Row, result: Result) -> tuple[l
     """
     case = {"net": row.net, "policy": args.policy, "xla": args.xla}
     if args.stage == "cpu":
-        return *probed.probed(Stage("cpu"), **case, most=16, limit=None), None
+        return *probed(Stage("cpu"), **case, most=16, limit=None), None
     largest = int(result["true_largest"])
-    events, failed = probed.probed(Stage("gpu"), **case, most=SAMPLES, limit=row.limit_mib * MIB)
+    events, failed = probed(Stage("gpu"), **case, most=SAMPLES, limit=row.limit_mib * MIB)
     return events, failed, largest
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """The arguments of this check."""
     add_stage(parser)
-    parser.add_argument("--net", choices=(NETS | AT_224), help="the model, by its name in models.py")
+    parser.add_argument("--net", choices=(NETS | AT_224), help="the model, by its name in support/models.py")
     parser.add_argument("--policy", choices=POLICIES, default=POLICIES[0], help="what it computes in")
     parser.add_argument("--xla", action="store_true", help="have XLA compile the steps")
     parser.add_argument("--limit-mib", type=int, help="what the steps may take of the device")

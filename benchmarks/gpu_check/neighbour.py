@@ -13,12 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from adapting_script import IMAGES
-from harness import Cell, Findings, Goal, Table, benchmark, say
-
 from gpu_check import stage as stages
-from gpu_check.scene import Played, over_free, play
-from gpu_check.stage import MIB
+from gpu_check.stage import MIB, Played, over_free, play
+from harness import Cell, Findings, Goal, Table, benchmark, say
+from support.adapting_scene import IMAGES
 
 QUESTION = "Does a training outlive a neighbour that grabs memory, with every sample used once an epoch?"
 # What ran out earlier is a reason to shrink, too: that it "ran out of device memory before".

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tooling.facts import SCHEMA_VERSION, Cell, Goal, Table
-
 from gpu_check.checks import Check
+from tooling.findings import SCHEMA_VERSION, Cell, Goal, Table
 
 Part = Mapping[str, Any]
 Parts = Mapping[str, Part]

@@ -60,7 +60,7 @@ def large_net() -> tuple[Any, Any]:
 def net_of(part: dict[str, Any]) -> tuple[Any, Any]:
     """A net of the benchmarks, and as many samples as are looked at: one, seen many times."""
     import numpy as np
-    from models import AT_224, NETS
+    from support.models import AT_224, NETS
 
     net = (NETS | AT_224)[part["net"]]
     x, y = net.samples(1)
@@ -77,8 +77,8 @@ def main(part: dict[str, Any]) -> None:
     elif part["case"] == "net":
         model, data = net_of(part)
     else:
-        from adapting_model import build
-        from adapting_model import data as samples
+        from support.adapting_model import build
+        from support.adapting_model import data as samples
 
         model, data = build(), samples()
     if part["case"] == "whole":

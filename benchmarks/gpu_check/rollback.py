@@ -15,11 +15,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from capped import Allocator
+from gpu_check.stage import add_stage
 from harness import Findings, Goal, Table, benchmark, say
 from rollback_scene import LIMIT_MIB, SAMPLES, play
-
-from gpu_check.words import add_stage
+from support.hard_budget import Allocator
 
 ALLOCATORS: tuple[Allocator, ...] = ("bfc", "cuda_malloc_async")
 Played = Mapping[str, Any]

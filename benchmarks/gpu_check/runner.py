@@ -16,17 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tooling import reporter
+from gpu_check import checks as real_needs
+from gpu_check.checks import CHECKS, FOLDER, Check, names, select
+from gpu_check.parts import DONE, FAILED, SKIPPED, TIMED_OUT, Part, compose, due, merged, part, parts_of
+from tooling import pages as reporter
 from tooling.catalogue import FOLDER as BENCHMARKS
-from tooling.catalogue import is_ready
 from tooling.child import run_child
 from tooling.machine import machine
 from tooling.results import ResultError, read_result, read_samples, write_result
-from tooling.runner import INTERRUPTED, problem_of, say
-
-from gpu_check import needs as real_needs
-from gpu_check.checks import CHECKS, FOLDER, Check, names, select
-from gpu_check.parts import DONE, FAILED, SKIPPED, TIMED_OUT, Part, compose, due, merged, part, parts_of
+from tooling.runner import INTERRUPTED, is_ready, problem_of, say
 
 CPU_STAGE = "cpu-stage"
 

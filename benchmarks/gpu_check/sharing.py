@@ -17,11 +17,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness import Cell, Chart, Findings, Goal, Table, benchmark, say
-
 from gpu_check import stage as stages
-from gpu_check.scene import Played, over_free, play
-from gpu_check.stage import MIB
+from gpu_check.stage import MIB, Played, over_free, play
+from harness import Cell, Chart, Findings, Goal, Table, benchmark, say
 
 QUESTION = "Do the bytes come back after a shrink, within one micro-batch, as a second process sees it?"
 GOAL = "after a shrink, at least 80 % of what the smaller micro-batch needs less is back within one micro-batch"

@@ -9,9 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness import Cell, Findings, Goal, Table, benchmark
-
 from gpu_check import stage as stages
+from harness import Cell, Findings, Goal, Table, benchmark
 
 QUESTION = "Do the tests pass that need a GPU?"
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -16,13 +16,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from gpu_check import stage as stages
+from gpu_check.stage import MIB, PROBE, Actor, Sample, Sampler, Stage
 from harness import Cell, Findings, Goal, Table, benchmark, say
 
-from gpu_check import stage as stages
-from gpu_check.stage import HERE, MIB, Actor, Sample, Sampler, Stage
-
 QUESTION = "Are the peaks of the trials those that are seen from outside, and is their memory gone afterwards?"
-PROBE = HERE / "probing.py"
 POOL = "CUDA's pool"
 ALLOCATORS = {
     "BFC, growing": {"TF_FORCE_GPU_ALLOW_GROWTH": "true"},

@@ -3,9 +3,14 @@
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 import autobatch
 
@@ -74,3 +79,89 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.machine())
+
+
+_MOST_LOAD = 0.25  # of a core, for each core
+_MOST_BUSY = 0.10  # of a core, for a single process
+_NAMED = 3
+_GOVERNORS = Path("/sys/devices/system/cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A process that computes.
+
+    Attributes:
+        pid: Of the process.
+        name: Of its program.
+        cores: How many it keeps busy.
+    """
+
+    pid: int
+    name: str
+    cores: float
+
+
+def disturbances(load: float | None, cores: int, busy: Sequence[Busy], governors: Collection[str] = ()) -> list[str]:
+    """What may disturb a measurement, a sentence each.
+
+    Args:
+        load: The system's load average of the last minute; `None` where it says nothing of others.
+        cores: Of this machine.
+        busy: The processes of others that compute.
+        governors: What sets the processors' clock.
+
+    Example:
+        >>> disturbances(1.9, 2, [Busy(7, "make", 0.93)])[1]
+        'Others compute: make (process 7, 0.93 cores). Measure when they have ended.'
+    """
+    said = []
+    if load is not None and load > _MOST_LOAD * cores:
+        said.append(f"The machine is busy: its load was {load:.1f} in the last minute, on {cores} cores.")
+    loud = sorted((one for one in busy if one.cores >= _MOST_BUSY), key=lambda one: (-one.cores, one.pid))
+    if loud:
+        named = ", ".join(f"{one.name} (process {one.pid}, {one.cores:.2f} cores)" for one in loud[:_NAMED])
+        more = f" and {len(loud) - _NAMED} more" if len(loud) > _NAMED else ""
+        said.append(f"Others compute: {named}{more}. Measure when they have ended.")
+    slow = sorted(set(governors) - {"performance"})
+    if slow:
+        said.append(f"The processors change their clock as they like (governor: {', '.join(slow)}).")
+    return said
+
+
+def look(seconds: float = 0.5, *, with_load: bool = True) -> list[str]:
+    """What may disturb a measurement now, from the load, the other processes and the processors' clock.
+
+    Args:
+        seconds: How long others are watched.
+        with_load: Whether the last minute counts; after a benchmark it tells of nothing else.
+    """
+    load = os.getloadavg()[0] if with_load else None
+    return disturbances(load, os.cpu_count() or 1, _busy(seconds), _governors())
+
+
+def _busy(seconds: float) -> list[Busy]:
+    before = _used()
+    began = time.perf_counter()
+    time.sleep(seconds)
+    after, watched_s = _used(), time.perf_counter() - began
+    return [
+        Busy(pid, name, (used - before[pid][1]) / watched_s) for pid, (name, used) in after.items() if pid in before
+    ]
+
+
+def _used() -> dict[int, tuple[str, float]]:
+    """Of each other process, its name and the processor time it has used."""
+    facts = [one.info for one in psutil.process_iter(["pid", "name", "cpu_times"])]
+    return {
+        one["pid"]: (one["name"], one["cpu_times"].user + one["cpu_times"].system)
+        for one in facts
+        if one["cpu_times"] is not None and one["pid"] != os.getpid()
+    }
+
+
+def _governors(folder: Path = _GOVERNORS) -> set[str]:
+    try:
+        return {file.read_text(encoding="ascii").strip() for file in folder.glob("cpu[0-9]*/cpufreq/scaling_governor")}
+    except OSError:
+        return set()

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from autobatch._text import counted
 from tooling.results import Folder, Result
+
+from autobatch._text import counted
 
 State = Literal["reached", "missed", "open"]
 WORDS: dict[State, str] = {"reached": "reached", "missed": "not reached", "open": "not measured"}

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autobatch._text import duration_words, format_bytes
 from tooling.catalogue import ENTRIES, Entry
-from tooling.facts import SCHEMA_VERSION, Chart, Goal, Table
+from tooling.findings import SCHEMA_VERSION, Chart, Goal, Table
+
+from autobatch._text import duration_words, format_bytes
 
 
 class ResultError(Exception):

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autobatch._text import duration_words
 from tooling.catalogue import ENTRIES, FOLDER, Entry, is_ready
 from tooling.child import Ended, run_child
-from tooling.quiet import look
+from tooling.machine import look
 from tooling.results import remove_result, write_result
+
+from autobatch._text import duration_words
 
 INTERRUPTED = 130
 

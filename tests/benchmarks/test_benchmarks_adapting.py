@@ -2,9 +2,9 @@
 
 from itertools import pairwise
 
-from adapting_script import MIB, Life, at, lost, script, trained
 from hypothesis import given
 from hypothesis import strategies as st
+from support.adapting_scene import MIB, Life, at, lost, script, trained
 
 seeds = st.integers(0, 10_000)
 LARGEST = 1600 * MIB

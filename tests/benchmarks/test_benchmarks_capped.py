@@ -1,9 +1,9 @@
 """Processes with a limit on a device: what somebody has set gives way to it, and what fails is told."""
 
-import capped
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import hard_budget as capped
 
 
 def test_what_somebody_has_set_gives_way_to_the_limit(monkeypatch):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from equality import CASES, relative_difference
+from accumulation import CASES, relative_difference
 from hypothesis import given
 from hypothesis import strategies as st
 

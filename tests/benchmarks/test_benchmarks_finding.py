@@ -5,12 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 from finding import Standing, fate, foreign, goals_of, searched, true_largest
-from hard_budget import Recorded, Tried
 from hypothesis import given
 from hypothesis import strategies as st
-from own_search import RESERVES, own_search
-from peers import OutOfMemoryError, Peer, Situation, by_hand, opennmt, ultralytics
 from prediction import Measured, errors, predictions
+from support.hard_budget import Recorded, Tried
+from support.searches import RESERVES, OutOfMemoryError, Peer, Situation, by_hand, opennmt, own_search, ultralytics
 
 from autobatch.memory.moments import Moments
 

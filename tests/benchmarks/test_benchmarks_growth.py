@@ -2,10 +2,9 @@
 
 import pytest
 from growth import row
-from growth_subjects import Probed, searched
 from hypothesis import given
 from hypothesis import strategies as st
-from slopes import Growth
+from support.growth_subjects import Growth, Probed, searched
 
 
 @given(limit=st.integers(2, 2**16))

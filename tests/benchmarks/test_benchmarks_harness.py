@@ -13,7 +13,7 @@ from harness import Chart, Findings, Goal, Ratio, Table, command, interleaved, l
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import environment
-from tooling.tables import numeric, texts
+from tooling.findings import numeric, texts
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SECONDS = st.floats(1e-6, 1e6)

@@ -14,12 +14,9 @@ from harness import SCHEMA_VERSION, Chart, Goal, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tooling.catalogue import ENTRIES
-from tooling.drawing import draw, drawable, keys, remark
-from tooling.markdown import anchor, markdown_page
-from tooling.page import html_page
-from tooling.reporter import main, places
+from tooling.charts import draw, drawable, keys, log_ticks, remark
+from tooling.pages import anchor, html_page, main, markdown_page, places
 from tooling.results import ResultError, mixtures, read_folder, read_result, read_samples, write_result
-from tooling.ticks import log_ticks
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 EVIL = "</script></title><img src=x onerror=1>\"><b>{{ 7*7 }}|`'&lt;*_[x](y)\n# h"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import environment
 from tooling.catalogue import ENTRIES, Entry, is_ready
-from tooling.quiet import Busy, disturbances
+from tooling.machine import Busy, disturbances
 from tooling.runner import INTERRUPTED, Settings, main, run_all, select
 
 CHECKOUT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slopes import Growth, slope, tail
+from support.growth_subjects import Growth, slope, tail
 
 
 @given(

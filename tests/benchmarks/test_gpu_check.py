@@ -13,9 +13,8 @@ from gpu_check.runner import INTERRUPTED, main, read_parts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import environment
-from tooling.facts import SCHEMA_VERSION, Chart, Goal, Table
-from tooling.markdown import markdown_page
-from tooling.page import html_page
+from tooling.findings import SCHEMA_VERSION, Chart, Goal, Table
+from tooling.pages import html_page, markdown_page
 from tooling.results import read_folder, read_result, write_result
 
 CHECKOUT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from gpu_check import actors
-from gpu_check.cuda import Cuda, Host, OutOfMemoryError
+from gpu_check.actors import Cuda, Host, OutOfMemoryError
 
 MIB = 1 << 20
 

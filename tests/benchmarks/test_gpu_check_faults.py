@@ -1,7 +1,7 @@
 """The checks of real faults: what counts as rolled back, and what twenty out-of-memory errors may cost."""
 
 import pytest
-from gpu_check import cycles, cycles_scene, rollback
+from gpu_check import cycles, rollback
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,7 +106,7 @@ def test_a_cpus_speed_is_no_verdict_on_a_gpu():
 @given(st.integers(0, 10_000), st.integers(1, 500), st.integers(1, 5_000))
 def test_a_size_is_told_from_a_line_to_the_sample(fixed, slope, size):
     points = [(n, fixed + slope * n) for n in (4, 16)]
-    assert abs(cycles_scene.size_at(fixed + slope * size, points) - size) <= 1
+    assert abs(cycles.size_at(fixed + slope * size, points) - size) <= 1
 
 
 class Line:
@@ -123,7 +123,7 @@ class Line:
 def test_sizes_are_told_from_peaks_near_half_of_the_limit_and_none_beyond_it():
     """Seen to fail with the two smallest sizes, whose peaks are mostly what any step needs."""
     line = Line(fixed=100)
-    (_, lower), (_, upper) = cycles_scene.two_points(line, 10_000)
+    (_, lower), (_, upper) = cycles.two_points(line, 10_000)
     assert 0.4 * 10_000 <= upper < 0.9 * 10_000
     assert lower < upper
     assert line.tried == sorted(set(line.tried))
@@ -131,4 +131,4 @@ def test_sizes_are_told_from_peaks_near_half_of_the_limit_and_none_beyond_it():
 
 def test_a_limit_that_any_step_fills_is_said_to_be_too_small():
     with pytest.raises(ValueError, match="Received: limit_bytes=1000"):
-        cycles_scene.two_points(Line(fixed=900), 1000)
+        cycles.two_points(Line(fixed=900), 1000)

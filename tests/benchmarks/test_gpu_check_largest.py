@@ -4,10 +4,10 @@ from dataclasses import asdict
 
 import keras
 import pytest
-from gpu_check import largest, probed
-from hard_budget import Tried
-from models import NETS
-from peers import PEERS
+from gpu_check import largest
+from support.hard_budget import Tried
+from support.models import NETS
+from support.searches import PEERS
 
 MIB = 2**20
 
@@ -58,7 +58,7 @@ FOUND = said("found", size=8, ran_out=0, budgets={"host": 7 * MIB, "device": 100
 
 def test_a_probe_is_told_beside_what_an_exhaustive_search_has_run():
     """Seen to fail with the host's peaks told of a GPU's trials."""
-    rows = probed.table_of([said("begun"), TRIED, FOUND], 10).rows
+    rows = largest.probe_table([said("begun"), TRIED, FOUND], 10).rows
     assert rows == [[8, "ran", 90, None, None], [8, "is the answer", 100, 12.0, "80%"]]
 
 
@@ -75,7 +75,7 @@ def test_a_probe_is_told_beside_what_an_exhaustive_search_has_run():
 )
 def test_an_answer_that_does_not_fit_and_none_at_all_are_not_reached(events, true_largest, met):
     """Seen to fail with an answer above the largest that runs counted."""
-    assert reached(probed.goals_of(events, true_largest)) == met
+    assert reached(largest.probe_goals(events, true_largest)) == met
 
 
 def test_the_full_form_leaves_nobody_out():

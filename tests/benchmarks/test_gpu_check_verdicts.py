@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from adapting_script import IMAGES
 from gpu_check import bystander, joint, neighbour, readings, sharing, suite, trials
 from gpu_check.bystander import CONTROL, Beside
-from gpu_check.scene import Played
-from gpu_check.stage import MIB, Sample
+from gpu_check.stage import MIB, Played, Sample
+from support.adapting_scene import IMAGES
 
 from autobatch.train.ceiling import ceiling_of
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from gpu_check.recorded import recorded
+from gpu_check.readings import recorded
 from hypothesis import given
 from hypothesis import strategies as st
 from nvml_library import RECORDS, NvmlLibrary, installed, load

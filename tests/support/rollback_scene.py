@@ -13,7 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from capped import Allocator, Device, limit, parser, told_by
+from support.hard_budget import Allocator, Device, limit, parser, told_by
 
 EFFECTIVE = 256
 SAMPLES = 2 * EFFECTIVE + 40

@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from adapting_script import IMAGES
 from keras import ops
+from support.adapting_scene import IMAGES
 
 SIDE, CLASSES = 96, 10
 

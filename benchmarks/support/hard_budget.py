@@ -1,11 +1,14 @@
-"""Real training steps of one model in a process whose memory pool has a hard limit: over it, an error, as on a GPU.
+"""Real training steps of one model in a process that may take so much of one device and no more: beyond it, an error.
 
-TensorFlow's pool for GPUs (BFC) serves, on a CPU as well, with a limit (`capped.py`). So peaks are those of its own
-counters, a step that does not fit raises an error after the pool has waited ten seconds for memory, and the process
-goes on afterwards.
+On a CPU, TensorFlow's pool for GPUs (BFC) serves with a limit; without oneDNN, which would bring a pool of its own, and
+without GPUs. On a GPU, the first one is a logical device of that size, which the pool takes at once. CUDA's own pool
+(`cuda_malloc_async`) keeps to no limit: there the rest of the GPU is taken by tensors, so nobody else has room on it.
+Peaks are those of the pool's own counters; a step that does not fit raises an error after the pool has waited ten
+seconds for memory, and the process goes on afterwards.
 
-`python benchmarks/hard_budget.py NET LIMIT_MIB` serves: a size and a number of steps a line on stdin, an answer in JSON
-a line on stdout.
+`environment` is for whoever starts such a process, `limit` for the process itself, before it computes anything.
+`told_by` starts a program whose last line on stdout is JSON, and `parser` reads what it gives to it. Run as a program,
+this file serves: a size and a number of steps a line on stdin, an answer in JSON a line on stdout.
 """
 
 import argparse
@@ -16,13 +19,120 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from capped import MIB, NAMES, Device, environment, limit, take_at_once
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from tooling.runner import say
+
+Device = Literal["cpu", "gpu"]
+Allocator = Literal["bfc", "cuda_malloc_async"]
+
+MIB = 1 << 20
+NAMES: dict[Device, str] = {"cpu": "CPU:0", "gpu": "GPU:0"}
+_TAIL = 2000
+_AT_ONCE = 0.97
+_PIECE_BYTES = 1024 * MIB
+_CHOSEN_HERE = ("TF_GPU_ALLOCATOR", "TF_FORCE_GPU_ALLOW_GROWTH")
+
+
+def environment(device: Device, limit_mib: int, allocator: Allocator = "bfc") -> dict[str, str]:
+    """This process' environment with what the limit needs in place of what somebody may have set."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _CHOSEN_HERE}
+    own = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    if device == "cpu":
+        own |= {
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TF_ENABLE_ONEDNN_OPTS": "0",
+            "TF_CPU_ALLOCATOR_USE_BFC": "1",
+            "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(limit_mib),
+        }
+    elif allocator == "cuda_malloc_async":
+        own["TF_GPU_ALLOCATOR"] = allocator
+    return inherited | own
+
+
+def told_by(program: str, words: list[str], device: Device, limit_mib: int, allocator: Allocator) -> dict[str, Any]:
+    """Runs a program in a process with a limit.
+
+    Returns:
+        What it tells in the last line of its output.
+
+    Raises:
+        RuntimeError: It failed; with its last words.
+    """
+    limits = ["--device", device, "--allocator", allocator, "--limit-mib", str(limit_mib)]
+    command, environ = [sys.executable, program, *limits, *words], environment(device, limit_mib, allocator)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{program} ended with status {done.returncode}: {done.stderr[-_TAIL:]}")
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """What a program takes that `told_by` starts."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--device", choices=NAMES, default="cpu")
+    parser.add_argument("--allocator", default="bfc")
+    parser.add_argument("--limit-mib", type=int, required=True)
+    return parser
+
+
+def limit(device: Device, limit_mib: int, allocator: Allocator = "bfc") -> list[Any]:
+    """Sets what the environment cannot say.
+
+    Returns:
+        What has to be kept for as long as the limit is to hold.
+
+    Raises:
+        RuntimeError: TensorFlow sees no GPU.
+    """
+    if device == "cpu":
+        return []
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        raise RuntimeError("TensorFlow sees no GPU here. --stage cpu runs the same on a CPU.")
+    tf.config.set_visible_devices(gpus[:1], "GPU")
+    if allocator == "bfc":
+        parts = [tf.config.LogicalDeviceConfiguration(memory_limit=limit_mib)]
+        tf.config.set_logical_device_configuration(gpus[0], parts)
+        return []
+    tf.zeros([1])  # CUDA's context takes its part before the rest is counted
+    return [tf.zeros([size], tf.int8) for size in pieces(_free_bytes() - limit_mib * MIB)]
+
+
+def take_at_once(device: Device, limit_mib: int) -> None:
+    """Has a CPU's pool take its memory now, as that of a GPU does: in pieces, what fits would depend on the past."""
+    if device == "cpu":
+        import tensorflow as tf
+
+        tf.zeros([int(_AT_ONCE * limit_mib * MIB)], tf.int8)
+
+
+def pieces(size_bytes: int) -> Iterator[int]:
+    """Cuts a number of bytes, so that no tensor is larger than kernels count.
+
+    Example:
+        >>> [piece // MIB for piece in pieces(2500 * MIB)]
+        [1024, 1024, 452]
+    """
+    while size_bytes > 0:
+        yield min(size_bytes, _PIECE_BYTES)
+        size_bytes -= _PIECE_BYTES
+
+
+def _free_bytes() -> int:
+    from autobatch.memory.read import read_memory
+
+    return read_memory().devices[0].free_bytes
+
 
 STEPS = 3
 WARM_UP_SIZE = 2
@@ -164,7 +274,7 @@ def serve(name: str, limit_mib: int, device: Device, policy: str, *, xla: bool) 
     import gc
 
     import tensorflow as tf
-    from models import AT_224, NETS
+    from support.models import AT_224, NETS
 
     from autobatch.probing.recordings import Recordings
     from autobatch.step.tensorflow.recording import Recording
@@ -216,12 +326,11 @@ def serve(name: str, limit_mib: int, device: Device, policy: str, *, xla: bool) 
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("net")
-    parser.add_argument("limit_mib", type=int)
-    parser.add_argument("--device", choices=NAMES, default="cpu")
-    parser.add_argument("--policy", default="float32")
-    parser.add_argument("--xla", action="store_true")
-    args = parser.parse_args()
+    reader = argparse.ArgumentParser(description=__doc__)
+    reader.add_argument("net")
+    reader.add_argument("limit_mib", type=int)
+    reader.add_argument("--device", choices=NAMES, default="cpu")
+    reader.add_argument("--policy", default="float32")
+    reader.add_argument("--xla", action="store_true")
+    args = reader.parse_args()
     serve(args.net, args.limit_mib, args.device, args.policy, xla=args.xla)
