@@ -16,8 +16,11 @@ from autobatch.data.flow import FlowSource
 from autobatch.data.generator import GeneratorStream, is_uncalled
 from autobatch.data.image_backend import ImageBackend, why_not_opencv
 from autobatch.data.keras_flow import is_addressable
-from autobatch.data.match import match_built, match_flow
-from autobatch.data.mixture import MixSource, MixStream, Mixture
+from autobatch.data.match import match_flow
+from autobatch.data.match_built import match_built
+from autobatch.data.mix_source import MixSource
+from autobatch.data.mix_stream import MixStream
+from autobatch.data.mixture import Mixture
 from autobatch.data.options import Subset
 from autobatch.data.py_dataset import PyDatasetStream
 from autobatch.data.shape import shapes_of

@@ -8,13 +8,10 @@ from autobatch.data.directory import require_generator
 from autobatch.data.flow import FlowSource
 from autobatch.data.image_backend import ImageBackend
 from autobatch.data.match_arrays import match_arrays
-from autobatch.data.match_built import match_built
 from autobatch.data.match_folder import match_directory
 from autobatch.data.match_frame import match_frame
 from autobatch.data.options import Subset
 from autobatch.errors import ArgumentError
-
-__all__ = ["match_arrays", "match_built", "match_directory", "match_flow", "match_frame"]
 
 
 def match_flow(

@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from autobatch.data.mix_source import MixSource
-from autobatch.data.mix_stream import MixStream
 from autobatch.errors import ArgumentError
-
-__all__ = ["MixSource", "MixStream", "Mixture", "mix"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.loss import kind_of, losses_of, name_of
-from autobatch.data.match import match_directory
+from autobatch.data.match_folder import match_directory
 from autobatch.errors import ArgumentError, DataError, ModelError
 
 L = keras.layers

@@ -5,7 +5,8 @@ import pytest
 from flows import arrays_of, echo_net, frame_of, small_net, two_inputs, two_outputs
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from autobatch.data.match import match_built, match_directory
+from autobatch.data.match_built import match_built
+from autobatch.data.match_folder import match_directory
 from autobatch.errors import ArgumentError, ModelError
 
 SPARSE = "sparse_categorical_crossentropy"

@@ -6,7 +6,8 @@ from flows import echo_net, frame_of, small_net, two_inputs, two_outputs
 from PIL import Image
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from autobatch.data.match import match_directory, match_flow
+from autobatch.data.match import match_flow
+from autobatch.data.match_folder import match_directory
 from autobatch.errors import ArgumentError, DataError, ModelError
 
 SPARSE = "sparse_categorical_crossentropy"

@@ -14,7 +14,9 @@ from autobatch.data.arrays import ArraySource
 from autobatch.data.batch import Batch
 from autobatch.data.generator import GeneratorStream
 from autobatch.data.loader import Loader
-from autobatch.data.mixture import MixSource, MixStream, mix
+from autobatch.data.mix_source import MixSource
+from autobatch.data.mix_stream import MixStream
+from autobatch.data.mixture import mix
 from autobatch.data.py_dataset import PyDatasetStream
 from autobatch.data.stream_loader import StreamLoader
 from autobatch.errors import ArgumentError, DataError

@@ -6,7 +6,7 @@ from folders import write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.cut import rungs
-from autobatch.data.match import match_directory
+from autobatch.data.match_folder import match_directory
 from autobatch.step.backend import engine_for
 from autobatch.train.controller import falling
 from autobatch.train.loop import Plan, run
