@@ -29,9 +29,8 @@ from autobatch.errors import (
 )
 
 if TYPE_CHECKING:
-    from autobatch.data.accumulate import accumulate_batches
-    from autobatch.data.mixture import mix
-    from autobatch.data.rebuild import rebuild
+    from autobatch.data.adapters.mixture import mix
+    from autobatch.data.rebatch import accumulate_batches, rebuild
     from autobatch.infer.evaluating import evaluate
     from autobatch.infer.predicting import predict
     from autobatch.memory.read import read_memory
@@ -80,14 +79,14 @@ _HOMES = {
     "Observation": "autobatch.results.run",
     "ProbeResult": "autobatch.results.probe",
     "RunReport": "autobatch.results.run",
-    "accumulate_batches": "autobatch.data.accumulate",
+    "accumulate_batches": "autobatch.data.rebatch",
     "evaluate": "autobatch.infer.evaluating",
     "fit": "autobatch.train.fit",
-    "mix": "autobatch.data.mixture",
+    "mix": "autobatch.data.adapters.mixture",
     "predict": "autobatch.infer.predicting",
     "probe": "autobatch.probing.run",
     "read_memory": "autobatch.memory.read",
-    "rebuild": "autobatch.data.rebuild",
+    "rebuild": "autobatch.data.rebatch",
     "share_memory": "autobatch.step.sharing",
 }
 

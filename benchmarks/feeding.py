@@ -27,9 +27,10 @@ from keras.utils import img_to_array, load_img
 from PIL import Image
 from scipy import ndimage
 
-from autobatch.data.directory import DirectorySource
-from autobatch.data.image_backend import ImageBackend, Mover, require_image_backend
-from autobatch.data.loader import Loader
+from autobatch.data.images.from_folder import DirectorySource
+from autobatch.data.images.transform import Mover, require_image_backend
+from autobatch.data.options import ImageBackend
+from autobatch.data.prefetch.loader import Loader
 from autobatch.errors import MissingExtraError
 
 BATCH = 32

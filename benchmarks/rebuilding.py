@@ -53,8 +53,8 @@ def sides(folder: Path) -> dict[str, Callable[[], float]]:
     """What is compared, each at a new size in every call."""
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-    from autobatch.data.cut import near_equal
-    from autobatch.data.quiet import without_printing
+    from autobatch.data.images.iterator import without_printing
+    from autobatch.data.splitting import near_equal
 
     datagen, size = ImageDataGenerator(rescale=1 / 255), cycle(SIZES)
 

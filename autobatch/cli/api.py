@@ -99,7 +99,7 @@ def _accelerators() -> tuple[str, ...]:
 
 
 def _make_samples(model: Any) -> Any:
-    from autobatch.data.synthetic import SyntheticSource
+    from autobatch.data.adapters.synthetic import SyntheticSource
 
     return SyntheticSource(model)
 

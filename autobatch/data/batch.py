@@ -1,10 +1,12 @@
-"""A handful of samples as arrays, and how to cut and join such handfuls."""
+"""A handful of samples as arrays: what counts as one, in what form it is, and how to cut and join such handfuls."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from autobatch.errors import ArgumentError, DataError
 
 
 def leaves(tree: Any) -> Iterator[Any]:
@@ -98,3 +100,178 @@ def concatenate(parts: Sequence[Batch]) -> Batch:
         return parts[0]
     nests = [part.nest for part in parts]
     return parts[0].like(map_leaves(lambda *arrays: np.concatenate(arrays), *nests))
+
+
+_TEXT, _OBJECT = "UST", "O"
+
+
+def holds_objects(array: Any) -> bool:
+    """Whether an array holds text or other Python objects rather than numbers."""
+    return getattr(array.dtype, "kind", None) in {*_TEXT, _OBJECT}
+
+
+def is_text(array: Any) -> bool:
+    """Whether an array holds text, as far as its first element tells."""
+    if not holds_objects(array):
+        return False
+    return array.dtype.kind != _OBJECT or all(isinstance(first, str | bytes) for first in array.ravel()[:1])
+
+
+def kept_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that an array of this one is kept in.
+
+    Text of a fixed width would be cut off where it is put among shorter ones.
+    """
+    return np.dtype(object) if dtype.kind in _TEXT else dtype
+
+
+def form_of(batch: Batch) -> str:
+    """The form of a batch's samples as text: equal for two batches exactly if they can be joined as they are.
+
+    Example:
+        >>> form_of(Batch(np.zeros((2, 8, 8), np.uint8), np.zeros(2, np.int64)))
+        'x: uint8 (8, 8); y: int64 ()'
+    """
+    named = (("x", batch.x), ("y", batch.y), ("sample_weight", batch.sample_weight))
+    return "; ".join(f"{name}: {_written(nest, dtypes=True)}" for name, nest in named if nest is not None)
+
+
+def conform(batch: Batch, first: Batch, what: str) -> Batch:
+    """The batch in the form of the first one: the same, or with numbers of the same kind cast.
+
+    Args:
+        batch: What came.
+        first: The batch that set the form.
+        what: Where it came from, for the message.
+
+    Raises:
+        DataError: The two can't be joined.
+    """
+    if form_of(batch) == form_of(first):
+        return batch
+    ours, theirs = first.nest, batch.nest
+    if _written(ours, dtypes=False) != _written(theirs, dtypes=False) or not _castable(ours, theirs):
+        raise DataError(
+            f"The batches of {what} can't be cut and joined, because their samples differ in form. Make them one shape "
+            f"(pad, resize) and one type. Received: {form_of(batch)}. Expected as in the first batch: {form_of(first)}."
+        )
+    return batch.like(map_leaves(lambda model, array: array.astype(model.dtype, copy=False), ours, theirs))
+
+
+def _castable(ours: Any, theirs: Any) -> bool:
+    pairs = zip(leaves(ours), leaves(theirs), strict=True)
+    return all(np.can_cast(array.dtype, model.dtype, "same_kind") for model, array in pairs)
+
+
+def _written(nest: Any, *, dtypes: bool) -> str:
+    if nest is None:
+        return "None"
+    if isinstance(nest, dict):
+        return "{" + ", ".join(f"{key!r}: {_written(nest[key], dtypes=dtypes)}" for key in sorted(nest, key=str)) + "}"
+    if isinstance(nest, list | tuple):
+        return "[" + ", ".join(_written(item, dtypes=dtypes) for item in nest) + "]"
+    shape = tuple(int(length) for length in nest.shape[1:])
+    return f"{nest.dtype} {shape}" if dtypes else str(shape)
+
+
+def with_class_weight(batch: Batch, class_weight: Mapping[int, float] | None) -> Batch:
+    """The batch with each sample weighted by its class; unchanged without class weights.
+
+    Raises:
+        ArgumentError: The batch carries sample weights already, or targets that are no classes.
+    """
+    if class_weight is None:
+        return batch
+    if batch.sample_weight is not None:
+        raise ArgumentError("The samples carry weights already. Received: class_weight beside them. Expected only one.")
+    if batch.y is None or getattr(batch.y, "ndim", 0) not in {1, 2}:
+        raise ArgumentError(
+            "Only samples with class targets have classes. Received: class_weight without such targets."
+        )
+    from keras.src.trainers.data_adapters.data_adapter_utils import class_weight_to_sample_weights
+
+    return Batch(batch.x, batch.y, class_weight_to_sample_weights(batch.y, dict(class_weight)))
+
+
+EXPECTED = (
+    "Expected x, (x,), (x, y) or (x, y, sample_weight) as a tuple, all of them arrays (or lists, tuples and dicts of "
+    "arrays) whose first dimension is the batch."
+)
+
+
+def as_batch(item: Any, what: str) -> Batch | None:
+    """The batch that an item stands for; `None` for an empty one.
+
+    A list counts as a tuple and a dict as named inputs, as in `keras.utils.unpack_x_y_sample_weight`.
+
+    Args:
+        item: What came.
+        what: Where it came from, for the message.
+
+    Raises:
+        DataError: It is no batch; the message says what came.
+    """
+    parts = tuple(item) if isinstance(item, list | tuple) else (item,)
+    if not 1 <= len(parts) <= 3:
+        raise _no_batch(what, f"there are {len(parts)} parts", item)
+    x, y, sample_weight = (_arrays(part, what, item) for part in (*parts, None, None)[:3])
+    sizes = [len(array) for array in leaves((x, y, sample_weight))]
+    if next(leaves(x), None) is None:
+        raise _no_batch(what, "there are no inputs", item)
+    if len(set(sizes)) > 1:
+        raise _no_batch(what, f"first dimensions differ ({', '.join(map(str, sizes))})", item)
+    bare = not isinstance(item, list | tuple)
+    return Batch(x, y, sample_weight, bare=bare) if sizes[0] else None
+
+
+def refusal(leaf: Any) -> str | None:
+    """Why an array-like can't be cut by samples, `None` if it can."""
+    if hasattr(leaf, "row_splits") or hasattr(leaf, "ragged_rank"):
+        return "it is ragged, and samples of different lengths make no array; pad it (`.to_tensor()`)"
+    if hasattr(leaf, "tocsr") or hasattr(leaf, "dense_shape") or type(leaf).__name__ == "SparseTensorSpec":
+        return "it is sparse; make it dense (`tf.sparse.to_dense`, `.toarray()`)"
+    return None
+
+
+def shown(item: Any) -> str:
+    """An item in short: types, dtypes and shapes, no contents."""
+    if isinstance(item, Mapping):
+        return "{" + ", ".join(f"{key!r}: {shown(value)}" for key, value in item.items()) + "}"
+    if isinstance(item, list | tuple):
+        inner = ", ".join(shown(value) for value in item[:4]) + (", ..." if len(item) > 4 else "")
+        return f"[{inner}]" if isinstance(item, list) else f"({inner})"
+    if hasattr(item, "shape") and hasattr(item, "dtype"):
+        return f"{type(item).__name__} of {np.dtype(item.dtype).name if _numpy(item) else item.dtype} {item.shape}"
+    return repr(item) if item is None or isinstance(item, int | float) else type(item).__name__
+
+
+def _numpy(item: Any) -> bool:
+    return isinstance(item, np.ndarray | np.generic)
+
+
+def _arrays(nest: Any, what: str, item: Any) -> Any:
+    if nest is None:
+        return None
+    if isinstance(nest, Mapping):
+        return {key: _arrays(value, what, item) for key, value in nest.items()}
+    if isinstance(nest, list | tuple):
+        kind = list if isinstance(nest, list) else tuple
+        return kind(_arrays(value, what, item) for value in nest)
+    reason = refusal(nest)
+    if reason is not None:
+        raise _no_batch(what, f"of one of its parts: {reason}", item)
+    # Whoever yields one buffer again and again, filled anew, would change what waits to be taken.
+    array = nest.copy() if isinstance(nest, np.ndarray) and nest.flags.writeable else np.asarray(nest)
+    if array.ndim == 0:
+        raise _no_batch(what, "a part is a single value (a list of numbers is no array: use np.asarray)", item)
+    return array.astype(kept_type(array.dtype), copy=False)
+
+
+def _no_batch(what: str, reason: str, item: Any) -> DataError:
+    return DataError(f"What came from {what} is no batch: {reason}. Received: {shown(item)}. {EXPECTED}")
+
+
+def bytes_of_one(nest: Any) -> int:
+    """Bytes of one sample of the arrays of a nest."""
+    arrays = (np.asarray(leaf) for leaf in leaves(nest))
+    return sum(array.itemsize * int(np.prod(array.shape[1:])) for array in arrays)

@@ -1,14 +1,18 @@
-"""What the three flows of an `ImageDataGenerator` take, and what is said of a name that they don't take."""
+"""What may be said about data: the options of a generator's flows, and what else is asked for beside the data."""
 
 import difflib
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal, TypedDict
 
 from autobatch.errors import ArgumentError
 
 ClassMode = Literal["categorical", "sparse", "binary", "input", "raw", "multi_output"] | None
+
 ColorMode = Literal["grayscale", "rgb", "rgba"]
+
 Subset = Literal["training", "validation"]
 
 
@@ -43,17 +47,23 @@ class FlowOptions(FolderOptions, total=False):
 
 
 _SAVING = ("save_to_dir", "save_prefix", "save_format")
+
 _FILES = ("target_size", "color_mode", "classes", "class_mode", "interpolation", "keep_aspect_ratio")
+
 NAMES: Mapping[str, tuple[str, ...]] = {
     "folder": tuple(FolderOptions.__annotations__),
     "dataframe": (*_FILES, *_SAVING, "subset", "x_col", "y_col", "weight_col", "directory", "validate_filenames"),
     "arrays": (*_SAVING, "subset", "ignore_class_split"),
 }
+
 """Which options each kind of data takes."""
 
 _ALONE = {"folder": "A folder", "dataframe": "A dataframe", "arrays": "Arrays"}
+
 _ELSEWHERE = {"sample_weight": " Weights are given with the data: (x, y, sample_weight)."}
+
 _FOLDER_MODES = ("categorical", "sparse", "binary", "input", None)
+
 _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "color_mode": ("grayscale", "rgb", "rgba"),
     "class_mode": (*_FOLDER_MODES, "raw", "multi_output"),
@@ -61,7 +71,7 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-def check_options(options: Mapping[str, Any], beside: Iterable[str] = (), *, kind: str | None = None) -> None:
+def require_options(options: Mapping[str, Any], beside: Iterable[str] = (), *, kind: str | None = None) -> None:
     """Says what is wrong with the options of a flow, if anything is.
 
     Args:
@@ -108,3 +118,33 @@ def _check_target_size(size: Any) -> None:
     if not whole or len(size) != 2:
         message = f"Pictures need a height and a width. Received: target_size={size!r}. Expected two whole numbers > 0."
         raise ArgumentError(message)
+
+
+ImageBackend = Literal["scipy", "opencv"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """What is asked for beside the data.
+
+    Attributes:
+        model: A Keras model, which tells what is left out.
+        seed: What order and augmentation derive from; drawn if `None`.
+        options: What the generator's flow takes.
+        subset: Which part to read if the generator holds some back for validation.
+        augment: Whether pictures are transformed at random.
+        shuffle: Whether batches of a `PyDataset` come in a new order in every pass.
+        image_backend: What transforms pictures.
+    """
+
+    model: Any
+    seed: int | None = None
+    options: Mapping[str, Any] | None = None
+    subset: Subset = "training"
+    augment: bool = True
+    shuffle: bool = True
+    image_backend: ImageBackend = "scipy"
+
+    def drawn(self) -> int:
+        """The seed, or one that is drawn now."""
+        return secrets.randbelow(2**31) if self.seed is None else self.seed

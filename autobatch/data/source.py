@@ -74,7 +74,7 @@ def is_source(data: Source | Stream) -> TypeGuard[Source]:
 
 
 class Supply(Protocol):
-    """Samples in order, pass after pass, taken in any number (`autobatch.data.loader.Loader` for a `Source`)."""
+    """Samples in order, pass after pass, taken in any number: a `Loader` or a `StreamLoader`."""
 
     @property
     def epoch(self) -> int:
@@ -101,3 +101,9 @@ class Supply(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def without_saving(source: Source) -> Source:
+    """The source, or what reads the same samples and writes no files."""
+    without_saving = getattr(source, "without_saving", None)
+    return source if without_saving is None else without_saving()

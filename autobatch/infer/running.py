@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from autobatch.data.cut import number_of_updates
+from autobatch.data.splitting import number_of_updates
 from autobatch.probing.find import find
 from autobatch.probing.run import open_cache
 from autobatch.probing.task import Task

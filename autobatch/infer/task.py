@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from autobatch.data.given import Asked, Given, few_of, is_arrays, is_generator, most_samples, open_data
-from autobatch.data.options import FlowOptions, check_options
-from autobatch.data.suitable import require_suitable
+from autobatch._arguments import require_count, require_seconds
+from autobatch.data.check import require_compatible
+from autobatch.data.open import OpenedData, few_of, is_arrays, is_image_generator, most_samples, open_data
+from autobatch.data.options import DataOptions, FlowOptions, require_options
 from autobatch.errors import ArgumentError
 from autobatch.infer.untargeted import Untargeted
 from autobatch.memory.reading import Reserve, parse_reserve
-from autobatch.probing.arguments import parse_batch_size, require_count, require_seconds
+from autobatch.probing.arguments import parse_batch_size
 from autobatch.probing.question import question_for
 from autobatch.probing.task import READ_AHEAD_BYTES, Task, held_bytes
 from autobatch.step.backend import require_runnable
@@ -51,7 +52,7 @@ def prepare(
         ModelError: The model cannot be run this way, or does not fit the data.
         DataError: The data cannot be used.
     """
-    check_options(flow, beside)
+    require_options(flow, beside)
     mode, effective = parse_batch_size(batch_size)
     require_count(steps=steps, workers=workers, max_batch_size=max_batch_size)
     require_seconds(trial_timeout_s=trial_timeout_s)
@@ -62,7 +63,7 @@ def prepare(
     if given.infinite and steps is None:
         raise ArgumentError("These data go on for ever. Received: steps=None. Expected a number of steps.")
     samples = few_of(given.data)
-    require_suitable(model, samples, step=kind)
+    require_compatible(model, samples, step=kind)
     held = held_bytes(model, given, effective, samples) if kind == "evaluate" or given.samples is None else 0
     question, said = question_for(
         mode,
@@ -77,14 +78,14 @@ def prepare(
     return Task(given, samples, question, (*given.notes, *said))
 
 
-def _opened(kind: Kind, model: Any, data: Any, source: Any, flow: FlowOptions) -> Given:
+def _opened(kind: Kind, model: Any, data: Any, source: Any, flow: FlowOptions) -> OpenedData:
     """The data in their own order, as they are; all of them, whatever part a generator would hold back."""
     options: dict[str, Any] = dict(flow)
-    if is_generator(data):
+    if is_image_generator(data):
         options.setdefault("subset", None)
         if kind == "predict":
             options.setdefault("class_mode", None)
     elif kind == "predict" and isinstance(data, list) and source is None and is_arrays(data):
         data = (data,)  # nothing is compared, so they are several inputs
     taking = model if kind == "evaluate" else Untargeted(model)
-    return open_data(data, source, Asked(taking, 0, options, augment=False, shuffle=False))
+    return open_data(data, source, DataOptions(taking, 0, options, augment=False, shuffle=False))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from autobatch.data.batch import Batch
-from autobatch.data.suitable import Step
+from autobatch.data.check import Step
 from autobatch.probing.warming import update, warm_up, warm_up_forward
 from autobatch.step.backend import engine_for, forward_engine_for
 from autobatch.step.engine import Engine, ForwardEngine, Measured, Whole

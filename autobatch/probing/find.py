@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import rungs
+from autobatch.data.splitting import rungs
 from autobatch.errors import ProbeError, ProbeTimeoutError
 from autobatch.memory.moments import Moments
 from autobatch.memory.reading import MemoryReading

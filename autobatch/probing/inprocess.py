@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autobatch.data.batch import Batch
-from autobatch.data.suitable import Step
+from autobatch.data.check import Step
 from autobatch.errors import OutOfMemoryError
 from autobatch.probing.answer import Answer
 from autobatch.probing.runner import Runner

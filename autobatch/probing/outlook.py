@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from autobatch._arguments import require_seconds
 from autobatch._text import counted, format_bytes
-from autobatch.probing.arguments import require_seconds
 from autobatch.probing.find import Finder, Seams
 from autobatch.probing.run import notes_of, open_cache, probe
 from autobatch.probing.search import next_size

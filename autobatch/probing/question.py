@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from autobatch.data.cut import rungs
-from autobatch.data.suitable import Step
+from autobatch.data.check import Step
+from autobatch.data.splitting import rungs
 from autobatch.memory.reading import DEFAULT_RESERVE, Reserve
 from autobatch.results.probe import Mode
 

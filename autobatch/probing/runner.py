@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autobatch.data.batch import Batch
-from autobatch.data.suitable import Step
+from autobatch.data.check import Step
 from autobatch.memory.gpu import read_devices
 from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
 from autobatch.probing.drill import drill_for

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from autobatch.data.batch import Batch
-from autobatch.data.suitable import Step
+from autobatch.data.check import Step
 from autobatch.probing.answer import Answer
 from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.inprocess import InProcess

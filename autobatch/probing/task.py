@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autobatch.data.batch import Batch
-from autobatch.data.given import Asked, Given, few_of, is_ready, most_samples, open_data
-from autobatch.data.image_backend import ImageBackend
-from autobatch.data.options import FlowOptions, check_options
+from autobatch._arguments import require_count, require_seconds
+from autobatch.data.batch import Batch, with_class_weight
+from autobatch.data.check import require_compatible
+from autobatch.data.open import OpenedData, few_of, is_ready, most_samples, open_data
+from autobatch.data.options import DataOptions, FlowOptions, ImageBackend, require_options
 from autobatch.data.source import Source, Stream
-from autobatch.data.suitable import require_suitable
-from autobatch.data.weight import with_class_weight
 from autobatch.errors import ArgumentError
 from autobatch.memory.reading import Reserve, parse_reserve
-from autobatch.probing.arguments import parse_batch_size, require_class_weight, require_count, require_seconds
+from autobatch.probing.arguments import parse_batch_size, require_class_weight
 from autobatch.probing.question import UNCOUNTED, Question, question_for
 from autobatch.step.backend import divides_by_weights, require_trainable
 
@@ -34,7 +33,7 @@ class Task:
         notes: What was inferred, one sentence each.
     """
 
-    given: Given
+    given: OpenedData
     samples: Batch
     question: Question
     notes: tuple[str, ...]
@@ -61,7 +60,7 @@ def prepare(
     limit: int | None = None,
     shuffle: bool = True,
     image_backend: ImageBackend = "scipy",
-    opens: Callable[[Any, Any, Asked], Given] = open_data,
+    opens: Callable[[Any, Any, DataOptions], OpenedData] = open_data,
 ) -> Task:
     """Checks what a user gave and makes a task of it; nothing is run, and the model is not touched.
 
@@ -73,7 +72,7 @@ def prepare(
         ModelError: The model is not compiled, or does not fit the data.
         DataError: The data cannot be used.
     """
-    check_options(flow, beside)
+    require_options(flow, beside)
     mode, effective = parse_batch_size(batch_size)
     require_count(max_batch_size=max_batch_size, limit=limit)
     require_count(least=0, seed=seed)
@@ -83,9 +82,9 @@ def prepare(
     require_trainable(model)
     _require_own_seed(data, seed)
     drawn = seed if seed is None else int(seed)
-    given = opens(data, source, Asked(model, drawn, flow, shuffle=shuffle, image_backend=image_backend))
+    given = opens(data, source, DataOptions(model, drawn, flow, shuffle=shuffle, image_backend=image_backend))
     few = few_of(given.data)
-    require_suitable(model, few)
+    require_compatible(model, few)
     samples = with_class_weight(few, class_weight)
     question, said = question_for(
         mode,
@@ -130,7 +129,7 @@ def read_ahead_bytes(effective: int | None, sample_bytes: int) -> int:
     return min(READ_AHEAD_BYTES, max(_LEAST_AHEAD_BYTES, two_updates))
 
 
-def held_bytes(model: Any, given: Given, effective: int | None, samples: Batch) -> int:
+def held_bytes(model: Any, given: OpenedData, effective: int | None, samples: Batch) -> int:
     """Bytes of the effective batch where all of it is held before its first micro-batch.
 
     That is so for a stream, which does not tell beforehand how many samples are left, and where a loss divides by the

@@ -9,7 +9,7 @@ import gc
 from typing import Any
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import near_equal
+from autobatch.data.splitting import near_equal
 from autobatch.memory.trim import return_freed_memory
 from autobatch.step.backend import preserved
 from autobatch.step.engine import Engine, ForwardEngine, Whole

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autobatch._text import counted, format_bytes
-from autobatch.data.cut import next_rung
+from autobatch.data.splitting import next_rung
 from autobatch.train.sight import Room, Sight
 
 

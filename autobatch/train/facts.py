@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from autobatch.data.batch import leaves
-from autobatch.data.given import few_of
+from autobatch.data.open import few_of
 from autobatch.data.source import Source
 from autobatch.train.schedule import parse_schedule
 

@@ -4,12 +4,11 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Protocol
 
-from autobatch.data.batch import Batch, concatenate
-from autobatch.data.weight import with_class_weight
+from autobatch.data.batch import Batch, concatenate, with_class_weight
 
 
 class Taker(Protocol):
-    """What a feed draws from (`autobatch.data.loader.Loader`)."""
+    """What a feed draws from (`autobatch.data.prefetch.loader.Loader`)."""
 
     def take(self, number: int) -> Batch:
         """The next samples of the current pass."""

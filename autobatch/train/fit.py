@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal, Unpack, get_args
 
+from autobatch._arguments import require_count, require_seconds
 from autobatch.data.batch import Batch
-from autobatch.data.cut import number_of_updates
-from autobatch.data.given import Asked, Given, few_of, open_data
-from autobatch.data.image_backend import ImageBackend, require_image_backend
-from autobatch.data.options import FlowOptions
-from autobatch.data.suitable import require_suitable
+from autobatch.data.check import require_compatible
+from autobatch.data.images.transform import require_image_backend
+from autobatch.data.open import OpenedData, few_of, open_data
+from autobatch.data.options import DataOptions, FlowOptions, ImageBackend
+from autobatch.data.splitting import number_of_updates
 from autobatch.errors import ArgumentError, ModelError
 from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.reading import Reserve
-from autobatch.probing.arguments import BatchSize, require_count, require_seconds
+from autobatch.probing.arguments import BatchSize
 from autobatch.probing.find import find
 from autobatch.probing.run import open_cache
 from autobatch.probing.task import Task, prepare, read_ahead_bytes
@@ -175,7 +176,7 @@ def fit(
     with hold_nvml(), run_log(log_dir, verbose) as log, opened(checkpoint) as earlier:
         split = held_back(validation_split, validation_data)
 
-        def opening(data: Any, source: Any, asked: Asked) -> Given:
+        def opening(data: Any, source: Any, asked: DataOptions) -> OpenedData:
             given = open_data(data, source, asked) if split is None else split.open(data, source, asked)
             require_steps(given, steps_per_epoch=steps_per_epoch)  # before anything is taken from a generator
             return given
@@ -209,14 +210,14 @@ def fit(
             )
             earlier.require_same(facts, task.given.samples or 0, initial_epoch)
             earlier.require_model(model)
-        asked = Asked(model, task.data.seed, flow, shuffle=shuffle, image_backend=image_backend)
+        asked = DataOptions(model, task.data.seed, flow, shuffle=shuffle, image_backend=image_backend)
         if split is None:
             validation, said = held_out(data, source, validation_data, task.given, asked)
         else:
             validation, said = split.held_back(data, source, asked), ()
         if validation is not None:
             require_steps(validation, validation_steps=validation_steps)
-            require_suitable(model, few_of(validation.data), "validation_data", step="evaluate")
+            require_compatible(model, few_of(validation.data), "validation_data", step="evaluate")
         readings = [read_memory_here()]
         found = find(model, task.samples, task.question, cache=open_cache(cache), on_trial=log.tried)
         log.found(found)
@@ -286,7 +287,7 @@ def fit(
 class _Beside:
     """What goes on beside the updates: validation in steps of a size, saving, writing down."""
 
-    validation: Given | None
+    validation: OpenedData | None
     steps: int | None
     size: int | None
     saved: Saved | None

@@ -5,10 +5,18 @@ from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
-from autobatch.data.arrays import ArraySource
-from autobatch.data.given import Asked, Given, is_arrays, is_folder, is_generator, open_data, require_same_classes
-from autobatch.data.keras_flow import is_addressable
-from autobatch.data.mixture import Mixture
+from autobatch.data.adapters.arrays import ArraySource
+from autobatch.data.adapters.mixture import Mixture
+from autobatch.data.images.iterator import is_addressable
+from autobatch.data.open import (
+    OpenedData,
+    is_arrays,
+    is_folder,
+    is_image_generator,
+    open_data,
+    require_same_classes,
+)
+from autobatch.data.options import DataOptions
 from autobatch.data.source import Source, is_source
 from autobatch.errors import ArgumentError
 
@@ -25,21 +33,21 @@ class HeldBack:
 
     fraction: float
 
-    def open(self, data: Any, source: Any, asked: Asked) -> Given:
+    def open(self, data: Any, source: Any, asked: DataOptions) -> OpenedData:
         """Opens what is trained on: all but the last part, as in Keras.
 
         Raises:
             ArgumentError: The data are no arrays.
         """
         kept, _ = self._split(data, source, asked)
-        return Given(kept)
+        return OpenedData(kept)
 
-    def held_back(self, data: Any, source: Any, asked: Asked) -> Given:
+    def held_back(self, data: Any, source: Any, asked: DataOptions) -> OpenedData:
         """Opens the last part."""
-        return Given(self._split(data, source, asked)[1])
+        return OpenedData(self._split(data, source, asked)[1])
 
-    def _split(self, data: Any, source: Any, asked: Asked) -> tuple[ArraySource, ArraySource]:
-        if is_generator(data):
+    def _split(self, data: Any, source: Any, asked: DataOptions) -> tuple[ArraySource, ArraySource]:
+        if is_image_generator(data):
             raise self._refusal("Give it to the generator: ImageDataGenerator(validation_split=...).")
         whole = open_data(data, source, asked).data
         if not isinstance(whole, ArraySource):
@@ -67,7 +75,7 @@ def held_back(fraction: Any, validation_data: Any) -> HeldBack | None:
     return HeldBack(float(fraction))
 
 
-def require_steps(given: Given, **steps: int | None) -> None:
+def require_steps(given: OpenedData, **steps: int | None) -> None:
     """Refuses data that do not tell where a pass ends, unless it was said.
 
     Raises:
@@ -79,7 +87,7 @@ def require_steps(given: Given, **steps: int | None) -> None:
             raise ArgumentError(msg)
 
 
-def require_readable(given: Given) -> Source:
+def require_readable(given: OpenedData) -> Source:
     """The data, if a run over them can be gone on with in the middle.
 
     Raises:
@@ -96,8 +104,8 @@ def require_readable(given: Given) -> Source:
 
 
 def held_out(
-    data: Any, source: Any, validation_data: Any, training: Given, asked: Asked
-) -> tuple[Given | None, tuple[str, ...]]:
+    data: Any, source: Any, validation_data: Any, training: OpenedData, asked: DataOptions
+) -> tuple[OpenedData | None, tuple[str, ...]]:
     """What to validate on, and what to say about it.
 
     Args:
@@ -113,16 +121,16 @@ def held_out(
     # Keras unpacks a list as it does a tuple.
     given = tuple(validation_data) if isinstance(validation_data, list) else validation_data
     # Pictures are not transformed at random, and nothing is put in another order.
-    untold = Asked(asked.model, asked.seed, None, augment=False, shuffle=False)
+    untold = DataOptions(asked.model, asked.seed, None, augment=False, shuffle=False)
     plain = replace(untold, options=_options(asked))
     said: tuple[str, ...] = ()
     if given is None:
         return _rest(data, source, training, plain, asked)
-    if isinstance(given, tuple) and len(given) == 2 and is_generator(given[0]):
+    if isinstance(given, tuple) and len(given) == 2 and is_image_generator(given[0]):
         opened = open_data(_without_split(given[0]), given[1], plain)
-    elif is_generator(data) and (is_folder(given) or hasattr(given, "columns")):
+    elif is_image_generator(data) and (is_folder(given) or hasattr(given, "columns")):
         opened = open_data(_without_split(data), given, plain)
-    elif is_generator(data) and is_arrays(source) and is_arrays(given):
+    elif is_image_generator(data) and is_arrays(source) and is_arrays(given):
         opened = open_data(_without_split(data), given, plain)
         said = ("validation: the arrays go through the generator, without random transformation",)
     elif is_folder(given):
@@ -142,7 +150,9 @@ def held_out(
     return opened, said
 
 
-def _rest(data: Any, source: Any, training: Given, plain: Asked, asked: Asked) -> tuple[Given | None, tuple[str, ...]]:
+def _rest(
+    data: Any, source: Any, training: OpenedData, plain: DataOptions, asked: DataOptions
+) -> tuple[OpenedData | None, tuple[str, ...]]:
     """What the generator of the training holds back."""
     if isinstance(data, Mixture) and any(_whole_part(part) is not part for part in data.parts):
         return None, (
@@ -167,7 +177,7 @@ def _rest(data: Any, source: Any, training: Given, plain: Asked, asked: Asked) -
     )
 
 
-def _options(asked: Asked) -> dict[str, Any]:
+def _options(asked: DataOptions) -> dict[str, Any]:
     return {name: value for name, value in (asked.options or {}).items() if name not in _NOT_FOR_VALIDATION}
 
 
@@ -177,7 +187,7 @@ def _whole(mixture: Mixture) -> Mixture:
 
 
 def _whole_part(part: Any) -> Any:
-    if isinstance(part, tuple) and is_generator(part[0]) and getattr(part[0], "_validation_split", None):
+    if isinstance(part, tuple) and is_image_generator(part[0]) and getattr(part[0], "_validation_split", None):
         return (_without_split(part[0]), *part[1:])
     return part
 

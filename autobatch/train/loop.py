@@ -17,8 +17,8 @@ from typing import Any
 import keras
 
 from autobatch._text import counted
-from autobatch.data.cut import near_equal, number_of_updates
 from autobatch.data.source import Source, Stream
+from autobatch.data.splitting import near_equal, number_of_updates
 from autobatch.errors import ArgumentError
 from autobatch.step.engine import Engine
 from autobatch.train.bar import Bar

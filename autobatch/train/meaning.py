@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from autobatch._text import counted
-from autobatch.data.suitable import is_keras_own
+from autobatch.data.check import is_keras_own
 from autobatch.train.learning_rate import Rule
 
 _FEW_UPDATES = 10

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from autobatch.data.cut import number_of_updates
-from autobatch.data.given import most_samples
-from autobatch.data.loader import Loader
+from autobatch.data.open import most_samples
 from autobatch.data.order import sequential, shuffled
+from autobatch.data.prefetch.loader import Loader
+from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.data.source import Source, Stream, Supply, is_source
-from autobatch.data.stream_loader import StreamLoader
+from autobatch.data.splitting import number_of_updates
 from autobatch.train.checkpoint import Standing
 from autobatch.train.schedule import Position, position_after
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from autobatch.data.cut import next_rung
+from autobatch.data.splitting import next_rung
 from autobatch.errors import ArgumentError
 from autobatch.train.ceiling import ceiling_of, same_rung
 from autobatch.train.judge import Judge

@@ -1,6 +1,6 @@
 """With which micro-batches a training that was killed for memory may go on."""
 
-from autobatch.data.cut import next_rung, rungs
+from autobatch.data.splitting import next_rung, rungs
 
 
 def micro_below(micro: int, effective: int | None) -> int | None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from numbers import Integral
 from typing import Any, NamedTuple
 
-from autobatch.data.cut import number_of_updates
+from autobatch.data.splitting import number_of_updates
 from autobatch.errors import ArgumentError
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autobatch.data.cut import rungs
+from autobatch.data.splitting import rungs
 from autobatch.train.schedule import Schedule
 
 

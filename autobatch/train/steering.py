@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from autobatch.data.cut import rungs
+from autobatch.data.splitting import rungs
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.own_pool import own_limit
 from autobatch.probing.question import Question

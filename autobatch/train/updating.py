@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import near_equal
+from autobatch.data.splitting import near_equal
 from autobatch.errors import OutOfMemoryError
 from autobatch.step.engine import Engine, Evaluating, Logs, Predicting, Whole
 from autobatch.train.controller import Controller

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import Any, Protocol, cast
 
+from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.data.source import Source, Stream, Supply
-from autobatch.data.stream_loader import StreamLoader
 from autobatch.step.engine import Engine, Evaluating
 from autobatch.train.feed import Feed
 from autobatch.train.passes import one_pass

@@ -64,7 +64,7 @@ class Training:
         """One update, in one micro-batch if nothing is said; returns each size that ran out, and the one after it."""
         import numpy as np
 
-        from autobatch.data.cut import rungs
+        from autobatch.data.splitting import rungs
         from autobatch.train.controller import falling
         from autobatch.train.feed import Feed
         from autobatch.train.updating import Cutter

@@ -146,10 +146,10 @@ def reading(effective: int = 64) -> Action:
 def over_files(folder: Path, sizes: Iterable[int], turns: int) -> list[Growth]:
     """What the index of a folder costs."""
     import autobatch
-    from autobatch.data.cut import near_equal, rungs
-    from autobatch.data.flow import FlowSource
-    from autobatch.data.loader import Loader
+    from autobatch.data.images.flow_source import FlowSource
     from autobatch.data.order import permutation
+    from autobatch.data.prefetch.loader import Loader
+    from autobatch.data.splitting import near_equal, rungs
 
     say("files")
     flows = {size: flow_of(folder, size) for size in sizes}
@@ -182,8 +182,8 @@ def over_files(folder: Path, sizes: Iterable[int], turns: int) -> list[Growth]:
 def over_batch(sizes: Iterable[int], turns: int) -> list[Growth]:
     """What the size of a batch costs."""
     from autobatch.data.batch import Batch
-    from autobatch.data.cut import near_equal, rungs
-    from autobatch.data.loader import Loader
+    from autobatch.data.prefetch.loader import Loader
+    from autobatch.data.splitting import near_equal, rungs
 
     say("batch size")
     sizes = tuple(sizes)
@@ -275,7 +275,7 @@ def flow_of(folder: Path, files: int) -> Any:
     """
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-    from autobatch.data.quiet import without_printing
+    from autobatch.data.images.iterator import without_printing
 
     with without_printing():
         flow = ImageDataGenerator(rescale=1 / 255).flow_from_directory(folder, target_size=(PIXELS, PIXELS))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import rungs
+from autobatch.data.splitting import rungs
 from autobatch.memory.read import read_memory
 from autobatch.memory.reading import DEFAULT_RESERVE
 from autobatch.step.backend import engine_for

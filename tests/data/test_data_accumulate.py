@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from autobatch.data.accumulate import accumulate_batches
 from autobatch.data.batch import leaves
+from autobatch.data.rebatch import accumulate_batches
 from autobatch.errors import ArgumentError, DataError
 
 

@@ -7,10 +7,8 @@ from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.image import apply_affine_transform
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from autobatch.data.affine import FILL_MODES, Affine
-from autobatch.data.affine_exact import agrees, sample_exactly
-from autobatch.data.affine_opencv import PLACE_ROUNDING, can_sample, sample_by_opencv
-from autobatch.data.image_backend import Mover
+from autobatch.data.images.affine import FILL_MODES, Affine, agrees, sample_exactly
+from autobatch.data.images.transform import PLACE_ROUNDING, Mover, can_sample, sample_by_opencv
 from autobatch.errors import MissingExtraError
 
 sides = st.integers(1, 40)
@@ -155,7 +153,7 @@ def test_places_beyond_counting_are_left_to_keras(strange):
 
 
 def test_the_error_of_a_missing_opencv_is_the_line_that_installs_it(monkeypatch):
-    from autobatch.data import affine_opencv
+    from autobatch.data.images import transform as affine_opencv
 
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     affine_opencv.opencv.cache_clear()

@@ -10,12 +10,12 @@ from tensorflow import keras
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 import autobatch
-from autobatch.data.directory import DirectorySource
-from autobatch.data.flow import FlowSource
-from autobatch.data.given import Asked, open_data
-from autobatch.data.image_backend import require_image_backend, why_not_opencv
-from autobatch.data.loader import Loader
-from autobatch.data.mixture import mix
+from autobatch.data.adapters.mixture import mix
+from autobatch.data.images.flow_source import FlowSource
+from autobatch.data.images.from_folder import DirectorySource
+from autobatch.data.images.transform import require_image_backend, why_not_opencv
+from autobatch.data.open import DataOptions, open_data
+from autobatch.data.prefetch.loader import Loader
 from autobatch.errors import ArgumentError
 
 MOVED = {"rotation_range": 20, "shear_range": 5, "zoom_range": 0.2, "horizontal_flip": True}
@@ -106,7 +106,8 @@ def test_it_is_said_exactly_where_opencv_is_not_used(form, options, write_folder
     x = np.random.default_rng(0).random((4, 12, 12, 3)) * 255
     data = write_folder(2, 2) if form == "folder" else (x, np.zeros((4, 2), np.float32))
     given = {
-        backend: open_data(datagen, data, Asked(a_model(), 1, image_backend=backend)) for backend in ("scipy", "opencv")
+        backend: open_data(datagen, data, DataOptions(a_model(), 1, image_backend=backend))
+        for backend in ("scipy", "opencv")
     }
     made = [given[backend].data.read(range(4), epoch=1).x for backend in given]
     said = any("opencv" in note for note in given["opencv"].notes)
@@ -114,7 +115,7 @@ def test_it_is_said_exactly_where_opencv_is_not_used(form, options, write_folder
 
 
 def opened(data, source=None, backend="opencv"):
-    return open_data(data, source, Asked(a_model(), 1, image_backend=backend)).data
+    return open_data(data, source, DataOptions(a_model(), 1, image_backend=backend)).data
 
 
 def test_every_form_that_a_generator_reads_takes_it(write_folder, opencv):

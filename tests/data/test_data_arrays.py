@@ -6,9 +6,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.data.arrays import ArraySource, arrays_of
-from autobatch.data.batch import leaves
-from autobatch.data.item import as_batch
+from autobatch.data.adapters.arrays import ArraySource, arrays_of
+from autobatch.data.batch import as_batch, leaves
 from autobatch.errors import ArgumentError
 
 X = np.arange(20, dtype=np.float32).reshape(10, 2)

@@ -4,7 +4,8 @@ import threading
 import numpy as np
 import pytest
 
-from autobatch.data.chance import Tamed, drawing_from, is_from_keras, seeded
+from autobatch.data.images.iterator import is_from_keras
+from autobatch.data.images.seeding import Tamed, drawing_from, seeded
 
 
 def global_states():

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from autobatch.data.dataset import DatasetStream, is_batched
-from autobatch.data.stream_loader import StreamLoader
+from autobatch.data.adapters.tf_dataset import DatasetStream, is_batched
+from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.errors import ArgumentError, DataError
 
 X = np.arange(280, dtype=np.float32).reshape(70, 4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from autobatch.data.directory import DirectorySource
+from autobatch.data.images.from_folder import DirectorySource
 from autobatch.data.order import sample_seed
 from autobatch.errors import ArgumentError, DataError
 

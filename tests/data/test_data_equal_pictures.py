@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from autobatch.data.directory import DirectorySource
-from autobatch.data.loader import Loader
+from autobatch.data.images.from_folder import DirectorySource
 from autobatch.data.order import permutation
+from autobatch.data.prefetch.loader import Loader
 from autobatch.errors import DataError
 
 COUNT = 60

@@ -9,8 +9,8 @@ from keras.src.legacy.preprocessing.image import DataFrameIterator
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.batch import leaves
-from autobatch.data.directory import DirectorySource
-from autobatch.data.flow import FlowSource
+from autobatch.data.images.flow_source import FlowSource
+from autobatch.data.images.from_folder import DirectorySource
 from autobatch.data.order import sample_seed
 from autobatch.errors import ArgumentError, DataError
 

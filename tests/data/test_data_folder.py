@@ -1,7 +1,7 @@
 import pytest
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from autobatch.data.directory import DirectorySource
+from autobatch.data.images.from_folder import DirectorySource
 from autobatch.errors import ArgumentError, DataError
 
 

@@ -3,10 +3,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from autobatch.data.batch import leaves
-from autobatch.data.generator import GeneratorStream, is_uncalled
-from autobatch.data.item import as_batch
-from autobatch.data.stream_loader import StreamLoader
+from autobatch.data.adapters.batch_generator import BatchGeneratorStream, is_uncalled
+from autobatch.data.batch import as_batch, leaves
+from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.errors import ArgumentError, DataError
 
 
@@ -66,13 +65,13 @@ def test_what_is_no_batch_is_named(item, reason):
 
 def test_an_empty_batch_is_skipped():
     """Seen to fail with it handed on."""
-    stream = GeneratorStream(iter([np.zeros((0, 2)), X, np.zeros((0, 2))]))
+    stream = BatchGeneratorStream(iter([np.zeros((0, 2)), X, np.zeros((0, 2))]))
     assert [batch.size for batch in stream.open(0)] == [3]
 
 
 def test_a_first_look_loses_nothing():
     """Seen to fail with the first batch not put back."""
-    stream = GeneratorStream(np.full(2, number) for number in range(3))
+    stream = BatchGeneratorStream(np.full(2, number) for number in range(3))
     assert stream.few().x.tolist() == [0, 0]
     assert stream.few().x.tolist() == [0, 0]
     assert stream.sample_bytes == 8
@@ -88,7 +87,7 @@ def test_a_buffer_that_is_filled_again_and_again_is_copied():
             buffer[:] = number
             yield buffer
 
-    with StreamLoader(GeneratorStream(generate())) as loader:
+    with StreamLoader(BatchGeneratorStream(generate())) as loader:
         assert loader.take(10).x.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
@@ -97,7 +96,7 @@ def test_a_generators_error_passes_through():
         yield X
         raise LookupError("mine")
 
-    with StreamLoader(GeneratorStream(generate())) as loader:
+    with StreamLoader(BatchGeneratorStream(generate())) as loader:
         loader.take(3)
         with pytest.raises(LookupError, match="mine"):
             loader.take(1)
@@ -105,22 +104,22 @@ def test_a_generators_error_passes_through():
 
 def test_a_list_is_refused_as_keras_refuses_it():
     with pytest.raises(DataError, match=r"list from the generator.*Expected a tuple"):
-        GeneratorStream(iter([[X, Y]])).few()
+        BatchGeneratorStream(iter([[X, Y]])).few()
 
 
 def test_a_generator_without_a_batch_says_so():
     with pytest.raises(DataError, match="no batch to give"):
-        GeneratorStream(iter([])).few()
+        BatchGeneratorStream(iter([])).few()
 
 
 @pytest.mark.parametrize("wrong", [lambda: iter([X]), [X]])
 def test_what_has_no_next_batch_is_refused(wrong):
     with pytest.raises(ArgumentError, match="Expected a generator or an iterator"):
-        GeneratorStream(wrong)
+        BatchGeneratorStream(wrong)
 
 
 def test_it_says_what_holds():
-    stream = GeneratorStream(iter([X]), seed=4)
+    stream = BatchGeneratorStream(iter([X]), seed=4)
     assert (stream.seed, stream.batches, stream.samples, stream.repeatable) == (4, None, None, False)
     assert any("One batch is drawn from the generator ahead" in note for note in stream.notes)
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import updates
-from autobatch.data.loader import Loader, usable_cores
+from autobatch.data.prefetch.loader import Loader, usable_cores
+from autobatch.data.splitting import updates
 from autobatch.errors import ArgumentError, DataError
 
 SAMPLE_BYTES = 16
@@ -294,7 +294,7 @@ def test_a_forgotten_loader_does_not_keep_the_interpreter_from_ending():
     program = """
 import numpy as np
 from autobatch.data.batch import Batch
-from autobatch.data.loader import Loader
+from autobatch.data.prefetch.loader import Loader
 class Source:
     seed = 1
     sample_bytes = 8

@@ -4,7 +4,7 @@ import pytest
 from flows import echo_net, small_net, two_inputs, two_outputs
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from autobatch.data.match import match_flow
+from autobatch.data.open import open_pictures
 from autobatch.data.order import sample_seed
 from autobatch.errors import ArgumentError, ModelError
 
@@ -25,7 +25,7 @@ def sparse():
 
 
 def matched(model, source, datagen=None, *, role="training", **options):
-    return match_flow(model, datagen or ImageDataGenerator(), source, seed=1, subset=role, options=options)
+    return open_pictures(model, datagen or ImageDataGenerator(), source, seed=1, subset=role, options=options)
 
 
 def with_loss(model, loss):

@@ -9,16 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.data.apportion import Rota, interleaved, shares
-from autobatch.data.arrays import ArraySource
+from autobatch.data.adapters.arrays import ArraySource
+from autobatch.data.adapters.batch_generator import BatchGeneratorStream
+from autobatch.data.adapters.mixture import MixSource, Rota, interleaved, mix, shares
+from autobatch.data.adapters.mixture_stream import MixStream
+from autobatch.data.adapters.py_dataset import PyDatasetStream
 from autobatch.data.batch import Batch
-from autobatch.data.generator import GeneratorStream
-from autobatch.data.loader import Loader
-from autobatch.data.mix_source import MixSource
-from autobatch.data.mix_stream import MixStream
-from autobatch.data.mixture import mix
-from autobatch.data.py_dataset import PyDatasetStream
-from autobatch.data.stream_loader import StreamLoader
+from autobatch.data.prefetch.loader import Loader
+from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.errors import ArgumentError, DataError
 
 WEIGHTS = st.lists(st.one_of(st.just(0), st.floats(1e-9, 1e9), st.integers(1, 9)), min_size=1, max_size=6).filter(any)
@@ -178,7 +176,7 @@ def numbered(part, sizes):
 def test_streams_are_interleaved_in_exact_proportions_and_lose_nothing(weights, samples, takes):
     """Seen to fail with what is left of a part's batch dropped, and with a part begun anew in each epoch."""
     batches = ([3, 8, 1, 5, 2] for _ in range(2))
-    first, second = (GeneratorStream(numbered(part, sizes * 60)) for part, sizes in enumerate(batches))
+    first, second = (BatchGeneratorStream(numbered(part, sizes * 60)) for part, sizes in enumerate(batches))
     stream = MixStream([first, second, Part(2, 11)], weights, samples, seed=1)
     epochs, turn = [[], [], []], 0
     with StreamLoader(stream, passes=3) as loader:
@@ -206,13 +204,13 @@ def test_the_same_seeds_give_the_same_mixture():
 
 
 def test_a_part_that_is_over_is_named():
-    stream = MixStream([GeneratorStream(numbered(0, [4])), Part(1, 9)], (1, 1), 20, seed=1)
+    stream = MixStream([BatchGeneratorStream(numbered(0, [4])), Part(1, 9)], (1, 1), 20, seed=1)
     with StreamLoader(stream) as loader, pytest.raises(DataError, match="part 0 of the mixture have come to an end"):
         loader.take(20)
 
 
 def test_without_lengths_the_samples_must_be_said():
-    parts = [Part(0, 9), GeneratorStream(numbered(1, [4]))]
+    parts = [Part(0, 9), BatchGeneratorStream(numbered(1, [4]))]
     with pytest.raises(ArgumentError, match=r"Part 1 of the mixture \(GeneratorStream\).*Expected mix\(parts"):
         MixStream(parts, (1, 1), seed=0)
 

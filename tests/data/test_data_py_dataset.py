@@ -5,9 +5,9 @@ import keras
 import numpy as np
 import pytest
 
+from autobatch.data.adapters.py_dataset import PyDatasetStream
 from autobatch.data.order import permutation
-from autobatch.data.py_dataset import PyDatasetStream
-from autobatch.data.stream_loader import StreamLoader
+from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.errors import DataError
 
 

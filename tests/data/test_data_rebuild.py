@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from autobatch.data.rebuild import rebuild
+from autobatch.data.rebatch import rebuild
 from autobatch.errors import ArgumentError
 
 KINDS = ("folder", "dataframe", "arrays")

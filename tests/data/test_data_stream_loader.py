@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autobatch.data.adapters.batch_generator import BatchGeneratorStream
 from autobatch.data.batch import Batch
-from autobatch.data.generator import GeneratorStream
-from autobatch.data.stream_loader import StreamLoader
+from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.errors import ArgumentError, DataError
 
 
@@ -232,7 +232,7 @@ def test_closing_waits_for_the_batch_in_work_alone():
         raise AssertionError("one too many")
 
     generator = generate()
-    with StreamLoader(GeneratorStream(generator)) as loader:
+    with StreamLoader(BatchGeneratorStream(generator)) as loader:
         loader.take(2)
         entered.wait(20)
         threading.Timer(0.05, go_on.set).start()
@@ -242,7 +242,7 @@ def test_closing_waits_for_the_batch_in_work_alone():
 def test_a_generator_can_be_gone_on_with_afterwards():
     """Seen to fail with the user's generator closed."""
     generator = (np.full(2, number) for number in range(1000))
-    with StreamLoader(GeneratorStream(generator), max_bytes=64) as loader:
+    with StreamLoader(BatchGeneratorStream(generator), max_bytes=64) as loader:
         loader.take(3)
     assert next(generator)[0] < 8
 

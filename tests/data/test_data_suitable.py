@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import pytest
 
-from autobatch.data.arrays import ArraySource
+from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.batch import Batch
-from autobatch.data.suitable import require_suitable
+from autobatch.data.check import require_compatible
 from autobatch.errors import ArgumentError
 
 X = np.random.default_rng(0).random((8, 4), np.float32)
@@ -136,7 +136,7 @@ def says(function: Callable[..., Any], *arguments: Any, **options: Any) -> Excep
 def agree(make: Callable[[], Any], x: Any, y: Any) -> None:
     with contextlib.redirect_stdout(None):
         theirs = says(make().fit, x, y, verbose=0)
-    ours = says(require_suitable, make(), ArraySource(x, y).read(np.arange(4), 0))
+    ours = says(require_compatible, make(), ArraySource(x, y).read(np.arange(4), 0))
     assert (ours is None) == (theirs is None), (ours, theirs)
     if ours is not None:
         assert isinstance(ours, ArgumentError)
@@ -160,22 +160,22 @@ def test_targets_are_refused_where_keras_refuses_them(what: str) -> None:
 def test_trying_shapes_out_leaves_the_model_as_it_was() -> None:
     model = convolution(keras.Sequential)
     before = [layer.output.shape for layer in model.layers]
-    assert says(require_suitable, model, Batch(np.ones((2, 7, 7, 1), np.float32), Y[:2])) is None
+    assert says(require_compatible, model, Batch(np.ones((2, 7, 7, 1), np.float32), Y[:2])) is None
     assert [layer.output.shape for layer in model.layers] == before
     assert all(len(layer._inbound_nodes) == 1 for layer in model.layers)
 
 
 def test_the_message_names_what_was_given_and_what_to_do_instead() -> None:
     with pytest.raises(ArgumentError, match=r"validation_data without targets.*autobatch\.predict"):
-        require_suitable(functional(4), Batch(X), "validation_data", step="evaluate")
+        require_compatible(functional(4), Batch(X), "validation_data", step="evaluate")
 
 
 def test_a_prediction_needs_no_targets() -> None:
-    assert says(require_suitable, functional(4), Batch(X), step="predict") is None
+    assert says(require_compatible, functional(4), Batch(X), step="predict") is None
 
 
 def test_an_output_without_a_loss_may_have_any_targets() -> None:
     model = two(dict)
     model.compile("sgd", {"a": "mse", "b": None})
     y = {"a": X, "b": WORDS}
-    assert says(require_suitable, model, Batch({"a": X, "b": FEW}, y)) is None
+    assert says(require_compatible, model, Batch({"a": X, "b": FEW}, y)) is None

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from nets import compiled, conv_net
 
+from autobatch.data.adapters.synthetic import SAMPLES, SyntheticSource
 from autobatch.data.batch import leaves, map_leaves
-from autobatch.data.given import Asked, few_of, most_samples, open_data
-from autobatch.data.suitable import require_suitable
-from autobatch.data.synthetic import SAMPLES, SyntheticSource
+from autobatch.data.check import require_compatible
+from autobatch.data.open import DataOptions, few_of, most_samples, open_data
 from autobatch.errors import ModelError
 from autobatch.probing.question import MOST
 
@@ -68,7 +68,7 @@ def test_a_model_trains_on_samples_made_up_for_it(name):
     model = MODELS[name]()
     source = SyntheticSource(model, seed=3)
     batch = source.read(range(5), epoch=0)
-    require_suitable(model, batch)
+    require_compatible(model, batch)
     # compiled without a function: tracing is not what is tested
     model.compile(model.optimizer, model.loss, run_eagerly=True)
     assert np.isfinite(model.train_on_batch(batch.x, batch.y)).all()
@@ -147,7 +147,7 @@ def test_there_are_as_many_as_are_ever_tried_and_their_number_is_no_bound():
 
 def test_a_source_is_taken_as_it_is_and_tells_that_it_is_synthetic():
     model = compiled(conv_net())
-    given = open_data(SyntheticSource(model), None, Asked(model))
+    given = open_data(SyntheticSource(model), None, DataOptions(model))
     assert given.synthetic
     assert "synthetic" in given.notes[0]
     assert few_of(given.data).size == 8

@@ -7,10 +7,10 @@ import pytest
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import near_equal, updates
-from autobatch.data.directory import DirectorySource
-from autobatch.data.loader import Loader
+from autobatch.data.images.from_folder import DirectorySource
 from autobatch.data.order import permutation
+from autobatch.data.prefetch.loader import Loader
+from autobatch.data.splitting import near_equal, updates
 
 CLASSES, FILES = 10, 5000
 

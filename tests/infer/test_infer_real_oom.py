@@ -10,9 +10,9 @@ import pytest
 SCENE = """
 import keras
 import numpy as np
-from autobatch.data.arrays import ArraySource
-from autobatch.data.cut import rungs
-from autobatch.data.loader import Loader
+from autobatch.data.adapters.arrays import ArraySource
+from autobatch.data.splitting import rungs
+from autobatch.data.prefetch.loader import Loader
 from autobatch.infer.rows import Rows
 from autobatch.step.backend import forward_engine_for
 from autobatch.step.engine import Whole

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.data.arrays import ArraySource
-from autobatch.data.cut import rungs
-from autobatch.data.loader import Loader
+from autobatch.data.adapters.arrays import ArraySource
+from autobatch.data.prefetch.loader import Loader
+from autobatch.data.splitting import rungs
 from autobatch.errors import DataError, ModelError
 from autobatch.infer.rows import Rows
 from autobatch.testing import FakeEngine

@@ -53,7 +53,7 @@ def test_ctrl_c_between_trials_leaves_nothing_behind(scratch):
 
 
 def test_samples_made_up_for_a_model_find_its_size_under_a_limit(scratch):
-    from autobatch.data.synthetic import SyntheticSource
+    from autobatch.data.adapters.synthetic import SyntheticSource
 
     model = compiled(conv_net())
     limit = psutil.Process().memory_info().rss + 2**30

@@ -6,7 +6,7 @@ import pytest
 from nets import compiled, conv_net, pictures
 from trials import Clock, FakeSite
 
-from autobatch.data.cut import rungs
+from autobatch.data.splitting import rungs
 from autobatch.errors import DoesNotFitError
 from autobatch.memory.reserve import DEFAULT_RESERVE
 from autobatch.probing.answer import Answer

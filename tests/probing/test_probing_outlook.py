@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from nets import Here, compiled, conv_net, numbers, pictures
 
-from autobatch.data.synthetic import SyntheticSource
+from autobatch.data.adapters.synthetic import SyntheticSource
 from autobatch.errors import ArgumentError, DoesNotFitError
 from autobatch.probing.cache import Cache
 from autobatch.probing.find import Finder, Seams

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.data.cut import rungs
+from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError
 from autobatch.memory.moments import Allocation, Moments
 from autobatch.probing.bound import PeakBound

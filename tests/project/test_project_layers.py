@@ -36,7 +36,7 @@ LIBRARIES = {
     "doctor": {"packaging"},
     "cli": {"keras", "rich"},
 }
-ALONE = {"memory/gpu.py": {"pynvml"}, "memory/host.py": {"psutil"}, "data/affine_opencv.py": {"cv2"}}
+ALONE = {"memory/gpu.py": {"pynvml"}, "memory/host.py": {"psutil"}, "data/images/transform.py": {"cv2"}}
 
 
 def imports(path):

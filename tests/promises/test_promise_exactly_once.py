@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.batch import Batch, concatenate
-from autobatch.data.cut import near_equal, rungs, updates
-from autobatch.data.directory import DirectorySource
-from autobatch.data.loader import Loader
+from autobatch.data.images.from_folder import DirectorySource
 from autobatch.data.order import permutation
+from autobatch.data.prefetch.loader import Loader
 from autobatch.data.source import Source
+from autobatch.data.splitting import near_equal, rungs, updates
 from autobatch.errors import DoesNotFitError
 from autobatch.step.engine import Engine
 from autobatch.testing import FakeEngine

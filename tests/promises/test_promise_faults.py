@@ -24,8 +24,8 @@ from surroundings import PER_SAMPLE, PLAIN, Clock, FailingDisk, Numbered, Sensor
 from tensorflow.python.framework import config as determinism
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import updates
-from autobatch.data.loader import Loader
+from autobatch.data.prefetch.loader import Loader
+from autobatch.data.splitting import updates
 from autobatch.errors import DataError, DoesNotFitError
 from autobatch.memory.peak import PeakModel
 from autobatch.memory.reading import MemoryReading, Reserve

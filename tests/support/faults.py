@@ -9,7 +9,7 @@ import tensorflow as tf
 from nets import compiled, conv_net
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import rungs
+from autobatch.data.splitting import rungs
 from autobatch.step.engine import Whole
 from autobatch.step.tensorflow.engine import TensorFlowEngine
 from autobatch.train.controller import falling

@@ -59,7 +59,7 @@ def _train() -> dict[str, Any]:
     from nets import pictures
     from tensorflow.python.framework import config
 
-    from autobatch.data.cut import rungs
+    from autobatch.data.splitting import rungs
     from autobatch.errors import OutOfMemoryError
     from autobatch.train.controller import falling
     from autobatch.train.feed import Feed

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from autobatch.data.batch import Batch
-from autobatch.data.loader import Loader
+from autobatch.data.prefetch.loader import Loader
 from autobatch.memory.facts import Device
 from autobatch.memory.reading import MemoryReading, Reserve
 from autobatch.testing import memory_reading

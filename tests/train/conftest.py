@@ -5,8 +5,8 @@ import pytest
 from folders import write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-from autobatch.data.cut import rungs
-from autobatch.data.match_folder import match_directory
+from autobatch.data.images.from_folder import open_folder
+from autobatch.data.splitting import rungs
 from autobatch.step.backend import engine_for
 from autobatch.train.controller import falling
 from autobatch.train.loop import Plan, run
@@ -44,7 +44,7 @@ class Bench:
         **plan: Any,
     ) -> Any:
         """What our loop makes of it."""
-        source, _ = match_directory(model, self.datagen, self.training, augment=augment, seed=1)
+        source, _ = open_folder(model, self.datagen, self.training, augment=augment, seed=1)
         engine = engine_for(model, source.read([0, 1], epoch=0))
         if validate:
             plan["validation"] = self.validation(model, micro, validation_steps)
@@ -53,7 +53,7 @@ class Bench:
 
     def validation(self, model: Any, micro: int, steps: int | None) -> DataValidation:
         """The held-out pictures, in order."""
-        source, _ = match_directory(model, self.datagen, self.held_out, augment=False)
+        source, _ = open_folder(model, self.datagen, self.held_out, augment=False)
         return DataValidation(
             source, effective=EFFECTIVE, cutter=cutter(micro), steps=steps, workers=1, max_bytes=2**20
         )

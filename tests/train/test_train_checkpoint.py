@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nets import compiled, conv_net, pictures, update
 
-from autobatch.data.cut import rungs
+from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError, DataError
 from autobatch.step.backend import engine_for, state_variables
 from autobatch.train.checkpoint import Checkpoint, Standing

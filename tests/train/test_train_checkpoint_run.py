@@ -25,7 +25,7 @@ from surroundings import (
 from tensorflow.python.framework import config as determinism
 
 import autobatch
-from autobatch.data.cut import rungs
+from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError, DataError
 from autobatch.step.backend import engine_for
 from autobatch.train.checkpoint import FILE_NAME, Checkpoint

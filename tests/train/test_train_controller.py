@@ -19,8 +19,8 @@ from surroundings import (
 )
 
 from autobatch.data.batch import Batch
-from autobatch.data.cut import updates
-from autobatch.data.loader import Loader
+from autobatch.data.prefetch.loader import Loader
+from autobatch.data.splitting import updates
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
 from autobatch.results.run import Decision, Observation, RunReport
 from autobatch.testing import FakeEngine

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.data.arrays import ArraySource
+from autobatch.data.adapters.arrays import ArraySource
 from autobatch.train.facts import facts_of, first_difference, sizes_of
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 import autobatch
 from autobatch.data.batch import leaves
-from autobatch.data.cut import rungs
-from autobatch.data.given import Asked, open_data
+from autobatch.data.open import DataOptions, open_data
+from autobatch.data.splitting import rungs
 from autobatch.errors import OutOfMemoryError
 from autobatch.train.controller import falling
 from autobatch.train.loop import Plan, run
@@ -136,7 +136,7 @@ def test_each_sample_of_a_pass_is_used_once_and_in_order(row, micro, fits, world
     """Seen to fail with the rest of a stream's own batch dropped at the end of an update."""
     model, engine = net(metrics=None), Noting(fits)
     data, source, options = ROWS[row](world)
-    given = open_data(data, source, Asked(model, seed=1, options=options, shuffle=False))
+    given = open_data(data, source, DataOptions(model, seed=1, options=options, shuffle=False))
     steps = 3 if row in ENDLESS else None
     plan = Plan(EFFECTIVE, EPOCHS, steps_per_epoch=steps, verbose=0, workers=2, shuffle=False)
     run(model, engine, given.data, Cutter(falling(micro, rungs(EFFECTIVE, micro), print)), plan)
@@ -260,7 +260,7 @@ def test_the_number_of_updates_is_known_in_the_first_epoch_where_it_can_be(row, 
     model = net(metrics=None)
     note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: told.append(note.params["steps"]))
     data, _, _ = ROWS[row](world)
-    given = open_data(data, None, Asked(model, seed=1, shuffle=False))
+    given = open_data(data, None, DataOptions(model, seed=1, shuffle=False))
     plan = Plan(EFFECTIVE, 2, steps_per_epoch=4 if row in ENDLESS else None, verbose=0, callbacks=[note])
     run(model, Noting(8), given.data, Cutter(falling(8, (8,), print)), plan)
     assert told == [STEPS[row]] * 2

@@ -11,7 +11,7 @@ from nets import Here, compiled
 
 import autobatch
 from autobatch.data.batch import leaves
-from autobatch.data.given import Asked, open_data
+from autobatch.data.open import DataOptions, open_data
 from autobatch.errors import ArgumentError
 from autobatch.train.held_out import held_back, held_out
 
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 
 def opened(data, source, validation_data, **options):
-    asked = Asked(MODEL, 1, options)
+    asked = DataOptions(MODEL, 1, options)
     return held_out(data, source, validation_data, open_data(data, source, asked), asked)
 
 
@@ -95,7 +95,7 @@ def test_a_folder_without_a_generator_says_how_to_give_one(folder):
 @pytest.mark.parametrize("fraction", [0.25, np.float32(0.25)])
 def test_the_last_part_of_arrays_is_held_back(fraction):
     split = held_back(fraction, None)
-    asked = Asked(MODEL, 1)
+    asked = DataOptions(MODEL, 1)
     numbered = np.arange(10.0)[:, None]
     assert split.open(numbered, None, asked).data.read(range(7), 0).x[:, 0].tolist() == list(range(7))
     assert split.held_back(numbered, None, asked).data.read(range(3), 0).x[:, 0].tolist() == [7, 8, 9]

@@ -7,7 +7,7 @@ from math import floor, log2
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from autobatch.data.cut import rungs
+from autobatch.data.splitting import rungs
 from autobatch.train.policy import Policy, Room, Settings, Sight
 
 RESERVE = 1_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nets import numbers, relative_l2
 from surroundings import ROOMY, Numbered, Run, Sensor, expected_samples, small_net
 
-from autobatch.data.cut import number_of_updates, rungs, updates
+from autobatch.data.splitting import number_of_updates, rungs, updates
 from autobatch.errors import DoesNotFitError
 from autobatch.step.backend import engine_for
 from autobatch.testing import FakeEngine

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from autobatch.data.arrays import ArraySource
+from autobatch.data.adapters.arrays import ArraySource
+from autobatch.data.adapters.batch_generator import BatchGeneratorStream
 from autobatch.data.batch import Batch
-from autobatch.data.generator import GeneratorStream
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
 from autobatch.train.controller import falling
 from autobatch.train.loop import Plan, run
@@ -131,7 +131,9 @@ def test_other_errors_of_a_validation_pass_unchanged():
 def test_a_generator_is_validated_on_piece_by_piece_and_nothing_of_it_is_lost_in_between():
     """Seen to fail with what was read ahead thrown away after each validation."""
     engine = RunsOut(fits=4)
-    _, again = validation(engine, GeneratorStream(np.arange(n, n + 3.0)[:, None] for n in range(0, 90, 3)), steps=2)
+    _, again = validation(
+        engine, BatchGeneratorStream(np.arange(n, n + 3.0)[:, None] for n in range(0, 90, 3)), steps=2
+    )
     assert engine.seen == list(range(8))
     again.run(engine, engine, keras.callbacks.CallbackList())
     again.close()

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from autobatch.data.batch import Batch, map_leaves
-from autobatch.data.suitable import is_keras_own
+from autobatch.data.check import is_keras_own
 from autobatch.step.engine import Whole
 from autobatch.step.tensorflow import intercept
 from autobatch.step.tensorflow.forward import weight_shares

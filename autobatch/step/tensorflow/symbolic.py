@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from autobatch.data.batch import Batch, map_leaves
-from autobatch.data.text import holds_objects
+from autobatch.data.batch import Batch, holds_objects, map_leaves
 
 
 def build_on(model: Any, example: Batch) -> None:

@@ -1,0 +1,1 @@
+"""Each kind of data that Keras takes, as a source or a stream."""

@@ -1,0 +1,96 @@
+"""Batches from a Python generator: one pass, as they come."""
+
+import inspect
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from autobatch.data.batch import Batch, as_batch, shown
+from autobatch.errors import ArgumentError, DataError
+
+_WHAT = "the generator"
+
+_NOTES = (
+    "The order and any augmentation are the generator's own: its batches are cut and joined, each sample once.",
+    "One batch is drawn from the generator ahead, to learn what its samples look like; the training gets it first.",
+    "A generator can't go back: what has been read ahead when the training stops is not seen again.",
+)
+
+
+class BatchGeneratorStream:
+    """The batches of a generator, or of any iterator, in its own order and only once.
+
+    Args:
+        generator: Yields x, (x,), (x, y) or (x, y, sample_weight).
+        seed: Taken for what is drawn around it; the generator's draws are its own.
+
+    Attributes:
+        samples: `None`, because only its end tells how many there are.
+        notes: What holds of this data, in sentences for the user.
+
+    Raises:
+        ArgumentError: It is no iterator.
+    """
+
+    repeatable = False
+    batches: int | None = None
+    samples: int | None = None
+
+    def __init__(self, generator: Iterator[Any], *, seed: int = 0) -> None:
+        if not hasattr(generator, "__next__"):
+            raise ArgumentError(
+                "A generator is read batch after batch, and this has no next one. If it is a function that yields, "
+                f"call it. Received: data={shown(generator)}. Expected a generator or an iterator."
+            )
+        self.seed = seed
+        self._generator = generator
+        self._drawn: deque[Batch] = deque()
+        self._sample_bytes: int | None = None
+        self.notes: tuple[str, ...] = _NOTES
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample of the first batch."""
+        if self._sample_bytes is None:
+            self.few()
+        return self._sample_bytes or 1
+
+    def few(self) -> Batch:
+        """The first batch that is still to come; the pass begins with it all the same.
+
+        Raises:
+            DataError: There is none, or it is no batch.
+        """
+        if not self._drawn:
+            first = next(self._rest(), None)
+            if first is None:
+                raise DataError("The generator has no batch to give. If it has been used before, make a new one.")
+            self._drawn.append(first)
+        self._sample_bytes = -(-self._drawn[0].nbytes // self._drawn[0].size)
+        return self._drawn[0]
+
+    def open(self, epoch: int) -> Iterator[Batch]:  # noqa: ARG002 - there is only one pass
+        """The batches from where the generator stands; closing this iterator does not close the generator."""
+        while self._drawn:
+            yield self._drawn.popleft()
+        yield from self._rest()
+
+    def _rest(self) -> Iterator[Batch]:
+        for item in self._generator:
+            if isinstance(item, list):
+                # Keras reads a list from a generator neither as (x, y) nor as several inputs: it refuses it.
+                raise DataError(
+                    "A list from the generator could be (x, y) or several inputs. "
+                    f"Received: {shown(item)}. Expected a tuple: (x, y), or ([x1, x2],)."
+                )
+            batch = as_batch(item, _WHAT)
+            if batch is not None:
+                yield batch
+
+
+def is_uncalled(data: Any) -> bool:
+    """Whether it is a function that makes a generator, where the generator itself is meant: `batches`, not `batches()`.
+
+    Methods and `functools.partial` of such functions count; a function that returns an iterator can't be told.
+    """
+    return inspect.isgeneratorfunction(data)

@@ -1,0 +1,190 @@
+"""A mixture of which a part comes as a stream: interleaved in exact proportions."""
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from itertools import count
+from typing import Any, cast
+
+import numpy as np
+
+from autobatch.data.adapters.mixture import interleaved, require_one_form, shares
+from autobatch.data.batch import Batch, concatenate, conform
+from autobatch.data.order import permutation
+from autobatch.data.source import Source, Stream, without_saving
+from autobatch.errors import ArgumentError, DataError
+
+_BATCH = 32
+
+
+class MixStream:
+    """Samples of several sources and streams as one stream.
+
+    Each part goes on in the next epoch where it stopped, and begins anew when it has come to its end. A source comes in
+    an order shuffled by its seed, a stream in its own.
+
+    Args:
+        parts: Sources and streams, whose samples have one form.
+        weights: Their proportions; `None` for every sample of every part once an epoch.
+        samples: Samples in an epoch; as many as the parts have together if `None` and all tell how many.
+        seed: The seed of the mixture; each part draws by its own.
+
+    Attributes:
+        notes: What holds of this data, in sentences for the user.
+
+    Raises:
+        ArgumentError: A part doesn't tell how many samples it has and `samples` is missing, or two differ in form.
+    """
+
+    repeatable = True
+
+    def __init__(
+        self,
+        parts: Sequence[Source | Stream],
+        weights: Sequence[float] | None = None,
+        samples: int | None = None,
+        *,
+        seed: int,
+    ) -> None:
+        self.seed = seed
+        self._parts = tuple(parts)
+        self.given = _given(self._parts, weights, samples)
+        few = [_few(part) for part in parts]
+        require_one_form(few)
+        self._few = few
+        self._taps: tuple[Tap, ...] | None = None
+        theirs = (note for part in parts for note in getattr(part, "notes", ()))
+        share = " : ".join(f"{number:,}" for number in self.given)
+        self.notes: tuple[str, ...] = (
+            f"An epoch of the mixture has {sum(self.given):,} samples, {share} of its parts, evenly spread.",
+            *dict.fromkeys(theirs),
+        )
+
+    @property
+    def samples(self) -> int:
+        """Samples in an epoch."""
+        return sum(self.given)
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample, the most of all parts."""
+        return max(part.sample_bytes for part in self._parts)
+
+    @property
+    def batches(self) -> int:
+        """How many batches an epoch is handed over in."""
+        return -(-self.samples // _BATCH)
+
+    def few(self) -> Batch:
+        """The first few samples of each part; a training gets them all the same."""
+        return concatenate(self._few)
+
+    def close(self) -> None:
+        """Lets go of the parts; the next pass begins them anew."""
+        for tap in self._taps or ():
+            tap.close()
+        self._taps = None
+
+    def open(self, epoch: int) -> Iterator[Batch]:
+        """The samples of an epoch."""
+        if self._taps is None:
+            self._taps = tuple(
+                Tap(part, first, f"part {number} of the mixture", epoch)
+                for number, (part, first) in enumerate(zip(self._parts, self._few, strict=True))
+            )
+        order = interleaved(self.given)
+        for start in range(0, len(order), _BATCH):
+            yield _woven(self._taps, order[start : start + _BATCH])
+
+
+class Tap:
+    """Gives the samples of one part without an end, any number at a time.
+
+    Args:
+        part: A source or a stream.
+        first: Samples that set the form.
+        name: What to call it in messages.
+        epoch: The pass to begin with.
+    """
+
+    def __init__(self, part: Source | Stream, first: Batch, name: str, epoch: int) -> None:
+        self._part, self._first, self._name = part, first.take([0]), name
+        self._passes = self._pass_after_pass(epoch)
+        self._ready: deque[Batch] = deque()
+
+    def take(self, number: int) -> list[Batch]:
+        """The next `number` samples.
+
+        Raises:
+            DataError: There are no more.
+        """
+        parts = []
+        while number:
+            head = self._ready.popleft() if self._ready else next(self._passes)
+            if head.size > number:
+                self._ready.appendleft(head[number:])
+                head = head[:number]
+            parts.append(head)
+            number -= head.size
+        return parts
+
+    def close(self) -> None:
+        """Lets go of the part, whose threads and files may be open in the middle of a pass."""
+        self._passes.close()
+
+    def _pass_after_pass(self, first: int) -> Generator[Batch, None, None]:
+        begin, end = getattr(self._part, "begin", None), getattr(self._part, "end", None)
+        for epoch in count(first):
+            if begin is not None:
+                begin(epoch)
+            empty = True
+            for batch in _open(self._part, epoch):
+                empty = False
+                yield conform(batch, self._first, self._name)
+            if end is not None:
+                end(epoch)
+            if empty or not getattr(self._part, "repeatable", True):
+                raise DataError(
+                    f"The samples of {self._name} have come to an end, so its proportion can't be kept. Expected a "
+                    "part that begins anew, or fewer samples and epochs."
+                )
+
+
+def _woven(taps: Sequence[Tap], parts: Any) -> Batch:
+    """A batch whose first, second, ... sample comes from the part with that number."""
+    taken = [batch for part, tap in enumerate(taps) for batch in tap.take(int(np.count_nonzero(parts == part)))]
+    return concatenate(taken).take(np.argsort(np.argsort(parts, kind="stable")))
+
+
+def _open(part: Source | Stream, epoch: int) -> Iterator[Batch]:
+    if not hasattr(part, "read"):
+        yield from part.open(epoch)
+        return
+    source = cast("Source", part)
+    order = permutation(source.seed, epoch, len(source))
+    for start in range(0, len(order), _BATCH):
+        yield source.read(order[start : start + _BATCH], epoch)
+
+
+def _few(part: Source | Stream) -> Batch:
+    if not hasattr(part, "read"):
+        return part.few()
+    source = cast("Source", part)
+    return without_saving(source).read(range(min(4, len(source))), 0)
+
+
+def _given(parts: Sequence[Source | Stream], weights: Sequence[float] | None, samples: int | None) -> tuple[int, ...]:
+    if weights is not None and samples is not None:
+        return shares(weights, samples)
+    sizes = [_size(part) for part in parts]
+    if None in sizes:
+        number, kind = sizes.index(None), type(parts[sizes.index(None)]).__name__
+        raise ArgumentError(
+            f"Part {number} of the mixture ({kind}) doesn't tell how many samples it has, so how long an epoch is must "
+            f"be said. Received: weights={weights}, samples={samples}. Expected mix(parts, weights=[...], samples=...)."
+        )
+    known = [size for size in sizes if size is not None]
+    return tuple(known) if weights is None else shares(weights, sum(known))
+
+
+def _size(part: Any) -> int | None:
+    return len(part) if hasattr(part, "read") else getattr(part, "samples", None)

@@ -1,0 +1,136 @@
+"""Batches from a `keras.utils.PyDataset`: its own batches, each once a pass, in an order of ours."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
+from typing import Any
+
+from autobatch.data.batch import Batch, as_batch
+from autobatch.data.order import permutation
+from autobatch.errors import DataError
+
+
+class PyDatasetStream:
+    """The batches of a `PyDataset` of the user's.
+
+    Its `on_epoch_begin` is called when the first sample of a pass is asked for, its `on_epoch_end` when the last has
+    been taken, so neither runs ahead of the training (`autobatch.data.prefetch.stream_loader` calls `begin` and `end`).
+
+    Args:
+        dataset: The dataset. With `workers` above 1 so many threads call its `__getitem__`.
+        seed: With the epoch it decides the order of the batches.
+        shuffle: Whether the batches come in a new order in each pass, as in `fit`; an infinite dataset's never do.
+
+    Attributes:
+        samples: `None`, because only its batches are counted.
+        notes: What holds of this data, in sentences for the user.
+    """
+
+    repeatable = True
+    samples: int | None = None
+
+    def __init__(self, dataset: Any, *, seed: int = 0, shuffle: bool = True) -> None:
+        self.seed = seed
+        self._dataset = dataset
+        self._shuffle = shuffle
+        self._workers = max(1, int(dataset.workers))
+        self._what = f"{type(dataset).__name__}.__getitem__"
+        self._first: Batch | None = None
+        self.notes: tuple[str, ...] = tuple(self._notes())
+
+    @property
+    def batches(self) -> int | None:
+        """How many batches a pass has now, `None` if there is no end; the dataset may change it between passes."""
+        number = self._dataset.num_batches
+        return None if number is None else int(number)
+
+    @property
+    def infinite(self) -> bool:
+        """Whether a pass has no end."""
+        return self.batches is None
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample of the first batch."""
+        first = self.few()
+        return -(-first.nbytes // first.size)
+
+    def few(self) -> Batch:
+        """Batch 0, or the first that isn't empty, read once; `fit` looks at the first batches beforehand likewise.
+
+        Raises:
+            DataError: There are no samples.
+        """
+        if self._first is None:
+            read = (self._batch(self._dataset[index]) for index in self._in_order())
+            self._first = next((batch for batch in read if batch is not None), None)
+        if self._first is None:
+            name = type(self._dataset).__name__
+            raise DataError(f"{name} has no samples. Expected at least one batch with a sample.")
+        return self._first
+
+    def begin(self, epoch: int) -> None:  # noqa: ARG002 - the user's method takes nothing
+        """Tells the dataset that a pass begins."""
+        self._dataset.on_epoch_begin()
+
+    def end(self, epoch: int) -> None:  # noqa: ARG002 - the user's method takes nothing
+        """Tells the dataset that a pass has ended."""
+        self._dataset.on_epoch_end()
+
+    def open(self, epoch: int) -> Iterator[Batch]:
+        """The batches of a pass, each index read once."""
+        indices = self._indices(epoch)
+        items = self._read(indices) if self._workers == 1 else self._read_ahead(indices)
+        for item in items:
+            batch = self._batch(item)
+            if batch is not None:
+                yield batch
+
+    def _batch(self, item: Any) -> Batch | None:
+        # Keras hands over what such a dataset gives as a tuple, always.
+        return as_batch(item if isinstance(item, list | tuple) else (item,), self._what)
+
+    def _in_order(self) -> Iterable[int]:
+        number = self.batches
+        return count() if number is None else range(number)
+
+    def _indices(self, epoch: int) -> Iterator[int]:
+        number = self.batches
+        if number is None or not self._shuffle:
+            return iter(self._in_order())
+        return (int(index) for index in permutation(self.seed, epoch, number))
+
+    def _read(self, indices: Iterator[int]) -> Iterator[Any]:
+        for index in indices:
+            yield self._dataset[index]
+
+    def _read_ahead(self, indices: Iterator[int]) -> Iterator[Any]:
+        ahead: deque[Future[Any]] = deque()
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="autobatch-py-dataset")
+        try:
+            for index in indices:
+                ahead.append(pool.submit(self._dataset.__getitem__, index))
+                if len(ahead) > self._workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _notes(self) -> Iterator[str]:
+        name, order = type(self._dataset).__name__, "are put in a new order by the seed in each pass"
+        if self.infinite:
+            order = "come in order without an end, so an epoch needs steps_per_epoch"
+        elif not self._shuffle:
+            order = "come in order"
+        yield (
+            f"The batches of {name} {order}; they are cut and joined as they come, each batch of a pass once. Which "
+            "samples are in one, and any augmentation, are its own."
+        )
+        yield "One batch is read beforehand, besides the passes, to learn what samples look like, as model.fit does."
+        if self._dataset.use_multiprocessing:
+            yield (
+                f"use_multiprocessing has no effect: {name} is read by {self._workers} thread(s) of this process, so "
+                "that no process is forked beside a running TensorFlow."
+            )

@@ -1,0 +1,172 @@
+"""Batches from a `tf.data.Dataset`, batched or not, as they come."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from autobatch.data.batch import EXPECTED, Batch, as_batch, leaves, map_leaves, refusal
+from autobatch.errors import ArgumentError, DataError
+
+_WHAT = "the dataset"
+
+_BATCH = 32
+
+_INFINITE = -1
+
+Ranks = int | tuple[int | None, ...] | None
+
+Shape = tuple[int | None, ...]
+
+
+class DatasetStream:
+    """The batches of a dataset, pass after pass, each from an iterator of its own.
+
+    A dataset of single samples is batched here, by 32. Which of the two it is, the ranks of its inputs tell; where they
+    don't, it is batched if its first dimension is open or its labels are no scalars.
+
+    Args:
+        dataset: Has `element_spec`, `as_numpy_iterator`, `batch` and `cardinality`.
+        seed: Taken for what is drawn around it; the dataset's draws are its own.
+        input_rank: Rank of the model's input with its batch dimension; for several inputs a tuple, in any order; `None`
+            if it isn't known.
+        input_shapes: Shapes of the model's inputs with their batch dimension, in any order, where they are known.
+
+    Attributes:
+        batched: Whether the dataset's elements are batches.
+        samples: Samples in a pass, `None` if that isn't known.
+        infinite: Whether a pass has no end.
+        notes: What holds of this data, in sentences for the user.
+
+    Raises:
+        ArgumentError: Its elements are ragged or sparse, or no (x, y, sample_weight).
+    """
+
+    repeatable = True
+
+    def __init__(
+        self, dataset: Any, *, seed: int = 0, input_rank: Ranks = None, input_shapes: Sequence[Shape] = ()
+    ) -> None:
+        x, y = _checked(dataset.element_spec)
+        self.seed = seed
+        ranks = input_rank if input_rank is not None else tuple(len(shape) for shape in input_shapes) or None
+        self.batched = is_batched(x, y, ranks, input_shapes)
+        self._dataset = dataset if self.batched else dataset.batch(_BATCH)
+        count = int(dataset.cardinality())
+        self.samples = None if self.batched or count < 0 else count
+        self.infinite = count == _INFINITE
+        self._first: Batch | None = None
+        self._begun: Iterator[Batch] | None = None
+        cut = "Its batches are cut and joined as they come" if self.batched else "Its samples are batched as they come"
+        self.notes: tuple[str, ...] = (
+            f"The order and any augmentation are the dataset's own. {cut}, each sample of a pass once.",
+        )
+
+    @property
+    def batches(self) -> int | None:
+        """How many batches a pass has, `None` if that isn't known or there is no end."""
+        count = int(self._dataset.cardinality())
+        return None if count < 0 else count
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample of the first batch."""
+        first = self.few()
+        return -(-first.nbytes // first.size)
+
+    def few(self) -> Batch:
+        """The first batch; the pass that is opened first begins with it and goes on from there.
+
+        With an iterator of its own, a shuffle buffer would be filled twice, the training would get the second order
+        that a seed gives instead of the first, and what a source has only once would be lost.
+
+        Raises:
+            DataError: The dataset is empty.
+        """
+        if self._first is None:
+            begun = self._iterate()
+            self._first = next(begun, None)
+            self._begun = begun
+        if self._first is None:
+            raise DataError("The dataset has no samples. Received: an empty dataset. Expected at least one sample.")
+        return self._first
+
+    def open(self, epoch: int) -> Iterator[Batch]:  # noqa: ARG002 - what differs between passes is the dataset's own
+        """The batches of a pass."""
+        begun, self._begun = self._begun, None
+        if begun is not None and self._first is not None:
+            yield self._first
+        yield from begun or self._iterate()
+
+    def _iterate(self) -> Iterator[Batch]:
+        for element in self._dataset.as_numpy_iterator():
+            batch = as_batch(element, _WHAT)
+            if batch is not None:
+                yield batch
+
+
+def is_batched(x: Any, y: Any, input_rank: Ranks, input_shapes: Sequence[Shape] = ()) -> bool:
+    """Whether elements with these specs are batches rather than single samples; without evidence they are, as in Keras.
+
+    Args:
+        x: Nest of specs of the inputs; a spec's `shape` has a `rank` and, if that is known, dimensions.
+        y: Likewise of the labels, or `None`.
+        input_rank: As for `DatasetStream`.
+        input_shapes: As for `DatasetStream`.
+    """
+    inputs, labels = list(leaves(x)), list(leaves(y))
+    ranks = [spec.shape.rank for spec in inputs]
+    if 0 in ranks or any(spec.shape.rank == 0 for spec in labels):
+        return False
+    if _matches(ranks, input_rank, 0):
+        return True
+    if _matches(ranks, input_rank, 1):
+        return _lacks_last(inputs, labels, input_shapes)
+    known = [spec.shape[0] for spec in (*inputs, *labels) if spec.shape.rank is not None]
+    if any(size is None for size in known):
+        return True
+    return len(set(known)) <= 1
+
+
+def _lacks_last(inputs: list[Any], labels: list[Any], shapes: Sequence[Shape]) -> bool:
+    """Whether inputs that lack a dimension lack the last, which Keras adds if it is 1, and not that of the samples."""
+    if shapes:
+        flat = _fit(inputs, [shape[:-1] for shape in shapes if shape[-1] == 1])
+        single = _fit(inputs, [shape[1:] for shape in shapes])
+        if flat != single:
+            return flat
+    elif any(spec.shape.rank != 1 for spec in inputs):
+        return False
+    first = {spec.shape[0] for spec in inputs}
+    if first == {None}:
+        return bool(labels)
+    return len(first) == 1 and first == {spec.shape[0] for spec in labels if spec.shape.rank is not None}
+
+
+def _fit(specs: list[Any], shapes: list[Shape]) -> bool:
+    """Whether each spec may stand for one of the shapes."""
+    return all(any(spec.shape.is_compatible_with(shape) for shape in shapes) for spec in specs)
+
+
+def _matches(ranks: list[int | None], expected: Ranks, missing: int) -> bool:
+    if expected is None or None in ranks:
+        return False
+    wanted = (expected,) if isinstance(expected, int) else expected
+    if None in wanted:
+        return False
+    return sorted(map(int, ranks)) == sorted(rank - missing for rank in wanted if rank is not None)  # type: ignore[arg-type]
+
+
+def _checked(spec: Any) -> tuple[Any, Any]:
+    parts = spec if isinstance(spec, tuple) else (spec,)
+    if not 1 <= len(parts) <= 3:
+        raise ArgumentError(f"A dataset's elements are batches. Received: elements of {len(parts)} parts. {EXPECTED}")
+    for leaf in leaves(parts):
+        reason = refusal(leaf)
+        if reason is not None:
+            raise ArgumentError(f"A part of the dataset can't be cut by samples: {reason}. Received: {leaf}.")
+    x, y = (map_leaves(_shaped, part) for part in (*parts, None)[:2])
+    return x, y
+
+
+def _shaped(spec: Any) -> Any:
+    """The spec, or `None` for that of an element's `None`."""
+    return None if type(spec).__name__ == "NoneTensorSpec" else spec

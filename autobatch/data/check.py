@@ -1,0 +1,302 @@
+"""Whether a model can be run on samples at all: seen on a few of them, before anything is started.
+
+What Keras itself would refuse is refused here, sooner and in other words; what Keras takes is let through. A step, a
+loss or a `call` of the user's may take anything, so it is never second-guessed.
+
+A functional model compares all lengths that it knows. A sequential one compares the number of dimensions only, and
+what a layer then makes of them may well work: a convolution takes pictures of another size. So where lengths differ
+and Keras does not say at once, the model is called without numbers, on shapes alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from autobatch.data.batch import Batch, holds_objects, is_text, leaves
+from autobatch.data.model_spec import ModelSpec, Shape, input_shapes
+from autobatch.errors import ArgumentError, ModelError
+
+
+def require_inputs(model: Any, x: Any, what: str) -> None:
+    """Refuses inputs that a model which says what it takes does not take.
+
+    Args:
+        model: A Keras model, built or not.
+        x: A few samples: an array of shape `(samples, ...)`, or a list, tuple or dict of such arrays.
+        what: What they were given as, for the message.
+
+    Raises:
+        ArgumentError: Another number of inputs, other names, other shapes, or text for numbers.
+    """
+    wanted = getattr(model, "inputs", None)  # models of a class of one's own have none
+    if not wanted:
+        return
+    specs = _specs(model, wanted)
+    given = _in_order(x, specs, what) if specs else _only(x)
+    pairs = [(tensor, array) for tensor, array in zip(wanted, given, strict=False) if array is not None]
+    for tensor, array in pairs:
+        _require_type(tensor, array, what)
+        if not _may_fit(tuple(tensor.shape[1:]), array.shape[1:], compares_lengths=bool(specs)):
+            raise _refused(tensor, array, what)
+    differing = [(t, array) for t, array in pairs if not _fits(tuple(t.shape[1:]), array.shape[1:])]
+    if differing:
+        _try_out(model, x, differing[0], what)
+
+
+def _specs(model: Any, wanted: Sequence[Any]) -> list[Any]:
+    """What a functional model checks its inputs against, in the order of its inputs; else nothing."""
+    specs = getattr(model, "input_spec", None)
+    return specs if isinstance(specs, list) and len(specs) == len(wanted) and all(specs) else []
+
+
+def _in_order(x: Any, specs: Sequence[Any], what: str) -> list[Any]:
+    names = [spec.name for spec in specs]
+    if isinstance(x, dict):
+        missing = [name for name in names if name not in x]
+        if missing:
+            msg = f"The model takes {_several(names)}, and {', '.join(map(repr, missing))} is missing. "
+            raise ArgumentError(f"{msg}Received: inputs named {list(x)} in {what}. Expected {names}.")
+        return [x[name] for name in names]
+    given: list[Any] = keras.tree.flatten(x)
+    if len(given) != len(names):
+        msg = f"The model takes {_several(names)}. Received: {_several(given)} in {what}. "
+        raise ArgumentError(f"{msg}Expected {len(names)}, as a list in this order or a dict: {names}.")
+    return given
+
+
+def _only(x: Any) -> list[Any]:
+    """The input of a sequential model, where it is one for certain."""
+    if isinstance(x, list | tuple) and len(x) == 1:
+        x = x[0]
+    return [x] if hasattr(x, "shape") else []
+
+
+def _several(items: Sequence[Any]) -> str:
+    return f"{len(items)} input{'s' * (len(items) != 1)}"
+
+
+def _require_type(tensor: Any, array: Any, what: str) -> None:
+    if is_text(array) and tensor.dtype != "string":
+        msg = f"The model takes numbers ({tensor.dtype}), and these inputs are text. "
+        received = f"Received: inputs of {array.dtype} in {what}, beginning with {array.ravel()[:1].tolist()!r:.80}. "
+        raise ArgumentError(f"{msg}{received}Expected numbers, or a model with a layer that reads text in front.")
+
+
+def _may_fit(wanted: tuple[int | None, ...], there: tuple[int, ...], *, compares_lengths: bool) -> bool:
+    """Whether Keras lets a sample of one shape in where it expects another; it adds or drops a last axis of 1."""
+    more = len(there) - len(wanted)
+    adds, drops = more == -1 and wanted[-1:] == (1,), more == 1 and there[-1:] == (1,)
+    return (not more or adds or drops) and (not compares_lengths or _alike(_bare(wanted), _bare(there)))
+
+
+def _fits(wanted: tuple[int | None, ...], there: tuple[int, ...]) -> bool:
+    """Whether nothing has to be tried out."""
+    as_let_in = there[: len(wanted)] if len(there) > len(wanted) else there + (1,) * (len(wanted) - len(there))
+    return _alike(wanted, as_let_in)
+
+
+def _alike(wanted: tuple[int | None, ...], there: tuple[int | None, ...]) -> bool:
+    return all(length in (None, other) for length, other in zip(wanted, there, strict=False))
+
+
+def _bare(shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    return shape[:-1] if shape[-1:] == (1,) else shape
+
+
+def _try_out(model: Any, x: Any, pair: tuple[Any, Any], what: str) -> None:
+    # Keras has no public call that leaves no trace in the model: each on a symbolic tensor is noted in its layers.
+    from keras.src.backend import compute_output_spec
+
+    try:
+        compute_output_spec(model, keras.tree.map_structure(_symbol, x), training=False)
+    except Exception as error:
+        # Any layer may raise anything; whatever it is, the same comes of the samples themselves.
+        raise _refused(*pair, what) from error
+
+
+def _symbol(array: Any) -> Any:
+    if array is None:
+        return None
+    dtype = "string" if is_text(array) else keras.backend.standardize_dtype(array.dtype)
+    return keras.KerasTensor((None, *array.shape[1:]), dtype)
+
+
+def _refused(tensor: Any, array: Any, what: str) -> ArgumentError:
+    there, wanted = tuple(array.shape[1:]), tuple(tensor.shape[1:])
+    msg = f"The samples are of shape {there}, and the model takes {wanted}. "
+    received = f"Received: inputs of shape {(None, *there)} in {what}. "
+    return ArgumentError(f"{msg}{received}Expected {(None, *wanted)}.")
+
+
+Step = Literal["train", "evaluate", "predict"]
+
+_STEPS = {"train": "train_step", "evaluate": "test_step", "predict": "predict_step"}
+
+_INSTEAD = {
+    "train": "Expected (x, y), such as fit(model, x, y); an autoencoder's targets are its inputs: (x, x).",
+    "evaluate": "Expected (x, y), or autobatch.predict for data without targets.",
+}
+
+
+def require_compatible(model: Any, batch: Batch, what: str = "data", *, step: Step = "train") -> None:
+    """Refuses samples that a step of the model's must fail on, whatever their number.
+
+    Args:
+        model: A Keras model, built or not; nothing in it is changed.
+        batch: A few samples.
+        what: What they were given as, for the message.
+        step: What they are for.
+
+    Raises:
+        ArgumentError: There are no targets to compare with, targets are no numbers, or the inputs are not those that
+            the model takes: another number, other shapes, text for numbers.
+    """
+    if not is_keras_own(model, _STEPS[step]):
+        return
+    if step != "predict" and is_keras_own(model, "compute_loss") and model.loss is not None:
+        _require_targets(batch.y, what, step)
+        _require_numbers(_compared(model.loss, batch.y), what)
+    _require_arrays(batch.x, what)
+    if is_keras_own(model, "call"):
+        require_inputs(model, batch.x, what)
+
+
+def is_keras_own(model: Any, method: str) -> bool:
+    """Whether a method of the model's is the one that comes with Keras."""
+    module = getattr(getattr(model, method, None), "__module__", None)
+    return str(module).partition(".")[0] == "keras"
+
+
+def _require_targets(y: Any, what: str, step: str) -> None:
+    if next(leaves(y), None) is None:
+        msg = f"There is nothing to compare the model's outputs with. Received: {what} without targets. "
+        raise ArgumentError(msg + _INSTEAD[step])
+
+
+def _compared(loss: Any, y: Any) -> Any:
+    """The targets that a loss is for: outputs may have none, and what goes with them is not looked at."""
+    if isinstance(loss, dict) and isinstance(y, dict):
+        return {name: y[name] for name in y if loss.get(name) is not None}
+    if isinstance(loss, list | tuple) and isinstance(y, list | tuple) and len(loss) == len(y):
+        return [target for target, one in zip(y, loss, strict=True) if one is not None]
+    return y
+
+
+def _require_arrays(x: Any, what: str) -> None:
+    for array in leaves(x):
+        if holds_objects(array) and not is_text(array):
+            msg = f"A model takes numbers or text. Received: inputs of Python objects ({array.dtype}) in {what}. "
+            raise ArgumentError(f"{msg}Expected arrays of one type, such as x.astype('float32').")
+
+
+def _require_numbers(y: Any, what: str) -> None:
+    for array in leaves(y):
+        if not holds_objects(array):
+            continue
+        received = f"Received: targets of {array.dtype} in {what}, beginning with {array.ravel()[:1].tolist()!r:.80}. "
+        if is_text(array):
+            msg = "Targets are compared as numbers, and these are names. "
+            how = "classes, y = np.unique(names, return_inverse=True), or keras.layers.StringLookup"
+        else:
+            msg = "Targets are compared as numbers, and these are Python objects. "
+            how = "an array of numbers, such as y.astype('float32')"
+        raise ArgumentError(f"{msg}{received}Expected {how}.")
+
+
+def require_array_inputs(model: Any, inputs: list[Any] | dict[str, Any]) -> None:
+    """Checks that there is an array for each input, as far as the model knows its inputs.
+
+    Args:
+        model: A Keras model.
+        inputs: Arrays with a row for each sample, in the order of the model's inputs, or by their names.
+
+    Raises:
+        ArgumentError: There are others, or of other shapes.
+    """
+    shapes = input_shapes(model)
+    if not shapes:
+        return
+    if isinstance(inputs, dict):
+        fits = inputs.keys() == shapes.keys() and all(_array_fits(shapes[name], inputs[name].shape) for name in shapes)
+        received = ", ".join(f"{name!r} {array.shape}" for name, array in inputs.items())
+    else:
+        fits = len(inputs) == len(shapes) and all(map(_array_fits, shapes.values(), (array.shape for array in inputs)))
+        received = ", ".join(str(array.shape) for array in inputs)
+    if not fits:
+        expected = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
+        message = f"The arrays in x are not what the model takes. Received: x with {received}. "
+        raise ArgumentError(f"{message}Expected {expected}.")
+
+
+def _array_fits(wanted: Shape, shape: tuple[int, ...]) -> bool:
+    if len(shape) == 1 and len(wanted) == 2:  # Keras gives a vector of numbers its second dimension
+        shape = (*shape, 1)
+    return len(wanted) == len(shape) and all(side in (None, is_) for side, is_ in zip(wanted, shape, strict=True))
+
+
+def require_numeric_targets(demand: ModelSpec, targets: Any, named: str) -> None:
+    """Checks targets that are handed over as they are.
+
+    A loss of one's own may compare anything with anything, so only those of Keras are held to a form.
+
+    Args:
+        demand: What the model asks.
+        targets: An array with a row for each sample, or a nest of them for several outputs.
+        named: Where they come from, for the message, such as `"y"`.
+
+    Raises:
+        ArgumentError: They aren't numbers, or not in the form that the loss compares.
+        ModelError: There are more classes than the model has outputs.
+    """
+    arrays = [np.asarray(leaf) for leaf in leaves(targets)]
+    for array in arrays:
+        _require_numeric_type(array, named)
+    if demand.outputs and len(arrays) != demand.outputs:
+        message = f"The model has {demand.outputs} output{'s' * (demand.outputs > 1)}, and each is compared with one "
+        received = f"{named} with {len(arrays)} array{'s' * (len(arrays) != 1)}"
+        raise ArgumentError(f"{message}array of targets. Received: {received}. Expected {demand.outputs}.")
+    if len(arrays) != 1 or demand.kind is None or demand.output is None:
+        return
+    if demand.kind == "sparse":
+        _require_class_numbers(demand.loss, demand.output, arrays[0], named)
+    else:
+        _require_target_shape(demand, demand.output, arrays[0], named)
+
+
+def _require_numeric_type(array: Any, named: str) -> None:
+    if array.dtype.kind in "biufc":
+        return
+    message = f"Targets are compared as numbers, and {named} holds {array.dtype}. "
+    first = array.ravel()[0] if array.size else None
+    raise ArgumentError(f"{message}Received: {named} beginning with {first!r:.80}. Expected numbers.")
+
+
+def _require_target_shape(demand: ModelSpec, output: tuple[int | None, ...], array: Any, named: str) -> None:
+    shape = array.shape[1:]
+    # Keras takes one number for a vector of one.
+    one = shape in {(), (1,)} and output in {(), (1,)}
+    fits = len(shape) == len(output) and all(side in (None, is_) for side, is_ in zip(output, shape, strict=False))
+    if one or fits:
+        return
+    message = f"The model returns {(None, *output)} and is compiled with {demand.loss}, which compares that with the "
+    expected = f"{(None, *output)}"
+    if demand.kind == "categorical" and shape in {(), (1,)}:
+        expected += ", one-hot vectors, or a sparse loss"
+    raise ArgumentError(f"{message}same shape. Received: {named} of shape {array.shape}. Expected {expected}.")
+
+
+def _require_class_numbers(loss: str | None, output: tuple[int | None, ...], array: Any, named: str) -> None:
+    shape, units = array.shape[1:], output[-1] if output else 1
+    if len(shape) == len(output) and shape[-1:] == (1,):
+        shape = shape[:-1]
+    fits = len(shape) == len(output) - 1 and all(side in (None, is_) for side, is_ in zip(output, shape, strict=False))
+    if not fits:
+        message = f"The model is compiled with {loss}, which compares class numbers. "
+        expected = f"{(None, *output[:-1])}"
+        raise ArgumentError(f"{message}Received: {named} of shape {array.shape}. Expected {expected}.")
+    if array.size and units is not None and not (array.min() >= 0 and array.max() < units):
+        message = f"The model has {units} outputs, one for each class, so classes are numbered from 0 to {units - 1}. "
+        received = f"{named} with numbers from {array.min()} to {array.max()}"
+        raise ModelError(f"{message}Received: {received}. Expected 0 to {units - 1}.")

@@ -1,0 +1,1 @@
+"""Pictures read through Keras' `ImageDataGenerator`."""

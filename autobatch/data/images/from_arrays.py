@@ -1,0 +1,247 @@
+"""Arrays of pictures made to fit a model: what is left out is inferred and said, what contradicts is refused."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from autobatch.data.batch import leaves, map_leaves
+from autobatch.data.check import require_array_inputs, require_numeric_targets
+from autobatch.data.images.flow_source import PICTURES, ExtraArrays, FlowSource
+from autobatch.data.images.infer import (
+    has_channels_first,
+    infer_subset,
+    note_unfitted,
+    require_picture_shape,
+    require_subset,
+)
+from autobatch.data.images.iterator import collected_warnings
+from autobatch.data.model_spec import ModelSpec
+from autobatch.data.options import ImageBackend, Subset, require_options
+from autobatch.errors import ArgumentError
+
+_FORMS = "Expected pictures, (pictures, y) or (pictures, y, sample_weight) in a tuple."
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayParts:
+    """What a user gave as arrays.
+
+    Attributes:
+        pictures: Shape `(samples, ...)`, four dimensions.
+        x: The inputs with `PICTURES` in the place of the pictures.
+        y: Targets in any nest, or `None`.
+        sample_weight: Weights in any nest, or `None`.
+    """
+
+    pictures: Any
+    x: Any
+    y: Any = None
+    sample_weight: Any = None
+
+    @classmethod
+    def of(cls, given: Any, *, outputs: int = 1) -> Self:
+        """Takes apart `x`, `(x, y)` or `(x, y, sample_weight)`.
+
+        Args:
+            given: The arrays.
+            outputs: How many outputs the model has: with one, a list of targets is one array.
+
+        Raises:
+            ArgumentError: There are no pictures among them, or not as many rows of each.
+        """
+        x, y, weights = _three(given)
+        pictures, nest = _find_pictures(x)
+        parts = cls(pictures, nest, _targets(y, outputs), _targets(weights, outputs))
+        parts._check_lengths()
+        return parts
+
+    def inputs(self) -> Any:
+        """The inputs as a list, or as a dict if they are one."""
+        filled = map_leaves(lambda leaf: self.pictures if leaf is PICTURES else leaf, self.x)
+        return filled if isinstance(filled, dict | list) else [filled]
+
+    def with_targets(self, y: Any) -> Self:
+        """The same with other targets."""
+        return replace(self, y=y)
+
+    def split(self, share: float, subset: str, *, same_classes: bool) -> Self:
+        """The part that Keras' `flow` takes for training or for validation: the first `share` is for validation.
+
+        Raises:
+            ArgumentError: A part would be empty, or, with `same_classes`, lack a class that the other one has.
+        """
+        count = len(self.pictures)
+        cut = int(count * share)
+        if cut == 0:
+            message = f"Of {count} samples nothing is left for validation. "
+            raise ArgumentError(f"{message}Received: validation_split={share}. Expected at least {1 / count:.2g}.")
+        if same_classes:
+            _require_same_classes(self.y, cut)
+        window = slice(0, cut) if subset == "validation" else slice(cut, count)
+        nests = (self.x, self.y, self.sample_weight)
+        return type(self)(
+            self.pictures[window], *map_leaves(lambda leaf: leaf if leaf is PICTURES else leaf[window], nests)
+        )
+
+    def _check_lengths(self) -> None:
+        count = len(self.pictures)
+        for named, nest in (("x", self.x), ("y", self.y), ("sample_weight", self.sample_weight)):
+            for array in leaves(nest):
+                if array is not PICTURES and (array.ndim == 0 or len(array) != count):
+                    message = f"There are {count} pictures, and every array has a row for each. "
+                    received = f"{named} with an array of shape {array.shape}"
+                    raise ArgumentError(f"{message}Received: {received}. Expected {count} rows.")
+        if count == 0:
+            raise ArgumentError("There are no pictures. Received: x with 0 rows. Expected at least one.")
+
+
+def _three(given: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(given, tuple):
+        return given, None, None
+    if not 1 <= len(given) <= 3:
+        message = "Arrays are given as pictures, targets and weights. "
+        raise ArgumentError(f"{message}Received: a tuple of {len(given)}. {_FORMS}")
+    x, y, weights = (*given, None, None)[:3]
+    return x, y, weights
+
+
+def _find_pictures(x: Any) -> tuple[Any, Any]:
+    if isinstance(x, dict):
+        arrays = {name: _array(item) for name, item in x.items()}
+        first = next((name for name, array in arrays.items() if array.ndim == 4), None)
+        if first is None:
+            raise ArgumentError(_no_pictures({name: array.shape for name, array in arrays.items()}))
+        return arrays[first], arrays | {first: PICTURES}
+    if isinstance(x, list | tuple):
+        arrays_ = [_array(item) for item in _flat(x)]
+        if not arrays_ or arrays_[0].ndim != 4:
+            raise ArgumentError(_no_pictures([array.shape for array in arrays_[:5]]))
+        return arrays_[0], [PICTURES, *arrays_[1:]]
+    pictures = _array(x)
+    if pictures.ndim != 4:
+        raise ArgumentError(_no_pictures(pictures.shape))
+    return pictures, PICTURES
+
+
+def _no_pictures(shapes: Any) -> str:
+    message = "There are no pictures in x: they have four dimensions, and in a list of inputs they come first. "
+    return f"{message}Received: x of shape {shapes}. Expected (samples, height, width, channels)."
+
+
+def _flat(x: Any) -> Iterator[Any]:
+    """The arrays of `[pictures, one, two]`, which Keras' `flow` wants as `[pictures, [one, two]]`."""
+    for item in x:
+        yield from item if isinstance(item, list | tuple) and not np.isscalar(item[0]) else (item,)
+
+
+def _targets(nest: Any, outputs: int) -> Any:
+    if nest is None:
+        return None
+    if isinstance(nest, dict):
+        return {name: _targets(item, 1) for name, item in nest.items()}
+    if isinstance(nest, list | tuple) and outputs != 1 and all(np.ndim(item) for item in nest):
+        return [_targets(item, 1) for item in nest]
+    return _array(nest)
+
+
+def _array(given: Any) -> Any:
+    """An array of numpy's, or one that reads from a file as it is indexed."""
+    on_demand = isinstance(getattr(given, "dtype", None), np.dtype) and len(getattr(given, "shape", ())) == 4
+    return given if on_demand and hasattr(given, "ndim") else np.asarray(given)
+
+
+def _require_same_classes(y: Any, cut: int) -> None:
+    labels = next(leaves(y), None)
+    if labels is None or labels is PICTURES:
+        return
+    held, rest = np.unique(labels[:cut]), np.unique(labels[cut:])
+    if not np.array_equal(held, rest):
+        message = "The part for validation, which is the first, has other classes than the part for training. "
+        received = f"y with {len(held)} classes in the first {cut} samples and {len(rest)} in the rest"
+        raise ArgumentError(f"{message}Received: {received}. Expected shuffled samples, or ignore_class_split=True.")
+
+
+def open_arrays(
+    model: Any,
+    datagen: Any,
+    source: Any,
+    *,
+    seed: int = 0,
+    subset: Subset = "training",
+    augment: bool = True,
+    image_backend: ImageBackend = "scipy",
+    options: Mapping[str, Any] | None = None,
+) -> tuple[FlowSource, tuple[str, ...]]:
+    """Arrays as a model takes them, with the pictures among them transformed, and how that was inferred.
+
+    Beside what Keras' own `flow` takes, inputs may be a dict, targets and weights lists or dicts for several outputs,
+    and weights are cut where pictures and labels are. Pictures are turned into the generator's number type one by one,
+    so that an array of bytes isn't copied into one of floats.
+
+    Args:
+        model: A compiled Keras model.
+        datagen: An `ImageDataGenerator`.
+        source: Pictures `(samples, height, width, channels)`, or a tuple of them, targets and weights. For several
+            inputs the pictures are the first of a list, or the first of four dimensions in a dict; the others are
+            handed over as they are.
+        seed: What order and augmentation derive from.
+        subset: Which part to read if the generator has a `validation_split`.
+        augment: Whether pictures are transformed at random.
+        image_backend: What transforms them.
+        options: `subset`, `ignore_class_split`, `save_to_dir`, `save_prefix` and `save_format`, as in `flow`.
+
+    Returns:
+        The source, and one sentence for each inference.
+
+    Raises:
+        ModelError: The model isn't compiled, or has fewer outputs than there are classes.
+        ArgumentError: Arrays of different lengths or wrong shapes, or an option that doesn't belong to arrays.
+    """
+    given: dict[str, Any] = dict(options or {})
+    require_options(given, kind="arrays")
+    require_subset(datagen, given.get("subset"))
+    demand = ModelSpec.of(model, several_inputs=True)
+    notes: list[str] = []
+    parts = ArrayParts.of(source, outputs=demand.outputs)
+    channels_first = has_channels_first(datagen)
+    require_picture_shape(
+        demand, parts.pictures.shape[1:], channels_first=channels_first, received="x of such pictures"
+    )
+    require_array_inputs(model, parts.inputs())
+    parts = _with_targets(demand, parts, notes)
+    part = given.get("subset") or infer_subset(datagen, given, subset, notes, "the samples").get("subset")
+    if part is not None:
+        # Quantities differ in every sample, so only class numbers can be missing from a part.
+        classes = demand.kind == "sparse" and not given.get("ignore_class_split")
+        parts = parts.split(datagen._validation_split, part, same_classes=classes)
+    saving = {name: given[name] for name in given if name.startswith("save_")}
+    beside = ExtraArrays(parts.x, parts.y, parts.sample_weight)
+    flow = _flow(datagen, parts.pictures, saving, notes)
+    flow_source = FlowSource(flow, seed=seed, augment=augment, beside=beside, image_backend=image_backend)
+    note_unfitted(datagen, notes)
+    return flow_source, tuple(notes)
+
+
+def _flow(datagen: Any, pictures: Any, saving: dict[str, Any], notes: list[str]) -> Any:
+    with collected_warnings() as said:
+        flow = datagen.flow(pictures[:1], batch_size=1, **saving)
+    notes.extend(said)
+    # Keras would make a copy of all pictures in the generator's number type.
+    flow.x, flow.n = pictures, len(pictures)
+    return flow
+
+
+def _with_targets(demand: ModelSpec, parts: ArrayParts, notes: list[str]) -> ArrayParts:
+    if parts.y is not None:
+        require_numeric_targets(demand, parts.y, "y")
+        return parts
+    if demand.loss is None:
+        return parts
+    if demand.is_picture_to_picture:
+        reason = f"the model's output has the shape of its input, and it is compiled with {demand.loss}"
+        notes.append(f"y=x: {reason}")
+        return parts.with_targets(PICTURES)
+    message = f"The model is compiled with {demand.loss}, which needs targets. "
+    raise ArgumentError(f"{message}Received: x alone. Expected (x, y), or a model without a loss.")

@@ -1,0 +1,204 @@
+"""A folder of pictures made to fit a model: what is left out is inferred and said, what contradicts is refused."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from autobatch.data.images.flow_source import FlowSource
+from autobatch.data.images.infer import (
+    infer_class_mode,
+    infer_picture,
+    infer_subset,
+    note_empty,
+    note_unfitted,
+    require_class_targets,
+    require_subset,
+)
+from autobatch.data.images.iterator import without_printing
+from autobatch.data.model_spec import ModelSpec
+from autobatch.data.options import FolderOptions, ImageBackend, Subset, require_options
+from autobatch.errors import ArgumentError, DataError
+
+_LAYOUT = "Expected a folder with one subfolder for each class, and the pictures inside those."
+
+
+def require_folder(directory: str | PathLike[str], classes: Sequence[str] | None) -> None:
+    """Checks that there is a folder to walk, and in it the classes that were asked for.
+
+    Raises:
+        DataError: There is none, it is a file, or it lacks a class.
+    """
+    folder = Path(directory)
+    if not folder.exists():
+        raise DataError(f"There is no such folder: {folder}. {_LAYOUT}", str(folder))
+    if not folder.is_dir():
+        raise DataError(f"This is a file, not a folder: {folder}. {_LAYOUT}", str(folder))
+    missing = [name for name in classes or () if not (folder / name).is_dir()]
+    if missing:
+        message = f"{folder} has no subfolder for {len(missing)} of the {len(classes or ())} classes. "
+        raise DataError(message + f"Received: classes with {', '.join(missing[:5])}.", str(folder))
+
+
+def require_found(directory: str | PathLike[str], counts: dict[str, int], flow: Any) -> None:
+    """Checks what the walk found.
+
+    Args:
+        directory: The folder that was walked.
+        counts: For each class, how many pictures there are.
+        flow: The Keras flow that found them.
+
+    Raises:
+        DataError: No pictures, or pictures of one class only where classes are to be told apart.
+        ArgumentError: Another number of classes than a binary target can express.
+    """
+    folder = Path(directory)
+    if not sum(counts.values()):
+        raise DataError(_nothing_found(folder, counts, flow), str(folder))
+    if flow.class_mode not in {"categorical", "sparse", "binary"}:
+        return
+    if flow.class_mode == "binary" and len(counts) > 2:
+        message = f"{folder} has {len(counts)} classes, and a binary target, which is for 1 output, tells 2 apart. "
+        raise ArgumentError(message + "Received: class_mode='binary'. Expected 'categorical' or 'sparse'.")
+    filled = [name for name, count in counts.items() if count]
+    if len(counts) == 1 or (len(filled) == 1 and flow.subset is None):
+        message = f"{folder} has pictures of one class only ({filled[0]}): there is nothing to tell apart. "
+        raise DataError(f"{message}{_LAYOUT} Without classes, give class_mode='input' or None.", str(folder))
+
+
+def _nothing_found(folder: Path, counts: dict[str, int], flow: Any) -> str:
+    endings = ", ".join(f".{ending}" for ending in flow.white_list_formats)
+    message = f"No pictures in {folder}"
+    if not counts:
+        loose = sum(1 for file in folder.iterdir() if file.name.lower().endswith(flow.white_list_formats))
+        beside = f"; {loose:,} pictures lie in it directly" if loose else ""
+        return f"{message}: it has no subfolders{beside}. {_LAYOUT} Endings that count: {endings}."
+    part = f" for the {flow.subset} part" if flow.subset else ""
+    links = "" if not any((folder / name).is_symlink() for name in counts) else " Some subfolders are links."
+    return f"{message}{part}: its {len(counts)} subfolders hold none.{links} {_LAYOUT} Endings that count: {endings}."
+
+
+class DirectorySource(FlowSource):
+    """The pictures of a folder, with Keras' meaning of every option, addressed by sample.
+
+    The folder is walked once, here. What a sample looks like follows from `(seed, epoch, index, image_backend)` alone,
+    as `FlowSource` says.
+
+    Args:
+        datagen: A Keras `ImageDataGenerator`, or a subclass.
+        directory: A folder with one subfolder for each class.
+        seed: What order and augmentation derive from.
+        augment: Whether pictures are transformed at random. Without, a sample looks the same in every epoch.
+        image_backend: What transforms them, as `FlowSource` says.
+        **options: What `flow_from_directory` takes.
+
+    Raises:
+        ArgumentError: An option that doesn't exist or doesn't fit the folder.
+        DataError: A folder that can't be used; `.path` names it.
+        MissingExtraError: OpenCV is not installed.
+
+    Example:
+        ```python
+        source = DirectorySource(ImageDataGenerator(rescale=1 / 255), "data/train", seed=1, target_size=(64, 64))
+        batch = source.read([0, 5, 7], epoch=0)  # batch.x: (3, 64, 64, 3), batch.y: (3, classes)
+        ```
+    """
+
+    def __init__(
+        self,
+        datagen: Any,
+        directory: str | PathLike[str],
+        *,
+        seed: int = 0,
+        augment: bool = True,
+        image_backend: ImageBackend = "scipy",
+        **options: Unpack[FolderOptions],
+    ) -> None:
+        require_generator(datagen)
+        require_options(options, kind="folder")
+        require_subset(datagen, options.get("subset"))
+        require_folder(directory, options.get("classes"))
+        flow = _walk(datagen, directory, options)
+        super().__init__(flow, seed=seed, augment=augment, image_backend=image_backend)
+        require_found(directory, self._counts, self._flow)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int32]:
+        """The class of each sample, shape `(samples,)`."""
+        return np.asarray(self._flow.classes, dtype=np.int32)
+
+    @property
+    def filepaths(self) -> list[str]:
+        """The file of each sample."""
+        return list(self._flow.filepaths)
+
+
+def require_generator(datagen: Any) -> None:
+    """Checks that pictures are to be read through an `ImageDataGenerator`.
+
+    Raises:
+        ArgumentError: They are not.
+    """
+    if not hasattr(datagen, "flow_from_directory"):
+        message = "Pictures are read through a Keras ImageDataGenerator."
+        raise ArgumentError(f"{message} Received: datagen={datagen!r}. Expected an ImageDataGenerator.")
+
+
+def _walk(datagen: Any, directory: str | PathLike[str], options: FolderOptions) -> Any:
+    try:
+        with without_printing():
+            return datagen.flow_from_directory(fspath(directory), batch_size=1, **options)
+    except OSError as error:
+        raise DataError(f"{fspath(directory)} cannot be walked: {error}.", fspath(directory)) from error
+
+
+def open_folder(
+    model: Any,
+    datagen: Any,
+    directory: str | PathLike[str],
+    *,
+    seed: int = 0,
+    subset: Subset = "training",
+    augment: bool = True,
+    image_backend: ImageBackend = "scipy",
+    options: Mapping[str, Any] | None = None,
+) -> tuple[DirectorySource, tuple[str, ...]]:
+    """The pictures of a folder as a model takes them, and how that was inferred.
+
+    Args:
+        model: A compiled Keras model with one input.
+        datagen: An `ImageDataGenerator`.
+        directory: A folder with one subfolder for each class.
+        seed: What order and augmentation derive from.
+        subset: Which part to read if the generator has a `validation_split`; without one, all are for training.
+        augment: Whether pictures are transformed at random.
+        image_backend: What transforms them.
+        options: What `flow_from_directory` takes; what is given wins.
+
+    Returns:
+        The source, and one sentence for each inference, such as
+        `"target_size=(150, 150): the model's input shape"`.
+
+    Raises:
+        ModelError: The model isn't compiled, takes something else than one picture, or has another number of outputs
+            than the folder has classes.
+        ArgumentError: An option that doesn't exist, or contradicts the model.
+        DataError: A folder that can't be used.
+    """
+    given: dict[str, Any] = dict(options or {})
+    require_options(given, kind="folder")
+    demand = ModelSpec.of(model)
+    notes: list[str] = []
+    flow = FolderOptions(**(given | infer_picture(demand, datagen, given, notes)))  # type: ignore[typeddict-item]
+    if "class_mode" not in given:
+        flow["class_mode"], reason = infer_class_mode(demand)
+        notes.append(f"class_mode={flow['class_mode']!r}: {reason}")
+    flow.update(infer_subset(datagen, given, subset, notes, "each class"))
+    source = DirectorySource(datagen, directory, seed=seed, augment=augment, image_backend=image_backend, **flow)
+    require_class_targets(demand, source)
+    note_empty(source, notes)
+    note_unfitted(datagen, notes)
+    return source, tuple(notes)

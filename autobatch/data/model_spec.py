@@ -1,0 +1,193 @@
+"""What a model says of the inputs it takes, and of the targets that its loss compares."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import keras
+
+from autobatch.data.options import ColorMode
+from autobatch.errors import ModelError
+
+LossKind = Literal["categorical", "sparse", "binary", "regression"]
+
+# Names of Keras' losses, without underscores and capitals, so that a function and its class share one line.
+_KINDS: dict[str, LossKind] = {
+    "binarycrossentropy": "binary",
+    "binaryfocalcrossentropy": "binary",
+    "hinge": "binary",
+    "squaredhinge": "binary",
+    "categoricalcrossentropy": "categorical",
+    "categoricalfocalcrossentropy": "categorical",
+    "categoricalhinge": "categorical",
+    "kldivergence": "categorical",
+    "sparsecategoricalcrossentropy": "sparse",
+    "categoricalgeneralizedcrossentropy": "sparse",
+    "cosinesimilarity": "regression",
+    "huber": "regression",
+    "logcosh": "regression",
+    "meanabsoluteerror": "regression",
+    "meanabsolutepercentageerror": "regression",
+    "meansquarederror": "regression",
+    "meansquaredlogarithmicerror": "regression",
+    "poisson": "regression",
+}
+
+# A text for each sample (CTC), a class for each embedding (Circle).
+_OTHER_LABELS = frozenset({"ctc", "circle"})
+
+
+def losses_of(model: Any) -> list[Any]:
+    """The losses that `model.compile` was given, out of whatever list or dict; empty if it was given none."""
+    return [loss for loss in _flat_losses(model.loss) if loss is not None]
+
+
+def kind_of(loss: Any) -> LossKind | None:
+    """What a loss compares: class numbers, one-hot vectors, yes or no, or quantities; `None` if it can't be told.
+
+    A subclass of a Keras loss is taken for what it derives from.
+    """
+    known = (_KINDS.get(name) for name in _keras_names(loss))
+    return next((kind for kind in known if kind is not None), None)
+
+
+def labels_differ(loss: Any) -> bool:
+    """Whether a loss of Keras' compares with labels whose shape does not follow from the output's."""
+    return not _OTHER_LABELS.isdisjoint(_keras_names(loss))
+
+
+def _keras_names(loss: Any) -> list[str]:
+    """What Keras calls a loss and what it derives from, without underscores and capitals; nothing for one's own."""
+    if isinstance(loss, str):
+        try:
+            loss = keras.losses.get(loss)
+        except ValueError:
+            return []
+    if isinstance(loss, keras.losses.Loss):
+        names = [base.__name__ for base in type(loss).__mro__ if base.__module__.startswith("keras.")]
+    else:
+        module = getattr(loss, "__module__", None) or ""
+        names = [getattr(loss, "__name__", "")] if module.startswith("keras.") else []
+    return [name.replace("_", "").lower() for name in names]
+
+
+def name_of(loss: Any) -> str:
+    """A loss as one would call it."""
+    if isinstance(loss, str):
+        return loss
+    return str(getattr(loss, "__name__", None) or type(loss).__name__)
+
+
+def _flat_losses(loss: Any) -> list[Any]:
+    if isinstance(loss, dict):
+        return [leaf for value in loss.values() for leaf in _flat_losses(value)]
+    if isinstance(loss, list | tuple):
+        return [leaf for value in loss for leaf in _flat_losses(value)]
+    return [loss]
+
+
+COLORS: dict[ColorMode, int] = {"grayscale": 1, "rgb": 3, "rgba": 4}
+
+"""Channels of each of Keras' colour modes."""
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a compiled model asks of its data.
+
+    Attributes:
+        input: Shape of one picture, which is the first input of that rank, `None` if the model doesn't know it yet.
+        output: Shape of one output likewise, `None` if there are several, too.
+        outputs: How many outputs there are, 0 if the model doesn't know.
+        loss: Name of the compiled loss, `None` if there is none or there are several.
+        kind: What that loss compares, `None` if it can't be told.
+    """
+
+    input: Shape | None
+    output: Shape | None
+    outputs: int
+    loss: str | None
+    kind: LossKind | None
+
+    @classmethod
+    def of(cls, model: Any, *, several_inputs: bool = False) -> Self:
+        """Reads a model.
+
+        Args:
+            model: A Keras model.
+            several_inputs: Whether it may take other inputs beside the picture.
+
+        Raises:
+            ModelError: It isn't compiled, takes no picture, or several inputs where there is but the picture.
+        """
+        if not getattr(model, "compiled", False):
+            message = "The model is not compiled, so there is no loss to train it with. Call model.compile(...) first."
+            raise ModelError(message)
+        inputs, outputs = shapes_of(model, "input_shape"), shapes_of(model, "output_shape")
+        if len(inputs) > 1 and not several_inputs:
+            message = f"The model takes {len(inputs)} inputs, and pictures on disk feed one; arrays feed several. "
+            raise ModelError(
+                message + f"Received: input shapes {inputs}. Expected one, (None, height, width, channels)."
+            )
+        pictures = next((shape for shape in inputs if len(shape) == 4), None)
+        if inputs and pictures is None:
+            message = "The model takes no pictures. "
+            raise ModelError(message + f"Received: input shape {inputs[0]}. Expected (None, height, width, channels).")
+        losses = losses_of(model)
+        single = len(losses) == 1
+        return cls(
+            input=pictures[1:] if pictures else None,
+            output=outputs[0][1:] if len(outputs) == 1 else None,
+            outputs=len(outputs),
+            loss=name_of(losses[0]) if single else None,
+            kind=kind_of(losses[0]) if single else None,
+        )
+
+    @property
+    def units(self) -> int | None:
+        """How many numbers a flat output has, `None` if it isn't flat or isn't known."""
+        if self.output is None or len(self.output) > 1:
+            return None
+        return self.output[0] if self.output else 1
+
+    @property
+    def is_picture_to_picture(self) -> bool:
+        """Whether the output has the shape of the input."""
+        return self.output is not None and len(self.output) == 3 and self.output == self.input
+
+
+def input_shapes(model: Any) -> dict[str, Shape]:
+    """Shapes of a model's inputs with the batch dimension, in order, by name; empty if it doesn't know them."""
+    return {tensor.name: tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()}
+
+
+def output_names(model: Any) -> list[str]:
+    """Names of a model's outputs, in the order in which Keras compares them with a list; empty if it has none."""
+    try:
+        nest = model.output
+    except (AttributeError, ValueError):  # only a functional model has one
+        nest = None
+    return sorted(nest) if isinstance(nest, dict) else list(getattr(model, "output_names", None) or ())
+
+
+def shapes_of(model: Any, name: str) -> list[Shape]:
+    """The shapes of `input_shape` or `output_shape` with the batch dimension, out of any nest; empty if unknown."""
+    return _flat_shapes(_nest(model, name))
+
+
+def _nest(model: Any, name: str) -> Any:
+    try:
+        return getattr(model, name)
+    except (AttributeError, ValueError):  # a model that has never been called has no shapes
+        return None
+
+
+def _flat_shapes(nest: Any) -> list[Shape]:
+    if nest is None:
+        return []
+    if isinstance(nest, dict):
+        return [shape for value in nest.values() for shape in _flat_shapes(value)]
+    if isinstance(nest, list | tuple) and any(isinstance(value, list | tuple | dict) for value in nest):
+        return [shape for value in nest for shape in _flat_shapes(value)]
+    return [tuple(nest)]

@@ -1,0 +1,376 @@
+"""What people feed Keras with, told apart and opened: as samples that can be read in any order, or as a stream."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any, cast
+
+import keras
+import numpy as np
+
+from autobatch.data.adapters.arrays import ArraySource, arrays_of
+from autobatch.data.adapters.batch_generator import BatchGeneratorStream, is_uncalled
+from autobatch.data.adapters.mixture import MixSource, Mixture
+from autobatch.data.adapters.mixture_stream import MixStream
+from autobatch.data.adapters.py_dataset import PyDatasetStream
+from autobatch.data.adapters.tf_dataset import DatasetStream
+from autobatch.data.batch import Batch
+from autobatch.data.images.flow_source import FlowSource
+from autobatch.data.images.from_arrays import open_arrays
+from autobatch.data.images.from_dataframe import open_dataframe
+from autobatch.data.images.from_folder import open_folder, require_generator
+from autobatch.data.images.from_iterator import open_iterator
+from autobatch.data.images.iterator import is_addressable
+from autobatch.data.images.transform import why_not_opencv
+from autobatch.data.model_spec import shapes_of
+from autobatch.data.options import DataOptions, ImageBackend, Subset
+from autobatch.data.source import Source, Stream, is_source
+from autobatch.errors import ArgumentError
+
+
+def open_pictures(
+    model: Any,
+    datagen: Any,
+    source: Any,
+    *,
+    seed: int = 0,
+    subset: Subset = "training",
+    augment: bool = True,
+    image_backend: ImageBackend = "scipy",
+    options: Mapping[str, Any] | None = None,
+) -> tuple[FlowSource, tuple[str, ...]]:
+    """What a generator reads as a model takes it, and how that was inferred.
+
+    Args:
+        model: A compiled Keras model.
+        datagen: An `ImageDataGenerator`.
+        source: A folder with one subfolder for each class; a dataframe that names files; or arrays: pictures,
+            `(x, y)` or `(x, y, sample_weight)`, where `x` is a list or dict if there are inputs beside the pictures.
+        seed: What order and augmentation derive from.
+        subset: Which part to read if the generator has a `validation_split`; without one, all are for training.
+        augment: Whether pictures are transformed at random.
+        image_backend: What transforms them.
+        options: What the generator's flow takes for this kind of source; what is given wins.
+
+    Returns:
+        The source, and one sentence for each inference.
+
+    Raises:
+        ModelError: The model isn't compiled, or doesn't fit what is read.
+        ArgumentError: An option or a form of data that can't be meant, or contradicts the model.
+        DataError: A folder or files that can't be used.
+    """
+    require_generator(datagen)
+    wanted: dict[str, Any] = {
+        "seed": seed,
+        "subset": subset,
+        "augment": augment,
+        "image_backend": image_backend,
+        "options": options,
+    }
+    if isinstance(source, str | PathLike):
+        return open_folder(model, datagen, source, **wanted)
+    if hasattr(source, "columns") and hasattr(source, "iloc"):
+        return open_dataframe(model, datagen, source, **wanted)
+    if isinstance(source, tuple) or hasattr(source, "shape"):
+        return open_arrays(model, datagen, source, **wanted)
+    message = "A generator reads a folder, a dataframe or arrays. "
+    expected = "Expected a path, a pandas DataFrame, or (x, y) or (x, y, sample_weight) as a tuple of arrays."
+    raise ArgumentError(f"{message}Received: {type(source).__name__} {source!r:.80}. {expected}")
+
+
+_FEW = 8
+
+KINDS = (
+    "an ImageDataGenerator and a folder, arrays or a dataframe; a flow made by one; (x, y) or (x, y, sample_weight) as "
+    "arrays; a keras.utils.PyDataset; a tf.data.Dataset; a Python generator of batches; or autobatch.mix([...])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedData:
+    """Data that are open.
+
+    Attributes:
+        data: The samples.
+        notes: What was inferred, and what holds for this kind of data; one sentence each.
+        shuffles: Whether it may be put in a new order in every pass.
+    """
+
+    data: Source | Stream
+    notes: tuple[str, ...] = ()
+    shuffles: bool = True
+
+    @property
+    def samples(self) -> int | None:
+        """How many samples a pass has, `None` where only its end will tell."""
+        return len(self.data) if is_source(self.data) else None
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether they are made up, so that their number means nothing."""
+        return bool(getattr(self.data, "synthetic", False))
+
+    @property
+    def ends_for_good(self) -> bool:
+        """Whether they can be gone through only once, as those of a generator."""
+        return not getattr(self.data, "repeatable", True)
+
+    @property
+    def infinite(self) -> bool:
+        """Whether they are known to go on for ever."""
+        return bool(getattr(self.data, "infinite", False))
+
+    @property
+    def endless(self) -> bool:
+        """Whether nothing tells where a pass ends: a generator, or data that go on for ever."""
+        return self.ends_for_good or self.infinite
+
+
+def open_data(data: Any, source: Any, asked: DataOptions) -> OpenedData:
+    """Opens what a user gave.
+
+    Args:
+        data: A generator of pictures, or data by themselves.
+        source: What the generator reads; targets where `data` are arrays of inputs; else `None`.
+        asked: What is asked for besides.
+
+    Raises:
+        ArgumentError: It is nothing that Keras trains on, or an option does not belong to it.
+        ModelError: It does not fit the model.
+        DataError: It cannot be read.
+    """
+    if is_image_generator(data):
+        return _from_generator(data, source, asked)
+    if source is not None:
+        _require_arrays(data, source)
+        data = (data, source)
+    if is_uncalled(data):
+        msg = f"This function makes a generator when it is called. Received: {data!r:.80}. Expected what it returns."
+        raise ArgumentError(msg)
+    for tells, opens in _OPENERS:
+        if tells(data):
+            if asked.options:
+                _refuse_options(asked.options, data)
+            _require_pictures(data, asked)
+            return opens(data, asked)
+    msg = f"These are no data to train on. Received: {data!r:.200}. Expected {KINDS}."
+    raise ArgumentError(msg)
+
+
+def is_image_generator(data: Any) -> bool:
+    """Whether it is an `ImageDataGenerator`."""
+    return hasattr(data, "flow_from_directory")
+
+
+def is_folder(data: Any) -> bool:
+    """Whether it is the path of a folder."""
+    return isinstance(data, str | PathLike)
+
+
+def is_arrays(data: Any) -> bool:
+    """Whether it is an array, or a nest of arrays."""
+    if isinstance(data, dict):
+        return bool(data) and all(is_arrays(item) for item in data.values())
+    if isinstance(data, list | tuple):
+        return bool(data) and all(item is None or is_arrays(item) for item in data)
+    return hasattr(data, "iloc") or (hasattr(data, "shape") and hasattr(data, "dtype") and len(data.shape) > 0)
+
+
+def require_same_classes(given: OpenedData, other: OpenedData, this: str, that: str) -> None:
+    """Refuses folders whose classes are not the same.
+
+    Args:
+        given: Data, of a folder or not.
+        other: Data to compare them with.
+        this: What the first are, to begin a sentence with.
+        that: What the others are.
+
+    Raises:
+        ArgumentError: Both have named classes, and they differ.
+    """
+    ours, theirs = (getattr(one.data, "class_indices", None) for one in (given, other))
+    if ours and theirs and ours != theirs:
+        msg = (
+            f"{this} has other classes than {that}, so their numbers would not mean the same. Received: {sorted(ours)} "
+            f"and {sorted(theirs)}. Expected the same, or classes=[...] with the names in order."
+        )
+        raise ArgumentError(msg)
+
+
+def most_samples(data: Source | Stream) -> int | None:
+    """How many samples a pass has at most, as far as the size of the first batch tells; `None` for no bound.
+
+    Of samples that are made up there is no end.
+    """
+    if is_source(data):
+        return None if getattr(data, "synthetic", False) else len(data)
+    stream = cast("Stream", data)
+    known: int | None = getattr(stream, "samples", None)
+    if known is not None or stream.batches is None:
+        return known
+    return stream.batches * stream.few().size
+
+
+def few_of(data: Source | Stream) -> Batch:
+    """Some real samples: from all over a source, the first ones of a stream."""
+    if not is_source(data):
+        first = cast("Stream", data).few()
+        return first.take(np.arange(min(_FEW, first.size)))
+    quiet: Source = data.without_saving() if hasattr(data, "without_saving") else data
+    indices = np.unique(np.linspace(0, len(quiet) - 1, _FEW).astype(np.int64))
+    return quiet.read(indices, epoch=0)
+
+
+def _from_generator(datagen: Any, source: Any, asked: DataOptions) -> OpenedData:
+    options = dict(asked.options or {})
+    if source is None:
+        source = options.pop("directory", None)
+    if source is None:
+        msg = (
+            "A generator transforms pictures and has none of its own. Received: an ImageDataGenerator alone. Expected "
+            "a folder, arrays or a dataframe after it."
+        )
+        raise ArgumentError(msg)
+    flow, notes = open_pictures(
+        asked.model,
+        datagen,
+        source,
+        seed=asked.drawn(),
+        subset=asked.subset,
+        augment=asked.augment,
+        image_backend=asked.image_backend,
+        options=options,
+    )
+    return OpenedData(flow, (*notes, *_backend_notes(flow, datagen, asked)))
+
+
+def _from_flow(flow: Any, asked: DataOptions) -> OpenedData:
+    source, notes = open_iterator(
+        asked.model, flow, seed=asked.seed, augment=asked.augment, image_backend=asked.image_backend
+    )
+    return OpenedData(source, (*notes, *_backend_notes(source, flow.image_data_generator, asked)), source.shuffles)
+
+
+def _backend_notes(source: FlowSource, datagen: Any, asked: DataOptions) -> list[str]:
+    """Says where OpenCV has been asked for and cannot be used."""
+    if asked.image_backend != "opencv" or not asked.augment or datagen is None:
+        return []
+    channels = source.sample_shape[getattr(datagen, "channel_axis", 3) - 1]
+    why = why_not_opencv(datagen, channels, source.transformed_dtype)
+    return [] if why is None else [f"image_backend='opencv' is not used: {why}"]
+
+
+def _from_arrays(data: Any, asked: DataOptions) -> OpenedData:
+    return OpenedData(ArraySource(*arrays_of(data), seed=asked.drawn()))
+
+
+def _from_dataset(dataset: Any, asked: DataOptions) -> OpenedData:
+    stream = DatasetStream(dataset, seed=asked.drawn(), input_shapes=shapes_of(asked.model, "input_shape"))
+    return OpenedData(stream, stream.notes)
+
+
+def _from_py_dataset(dataset: Any, asked: DataOptions) -> OpenedData:
+    stream = PyDatasetStream(dataset, seed=asked.drawn(), shuffle=asked.shuffle)
+    return OpenedData(stream, stream.notes)
+
+
+def _from_iterator(iterator: Iterator[Any], asked: DataOptions) -> OpenedData:
+    stream = BatchGeneratorStream(iterator, seed=asked.drawn())
+    return OpenedData(stream, stream.notes)
+
+
+def is_ready(data: Any) -> bool:
+    """Whether it is a `Source` already, with a seed of its own."""
+    return all(hasattr(data, name) for name in ("read", "seed", "sample_bytes", "__len__"))
+
+
+def _from_source(source: Source, asked: DataOptions) -> OpenedData:
+    del asked  # a source has a seed of its own
+    return OpenedData(source, tuple(getattr(source, "notes", ())))
+
+
+def _from_mixture(mixture: Mixture, asked: DataOptions) -> OpenedData:
+    seed = asked.drawn()
+    of_part = replace(asked, seed=seed, options=None)
+    parts = [open_data(*_pair(part), _asked_of(part, of_part)) for part in mixture.parts]
+    named = [part for part in parts if getattr(part.data, "class_indices", None)]
+    for other in named[1:]:
+        require_same_classes(other, named[0], "One folder of a mixture", "another")
+    notes = [note for part in parts for note in part.notes]
+    data: list[Any] = [part.data for part in parts]
+    mixed = MixSource if all(is_source(one) for one in data) else MixStream
+    mix = mixed(data, mixture.weights, mixture.samples, seed=seed)
+    return OpenedData(mix, tuple(dict.fromkeys([*getattr(mix, "notes", ()), *notes])))
+
+
+def _pair(part: Any) -> tuple[Any, Any]:
+    """A part of a mixture as data and what a generator reads."""
+    return (part[0], part[1]) if isinstance(part, tuple) and is_image_generator(part[0]) else (part, None)
+
+
+def _asked_of(part: Any, asked: DataOptions) -> DataOptions:
+    """Beside pictures there may be data that nothing transforms."""
+    return asked if _is_transformed(_pair(part)[0]) else replace(asked, image_backend="scipy")
+
+
+def _is_transformed(data: Any) -> bool:
+    return is_image_generator(data) or is_addressable(data) or isinstance(data, Mixture)
+
+
+def _require_pictures(data: Any, asked: DataOptions) -> None:
+    """Refuses a backend for data that an `ImageDataGenerator` has no part in, or that have another already."""
+    own = getattr(data, "image_backend", "scipy")
+    if asked.image_backend in ("scipy", own) or _is_transformed(data):
+        return
+    msg = (
+        "Only what an ImageDataGenerator reads is transformed here. "
+        f"Received: image_backend={asked.image_backend!r} with {type(data).__name__} as data. Expected it left out, or "
+        "given where the samples are made."
+    )
+    raise ArgumentError(msg)
+
+
+def _require_arrays(data: Any, source: Any) -> None:
+    if is_folder(data) or is_folder(source):
+        msg = (
+            "Pictures of a folder are read through an ImageDataGenerator. "
+            f"Received: {data!r:.80} and {source!r:.80}. "
+            "Expected fit(model, ImageDataGenerator(rescale=1 / 255), folder)."
+        )
+        raise ArgumentError(msg)
+    if not is_arrays(data) or not is_arrays(source):
+        msg = (
+            f"Two things were given, and the first is no ImageDataGenerator. Received: {data!r:.80}. Expected {KINDS}."
+        )
+        raise ArgumentError(msg)
+
+
+def _refuse_folder(data: Any, asked: DataOptions) -> OpenedData:
+    del asked
+    msg = (
+        "A folder alone does not say how its pictures become arrays. "
+        f"Received: {data!r}. Expected fit(model, ImageDataGenerator(rescale=1 / 255), {data!r})."
+    )
+    raise ArgumentError(msg)
+
+
+def _refuse_options(options: Mapping[str, Any], data: Any) -> None:
+    name = next(iter(options))
+    msg = (
+        f"Only an ImageDataGenerator makes something of {name!r}. "
+        f"Received: {name}={options[name]!r} with {type(data).__name__} as data. Expected it left out."
+    )
+    raise ArgumentError(msg)
+
+
+_OPENERS: tuple[tuple[Callable[[Any], bool], Callable[[Any, DataOptions], OpenedData]], ...] = (
+    (lambda data: isinstance(data, Mixture), _from_mixture),
+    (is_folder, _refuse_folder),
+    (is_ready, _from_source),
+    (is_addressable, _from_flow),
+    (lambda data: isinstance(data, keras.utils.PyDataset), _from_py_dataset),
+    (lambda data: hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator"), _from_dataset),
+    (is_arrays, _from_arrays),
+    (lambda data: hasattr(data, "__next__"), _from_iterator),
+)

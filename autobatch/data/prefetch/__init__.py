@@ -1,0 +1,1 @@
+"""Samples read ahead by threads, in order and within a bound of bytes."""

@@ -1,0 +1,341 @@
+"""Samples in order, read ahead by threads, within a bound of bytes, and cut when they are taken."""
+
+import os
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from autobatch.data.batch import Batch, concatenate
+from autobatch.data.order import Order, sequential, shuffled
+from autobatch.data.source import Source
+from autobatch.errors import ArgumentError
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which samples make up a chunk.
+
+    Attributes:
+        epoch: The pass it belongs to.
+        indices: The samples, in order.
+        of: Samples in the whole pass.
+    """
+
+    epoch: int
+    indices: npt.NDArray[np.int64]
+    of: int
+
+
+def windows(order: Order, size: int, start_epoch: int, passes: int | None) -> Iterator[Window]:
+    """The chunks of pass after pass, at most `size` samples each; no chunk spans two passes."""
+    for epoch in count(start_epoch) if passes is None else range(start_epoch, start_epoch + passes):
+        indices = order(epoch)
+        if len(indices) == 0:
+            raise ArgumentError(f"A pass needs samples. Received: none for epoch {epoch}. Expected at least one.")
+        for start in range(0, len(indices), size):
+            yield Window(epoch, indices[start : start + size], len(indices))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of reading a chunk.
+
+    Attributes:
+        batch: The samples before the first that can't be read, `None` if there are none.
+        error: Why that one can't be read, `None` if all could.
+    """
+
+    batch: Batch | None
+    error: Exception | None = None
+
+
+def read_chunk(source: Source, indices: Any, epoch: int) -> Reading:
+    """Reads the samples of a chunk, as far as they can be read.
+
+    A chunk that fails is read once more, sample by sample: those before the bad one are good, and a fault that has
+    passed meanwhile (a file server that hiccuped) costs nothing.
+    """
+    try:
+        return Reading(source.read(indices, epoch))
+    except Exception:  # noqa: BLE001 - whatever it is, the sample that raises it is found below
+        return _read_singly(source, indices, epoch)
+
+
+def _read_singly(source: Source, indices: Any, epoch: int) -> Reading:
+    parts: list[Batch] = []
+    for place in range(len(indices)):
+        try:
+            parts.append(source.read(indices[place : place + 1], epoch))
+        except Exception as error:  # noqa: BLE001 - raised unchanged in the thread that asks for the sample
+            return Reading(concatenate(parts) if parts else None, error)
+    return Reading(concatenate(parts))
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A chunk that is being read or partly used.
+
+    Attributes:
+        size: Samples in it.
+        of: Samples in its pass.
+        nbytes: Bytes reserved for it until the last of them is taken.
+        reading: The read, waiting, running or done.
+        used: Samples already taken.
+    """
+
+    size: int
+    of: int
+    nbytes: int
+    reading: "Future[Reading]"
+    used: int = 0
+
+    @property
+    def left(self) -> int:
+        """Samples not taken yet."""
+        return self.size - self.used
+
+    def peek(self, number: int) -> Batch:
+        """The next `number` samples; waits until they have been read, and takes nothing.
+
+        The whole of a fresh chunk is handed over as it is, anything less as views.
+
+        Raises:
+            Exception: What reading one of these samples raised.
+        """
+        outcome = self.reading.result()
+        stop = self.used + number
+        batch = outcome.batch
+        if outcome.error is not None and (batch is None or batch.size < stop):
+            raise outcome.error
+        assert batch is not None  # noqa: S101 - a reading without an error has samples
+        if outcome.error is None and batch.size != self.size:
+            raise RuntimeError(f"The source was asked for {self.size} samples and returned {batch.size}.")
+        return batch if number == batch.size else batch[self.used : stop]
+
+
+_CHUNK_BYTES = 4 * 2**20
+
+_CHUNK_SAMPLES = 8, 32
+
+_CHUNKS_PER_WORKER = 8
+
+
+class Loader:
+    """Hands out the samples of pass after pass, any number at a time, and reads ahead meanwhile.
+
+    Worker threads read small chunks in the order of use, from the moment the loader is made. How many samples are taken
+    at a time has no influence on what is read: chunks are split and joined as they are taken, and nothing is dropped.
+    Ahead are at most 8 chunks for each worker, or what the two largest batches so far would take, within `max_bytes`.
+    `take` and `close` are for one thread at a time.
+
+    Args:
+        source: Where samples come from.
+        order: The indices of each pass; by default all samples.
+        shuffle: Whether the default order is shuffled by the source's seed, anew in each pass.
+        start_epoch: The first pass.
+        passes: How many passes there are, `None` for no end. Nothing is read ahead beyond the last.
+        workers: Threads, by default one for each usable core, at most 8.
+        max_bytes: The most that chunks may occupy from when their reading is ordered until they are taken; one chunk is
+            always allowed.
+        chunk: Samples in a chunk, by default 8 to 32, fewer if `max_bytes` is tight.
+
+    Raises:
+        ArgumentError: A number below 1.
+
+    Example:
+        ```python
+        with Loader(source, passes=2) as loader:
+            for start, stop in updates(len(source), 32):  # one pass
+                batch = loader.take(stop - start)
+        ```
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        order: Order | None = None,
+        shuffle: bool = True,
+        start_epoch: int = 0,
+        passes: int | None = None,
+        workers: int | None = None,
+        max_bytes: int = 256 * 2**20,
+        chunk: int | None = None,
+    ) -> None:
+        workers = min(8, usable_cores()) if workers is None else workers
+        _positive(workers=workers, max_bytes=max_bytes, chunk=chunk, passes=passes)
+        if order is None:
+            order = shuffled(source.seed, len(source)) if shuffle else sequential(len(source))
+        self._source = source
+        self._sample_bytes = source.sample_bytes
+        self._max_bytes = max_bytes
+        self._chunk = chunk or _chunk_samples(self._sample_bytes, max_bytes, workers)
+        self._most_chunks = _CHUNKS_PER_WORKER * workers
+        self._plan = windows(order, self._chunk, start_epoch, passes)
+        self._planned = next(self._plan, None)
+        self._ahead: deque[Chunk] = deque()
+        self._bytes_ahead = 0
+        self._epoch, self._position = start_epoch, 0
+        self._length = self._planned.of if self._planned else 0
+        self._closed = False
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="autobatch-loader")
+        # A loader that is dropped without being closed must not leave its threads reading.
+        self._abandon = weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
+        self._read_ahead()
+
+    @property
+    def epoch(self) -> int:
+        """The current pass; a pass that is used up is current until the first `take` of the next."""
+        return self._epoch
+
+    @property
+    def position(self) -> int:
+        """Samples taken from the current pass."""
+        return self._position
+
+    @property
+    def remaining(self) -> int:
+        """Samples left in the current pass."""
+        return self._length - self._position
+
+    @property
+    def pass_length(self) -> int:
+        """Samples in the pass that the next `take` draws from: the current one, or the next once it is used up."""
+        return self._ahead[0].of if self.remaining == 0 and self._ahead else self._length
+
+    @property
+    def ended(self) -> bool:
+        """Whether the current pass is used up."""
+        return self.remaining == 0
+
+    def window(self, effective: int) -> int:
+        """Samples of the next update: `effective`, or what its pass has left; 0 after the last pass."""
+        if not self._ahead:
+            return 0
+        return min(effective, self.remaining or self.pass_length)
+
+    @property
+    def bytes_ahead(self) -> int:
+        """Bytes of the chunks that are waiting to be read, being read, or read and not yet wholly taken."""
+        return self._bytes_ahead
+
+    def take(self, number: int) -> Batch:
+        """The next `number` samples of the current pass, in order; waits until they have been read.
+
+        When the pass is used up, the next one begins. The arrays belong to the caller.
+
+        Raises:
+            ArgumentError: More samples than the pass has left, after the last pass, or after `close`.
+            DataError: One of these samples can't be read. Nothing is taken, and the same `take` raises the same error
+                again; the samples before it can still be taken by themselves.
+        """
+        _positive(number=number)
+        if self._closed:
+            raise ArgumentError("The loader is closed. Received: take() after close(). Expected a loader in use.")
+        if not self._ahead:
+            raise ArgumentError(f"The last pass (epoch {self._epoch}) is used up. Received: take(number={number}).")
+        fresh = self.remaining == 0
+        left = self._ahead[0].of if fresh else self.remaining
+        if number > left:
+            message = f"The pass of epoch {self._epoch + fresh} has {left:,} samples left, and a batch never spans two."
+            raise ArgumentError(f"{message} Received: number={number}. Expected at most {left}.")
+        # Tiny samples would be read ahead for hours if bytes alone were the bound.
+        self._most_chunks = max(self._most_chunks, -(-2 * number // self._chunk))
+        batch = self._gather(number)
+        if fresh:
+            self._epoch, self._position, self._length = self._epoch + 1, 0, left
+        self._position += number
+        return batch
+
+    def close(self) -> None:
+        """Waits for the reads that are running, cancels the rest, and leaves no thread behind."""
+        self._closed = True
+        self._abandon.detach()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._ahead.clear()
+        self._bytes_ahead = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _gather(self, number: int) -> Batch:
+        head = self._ahead[0]
+        if number == head.size == head.left:
+            batch = head.peek(number)
+            self._use(head, number)
+            return batch
+        batch, filled = head.peek(min(number, head.left)).room_for(number), 0
+        try:
+            while filled < number:
+                head = self._ahead[0]
+                count = min(head.left, number - filled)
+                batch.fill(filled, head.peek(count))
+                filled += count
+                self._use(head, count)
+        except BaseException:
+            self._give_back(batch, filled, head.of)
+            raise
+        return batch
+
+    def _use(self, head: Chunk, count: int) -> None:
+        head.used += count
+        if head.left == 0:
+            self._ahead.popleft()
+            self._bytes_ahead -= head.nbytes
+        self._read_ahead()
+
+    def _give_back(self, batch: Batch, filled: int, of: int) -> None:
+        """Puts samples that were gathered before a failure in front again; for once, the bound may be exceeded."""
+        if filled == 0:
+            return
+        done: Future[Reading] = Future()
+        done.set_result(Reading(batch[:filled]))
+        nbytes = filled * self._sample_bytes
+        self._ahead.appendleft(Chunk(filled, of, nbytes, done))
+        self._bytes_ahead += nbytes
+
+    def _read_ahead(self) -> None:
+        while self._planned is not None:
+            window = self._planned
+            nbytes = len(window.indices) * self._sample_bytes
+            full = self._bytes_ahead + nbytes > self._max_bytes or len(self._ahead) >= self._most_chunks
+            if full and self._ahead:
+                return
+            reading = self._pool.submit(read_chunk, self._source, window.indices, window.epoch)
+            self._ahead.append(Chunk(len(window.indices), window.of, nbytes, reading))
+            self._bytes_ahead += nbytes
+            self._planned = None  # so that nothing is read twice should the caller's order raise
+            self._planned = next(self._plan, None)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _chunk_samples(sample_bytes: int, max_bytes: int, workers: int) -> int:
+    """Samples in a chunk: about 4 MiB, but so few that each worker has one while another waits to be taken."""
+    fewest, most = _CHUNK_SAMPLES
+    wanted = min(most, max(fewest, _CHUNK_BYTES // max(1, sample_bytes)))
+    return max(1, min(wanted, max_bytes // max(1, sample_bytes * (workers + 1))))
+
+
+def _positive(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ArgumentError(f"There would be nothing to read. Received: {name}={number!r}. Expected at least 1.")
