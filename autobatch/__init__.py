@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from autobatch.data.rebatch import accumulate_batches, rebuild
     from autobatch.infer.evaluating import evaluate
     from autobatch.infer.predicting import predict
-    from autobatch.memory.read import read_memory
-    from autobatch.memory.reading import MemoryReading
+    from autobatch.memory.reading import MemoryReading, read_memory
     from autobatch.probing.run import probe
     from autobatch.results.probe import ProbeResult
     from autobatch.results.run import Decision, Observation, RunReport
@@ -85,7 +84,7 @@ _HOMES = {
     "mix": "autobatch.data.adapters.mixture",
     "predict": "autobatch.infer.predicting",
     "probe": "autobatch.probing.run",
-    "read_memory": "autobatch.memory.read",
+    "read_memory": "autobatch.memory.reading",
     "rebuild": "autobatch.data.rebatch",
     "share_memory": "autobatch.step.sharing",
 }

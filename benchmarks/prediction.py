@@ -17,8 +17,8 @@ from support.hard_budget import MIB, HardBudget
 from support.models import NETS
 from tooling.results import read_samples
 
-from autobatch.memory.moments import Moments
-from autobatch.memory.reserve import DEFAULT_RESERVE
+from autobatch.memory.budget import DEFAULT_RESERVE
+from autobatch.memory.peak_model import AllocationProfile
 from autobatch.probing.bound import PeakBound
 
 ROOM_MIB = 12_000
@@ -39,7 +39,7 @@ class Measured:
     """
 
     peaks: list[tuple[int, int]]
-    moments: Moments | None
+    moments: AllocationProfile | None
 
 
 def peaks_of(net: str) -> Measured:
@@ -47,7 +47,7 @@ def peaks_of(net: str) -> Measured:
     with HardBudget(net, ROOM_MIB) as budget:
         tried = [budget.attempt(size * LARGER.get(net, 1)) for size in SIZES]
         peaks = [(one.size, one.peak_bytes - budget.base_bytes) for one in tried if one.ran and one.peak_bytes]
-        return Measured(peaks, Moments.from_list(tried[-1].moments) if tried[-1].moments else None)
+        return Measured(peaks, AllocationProfile.from_list(tried[-1].moments) if tried[-1].moments else None)
 
 
 def predictions(measured: Measured) -> list[dict[str, Any]]:
@@ -119,7 +119,7 @@ def earlier(result: Path) -> dict[str, Measured]:
 
     def read(of: dict[str, Any]) -> Measured:
         peaks = [(size, peak) for size, peak in of["peaks"]]
-        return Measured(peaks, Moments.from_list(of["moments"]) if of["moments"] else None)
+        return Measured(peaks, AllocationProfile.from_list(of["moments"]) if of["moments"] else None)
 
     return {net: read(of) for net, of in samples.items()}
 

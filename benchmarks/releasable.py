@@ -28,7 +28,7 @@ MODELS = ("small conv net", "MobileNetV2")
 
 def turn(side: str, name: str, size: int, updates: int) -> dict[str, Any]:
     """Trains in this process, shrinks, gives back; returns seconds per update and bytes."""
-    from autobatch.memory.process import peak_rss_bytes, read_process
+    from autobatch.memory.sensors.procfs import peak_rss_bytes, read_process
     from autobatch.step import sharing
 
     if side == "shared":

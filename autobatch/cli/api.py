@@ -81,7 +81,7 @@ def _probe(*args: Any, **kwargs: Any) -> Any:
 
 
 def _read_memory() -> Any:
-    from autobatch.memory.read import read_memory
+    from autobatch.memory.reading import read_memory
 
     return read_memory()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from autobatch.errors import ArgumentError, DeviceError
 
 if TYPE_CHECKING:
-    from autobatch.memory.facts import Device
+    from autobatch.memory.types import Device
 
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -26,7 +26,7 @@ def set_device(wanted: str, environ: MutableMapping[str, str] = os.environ) -> N
         DeviceError: It is not there.
         ArgumentError: Several are called so.
     """
-    from autobatch.memory.gpu import read_devices
+    from autobatch.memory.sensors.gpu import read_devices
 
     devices, notes = ((), ()) if wanted == "cpu" else read_devices(os.getpid(), environ=environ)
     value = visible(wanted, devices, notes)
@@ -47,7 +47,7 @@ def visible(wanted: str, devices: "Sequence[Device]", notes: Sequence[str] = ())
         ArgumentError: Several are called so.
 
     Example:
-        >>> from autobatch.memory.facts import Device
+        >>> from autobatch.memory.types import Device
         >>> visible("gpu:1", [Device(0, "GPU-a", "", 1, 1), Device(1, "GPU-b", "", 1, 1)])
         'GPU-b'
     """

@@ -10,16 +10,16 @@ from autobatch._json import to_json
 from autobatch._text import format_bytes
 from autobatch.cli.console import until_the_reader_leaves
 from autobatch.cli.wording import columns, wrapped
-from autobatch.memory.facts import Holder
-from autobatch.memory.holders import Holders
-from autobatch.memory.limit import Budget
+from autobatch.memory.budget import Budget
+from autobatch.memory.consumers import Consumers
 from autobatch.memory.reading import MemoryReading
+from autobatch.memory.types import Consumer
 
 SCHEMA_VERSION = 1
 
 _UNKNOWN = "-"
 
-_NOBODY = Holders(())
+_NOBODY = Consumers(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class MemorySnapshot:
 
     at: datetime
     reading: MemoryReading | None = None
-    holders: Holders = _NOBODY
+    holders: Consumers = _NOBODY
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _pressure(reading: MemoryReading, width: int | None) -> list[str]:
     return wrapped("  pressure: ", f"some tasks waited {some:.1f} %, all {full:.1f} % of the last 10 s", width)
 
 
-def _holders(holders: Holders, devices: list[int]) -> list[str]:
+def _holders(holders: Consumers, devices: list[int]) -> list[str]:
     rows = [["pid", "held by", "RSS", *(f"GPU:{index}" for index in devices), ""]]
     rows += [_holder(holder, devices) for holder in holders.shown]
     table = [f"  {line}" for line in columns(rows, left=frozenset({1, len(rows[0]) - 1}))]
@@ -117,7 +117,7 @@ def _holders(holders: Holders, devices: list[int]) -> list[str]:
     return [*table, more] if holders.left_out else table
 
 
-def _holder(holder: Holder, devices: list[int]) -> list[str]:
+def _holder(holder: Consumer, devices: list[int]) -> list[str]:
     used = dict(holder.device_bytes)
     on_devices = [_amount(used[index]) if index in used else "" for index in devices]
     name = "another container or the host" if holder.name is None else holder.name
@@ -135,7 +135,7 @@ def utc_now() -> datetime:
 
 
 def views(
-    look: Callable[[], tuple[MemoryReading, Holders]],
+    look: Callable[[], tuple[MemoryReading, Consumers]],
     every_s: float,
     *,
     sleep: Callable[[float], None] = time.sleep,
@@ -158,7 +158,7 @@ def views(
         sleep(max(0.0, due_s - clock()))
 
 
-def _view(look: Callable[[], tuple[MemoryReading, Holders]], at: datetime) -> MemorySnapshot:
+def _view(look: Callable[[], tuple[MemoryReading, Consumers]], at: datetime) -> MemorySnapshot:
     try:
         reading, holders = look()
     except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the next look may succeed

@@ -13,16 +13,13 @@ from typing import Any
 
 from autobatch.doctor.installed import read_packages
 from autobatch.doctor.surroundings import Kernel, Places, Surroundings
-from autobatch.memory.cgroup import oom_kills
-from autobatch.memory.cuda_pool import find_pools
-from autobatch.memory.files import fields, read_text
-from autobatch.memory.gpu import read_devices
-from autobatch.memory.gpu_driver import read_driver
-from autobatch.memory.mounts import find_group, in_memory
-from autobatch.memory.process import reset_peak_rss
-from autobatch.memory.processes import sees_machines_numbers
-from autobatch.memory.read import read_memory
-from autobatch.memory.trim import can_return_freed_memory
+from autobatch.memory.reading import read_memory
+from autobatch.memory.sensors.cgroup import count_oom_kills, find_group, is_memory_backed
+from autobatch.memory.sensors.cuda_pool import find_pools
+from autobatch.memory.sensors.gpu import read_devices
+from autobatch.memory.sensors.malloc import can_return_freed_memory
+from autobatch.memory.sensors.nvml import read_driver
+from autobatch.memory.sensors.procfs import in_host_pid_namespace, parse_fields, read_text, reset_peak_rss
 from autobatch.probing.cache import default_folder
 from autobatch.probing.process import WorkerProcess, child_command
 from autobatch.probing.worker import SUPPORTED, UNSUPPORTED
@@ -81,14 +78,14 @@ def _described(describe: Callable[[], Framework], import_quietly: Callable[[], N
 def _kernel(root: Path, environ: Mapping[str, str]) -> Kernel:
     proc, sys = root / "proc", root / "sys"
     group = find_group(proc, sys)
-    swap = fields(read_text(proc / "meminfo") or "")
+    swap = parse_fields(read_text(proc / "meminfo") or "")
     return Kernel(
         group_version=None if group is None else group.version,
-        counts_kills=oom_kills(proc, sys) is not None,
+        counts_kills=count_oom_kills(proc, sys) is not None,
         resets_peak=reset_peak_rss(proc),
         returns_freed=can_return_freed_memory(),
         container=_container(root, environ),
-        machines_numbers=sees_machines_numbers(proc),
+        machines_numbers=in_host_pid_namespace(proc),
         swap_bytes=swap.get("SwapTotal"),
         swap_free_bytes=swap.get("SwapFree"),
         address_limit_bytes=_address_limit(),
@@ -118,7 +115,7 @@ def _places(proc: Path, environ: Mapping[str, str]) -> Places:
         cache=str(cache),
         cache_error=_why_unwritable(cache),
         temporary=str(temporary),
-        temporary_in_memory=in_memory(temporary, proc),
+        temporary_in_memory=is_memory_backed(temporary, proc),
         temporary_free_bytes=_free(temporary),
     )
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autobatch.memory.facts import Device, Driver
 from autobatch.memory.reading import MemoryReading
+from autobatch.memory.types import Device, Driver
 from autobatch.step.framework import Framework
 
 

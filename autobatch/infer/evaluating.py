@@ -7,8 +7,8 @@ from typing import Any, Unpack
 from autobatch.data.options import FlowOptions
 from autobatch.infer.running import callback_list, start
 from autobatch.infer.task import prepare
-from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.reading import Reserve
+from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.task import READ_AHEAD_BYTES
 from autobatch.results.run import Event

@@ -14,9 +14,8 @@ from autobatch.errors import DoesNotFitError
 from autobatch.infer.rows import Rows
 from autobatch.infer.running import Running, callback_list, start
 from autobatch.infer.task import prepare, total_of
-from autobatch.memory.gpu import hold_nvml
-from autobatch.memory.read import read_memory
-from autobatch.memory.reading import Reserve
+from autobatch.memory.reading import Reserve, read_memory
+from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.task import READ_AHEAD_BYTES, Task
 from autobatch.results.run import Event

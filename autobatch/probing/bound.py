@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Self
 
-from autobatch.memory.moments import Moments
-from autobatch.memory.peak import PeakModel, fit_peak
+from autobatch.memory.peak_model import AllocationProfile, PeakModel, fit_peak
 
 # Peaks of one size vary by 1 % and more from trial to trial, and the last per cent of a pool is full of holes. A pool
 # that rounds up its pieces, and kernels that change with the size, put neighbouring sizes up to 8 % off their line; the
@@ -55,10 +54,10 @@ class PeakBound:
 
     model: PeakModel
     points: tuple[tuple[int, int], ...]
-    moments: Moments | None = None
+    moments: AllocationProfile | None = None
 
     @classmethod
-    def of(cls, measured: Sequence[tuple[int, int]], moments: Moments | None = None) -> Self:
+    def of(cls, measured: Sequence[tuple[int, int]], moments: AllocationProfile | None = None) -> Self:
         """The bound that follows from what was measured.
 
         Args:
@@ -95,7 +94,7 @@ class PeakBound:
         through_origin = min(peak * max(n / size, 1.0) * (1 + _margin(n / size)) for size, peak in self.points)
         return min(through_origin, self._along(n) if self.moments is None else self._by_moments(n, self.moments))
 
-    def _by_moments(self, n: int, moments: Moments) -> float:
+    def _by_moments(self, n: int, moments: AllocationProfile) -> float:
         """From the largest size on, by what a step asks for beyond what it asked for there."""
         large, high = self.points[-1]
         if n <= large:

@@ -7,9 +7,8 @@ prove are bounded by what is left beside the caller and itself; the answer says 
 from collections.abc import Callable, Mapping, Sequence
 
 from autobatch._text import format_bytes
-from autobatch.memory.facts import Device
-from autobatch.memory.pretend import is_limited, limited, overdrawn_bytes
-from autobatch.memory.reading import Budget, MemoryReading
+from autobatch.memory.reading import Budget, MemoryReading, apply_limit, is_limited, overdrawn_bytes
+from autobatch.memory.types import Device
 from autobatch.probing.own_pool import OWN_LIMIT, own_budget, pool_bytes, why_stay_in
 from autobatch.probing.question import Question
 from autobatch.probing.runner import WORST
@@ -122,7 +121,7 @@ class Budgets:
 
     def _limited(self, reading: MemoryReading) -> MemoryReading:
         limit = self._question.limit_bytes
-        return reading if limit is None else limited(reading, limit, self.gpu)
+        return reading if limit is None else apply_limit(reading, limit, self.gpu)
 
     def _pretends(self, reading: MemoryReading) -> bool:
         return is_limited(reading, self._question.limit_bytes, self.gpu)

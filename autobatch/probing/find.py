@@ -7,7 +7,7 @@ from typing import Any
 from autobatch.data.batch import Batch
 from autobatch.data.splitting import rungs
 from autobatch.errors import ProbeError, ProbeTimeoutError
-from autobatch.memory.moments import Moments
+from autobatch.memory.peak_model import AllocationProfile
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.answer import Answer
 from autobatch.probing.budgets import Budgets
@@ -252,7 +252,9 @@ class Finder:
         peaks, start = self._whole(answer.payload), answer.payload.get("start_peaks", {})
         if verdict(start, budgets) is not Outcome.RAN:
             peaks = start  # what compiling takes is needed at any size, so none fits
-        moments = {name: Moments.from_list(lines) for name, lines in answer.payload.get("moments", {}).items()}
+        moments = {
+            name: AllocationProfile.from_list(lines) for name, lines in answer.payload.get("moments", {}).items()
+        }
         measurement = Measurement(tuple(answer.payload["seconds"]), peaks, moments)
         outcome = verdict(measurement.peaks, budgets)
         return Trial.measured(size, outcome, measurement, wall_s=answer.wall_s, where="worker")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from autobatch._text import MIB, format_bytes
-from autobatch.memory.facts import Device
+from autobatch.memory.types import Device
 
 # What a driver keeps for a GPU that has been used, and what a desktop takes and leaves all the time.
 _UNNOTICED = 64 * MIB

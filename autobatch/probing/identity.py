@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from autobatch.data.batch import Batch, leaves
-from autobatch.memory.facts import Driver
-from autobatch.memory.gpu_driver import read_driver
 from autobatch.memory.reading import MemoryReading
+from autobatch.memory.sensors.nvml import read_driver
+from autobatch.memory.types import Driver
 from autobatch.probing.anonymous import without_made_up_names
 from autobatch.probing.own_code import own_code
 from autobatch.probing.parcel import configuration

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from autobatch.memory.moments import Allocation, Moments
+from autobatch.memory.peak_model import Allocation, AllocationProfile
 from autobatch.step.engine import Recording
 
 _ENOUGH = 2
@@ -38,6 +38,6 @@ class Recordings:
             size, recording = self._open
             self._open, self._kept[size] = None, recording.read()
 
-    def moments(self) -> Moments | None:
+    def moments(self) -> AllocationProfile | None:
         """What a step asks for at any size, `None` until that is known."""
-        return Moments.of(*self._kept.items()) if len(self._kept) == _ENOUGH else None
+        return AllocationProfile.of(*self._kept.items()) if len(self._kept) == _ENOUGH else None

@@ -8,8 +8,8 @@ from typing import Any, Unpack
 from autobatch._arguments import require_seconds
 from autobatch.data.options import FlowOptions
 from autobatch.errors import ArgumentError
-from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.reading import Reserve
+from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.cache import Cache
 from autobatch.probing.deadline import Deadline

@@ -19,8 +19,8 @@ from typing import Any
 
 from autobatch.data.batch import Batch
 from autobatch.data.check import Step
-from autobatch.memory.gpu import read_devices
-from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
+from autobatch.memory.sensors.gpu import read_devices
+from autobatch.memory.sensors.procfs import peak_rss_bytes, read_process, reset_peak_rss
 from autobatch.probing.drill import drill_for
 from autobatch.probing.parcel import repeat, unpack
 from autobatch.probing.recordings import Recordings

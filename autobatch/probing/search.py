@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from autobatch.errors import ArgumentError
-from autobatch.memory.peak import PeakModel
+from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.bound import PeakBound
 from autobatch.probing.ladder import ladder_floor, ladder_middle, ladder_prev, worth_trying
 from autobatch.results.trial import Outcome, Trial

@@ -10,7 +10,7 @@ from typing import Any
 
 from autobatch.data.batch import Batch
 from autobatch.data.splitting import near_equal
-from autobatch.memory.trim import return_freed_memory
+from autobatch.memory.sensors.malloc import return_freed_memory
 from autobatch.step.backend import preserved
 from autobatch.step.engine import Engine, ForwardEngine, Whole
 

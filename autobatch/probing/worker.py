@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from autobatch.memory.cgroup import oom_kills as count_oom_kills
+from autobatch.memory.sensors.cgroup import count_oom_kills
 from autobatch.probing.answer import Answer, read_reply
 from autobatch.probing.deadline import NEVER, Deadline
 from autobatch.probing.process import WorkerProcess, child_command

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autobatch._text import format_bytes
-from autobatch.memory.peak import PeakModel
+from autobatch.memory.peak_model import PeakModel
 from autobatch.report.frame import FONT, Labels, gutter, text_width
 from autobatch.report.scale import Scale, byte_ticks, size_scale
 from autobatch.report.svg import Point, Svg, band, box, element, join, line, mark, rule, text

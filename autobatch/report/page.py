@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autobatch._text import counted
-from autobatch.memory.peak import PeakModel
+from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
 from autobatch.report.charts import throughput_chart
 from autobatch.report.memory_chart import memory_chart

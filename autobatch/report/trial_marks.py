@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from autobatch.memory.peak import PeakModel
+from autobatch.memory.peak_model import PeakModel
 from autobatch.report.frame import Frame, Labels
 from autobatch.report.scale import Scale, count_ticks, doubling_ticks
 from autobatch.report.svg import Svg, join, mark

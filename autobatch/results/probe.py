@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, Literal, Self, get_args
 
 from autobatch.errors import ArgumentError
-from autobatch.memory.peak import PeakModel
+from autobatch.memory.peak_model import PeakModel
 from autobatch.results.text import explanations, summary_line, trial_table, verdict_text
 from autobatch.results.trial import Outcome, Trial
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from autobatch.memory.moments import Moments
+from autobatch.memory.peak_model import AllocationProfile
 
 Where = Literal["worker", "caller"]
 
@@ -53,7 +53,7 @@ class Measurement:
 
     seconds: tuple[float, ...]
     peaks: Mapping[str, int]
-    moments: Mapping[str, Moments] = field(default_factory=dict)
+    moments: Mapping[str, AllocationProfile] = field(default_factory=dict)
 
     @property
     def seconds_per_update(self) -> float | None:
@@ -87,7 +87,7 @@ class Trial:
     wall_s: float = 0.0
     where: Where = "worker"
     detail: str | None = None
-    moments: Mapping[str, Moments] = field(default_factory=dict)
+    moments: Mapping[str, AllocationProfile] = field(default_factory=dict)
 
     @classmethod
     def measured(
@@ -131,5 +131,5 @@ class Trial:
         outcome = Outcome[fields.pop("outcome")]
         peaks = {name: int(peak) for name, peak in fields.pop("peaks").items()}
         known = ("seconds_per_update", "samples_per_s", "wall_s", "where", "detail")
-        moments = {name: Moments.from_list(lines) for name, lines in fields.get("moments", {}).items()}
+        moments = {name: AllocationProfile.from_list(lines) for name, lines in fields.get("moments", {}).items()}
         return cls(int(fields["size"]), outcome, peaks, **{name: fields[name] for name in known}, moments=moments)

@@ -7,10 +7,9 @@ from typing import Any
 
 from autobatch.data.batch import Batch
 from autobatch.errors import ModelError
-from autobatch.memory.facts import Allocator
-from autobatch.memory.read import read_memory
-from autobatch.memory.reading import MemoryReading
-from autobatch.memory.trim import keep_freed_memory, keeps_freed_memory
+from autobatch.memory.reading import MemoryReading, read_memory
+from autobatch.memory.sensors.malloc import keep_freed_memory, keeps_freed_memory
+from autobatch.memory.types import Allocator
 from autobatch.step.accelerator import Accelerator
 from autobatch.step.engine import Engine, ForwardEngine
 from autobatch.step.framework import AllocatorChoice, Framework

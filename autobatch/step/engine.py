@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from autobatch.data.batch import Batch, leaves
-from autobatch.memory.moments import Allocation
+from autobatch.memory.peak_model import Allocation
 
 Logs = Mapping[str, Any]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autobatch.errors import TooLateError
-from autobatch.memory.cuda_pool import find_pools, read_pool, trim_pool
-from autobatch.memory.process import read_process
-from autobatch.memory.trim import can_return_freed_memory, keep_freed_memory, return_freed_memory
+from autobatch.memory.sensors.cuda_pool import find_pools, read_pool, trim_pool
+from autobatch.memory.sensors.malloc import can_return_freed_memory, keep_freed_memory, return_freed_memory
+from autobatch.memory.sensors.procfs import read_process
 from autobatch.step.tensorflow import sharing as tensorflow
 
 _NO_RETURN = "This system's C library does not return freed memory on demand."

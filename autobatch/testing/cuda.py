@@ -28,7 +28,7 @@ class FakePool:
 
 
 class FakeCuda:
-    """A stand-in for libcuda: give it to `autobatch.memory.cuda_pool` or `autobatch.share_memory` as `driver`.
+    """A stand-in for libcuda: give it to `autobatch.memory.sensors.cuda_pool` or `autobatch.share_memory` as `driver`.
 
     It takes what ctypes hands to C, and writes its answers where C would.
 
@@ -41,7 +41,7 @@ class FakeCuda:
         calls: The names of the functions that were called, in order.
 
     Example:
-        >>> from autobatch.memory.cuda_pool import read_pool
+        >>> from autobatch.memory.sensors.cuda_pool import read_pool
         >>> read_pool(0, FakeCuda(FakePool(), fails={"cuInit": 100}))[1]
         ('GPU:0: its memory pool cannot be read (cuInit: fake error 100 (100)).',)
     """

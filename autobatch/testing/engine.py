@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from autobatch.data.batch import Batch
 from autobatch.errors import OutOfMemoryError
-from autobatch.memory.moments import Allocation
+from autobatch.memory.peak_model import Allocation
 from autobatch.step.engine import Logs, Whole
 
 

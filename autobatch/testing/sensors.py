@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from autobatch._text import GIB, MIB
-from autobatch.memory.facts import ControlGroup, Device, HostMemory, ProcessMemory
 from autobatch.memory.reading import MemoryReading
+from autobatch.memory.types import ControlGroup, Device, HostMemory, ProcessMemory
 
 
 def memory_reading(
@@ -70,7 +70,7 @@ class FakeNvmlError(Exception):
 
 
 class FakeNvml:
-    """A stand-in for the module `pynvml`: give it to `autobatch.memory.read.read_memory` as `nvml`.
+    """A stand-in for the module `pynvml`: give it to `autobatch.memory.reading.read_memory` as `nvml`.
 
     Args:
         gpus: The machine's GPUs, in the driver's order.
@@ -81,7 +81,7 @@ class FakeNvml:
         open_count: How often it was initialised and not shut down.
 
     Example:
-        >>> from autobatch.memory.read import read_memory
+        >>> from autobatch.memory.reading import read_memory
         >>> reading = read_memory(nvml=FakeNvml(FakeGpu("GPU-1", total_bytes=1000, free_bytes=400)))
         >>> reading.devices[0].free_bytes
         400

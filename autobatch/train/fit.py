@@ -13,8 +13,8 @@ from autobatch.data.open import OpenedData, few_of, open_data
 from autobatch.data.options import DataOptions, FlowOptions, ImageBackend
 from autobatch.data.splitting import number_of_updates
 from autobatch.errors import ArgumentError, ModelError
-from autobatch.memory.gpu import hold_nvml
 from autobatch.memory.reading import Reserve
+from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.find import find
 from autobatch.probing.run import open_cache

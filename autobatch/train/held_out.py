@@ -8,14 +8,7 @@ from typing import Any
 from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.adapters.mixture import Mixture
 from autobatch.data.images.iterator import is_addressable
-from autobatch.data.open import (
-    OpenedData,
-    is_arrays,
-    is_folder,
-    is_image_generator,
-    open_data,
-    require_same_classes,
-)
+from autobatch.data.open import OpenedData, is_arrays, is_folder, is_image_generator, open_data, require_same_classes
 from autobatch.data.options import DataOptions
 from autobatch.data.source import Source, is_source
 from autobatch.errors import ArgumentError

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 from math import ceil
 
-from autobatch.memory.peak import PeakModel
+from autobatch.memory.peak_model import PeakModel
 
 
 def need_of(
@@ -23,7 +23,7 @@ def need_of(
         beyond: At most so many bytes for a size above all of them; the model's upper bound if left out.
 
     Example:
-        >>> from autobatch.memory.peak import fit_peak
+        >>> from autobatch.memory.peak_model import fit_peak
         >>> need = need_of(500, fit_peak([(2, 1_200), (8, 1_800)]), {2: 1_200, 8: 1_800})
         >>> need(2), need(8), need(16)
         (1700, 2300, 3178)

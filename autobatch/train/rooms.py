@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from autobatch._text import format_bytes
-from autobatch.memory.limit import Limit
+from autobatch.memory.budget import Limit
 from autobatch.memory.reading import MemoryReading, Reserve
 from autobatch.train.sight import Room
 

@@ -24,7 +24,7 @@ from autobatch._json import to_json_values
 from autobatch._logging import say
 from autobatch._text import format_bytes, unstyled
 from autobatch.errors import ArgumentError, DataError
-from autobatch.memory.read import read_memory
+from autobatch.memory.reading import read_memory
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Seen
 from autobatch.results.trial import Trial

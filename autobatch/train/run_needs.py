@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from math import ceil
 
-from autobatch.memory.facts import Device
 from autobatch.memory.reading import MemoryReading
+from autobatch.memory.types import Device
 from autobatch.probing.bound import PeakBound
 from autobatch.probing.own_pool import pool_bytes
 from autobatch.probing.runner import WORST

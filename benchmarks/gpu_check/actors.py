@@ -278,8 +278,8 @@ def search(memory: Memory, part: dict[str, Any]) -> int:
 
 def _own() -> dict[str, Any]:
     """What this process reads of itself."""
-    from autobatch.memory.gpu import read_devices
-    from autobatch.memory.process import read_process
+    from autobatch.memory.sensors.gpu import read_devices
+    from autobatch.memory.sensors.procfs import read_process
 
     devices, notes = read_devices(os.getpid())
     own = devices[0].used_by_this_process_bytes if devices else None

@@ -17,8 +17,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
 from groups import NoGroupError, memory_group
 
-from autobatch.memory.cuda_pool import find_pools
-from autobatch.memory.read import read_memory
+from autobatch.memory.reading import read_memory
+from autobatch.memory.sensors.cuda_pool import find_pools
 
 FOLDER = Path(__file__).resolve().parent
 

@@ -29,8 +29,8 @@ from support.hard_budget import HardBudget, Recorded
 from support.models import AT_224, NETS
 from support.searches import PEERS, RESERVES, OutOfMemoryError, Peer, Situation, own_search
 
-from autobatch.memory.moments import Moments
-from autobatch.memory.reserve import DEFAULT_RESERVE
+from autobatch.memory.budget import DEFAULT_RESERVE
+from autobatch.memory.peak_model import AllocationProfile
 
 _PATIENCE_S = 240.0
 
@@ -198,7 +198,7 @@ def predicted(result: Result) -> list[dict[str, Any]]:
     ran = [one for one in result["trials"] if one["ending"] == "ran" and one["peak_bytes"] > result["base_bytes"]]
     moments = next((one["moments"] for one in reversed(ran) if one["moments"]), None)
     peaks = [(one["size"], one["peak_bytes"] - result["base_bytes"]) for one in ran]
-    return prediction.predictions(prediction.Measured(peaks, Moments.from_list(moments) if moments else None))
+    return prediction.predictions(prediction.Measured(peaks, AllocationProfile.from_list(moments) if moments else None))
 
 
 def prediction_goals(made: list[dict[str, Any]]) -> list[Goal]:

@@ -22,9 +22,10 @@ from gpu_check import stage as stages
 from gpu_check.stage import HERE, MIB, Stage, in_role
 from harness import Cell, Findings, Goal, Table, benchmark, say, seconds_of
 
-from autobatch.memory.gpu import hold_nvml, read_devices
-from autobatch.memory.processes import sees_machines_numbers
-from autobatch.memory.read import read_memory
+from autobatch.memory.reading import read_memory
+from autobatch.memory.sensors.gpu import read_devices
+from autobatch.memory.sensors.nvml import hold_nvml
+from autobatch.memory.sensors.procfs import in_host_pid_namespace
 
 # What autobatch asks for and not every driver has
 _SYMBOLS = (
@@ -61,7 +62,7 @@ def recorded(nvml: Any = None, proc: Path = Path("/proc")) -> dict[str, Any]:
             "about": "Recorded by scripts/gpu_check.",
             "driver": nvml.nvmlSystemGetDriverVersion(),
             "lacks": [name for name in _SYMBOLS if not _has(nvml, name)],
-            "container": not sees_machines_numbers(proc),
+            "container": not in_host_pid_namespace(proc),
             "gpus": [_gpu(nvml, handle) for handle in handles],
         }
     finally:

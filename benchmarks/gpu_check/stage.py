@@ -23,8 +23,8 @@ import psutil
 from gpu_check.actors import group_free, group_limit
 from groups import memory_group
 
-from autobatch.memory.gpu import hold_nvml, read_devices
-from autobatch.memory.gpu_uses import read_device_uses
+from autobatch.memory.sensors.gpu import read_device_uses, read_devices
+from autobatch.memory.sensors.nvml import hold_nvml
 
 MIB = 1 << 20
 HERE = Path(__file__).resolve().parent

@@ -129,7 +129,7 @@ def pieces(size_bytes: int) -> Iterator[int]:
 
 
 def _free_bytes() -> int:
-    from autobatch.memory.read import read_memory
+    from autobatch.memory.reading import read_memory
 
     return read_memory().devices[0].free_bytes
 

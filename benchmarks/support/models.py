@@ -8,8 +8,7 @@ import numpy as np
 
 from autobatch.data.batch import Batch
 from autobatch.data.splitting import rungs
-from autobatch.memory.read import read_memory
-from autobatch.memory.reading import DEFAULT_RESERVE
+from autobatch.memory.reading import DEFAULT_RESERVE, read_memory
 from autobatch.step.backend import engine_for
 from autobatch.step.sharing import give_back
 from autobatch.train.controller import Controller, Outside

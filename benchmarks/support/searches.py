@@ -18,7 +18,7 @@ import numpy as np
 from support.hard_budget import HardBudget, Tried
 
 from autobatch.data.batch import Batch
-from autobatch.memory.reserve import DEFAULT_RESERVE, Reserve
+from autobatch.memory.budget import DEFAULT_RESERVE, Reserve
 from autobatch.probing.answer import Answer
 from autobatch.probing.find import Seams, find
 from autobatch.probing.question import Question

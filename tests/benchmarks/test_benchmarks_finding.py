@@ -11,7 +11,7 @@ from prediction import Measured, errors, predictions
 from support.hard_budget import Recorded, Tried
 from support.searches import RESERVES, OutOfMemoryError, Peer, Situation, by_hand, opennmt, own_search, ultralytics
 
-from autobatch.memory.moments import Moments
+from autobatch.memory.peak_model import AllocationProfile
 
 MIB = 2**20
 BUDGET = SimpleNamespace(limit_bytes=1000 * MIB, base_bytes=100 * MIB, start_s=7.0)
@@ -131,7 +131,7 @@ def test_what_became_of_an_answer_that_was_not_run_is_said():
 
 def test_a_line_is_predicted_without_error():
     peaks = [(size, (50 + 3 * size) * MIB) for size in (2, 4, 8, 16, 32)]
-    for moments in (None, Moments(((50.0 * MIB, 3.0 * MIB),))):
+    for moments in (None, AllocationProfile(((50.0 * MIB, 3.0 * MIB),))):
         made = predictions(Measured(peaks, moments))
         assert max(map(abs, errors(made))) < 1e-6
         assert min(errors(made, "bound_bytes")) > 0

@@ -4,7 +4,7 @@ import pytest
 
 from autobatch.cli.devices import VARIABLE, require_usable, visible
 from autobatch.errors import ArgumentError, DeviceError
-from autobatch.memory.gpu import read_devices
+from autobatch.memory.sensors.gpu import read_devices
 from autobatch.testing import FakeGpu, FakeNvml
 
 GPUS = (FakeGpu("GPU-aa11"), FakeGpu("GPU-aa22"), FakeGpu("GPU-bb33"))

@@ -18,8 +18,8 @@ from autobatch.cli.console import attentive_sleep, until_the_reader_leaves
 from autobatch.cli.main import main
 from autobatch.cli.memory_view import MemorySnapshot, headline, print_lines, views
 from autobatch.cli.wording import columns
-from autobatch.memory.facts import Device, Holder
-from autobatch.memory.holders import Holders
+from autobatch.memory.consumers import Consumers
+from autobatch.memory.types import Consumer, Device
 from autobatch.testing import memory_reading
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -35,7 +35,7 @@ def autobatch(*words, **figures):
 
 
 def view(*holders, left_out=0, notes=(), **figures):
-    return MemorySnapshot(NOON, memory_reading(**figures), Holders(holders, left_out, notes))
+    return MemorySnapshot(NOON, memory_reading(**figures), Consumers(holders, left_out, notes))
 
 
 def test_it_says_how_much_and_what_limits_and_who():
@@ -72,11 +72,11 @@ def test_the_headline_tells_what_is_left_beside_the_reserve(figures, words):
 @pytest.mark.parametrize(
     ("holder", "line"),
     [
-        (Holder(7, "python", 9 * MIB, own=True), "7  python  9 MiB  this process"),
-        (Holder(7, "java", 9 * MIB, ((0, 5 * MIB),)), "7  java     9 MiB  5 MiB"),
-        (Holder(7, "java", 9 * MIB, ((0, None),)), "7  java     9 MiB      -"),
-        (Holder(7, None, None, ((0, 5 * MIB),)), "7  another container or the host    -  5 MiB"),
-        (Holder(7, "sh", 9 * MIB, own=True, in_group=True), "7  sh       9 MiB  this process, in the group"),
+        (Consumer(7, "python", 9 * MIB, own=True), "7  python  9 MiB  this process"),
+        (Consumer(7, "java", 9 * MIB, ((0, 5 * MIB),)), "7  java     9 MiB  5 MiB"),
+        (Consumer(7, "java", 9 * MIB, ((0, None),)), "7  java     9 MiB      -"),
+        (Consumer(7, None, None, ((0, 5 * MIB),)), "7  another container or the host    -  5 MiB"),
+        (Consumer(7, "sh", 9 * MIB, own=True, in_group=True), "7  sh       9 MiB  this process, in the group"),
     ],
 )
 def test_a_holder_is_a_row(holder, line):
@@ -85,7 +85,7 @@ def test_a_holder_is_a_row(holder, line):
 
 
 def test_what_is_left_out_is_counted():
-    assert any("and 4 more" in line for line in view(Holder(7, "sh", 1), left_out=4).lines())
+    assert any("and 4 more" in line for line in view(Consumer(7, "sh", 1), left_out=4).lines())
 
 
 @pytest.mark.parametrize("width", [40, 60, 120])
@@ -109,14 +109,14 @@ def rounds(count, look, **seams):
 def test_it_looks_again_every_so_often():
     """Seen to fail with a pause of the whole interval after a look that has taken a part of it."""
     times, slept = itertools.count(100.0, 1.0), []
-    seen = rounds(3, lambda: (memory_reading(), Holders(())), clock=lambda: next(times), sleep=slept.append)
+    seen = rounds(3, lambda: (memory_reading(), Consumers(())), clock=lambda: next(times), sleep=slept.append)
     assert len(seen) == 3
     assert slept == [3.0, 6.0]
 
 
 def test_a_look_that_takes_longer_than_the_interval_is_followed_at_once():
     times, slept = itertools.count(100.0, 60.0), []
-    rounds(3, lambda: (memory_reading(), Holders(())), clock=lambda: next(times), sleep=slept.append)
+    rounds(3, lambda: (memory_reading(), Consumers(())), clock=lambda: next(times), sleep=slept.append)
     assert slept == [0.0, 0.0]
 
 
@@ -128,7 +128,7 @@ def test_a_sensor_that_fails_once_does_not_end_the_watch():
         answer = next(answers)
         if answer is None:
             raise OSError("the sensor is gone")
-        return answer, Holders(())
+        return answer, Consumers(())
 
     seen = rounds(3, look, sleep=lambda _: None)
     assert [one.error for one in seen] == [None, "OSError: the sensor is gone", None]

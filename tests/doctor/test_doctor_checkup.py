@@ -7,7 +7,7 @@ import pytest
 
 from autobatch.doctor.checkup import check_up
 from autobatch.doctor.surroundings import Kernel, Package, Places, Surroundings
-from autobatch.memory.facts import Device, Driver, Pressure
+from autobatch.memory.types import Device, Driver, Pressure
 from autobatch.step.framework import Framework, FrameworkGpu
 from autobatch.testing import memory_reading
 

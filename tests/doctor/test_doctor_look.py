@@ -8,7 +8,7 @@ import pytest
 
 from autobatch.doctor.installed import fits, read_packages, required
 from autobatch.doctor.look import look
-from autobatch.memory.mounts import in_memory
+from autobatch.memory.sensors.cgroup import is_memory_backed
 from autobatch.step.framework import Framework
 from autobatch.testing import FakeCuda, FakeGpu, FakeNvml, FakePool
 
@@ -106,11 +106,11 @@ def test_a_folder_is_in_memory_if_its_innermost_mount_is(tmp_path, folder, expec
     """Seen to fail with the first mount that matches."""
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "mountinfo").write_text(FILES["proc/self/mountinfo"])
-    assert in_memory(Path(folder), tmp_path) == expected
+    assert is_memory_backed(Path(folder), tmp_path) == expected
 
 
 def test_a_system_that_lists_no_mounts_is_taken_to_have_a_disk(tmp_path):
-    assert not in_memory(Path("/tmp"), tmp_path)
+    assert not is_memory_backed(Path("/tmp"), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from autobatch._text import format_bytes
 from autobatch.errors import ArgumentError
-from autobatch.memory.facts import Allocator, ControlGroup, Device, HostMemory, ProcessMemory
-from autobatch.memory.limit import Budget, Limit
+from autobatch.memory.budget import DEFAULT_RESERVE, Budget, Limit, Reserve, parse_reserve
 from autobatch.memory.reading import MemoryReading
-from autobatch.memory.reserve import DEFAULT_RESERVE, Reserve, parse_reserve
+from autobatch.memory.types import Allocator, ControlGroup, Device, HostMemory, ProcessMemory
 from autobatch.testing import memory_reading
 
 MIB = 1 << 20

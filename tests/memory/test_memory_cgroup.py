@@ -2,8 +2,7 @@
 
 import pytest
 
-from autobatch.memory.cgroup import oom_kills, read_control_groups
-from autobatch.memory.mounts import find_group
+from autobatch.memory.sensors.cgroup import count_oom_kills, find_group, read_control_groups
 
 MIB = 1 << 20
 HOST = 64 << 30
@@ -265,4 +264,4 @@ def test_no_group_says_so(tree):
 def test_kills_are_counted_in_the_own_group_first(tree, files, expected):
     """Seen to fail with the mount root's counter read instead of the own group's."""
     roots = tree(files | {f"{V1}/memory.oom_control": "oom_kill 99\n"} if "proc/self/mountinfo" in files else files)
-    assert oom_kills(*roots) == expected
+    assert count_oom_kills(*roots) == expected

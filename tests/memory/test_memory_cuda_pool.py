@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.memory.cuda_pool import find_pools, read_pool, trim_pool
+from autobatch.memory.sensors.cuda_pool import find_pools, read_pool, trim_pool
 from autobatch.testing import FakeCuda, FakePool
 
 GIB = 1 << 30
@@ -95,7 +95,7 @@ PROGRAM = """
 from autobatch.step.sharing import give_back, share_memory
 print(share_memory())
 import tensorflow as tf
-from autobatch.memory.cuda_pool import read_pool
+from autobatch.memory.sensors.cuda_pool import read_pool
 
 with tf.device("GPU:0"):
     block = tf.ones((1 << 28,)) + 1

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from pids import CONTAINERS_PIDS, MACHINES_PIDS, number_processes
 
-from autobatch.memory.gpu import hold_nvml, read_devices
+from autobatch.memory.sensors.gpu import read_devices
+from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.testing import FakeGpu, FakeNvml
 
 GIB = 1 << 30

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from nvml_library import RECORDS, NvmlLibrary, installed, load
 from pids import CONTAINERS_PIDS, MACHINES_PIDS, number_processes
 
-from autobatch.memory.facts import Device
-from autobatch.memory.gpu import read_devices
-from autobatch.memory.gpu_driver import read_driver
-from autobatch.memory.gpu_uses import read_device_uses
+from autobatch.memory.sensors.gpu import read_device_uses, read_devices
+from autobatch.memory.sensors.nvml import read_driver
+from autobatch.memory.types import Device
 
 MIB = 1 << 20
 PID, OTHER = 4242, 31337

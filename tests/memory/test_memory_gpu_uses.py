@@ -2,9 +2,9 @@
 
 import pytest
 
-from autobatch.memory.facts import Driver
-from autobatch.memory.gpu_driver import read_driver
-from autobatch.memory.gpu_uses import read_device_uses
+from autobatch.memory.sensors.gpu import read_device_uses
+from autobatch.memory.sensors.nvml import read_driver
+from autobatch.memory.types import Driver
 from autobatch.testing import FakeGpu, FakeNvml
 
 GIB = 1 << 30

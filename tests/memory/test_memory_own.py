@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pids import CONTAINERS_PIDS, number_processes
 
-from autobatch.memory.facts import Allocator, Device
-from autobatch.memory.own import with_own
-from autobatch.memory.read import read_memory
+from autobatch.memory.reading import read_memory
+from autobatch.memory.sensors.gpu import add_own_use
+from autobatch.memory.types import Allocator, Device
 from autobatch.testing import FakeGpu, FakeNvml
 
 SIZES = st.integers(0, 1 << 40)
@@ -36,7 +36,7 @@ def device(used=None):
 )
 def test_the_best_figure_counts_and_its_owner_is_said(driver, allocator, own, own_from, said):
     """Seen to fail with the driver's figure always believed: it was that of the host's process of the same number."""
-    known, notes = with_own(device(driver), allocator)
+    known, notes = add_own_use(device(driver), allocator)
     assert (known.used_by_this_process_bytes, known.own_from) == (own, own_from)
     assert len(notes) == len(said)
     assert all(word in note for word, note in zip(said, notes, strict=True))
@@ -45,7 +45,7 @@ def test_the_best_figure_counts_and_its_owner_is_said(driver, allocator, own, ow
 @given(driver=st.none() | SIZES, current=SIZES, pool=st.none() | SIZES)
 def test_it_is_never_less_than_the_framework_holds(driver, current, pool):
     """Seen to fail with the driver's figure always believed."""
-    known, _ = with_own(device(driver), Allocator(current, current, 0, pool))
+    known, _ = add_own_use(device(driver), Allocator(current, current, 0, pool))
     assert known.used_by_this_process_bytes >= (current if pool is None else pool)
 
 
@@ -53,7 +53,7 @@ def test_it_is_never_less_than_the_framework_holds(driver, current, pool):
 def test_the_figures_add_up_whoever_tells_them(own, others, reserved, free, pool):
     total = own + others + reserved + free
     told = Device(0, "GPU-1", "Fake GPU", total, free, reserved_bytes=reserved)
-    known, _ = with_own(told, Allocator(own, own, 0, own if pool else None))
+    known, _ = add_own_use(told, Allocator(own, own, 0, own if pool else None))
     assert known.used_by_others_bytes == others
 
 

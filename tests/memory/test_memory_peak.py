@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from autobatch.errors import ArgumentError
-from autobatch.memory.peak import PeakModel, fit_peak
+from autobatch.memory.peak_model import PeakModel, fit_peak
 
 MIB = 1 << 20
 sizes = st.integers(1, 5000)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autobatch.errors import DeviceError
-from autobatch.memory.facts import Device
-from autobatch.memory.pretend import is_limited, limited, overdrawn_bytes
+from autobatch.memory.reading import apply_limit, is_limited, overdrawn_bytes
+from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
 
 GIB = 2**30
@@ -23,7 +23,7 @@ def test_a_limit_leaves_no_more_than_there_is(total, available, rss, limit, grou
     real = memory_reading(
         host_total_bytes=total, host_available_bytes=min(available, total), rss_bytes=rss, group_limit_bytes=group
     )
-    host = limited(real, limit).host
+    host = apply_limit(real, limit).host
     assert 0 <= host.available_bytes <= real.host.available_bytes
     if is_limited(real, limit):
         assert host.total_bytes == limit < total
@@ -36,7 +36,7 @@ def test_a_limit_leaves_no_more_than_there_is(total, available, rss, limit, grou
 @given(total=SIZES, free=SIZES, used=SIZES, limit=st.integers(1, 2**40))
 def test_a_limit_of_a_gpu_is_for_it_alone(total, free, used, limit):
     real = memory_reading(devices=(gpu(0, total, min(free, total), used), gpu(1)))
-    seen = limited(real, limit, 0)
+    seen = apply_limit(real, limit, 0)
     assert (seen.host, seen.devices[1]) == (real.host, real.devices[1])
     assert seen.devices[0].total_bytes == min(limit, total)
     assert 0 <= seen.devices[0].free_bytes <= min(free, total)
@@ -59,21 +59,21 @@ def test_a_limit_of_a_gpu_is_for_it_alone(total, free, used, limit):
     ],
 )
 def test_what_a_limit_comes_to_is_said(limit, options, index, note):
-    assert limited(memory_reading(**options), limit, index).notes == (note,)
+    assert apply_limit(memory_reading(**options), limit, index).notes == (note,)
 
 
 def test_the_reserve_is_that_of_the_smaller_machine():
     """Seen to fail with the real capacity kept: the reserve would be that of another machine."""
-    seen = limited(memory_reading(host_total_bytes=1024 * GIB, host_available_bytes=1000 * GIB), 8 * GIB)
+    seen = apply_limit(memory_reading(host_total_bytes=1024 * GIB, host_available_bytes=1000 * GIB), 8 * GIB)
     assert seen.host_budget().reserve_bytes == int(0.08 * 8 * GIB)
 
 
 def test_what_this_process_holds_of_a_gpu_may_not_be_known():
-    seen = limited(memory_reading(devices=(gpu(used=None),)), 8 * GIB, 0)
+    seen = apply_limit(memory_reading(devices=(gpu(used=None),)), 8 * GIB, 0)
     assert any("is not known" in note for note in seen.notes)
 
 
 def test_a_gpu_that_cannot_be_read_cannot_be_limited():
     with pytest.raises(DeviceError, match=r"GPU:1.*Received: a reading of GPU:0") as caught:
-        limited(memory_reading(devices=(gpu(),)), GIB, 1)
+        apply_limit(memory_reading(devices=(gpu(),)), GIB, 1)
     assert (caught.value.device, caught.value.found) == ("GPU:1", ("GPU:0",))

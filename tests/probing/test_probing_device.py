@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from trials import FakeSite
 
 from autobatch.errors import DoesNotFitError
-from autobatch.memory.facts import Device
+from autobatch.memory.types import Device
 from autobatch.probing.find import Seams, find
 from autobatch.probing.own_pool import pool_bytes, why_stay_in
 from autobatch.probing.question import Question

@@ -8,7 +8,7 @@ from trials import Clock, FakeSite
 
 from autobatch.data.splitting import rungs
 from autobatch.errors import DoesNotFitError
-from autobatch.memory.reserve import DEFAULT_RESERVE
+from autobatch.memory.budget import DEFAULT_RESERVE
 from autobatch.probing.answer import Answer
 from autobatch.probing.cache import Cache
 from autobatch.probing.find import Finder, Seams, find

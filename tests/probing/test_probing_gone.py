@@ -4,7 +4,7 @@ import pytest
 from surroundings import Clock
 from trials import FakeSite
 
-from autobatch.memory.facts import Device
+from autobatch.memory.types import Device
 from autobatch.probing.find import Seams, find
 from autobatch.probing.gone import wait_until_gone
 from autobatch.probing.question import Question

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trials import FakeSite
 
-from autobatch.memory.facts import Device
+from autobatch.memory.types import Device
 from autobatch.probing.explain import no_room
 from autobatch.probing.find import Finder, Seams, find
 from autobatch.probing.question import Question

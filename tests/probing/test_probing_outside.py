@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trials import FakeSite
 
-from autobatch.memory.facts import Device
+from autobatch.memory.types import Device
 from autobatch.probing.find import Seams, find
 from autobatch.probing.outside import Outside
 from autobatch.probing.question import Question

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autobatch.memory.moments import Allocation
+from autobatch.memory.peak_model import Allocation
 from autobatch.probing.recordings import Recordings
 from autobatch.testing import FakeRecording
 

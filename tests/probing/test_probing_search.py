@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError
-from autobatch.memory.moments import Allocation, Moments
+from autobatch.memory.peak_model import Allocation, AllocationProfile
 from autobatch.probing.bound import PeakBound
 from autobatch.probing.ladder import worth_trying
 from autobatch.probing.search import (
@@ -304,7 +304,7 @@ def test_a_budget_that_fell_below_what_ran_is_searched_again_from_below():
     st.integers(1, 2 * 10**5),
 )
 def test_the_bound_never_falls_as_the_size_grows(points, n):
-    for moments in (None, Moments(((5.0 * 10**8, 10.0), (0.0, 10.0**7)))):
+    for moments in (None, AllocationProfile(((5.0 * 10**8, 10.0), (0.0, 10.0**7)))):
         bound = PeakBound.of(points, moments)
         assert bound.upper(n) <= bound.upper(n + 1)
 
@@ -394,7 +394,7 @@ def test_where_allocations_were_recorded_a_few_trials_do_and_stay_within_the_bud
     Seen to fail with a byte asked for taken for 0.9 bytes of the process (over the budget), and without the moments.
     """
     flat, steep = line(20 * true_largest, share), line(true_largest, other * share)
-    moments = Moments.of(
+    moments = AllocationProfile.of(
         *(
             (n, [Allocation(i, i + 1, int(peak(n)), f"{i}") for i, peak in enumerate((flat, steep))])
             for n in (10_000, 20_000)

@@ -36,7 +36,11 @@ LIBRARIES = {
     "doctor": {"packaging"},
     "cli": {"keras", "rich"},
 }
-ALONE = {"memory/gpu.py": {"pynvml"}, "memory/host.py": {"psutil"}, "data/images/transform.py": {"cv2"}}
+ALONE = {
+    "memory/sensors/nvml.py": {"pynvml"},
+    "memory/sensors/procfs.py": {"psutil"},
+    "data/images/transform.py": {"cv2"},
+}
 
 
 def imports(path):

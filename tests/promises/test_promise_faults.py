@@ -27,7 +27,7 @@ from autobatch.data.batch import Batch
 from autobatch.data.prefetch.loader import Loader
 from autobatch.data.splitting import updates
 from autobatch.errors import DataError, DoesNotFitError
-from autobatch.memory.peak import PeakModel
+from autobatch.memory.peak_model import PeakModel
 from autobatch.memory.reading import MemoryReading, Reserve
 from autobatch.probing.question import Question
 from autobatch.results.probe import ProbeResult

@@ -16,8 +16,8 @@ from nets import compiled, pictures
 
 import autobatch
 from autobatch.data.batch import Batch
-from autobatch.memory.facts import Device, Driver
 from autobatch.memory.reading import MemoryReading, Reserve
+from autobatch.memory.types import Device, Driver
 from autobatch.probing.cache import cache_key
 from autobatch.probing.find import Question
 from autobatch.probing.identity import identity

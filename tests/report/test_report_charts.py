@@ -10,7 +10,7 @@ from drawn_runs import GIB, one_sized_model, probe_trials, ran, result_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.memory.peak import PeakModel
+from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
 from autobatch.report.charts import throughput_chart
 from autobatch.report.memory_chart import memory_chart

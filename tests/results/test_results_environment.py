@@ -11,7 +11,7 @@ import pytest
 
 import autobatch
 from autobatch._text import GIB
-from autobatch.memory.facts import Device
+from autobatch.memory.types import Device
 from autobatch.results.environment import command, environment
 from autobatch.testing import memory_reading
 

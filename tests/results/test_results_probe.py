@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autobatch.errors import ArgumentError
-from autobatch.memory.peak import PeakModel
+from autobatch.memory.peak_model import PeakModel
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Measurement, Outcome, Trial
 

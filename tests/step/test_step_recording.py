@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from nets import compiled, conv_net, pictures
 
-from autobatch.memory.moments import Moments
+from autobatch.memory.peak_model import AllocationProfile
 from autobatch.probing.warming import update, warm_up
 from autobatch.step.backend import engine_for
 from autobatch.step.tensorflow.recording import Recording
@@ -55,7 +55,7 @@ def test_two_small_updates_tell_what_a_large_one_holds(form):
         with recording:
             update(engine, data[:size], accumulated=False)
         recorded.append((size, recording.read()))
-    moments = Moments.of(*recorded)
+    moments = AllocationProfile.of(*recorded)
     assert moments is not None
     before = engine.allocator_bytes()
     if before is None:

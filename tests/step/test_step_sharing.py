@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from autobatch.errors import TooLateError
-from autobatch.memory.trim import can_return_freed_memory
+from autobatch.memory.sensors.malloc import can_return_freed_memory
 from autobatch.step import sharing
 from autobatch.step.sharing import GivenBack, Sharing, give_back, share_memory
 from autobatch.step.tensorflow.sharing import plan

@@ -21,8 +21,8 @@ import keras
 import numpy as np
 
 from autobatch.data.batch import Batch
-from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
-from autobatch.memory.read import read_memory
+from autobatch.memory.reading import read_memory
+from autobatch.memory.sensors.procfs import peak_rss_bytes, read_process, reset_peak_rss
 from autobatch.probing.find import Seams, find
 from autobatch.probing.ladder import worth_trying
 from autobatch.probing.question import Question

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from autobatch.memory.peak import PeakModel
+from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
 from autobatch.report.record import Begun, Epoch, Record, Seen
 from autobatch.results.probe import ProbeResult

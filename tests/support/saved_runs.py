@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from autobatch._text import GIB, MIB
-from autobatch.memory.peak import fit_peak
+from autobatch.memory.peak_model import fit_peak
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome, Trial
 

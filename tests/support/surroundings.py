@@ -10,8 +10,8 @@ import numpy as np
 
 from autobatch.data.batch import Batch
 from autobatch.data.prefetch.loader import Loader
-from autobatch.memory.facts import Device
 from autobatch.memory.reading import MemoryReading, Reserve
+from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
 from autobatch.train.controller import Controller, Outside
 from autobatch.train.disk import Disk

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 from surroundings import PLAIN, Clock
 
-from autobatch.memory.facts import Device
-from autobatch.memory.peak import PeakModel
+from autobatch.memory.peak_model import PeakModel
 from autobatch.memory.reading import Reserve
+from autobatch.memory.types import Device
 from autobatch.probing.question import Question
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import RunReport

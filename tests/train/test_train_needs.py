@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.memory.peak import PeakModel, fit_peak
+from autobatch.memory.peak_model import PeakModel, fit_peak
 from autobatch.train.needs import need_of
 
 sizes = st.integers(1, 600)

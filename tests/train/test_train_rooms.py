@@ -3,9 +3,9 @@
 import pytest
 
 from autobatch._text import GIB
-from autobatch.memory.facts import Device, OwnFrom
-from autobatch.memory.limit import Limit
+from autobatch.memory.budget import Limit
 from autobatch.memory.reading import Reserve
+from autobatch.memory.types import Device, OwnFrom
 from autobatch.testing import memory_reading
 from autobatch.train.rooms import IncompleteReadingError, Rooms
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from autobatch._text import GIB
-from autobatch.memory.facts import Device, OwnFrom
-from autobatch.memory.moments import Moments
-from autobatch.memory.peak import fit_peak
+from autobatch.memory.peak_model import AllocationProfile, fit_peak
+from autobatch.memory.types import Device, OwnFrom
 from autobatch.probing.runner import WORST
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome, Trial
@@ -63,7 +62,7 @@ def test_untried_sizes_have_to_fit_at_worst_with_the_reserve() -> None:
 def test_beyond_what_was_tried_peaks_may_bend_upwards() -> None:
     """Parameters hid what samples need. Seen to fail with the line through the trials: it says 1,040 for 64."""
     result = found({2: 1000, 4: 1000, 8: 1010})
-    moments = Moments(((1000.0, 0.0), (0.0, 120.0)))
+    moments = AllocationProfile(((1000.0, 0.0), (0.0, 120.0)))
     told = replace(result, trials=tuple(replace(one, moments={"host": moments}) for one in result.trials))
     assert needs(result, kept=0).of(64)["host"](64) >= BASELINE + 8 * 1010
     recorded = needs(told, kept=0).of(64)["host"]

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.memory.facts import Device
+from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
 from autobatch.train.diary import Thinning, device_bytes
 from autobatch.train.sight import Room, binding

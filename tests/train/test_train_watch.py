@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from surroundings import NOTHING_RESERVED, ROOMY, Clock, Sensor
 
-from autobatch.memory.facts import Device
 from autobatch.memory.reading import Reserve
+from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
 from autobatch.train.rooms import Rooms
 from autobatch.train.watch import LEAST_S, MOST_S, Watch

@@ -9,7 +9,7 @@ from autobatch.cli.command import CommandOutput, Terminal
 from autobatch.cli.outcome import ExitCode
 
 if TYPE_CHECKING:
-    from autobatch.memory.holders import Holders
+    from autobatch.memory.consumers import Consumers
     from autobatch.memory.reading import MemoryReading
 
 SUMMARY = "say how much memory there is, what limits it, and who holds it"
@@ -42,17 +42,17 @@ def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput
     return CommandOutput("\n".join(view.lines(width_of(terminal.out))), view.to_dict())
 
 
-def _look(api: Api, most: int) -> "tuple[MemoryReading, Holders]":
-    from autobatch.memory.holders import read_holders
+def _look(api: Api, most: int) -> "tuple[MemoryReading, Consumers]":
+    from autobatch.memory.consumers import read_consumers
 
     reading = api.read_memory()
-    return reading, read_holders(reading, most=most)
+    return reading, read_consumers(reading, most=most)
 
 
 def _watch(args: argparse.Namespace, api: Api, terminal: Terminal) -> int | None:
     from autobatch.cli.console import attentive_sleep
     from autobatch.cli.memory_view import draw, print_lines, views
-    from autobatch.memory.gpu import hold_nvml
+    from autobatch.memory.sensors.nvml import hold_nvml
 
     try:
         with hold_nvml():

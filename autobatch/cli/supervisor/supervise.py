@@ -27,7 +27,7 @@ from autobatch.cli.supervisor.restart_policy import (
     was_killed,
 )
 from autobatch.errors import DataError
-from autobatch.memory.cgroup import oom_kills as count_oom_kills
+from autobatch.memory.sensors.cgroup import count_oom_kills
 from autobatch.train.checkpoint import Checkpoint
 from autobatch.train.in_use import in_use
 from autobatch.train.journal import Journal

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
 
-from autobatch.memory.moments import Allocation
+from autobatch.memory.peak_model import Allocation
 
 _ALLOCATED, _FREED = "MemoryAllocation", "MemoryDeallocation"
 _TRACE_LEVEL = 2  # TensorFlow's "info": the first at which allocations are noted

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pids import CONTAINERS_PIDS, MACHINES_PIDS, number_processes
 
-from autobatch.memory.cgroup import group_pids
-from autobatch.memory.facts import Holder
-from autobatch.memory.holders import read_holders
-from autobatch.memory.read import read_memory
+from autobatch.memory.consumers import read_consumers
+from autobatch.memory.reading import read_memory
+from autobatch.memory.sensors.cgroup import read_group_pids
+from autobatch.memory.types import Consumer
 from autobatch.testing import FakeGpu, FakeNvml
 
 MIB = 1 << 20
@@ -54,7 +54,7 @@ def lines(pids):
 def look(roots, *gpus, most=10):
     proc, sysfs = roots
     nvml = FakeNvml(*gpus)
-    return read_holders(read_memory(proc=proc, sys=sysfs, nvml=nvml), most=most, proc=proc, nvml=nvml)
+    return read_consumers(read_memory(proc=proc, sys=sysfs, nvml=nvml), most=most, proc=proc, nvml=nvml)
 
 
 def pids(holders):
@@ -64,7 +64,7 @@ def pids(holders):
 def test_the_largest_stands_first_and_this_process_is_marked(tree):
     holders = look(tree(machine(process(OWN, 100), process(HERE, 300, "java"), process(OTHER, 200))))
     assert pids(holders) == [HERE, OTHER, OWN]
-    assert holders.shown[0] == Holder(HERE, "java", 300 * MIB)
+    assert holders.shown[0] == Consumer(HERE, "java", 300 * MIB)
     assert [holder.own for holder in holders.shown] == [False, False, True]
 
 
@@ -79,7 +79,7 @@ def test_this_process_is_shown_however_small(tree, most):
 
 def test_this_process_is_shown_where_nothing_can_be_read(tmp_path):
     nvml = FakeNvml()
-    holders = read_holders(read_memory(proc=tmp_path, sys=tmp_path, nvml=nvml), proc=tmp_path / "self", nvml=nvml)
+    holders = read_consumers(read_memory(proc=tmp_path, sys=tmp_path, nvml=nvml), proc=tmp_path / "self", nvml=nvml)
     assert any(holder.own for holder in holders.shown)
 
 
@@ -124,7 +124,7 @@ def test_a_group_that_does_not_tell_its_processes_says_so(tree):
 def test_version_1_without_a_hierarchy_counts_the_group_alone(tree):
     files = {"sys/g/cgroup.procs": "1\n", "sys/g/below/cgroup.procs": "2\n", "sys/g/memory.use_hierarchy": "0\n"}
     _, sysfs = tree(files)
-    assert group_pids(sysfs / "g").seen == {1}
+    assert read_group_pids(sysfs / "g").seen == {1}
 
 
 def test_a_group_that_is_removed_meanwhile_is_left_out(tree):
@@ -139,7 +139,7 @@ def test_a_group_that_is_removed_meanwhile_is_left_out(tree):
 
     remover = threading.Thread(target=remove_once_it_is_read, daemon=True)
     remover.start()
-    assert group_pids(sysfs / "g").seen == {1, 2}
+    assert read_group_pids(sysfs / "g").seen == {1, 2}
     remover.join()
 
 
@@ -159,7 +159,7 @@ def test_gpu_memory_stands_with_its_process(tree):
     number_processes(proc)
     gpus = FakeGpu("GPU-1", processes={HERE: 500 * MIB}), FakeGpu("GPU-2", processes={HERE: None, OWN: 5})
     holders = look((proc, sysfs), *gpus)
-    assert holders.shown[0] == Holder(HERE, "python", 20 * MIB, ((0, 500 * MIB), (1, None)))
+    assert holders.shown[0] == Consumer(HERE, "python", 20 * MIB, ((0, 500 * MIB), (1, None)))
     assert holders.shown[1].device_bytes == ((1, 5),)
 
 
@@ -190,7 +190,7 @@ def test_a_number_that_is_nobodys_here_is_told_without_a_name(tree):
     proc, sysfs = tree(machine(process(OWN, 10)))
     number_processes(proc)
     holders = look((proc, sysfs), FakeGpu("GPU-1", processes={THIRD: 500}))
-    assert Holder(THIRD, None, None, ((0, 500),)) in holders.shown
+    assert Consumer(THIRD, None, None, ((0, 500),)) in holders.shown
 
 
 def test_where_a_device_limits_its_users_stand_first(tree):
@@ -204,17 +204,17 @@ def test_what_the_reading_says_is_not_said_again(tree):
     proc, sysfs = tree(machine(process(OWN, 10)))
     nvml = FakeNvml(FakeGpu("GPU-1"), FakeGpu("GPU-2", refuses={"nvmlDeviceGetUUID": "GPU is lost"}))
     reading = read_memory(proc=proc, sys=sysfs, nvml=nvml)
-    assert not set(reading.notes) & set(read_holders(reading, proc=proc, nvml=nvml).notes)
+    assert not set(reading.notes) & set(read_consumers(reading, proc=proc, nvml=nvml).notes)
 
 
 def test_a_holder_is_json_ready():
-    facts = Holder(7, None, None, ((0, None), (2, 5))).to_dict()
+    facts = Consumer(7, None, None, ((0, None), (2, 5))).to_dict()
     assert facts["device_bytes"] == [{"index": 0, "used_bytes": None}, {"index": 2, "used_bytes": 5}]
     assert facts["pid"] == 7
 
 
 def test_the_processes_of_this_machine_are_read():
-    holders = read_holders(read_memory())
+    holders = read_consumers(read_memory())
     (own,) = (holder for holder in holders.shown if holder.own)
     assert own.pid == OWN
     assert own.rss_bytes > MIB
@@ -226,9 +226,9 @@ def test_a_process_in_a_real_control_group_is_found(own_group):
     folder = own_group(256 * MIB)
     code = (
         "import os, sys; open(sys.argv[1], 'w').write('0')\n"
-        "from autobatch.memory.holders import read_holders\n"
-        "from autobatch.memory.read import read_memory\n"
-        "print([(h.own, h.in_group) for h in read_holders(read_memory()).shown if h.in_group])"
+        "from autobatch.memory.consumers import read_consumers\n"
+        "from autobatch.memory.reading import read_memory\n"
+        "print([(h.own, h.in_group) for h in read_consumers(read_memory()).shown if h.in_group])"
     )
     program = [sys.executable, "-c", code, str(folder / "cgroup.procs")]
     done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])

@@ -155,7 +155,7 @@ class DeviceUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class Consumer:
     """A process that holds memory.
 
     Attributes:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from autobatch.memory.trim import can_return_freed_memory, keep_freed_memory, return_freed_memory
+from autobatch.memory.sensors.malloc import can_return_freed_memory, keep_freed_memory, return_freed_memory
 
 MIB = 1 << 20
 
@@ -16,8 +16,8 @@ needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), 
 # A block that is freed and taken again, as a step does with its tensors; behind them something lives on.
 SCENE = """
 import ctypes, json, os, resource
-from autobatch.memory.process import read_process
-from autobatch.memory.trim import keep_freed_memory, return_freed_memory
+from autobatch.memory.sensors.procfs import read_process
+from autobatch.memory.sensors.malloc import keep_freed_memory, return_freed_memory
 
 SIZE, COUNT = 40 << 20, 5
 c = ctypes.CDLL(None)

@@ -7,14 +7,13 @@ isn't `PCI_BUS_ID` (NVML numbers them by their bus): that is a note, too.
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from autobatch.memory.facts import Device
-from autobatch.memory.gpu_memory import gpu_memory
-from autobatch.memory.gpu_processes import used_by
-from autobatch.memory.visible import Slot, choose, order_unclear
+from autobatch.memory.sensors.nvml import list_processes, nvml_session, read_gpu_memory, used_by_process
+from autobatch.memory.sensors.visible_devices import Slot, choose_visible, order_notes
+from autobatch.memory.types import Allocator, Device, DeviceUse, OwnFrom
 
 _T = TypeVar("_T")
 
@@ -32,31 +31,10 @@ def read_devices(
         environ: Where `CUDA_VISIBLE_DEVICES` is looked up; `None` takes this process' environment.
         proc: Where the kernel's process files are, which tell whether NVML's numbers of processes are this machine's.
     """
-    return ask_of_visible(lambda nvml, slots, notes: _devices(nvml, slots, pid, proc, notes), nvml, environ)
+    return query_visible(lambda nvml, slots, notes: _devices(nvml, slots, pid, proc, notes), nvml, environ)
 
 
-@contextmanager
-def hold_nvml(nvml: Any = None) -> Iterator[None]:
-    """Keeps NVML started while the context lasts, so that readings within don't start it each time; never raises.
-
-    NVML counts who started it, so contexts may overlap. Without a GPU nothing is held.
-
-    Args:
-        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
-
-    Example:
-        >>> from autobatch.testing import FakeGpu, FakeNvml
-        >>> nvml = FakeNvml(FakeGpu("GPU-1"))
-        >>> with hold_nvml(nvml):
-        ...     devices, _ = read_devices(1, nvml)
-        ...     print(nvml.open_count)
-        1
-    """
-    with started(nvml):
-        yield
-
-
-def ask_of_visible(
+def query_visible(
     question: Callable[[Any, Sequence[Slot], list[str]], Iterator[_T]], nvml: Any, environ: Mapping[str, str] | None
 ) -> tuple[tuple[_T, ...], tuple[str, ...]]:
     """Returns what NVML answers about the GPUs that this process may use, and notes on what it does not.
@@ -66,56 +44,13 @@ def ask_of_visible(
         nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
         environ: Where `CUDA_VISIBLE_DEVICES` is looked up; `None` takes this process' environment.
     """
-    with started(nvml) as (running, why):
+    with nvml_session(nvml) as (running, why):
         if running is None:
             return (), (f"No GPU is counted: {why}.",)
         notes: list[str] = []
         slots, hidden = _visible(running, os.environ if environ is None else environ, notes)
         answers = tuple(question(running, slots, notes))
         return answers, (*hidden, *notes)
-
-
-@contextmanager
-def started(nvml: Any = None) -> Iterator[tuple[Any, str]]:
-    """Keeps NVML started while the context lasts; hands out NVML, or `None` and why there is none.
-
-    Args:
-        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
-    """
-    nvml = _pynvml() if nvml is None else nvml
-    why = "the Python module of NVML (nvidia-ml-py) is not installed" if nvml is None else _start(nvml)
-    if why:
-        yield None, why
-        return
-    with _closing(nvml):
-        yield nvml, ""
-
-
-def _start(nvml: Any) -> str:
-    """Starts NVML; returns why it does not start, nothing if it does."""
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return f"NVML does not start ({error})"
-    return ""
-
-
-def _pynvml() -> Any:
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    return pynvml
-
-
-@contextmanager
-def _closing(nvml: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        # The reading is taken; a driver that fails to close has nothing left to say.
-        with suppress(nvml.NVMLError):
-            nvml.nvmlShutdown()
 
 
 def _visible(nvml: Any, environ: Mapping[str, str], notes: list[str]) -> tuple[tuple[Slot, ...], tuple[str, ...]]:
@@ -126,8 +61,8 @@ def _visible(nvml: Any, environ: Mapping[str, str], notes: list[str]) -> tuple[t
     if count == 0:
         return (), ("No GPU is counted: NVML runs and names none.",)
     gpus = [_slot(nvml, number, notes) for number in range(count)]
-    chosen, hidden = choose(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
-    return chosen, (*hidden, *order_unclear(gpus, environ))
+    chosen, hidden = choose_visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
+    return chosen, (*hidden, *order_notes(gpus, environ))
 
 
 def _devices(nvml: Any, slots: Sequence[Slot], pid: int, proc: Path, notes: list[str]) -> Iterator[Device]:
@@ -184,11 +119,11 @@ def _name(nvml: Any, handle: Any) -> str | None:
 
 def _device(nvml: Any, index: int, slot: Slot, pid: int, proc: Path, notes: list[str]) -> Device | None:
     try:
-        memory = gpu_memory(nvml, slot.handle)
+        memory = read_gpu_memory(nvml, slot.handle)
     except nvml.NVMLError as error:
         notes.append(f"GPU:{index} ({slot.uuid}) is left out: it does not tell its memory ({error}).")
         return None
-    own, why = used_by(nvml, pid, slot.handle, memory.total_bytes, proc)
+    own, why = used_by_process(nvml, pid, slot.handle, memory.total_bytes, proc)
     if why:
         notes.append(f"GPU:{index}: {why}")
     return Device(
@@ -201,3 +136,80 @@ def _device(nvml: Any, index: int, slot: Slot, pid: int, proc: Path, notes: list
         reserved_bytes=memory.reserved_bytes,
         own_from=None if own is None else "driver",
     )
+
+
+def read_device_uses(
+    nvml: Any = None, environ: Mapping[str, str] | None = None
+) -> tuple[tuple[DeviceUse, ...], tuple[str, ...]]:
+    """Returns who holds memory of the GPUs that this process may use, and notes on what could not be read.
+
+    A process that computes and draws on the same GPU is told once, with the larger figure.
+
+    Args:
+        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
+        environ: Where `CUDA_VISIBLE_DEVICES` is looked up; `None` takes this process' environment.
+
+    Example:
+        >>> from autobatch.testing import FakeGpu, FakeNvml
+        >>> read_device_uses(FakeNvml(FakeGpu("GPU-1", processes={7: 900})), {})[0]
+        (DeviceUse(index=0, pid=7, used_bytes=900),)
+    """
+    return query_visible(_uses, nvml, environ)
+
+
+def _uses(nvml: Any, slots: Sequence[Slot], notes: list[str]) -> Iterator[DeviceUse]:
+    for index, slot in enumerate(slots):
+        total_bytes = _total(nvml, slot)
+        computing, why = list_processes(nvml, "Compute", slot.handle, total_bytes)
+        if computing is None:
+            notes.append(f"GPU:{index}: there is no telling who holds its memory ({why}).")
+        # Slices and the GPUs of servers draw nothing: no answer about that is no loss.
+        drawing, _ = list_processes(nvml, "Graphics", slot.handle, total_bytes)
+        computing, drawing = computing or {}, drawing or {}
+        for pid in computing | drawing:
+            known = [used for used in (computing.get(pid), drawing.get(pid)) if used is not None]
+            yield DeviceUse(index, pid, max(known, default=None))
+
+
+def _total(nvml: Any, slot: Slot) -> int | None:
+    try:
+        return read_gpu_memory(nvml, slot.handle).total_bytes
+    except nvml.NVMLError:
+        return None
+
+
+_OTHERS = (
+    "NVML books less on a process of this number than this one has in use, so it is another one: in a container NVML "
+    "may list the host's numbers."
+)
+
+
+def add_own_use(device: Device, allocator: Allocator | None) -> tuple[Device, tuple[str, ...]]:
+    """Returns a device with the best figure of what this process holds of it, and notes on whose it is.
+
+    Args:
+        device: As the driver tells it.
+        allocator: The framework's own figures, read before the driver's: what it takes meanwhile makes the driver's
+            larger, never smaller.
+
+    Example:
+        >>> device, notes = add_own_use(Device(0, "GPU-1", "GPU", 1000, 400), Allocator(90, 100, 0, pool_bytes=120))
+        >>> device.used_by_this_process_bytes, device.own_from, device.used_by_others_bytes
+        (120, 'pool', 480)
+    """
+    if allocator is None or allocator.device_index != device.index:
+        return device, ()
+    held, owner, what = _held(allocator)
+    driver = device.used_by_this_process_bytes
+    if driver is not None and driver >= held:
+        return device, ()
+    doubt = () if driver is None else (f"GPU:{device.index}: {_OTHERS}",)
+    known = replace(device, used_by_this_process_bytes=held, own_from=owner)
+    return known, (*doubt, f"GPU:{device.index}: what this process holds is {what}.")
+
+
+def _held(allocator: Allocator) -> tuple[int, OwnFrom, str]:
+    if allocator.pool_bytes is not None:
+        return allocator.pool_bytes, "pool", "what CUDA's memory pool tells: without CUDA's own context"
+    least = "what the framework's allocator has in use: it may hold more, which counts as other processes'"
+    return allocator.current_bytes, "allocator", least

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 _RELEASE_THRESHOLD, _RESERVED, _RESERVED_HIGH, _USED, _USED_HIGH = 4, 5, 6, 7, 8
+
 _POOLS_SUPPORTED = 115
 
 

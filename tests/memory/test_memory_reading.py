@@ -12,12 +12,12 @@ import pytest
 from pids import number_processes
 
 import autobatch._text
-import autobatch.memory.peak
-import autobatch.memory.read
-import autobatch.memory.reserve
+import autobatch.memory.budget
+import autobatch.memory.peak_model
+import autobatch.memory.reading
 import autobatch.testing
-from autobatch.memory.facts import Allocator, Pressure
-from autobatch.memory.read import read_memory
+from autobatch.memory.reading import read_memory
+from autobatch.memory.types import Allocator, Pressure
 from autobatch.testing import FakeGpu, FakeNvml
 
 MIB = 1 << 20
@@ -35,8 +35,10 @@ RECORDED = {
     "sys/fs/cgroup/job/memory.stat": "inactive_file 1048576\n",
 }
 
-SAY_READING = "import json; from autobatch.memory.read import read_memory; print(json.dumps(read_memory().to_dict()))"
-SAY_KILLS = "from autobatch.memory.cgroup import oom_kills; print(oom_kills())"
+SAY_READING = (
+    "import json; from autobatch.memory.reading import read_memory; print(json.dumps(read_memory().to_dict()))"
+)
+SAY_KILLS = "from autobatch.memory.sensors.cgroup import count_oom_kills; print(count_oom_kills())"
 TAKE_512_MIB = "block = bytearray(b'x' * (512 << 20)); print(len(block))"
 
 
@@ -85,9 +87,9 @@ def test_this_machine_is_read():
 @pytest.mark.parametrize(
     "module",
     [
-        autobatch.memory.peak,
-        autobatch.memory.read,
-        autobatch.memory.reserve,
+        autobatch.memory.peak_model,
+        autobatch.memory.reading,
+        autobatch.memory.budget,
         autobatch._text,
         autobatch.testing.cuda,
         autobatch.testing.engine,

@@ -31,7 +31,7 @@ class Slot:
     sliced: bool = False
 
 
-def choose(gpus: Sequence[Slot | None], wanted: str | None) -> tuple[tuple[Slot, ...], tuple[str, ...]]:
+def choose_visible(gpus: Sequence[Slot | None], wanted: str | None) -> tuple[tuple[Slot, ...], tuple[str, ...]]:
     """Returns the devices that the process sees, in its own order, and notes.
 
     Args:
@@ -54,7 +54,7 @@ def choose(gpus: Sequence[Slot | None], wanted: str | None) -> tuple[tuple[Slot,
     return tuple(found), ()
 
 
-def order_unclear(gpus: Sequence[Slot | None], environ: Mapping[str, str]) -> tuple[str, ...]:
+def order_notes(gpus: Sequence[Slot | None], environ: Mapping[str, str]) -> tuple[str, ...]:
     """Returns a note where the numbers of GPUs may mean other ones to CUDA than to the driver.
 
     CUDA puts the fastest first, unless it is told to go by the bus, as the driver does. Among GPUs of one kind that

@@ -2,12 +2,18 @@
 
 import pytest
 
-from autobatch.memory.facts import HostMemory, Pressure, ProcessMemory
-from autobatch.memory.files import fields, number, read_text
-from autobatch.memory.host import read_host, rss_without_proc
-from autobatch.memory.mounts import GroupFolders
-from autobatch.memory.pressure import parse_pressure, read_pressure
-from autobatch.memory.process import peak_rss_bytes, read_process, reset_peak_rss
+from autobatch.memory.sensors.cgroup import GroupFolders, parse_pressure, read_pressure
+from autobatch.memory.sensors.procfs import (
+    parse_fields,
+    parse_number,
+    peak_rss_bytes,
+    read_host,
+    read_process,
+    read_text,
+    reset_peak_rss,
+    rss_from_psutil,
+)
+from autobatch.memory.types import HostMemory, Pressure, ProcessMemory
 
 PSI = "some avg10=1.50 avg60=0.20 avg300=0.00 total=7\nfull avg10=0.75 avg60=0.00 avg300=0.00 total=3\n"
 
@@ -46,7 +52,7 @@ def test_a_system_without_proc_asks_psutil(tmp_path):
     assert process.rss_bytes > 0
     assert process.peak_rss_bytes is None
     assert notes
-    assert rss_without_proc() > 0
+    assert rss_from_psutil() > 0
 
 
 @pytest.mark.parametrize(
@@ -118,11 +124,11 @@ def test_the_groups_own_pressure_goes_first(tree):
     ("text", "expected"), [("12\n", 12), (" 0 ", 0), ("-1", None), ("1e3", None), ("\u00b2", None), (None, None)]
 )
 def test_a_number_is_whole_and_not_negative(text, expected):
-    assert number(text) == expected
+    assert parse_number(text) == expected
 
 
 def test_fields_know_their_unit_and_skip_what_is_none():
-    assert fields("a 1\nB:   2 kB\nc x\nd 1 2 3\n\ne\n") == {"a": 1, "B": 2048}
+    assert parse_fields("a 1\nB:   2 kB\nc x\nd 1 2 3\n\ne\n") == {"a": 1, "B": 2048}
 
 
 def test_unreadable_files_are_none(tmp_path):

@@ -1,0 +1,235 @@
+"""Which versions the GPUs' driver has."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autobatch.memory.sensors.procfs import is_local_pid
+from autobatch.memory.types import Driver
+
+
+@dataclass(frozen=True, slots=True)
+class GpuMemory:
+    """The memory of a GPU, or of a slice of one.
+
+    Attributes:
+        total_bytes: All of it.
+        free_bytes: What nobody has taken.
+        reserved_bytes: What the driver and the firmware keep for themselves, `None` where that is not told.
+    """
+
+    total_bytes: int
+    free_bytes: int
+    reserved_bytes: int | None = None
+
+
+def read_gpu_memory(nvml: Any, handle: Any) -> GpuMemory:
+    """Returns the memory of a GPU, by the newest of the questions that its driver answers.
+
+    Args:
+        nvml: A module that answers like `pynvml`, started.
+        handle: What NVML calls the GPU.
+
+    Raises:
+        nvml.NVMLError: The driver answers none of them.
+
+    Example:
+        >>> from autobatch.testing import FakeGpu, FakeNvml
+        >>> read_gpu_memory(FakeNvml(), FakeGpu("GPU-1", total_bytes=1000, free_bytes=400, reserved_bytes=50))
+        GpuMemory(total_bytes=1000, free_bytes=400, reserved_bytes=50)
+    """
+    version = getattr(nvml, "nvmlMemory_v2", None)
+    if version is not None:
+        # Which code says that a driver is too old differs; what is wrong with the GPU itself, the plain question says.
+        with suppress(nvml.NVMLError):
+            told = nvml.nvmlDeviceGetMemoryInfo(handle, version=version)
+            return GpuMemory(int(told.total), int(told.free), int(told.reserved))
+    told = nvml.nvmlDeviceGetMemoryInfo(handle)
+    return GpuMemory(int(told.total), int(told.free))
+
+
+# The kernel's largest number of a process (PID_MAX_LIMIT in linux/threads.h): what is above it is none.
+_LARGEST_PID = 1 << 22
+
+_ODD = "the driver's list of processes does not add up: its entries are of another length than nvidia-ml-py reads"
+
+
+def list_processes(
+    nvml: Any, kind: str, handle: Any, total_bytes: int | None
+) -> tuple[dict[int, int | None] | None, str]:
+    """Returns the bytes of each process that NVML lists, or `None` and why there is no telling.
+
+    Bytes are `None` where the driver leaves them open, as it does for unified memory and some virtual GPUs.
+
+    Args:
+        nvml: A module that answers like `pynvml`, started.
+        kind: "Compute" or "Graphics".
+        handle: What NVML calls the GPU.
+        total_bytes: All of its memory, `None` where that is unknown.
+
+    Example:
+        >>> from autobatch.testing import FakeGpu, FakeNvml
+        >>> list_processes(FakeNvml(), "Compute", FakeGpu("GPU-1", processes={7: 900}), 1000)
+        ({7: 900}, '')
+    """
+    reasons: list[str] = []
+    for name in _names(nvml, f"nvmlDeviceGet{kind}RunningProcesses"):
+        try:
+            processes = getattr(nvml, name)(handle)
+        except nvml.NVMLError as error:
+            reasons.append(f"NVML: {error}")
+            continue
+        if all(_is_possible(process, total_bytes) for process in processes):
+            return _by_process(processes), ""
+        reasons.append(_ODD)
+    return None, _ODD if _ODD in reasons else reasons[-1]
+
+
+def used_by_process(nvml: Any, pid: int, handle: Any, total_bytes: int, proc: Path) -> tuple[int | None, str]:
+    """Returns the bytes that NVML books on a process, or `None` and a sentence that says why there is no telling.
+
+    Args:
+        nvml: A module that answers like `pynvml`, started.
+        pid: The process' number here.
+        handle: What NVML calls the GPU.
+        total_bytes: All of its memory.
+        proc: Where the kernel's process files are.
+    """
+    processes, why = list_processes(nvml, "Compute", handle, total_bytes)
+    if processes is None:
+        return None, f"what this process itself uses is unknown ({why})."
+    if pid not in processes:
+        return None, (
+            f"NVML lists no process {pid}. Either it has not used the GPU yet, or it runs in a container and NVML "
+            "lists the host's numbers: the framework's own figures count, where they are given."
+        )
+    if not is_local_pid(pid, proc):
+        return None, (
+            f"NVML lists a process {pid}, which may be another one: in a container it may list the host's numbers. "
+            "The framework's own figures count, where they are given."
+        )
+    # Who is listed has a context, which is never nothing: 0 is what a driver tells in some containers
+    # (github.com/NVIDIA/open-gpu-kernel-modules/pull/614).
+    return processes[pid] or None, "" if processes[pid] else "NVML lists this process without its bytes."
+
+
+def _names(nvml: Any, function: str) -> list[str]:
+    """The names of a list, the newest first.
+
+    The plain one is for stand-ins alone: with a driver of an older generation than its own, `pynvml` raises an error
+    for it that is none of NVML's.
+    """
+    return [name for name in (f"{function}_v3", f"{function}_v2") if hasattr(nvml, name)] or [function]
+
+
+def _by_process(processes: Sequence[Any]) -> dict[int, int | None]:
+    used: dict[int, int | None] = {}
+    for process in processes:
+        amount, before = process.usedGpuMemory, used.get(process.pid, 0)
+        used[process.pid] = None if amount is None or before is None else before + int(amount)
+    return used
+
+
+def _is_possible(process: Any, total_bytes: int | None) -> bool:
+    used = process.usedGpuMemory
+    return 0 < process.pid <= _LARGEST_PID and (used is None or total_bytes is None or used <= total_bytes)
+
+
+@contextmanager
+def hold_nvml(nvml: Any = None) -> Iterator[None]:
+    """Keeps NVML started while the context lasts, so that readings within don't start it each time; never raises.
+
+    NVML counts who started it, so contexts may overlap. Without a GPU nothing is held.
+
+    Args:
+        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
+
+    Example:
+        >>> from autobatch.testing import FakeGpu, FakeNvml
+        >>> from autobatch.memory.sensors.gpu import read_devices
+        >>> nvml = FakeNvml(FakeGpu("GPU-1"))
+        >>> with hold_nvml(nvml):
+        ...     devices, _ = read_devices(1, nvml)
+        ...     print(nvml.open_count)
+        1
+    """
+    with nvml_session(nvml):
+        yield
+
+
+@contextmanager
+def nvml_session(nvml: Any = None) -> Iterator[tuple[Any, str]]:
+    """Keeps NVML started while the context lasts; hands out NVML, or `None` and why there is none.
+
+    Args:
+        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
+    """
+    nvml = _pynvml() if nvml is None else nvml
+    why = "the Python module of NVML (nvidia-ml-py) is not installed" if nvml is None else _start(nvml)
+    if why:
+        yield None, why
+        return
+    with _closing(nvml):
+        yield nvml, ""
+
+
+def _start(nvml: Any) -> str:
+    """Starts NVML; returns why it does not start, nothing if it does."""
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        return f"NVML does not start ({error})"
+    return ""
+
+
+def _pynvml() -> Any:
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    return pynvml
+
+
+@contextmanager
+def _closing(nvml: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        # The reading is taken; a driver that fails to close has nothing left to say.
+        with suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+
+def read_driver(nvml: Any = None) -> tuple[Driver | None, tuple[str, ...]]:
+    """Returns the driver's versions, or `None` and a note that says why they cannot be read.
+
+    Args:
+        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
+
+    Example:
+        >>> from autobatch.testing import FakeNvml
+        >>> read_driver(FakeNvml())[0]
+        Driver(version='560.35', nvml_version='12.560.35', cuda_version='12.6')
+    """
+    with nvml_session(nvml) as (running, why):
+        if running is None:
+            return None, (f"The driver of the GPUs cannot be asked: {why}.",)
+        version = _answer_or_none(running, "nvmlSystemGetDriverVersion")
+        if version is None:
+            return None, ("NVML runs, but does not tell the driver's version.",)
+        return Driver(str(version), _answer_or_none(running, "nvmlSystemGetNVMLVersion"), _cuda(running)), ()
+
+
+def _cuda(nvml: Any) -> str | None:
+    # NVML writes 12.4 as 12040
+    number = _answer_or_none(nvml, "nvmlSystemGetCudaDriverVersion")
+    return None if number is None else f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _answer_or_none(nvml: Any, function: str) -> Any:
+    try:
+        return getattr(nvml, function)()
+    except nvml.NVMLError:
+        return None
