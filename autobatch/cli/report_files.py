@@ -29,7 +29,7 @@ class Reports:
 
     def _write(self, data: dict[str, Any], path: Path) -> AutobatchError | None:
         from autobatch._json import to_json_values
-        from autobatch.report.record import record_of
+        from autobatch.report.runs import record_of
         from autobatch.report.write import write_report
 
         try:
@@ -71,7 +71,7 @@ def _takes_files(folder: Path) -> bool:
 
 def _is_own(path: Path) -> bool:
     """Whether nothing of somebody else is lost with it: a report, or the object of an earlier probe."""
-    from autobatch.report.record import read_record
+    from autobatch.report.runs import read_record
     from autobatch.report.write import is_own_report
 
     if is_own_report(path):

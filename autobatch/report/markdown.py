@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autobatch._text import format_bytes
-from autobatch.report.record import Record
-from autobatch.report.verdict import answers, comparison, headline, lead
+from autobatch.report.runs import Record
+from autobatch.report.summary import answers, comparison, headline, lead
 from autobatch.results.text import UNKNOWN, Answered, format_amount, format_number, trial_rows
 from autobatch.results.trial import Trial
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from autobatch.errors import ArgumentError, DataError
 from autobatch.report.markdown import MARKER, markdown_page
-from autobatch.report.record import SCHEMA_VERSION, Record
+from autobatch.report.runs import SCHEMA_VERSION, Record
 from autobatch.train.disk import Disk, replace_file
 
 _HEAD_BYTES = 4096
@@ -65,7 +65,7 @@ def is_own_report(path: Path) -> bool:
 
 
 def _html(records: Sequence[Record]) -> str:
-    from autobatch.report.page import html_page
+    from autobatch.report.html import html_page
 
     return html_page(records)
 

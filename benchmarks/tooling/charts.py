@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from tooling.findings import Chart
 
-from autobatch.report.decimate import decimate
-from autobatch.report.frame import Frame, gutter, text_width
-from autobatch.report.scale import Scale, Tick, TickMaker, doubling_ticks, number_ticks
-from autobatch.report.svg import Point, Svg, element, mark, path, rule, text
+from autobatch.report.charts.axes import Frame, decimate, gutter, text_width
+from autobatch.report.charts.scale import Scale, Tick, TickMaker, doubling_ticks, number_ticks
+from autobatch.report.charts.svg import Point, Svg, element, mark, path, rule, text
 
 _PLAIN = range(-4, 7)  # powers of ten that are written out
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

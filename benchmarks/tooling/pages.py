@@ -15,8 +15,8 @@ from tooling.findings import UNKNOWN, Chart, Goal, Table, numeric, texts
 from tooling.overview import WORDS, Row, State, headline, lead, left_out, rows_of, state_of, told
 from tooling.results import Folder, Result, facts, mixtures, read_folder, summary
 
+from autobatch.report.charts.svg import Svg, element, mark
 from autobatch.report.markdown import escaped
-from autobatch.report.svg import Svg, element, mark
 
 _SIGNS: dict[State, str] = {"reached": "✓", "missed": "✗", "open": "·"}
 _TICKS = re.compile(r"`+")

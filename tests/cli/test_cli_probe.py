@@ -24,7 +24,7 @@ from autobatch.errors import (
     ProbeTimeoutError,
     UpdateInterruptedError,
 )
-from autobatch.report.record import record_of
+from autobatch.report.runs import record_of
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome, Trial
 

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
-from autobatch.report.charts import throughput_chart
-from autobatch.report.memory_chart import memory_chart
-from autobatch.report.trial_marks import SHAPES, Trials, has_speed
+from autobatch.report.charts.trial_marks import SHAPES, Trials, has_speed
+from autobatch.report.charts.trials import memory_chart, throughput_chart
 from autobatch.results.trial import Outcome, Trial
 
 FORMS = [True, False]

@@ -9,7 +9,7 @@ from browser import SCHEMES, browse, measured, needs_browser, overlaps
 from drawn_runs import decisions, evil, failed_probe, probe, training
 from PIL import Image
 
-from autobatch.report.page import html_page
+from autobatch.report.html import html_page
 
 pytestmark = [pytest.mark.slow, needs_browser]
 

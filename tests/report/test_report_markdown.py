@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from saved_runs import fit_lines, probe_object, ran, result, write_fit
 
 from autobatch.report.markdown import markdown_page, table
-from autobatch.report.record import read_record, record_of
+from autobatch.report.runs import read_record, record_of
 from autobatch.results.trial import Outcome, Trial
 
 texts = st.text() | st.text(alphabet="|`<>&\\*_[]~#!-\n\r\t\u2028a /script:.")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.report.decimate import decimate
-from autobatch.report.scale import (
+from autobatch.report.charts.axes import decimate
+from autobatch.report.charts.scale import (
     Scale,
     byte_ticks,
     count_ticks,
@@ -20,7 +20,7 @@ from autobatch.report.scale import (
     second_ticks,
     size_scale,
 )
-from autobatch.report.svg import SHAPES, Svg, element, line, mark, path, steps, text
+from autobatch.report.charts.svg import SHAPES, Svg, element, line, mark, path, steps, text
 
 TICKS = [byte_ticks, count_ticks, number_ticks, second_ticks]
 HIGHS = st.floats(1e-3, 1e15)

@@ -11,8 +11,8 @@ from drawn_runs import GIB, decisions, seen, training
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.report.record import Epoch
-from autobatch.report.timeline import timeline
+from autobatch.report.charts.timeline import timeline
+from autobatch.report.runs import Epoch
 
 FORMS = [True, False]
 

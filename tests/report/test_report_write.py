@@ -8,7 +8,7 @@ from surroundings import FailingDisk, full_disk
 
 from autobatch.errors import ArgumentError, DataError
 from autobatch.report.markdown import markdown_page
-from autobatch.report.record import read_record, read_records, record_of
+from autobatch.report.runs import read_record, read_records, record_of
 from autobatch.report.write import is_own_report, write_report
 
 PROBE = record_of(probe_object(), "probe.json")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
-from autobatch.report.record import Begun, Epoch, Record, Seen
+from autobatch.report.runs import Begun, Epoch, Record, Seen
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Decision
 from autobatch.results.trial import Outcome, Trial

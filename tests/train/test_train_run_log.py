@@ -15,7 +15,7 @@ from surroundings import NOTHING_RESERVED, PLAIN, Clock, Eager, Numbered, Sensor
 
 import autobatch
 from autobatch.errors import ArgumentError, DataError, DoesNotFitError
-from autobatch.report.record import Seen, read_record
+from autobatch.report.runs import Seen, read_record
 from autobatch.results.run import RunReport
 from autobatch.step.backend import engine_for
 from autobatch.testing import FakeEngine

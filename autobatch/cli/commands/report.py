@@ -11,7 +11,7 @@ from autobatch.cli.command import CommandOutput, Terminal
 from autobatch.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
-    from autobatch.report.record import Record
+    from autobatch.report.runs import Record
 
 SUMMARY = "show saved runs as one page"
 _DEFAULT = "autobatch-report.html"
@@ -71,7 +71,7 @@ def _records(paths: Iterable[Path], output: Path, remarks: TextIO) -> "list[Reco
     Raises:
         DataError: There is nothing of that name, or no run in it.
     """
-    from autobatch.report.record import read_records
+    from autobatch.report.runs import read_records
 
     found: dict[Path, list[Record]] = {}
     for path in paths:
@@ -83,7 +83,7 @@ def _records(paths: Iterable[Path], output: Path, remarks: TextIO) -> "list[Reco
 
 def _of_folder(folder: Path, output: Path, remarks: TextIO) -> "dict[Path, list[Record]]":
     """The runs of a folder, without reports, whose runs may be in the same folder."""
-    from autobatch.report.record import read_record
+    from autobatch.report.runs import read_record
     from autobatch.report.write import is_own_report
 
     found: dict[Path, Record] = {}

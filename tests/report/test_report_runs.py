@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from saved_runs import fit_lines, probe_object, ran, result, write_fit, write_probe
 
 from autobatch.errors import DataError
-from autobatch.report.record import Begun, Decision, Epoch, read_record, record_of
+from autobatch.report.runs import Begun, Decision, Epoch, read_record, record_of
 
 
 def test_a_probe_is_read_back(tmp_path):

@@ -1,8 +1,4 @@
-"""Saved runs, read back: a probe's object, the lines of a training, whether it has ended or not, or a report of many.
-
-A training writes one JSON object a line, so a file that is still growing, or whose writer was killed, is read as far
-as it is whole: what is torn is left out.
-"""
+"""A run as a report needs it, read from its log or from a result in memory."""
 
 import json
 import math
@@ -11,12 +7,68 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from autobatch._text import unstyled
 from autobatch.errors import ArgumentError, DataError
-from autobatch.report.events import Values, decision_of, seen_of, text, unstyled_values, whole
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Decision, Seen
 from autobatch.results.trial import Trial
 from autobatch.train.run_log import SCHEMA_VERSION
+
+Values = Mapping[str, Any]
+
+
+def seen_of(line: Values) -> Seen:
+    """The reading of a line `observation`; what this process held is summed over all devices that say it."""
+    held = [device.get("used_by_this_process_bytes") for device in line["devices"]]
+    known = [int(count) for count in held if count is not None]
+    return Seen(
+        at_s=float(line["at_s"]),
+        epoch=int(line["epoch"]),
+        update=int(line["update"]),
+        phase=str(line["phase"]),
+        micro=int(line["micro"]),
+        headroom_bytes=whole(line["headroom_bytes"]),
+        rss_bytes=int(line["rss_bytes"]),
+        device_bytes=sum(known) if known else None,
+        budget_bytes=whole(line["budget_bytes"]),
+        limit=text(line["limit"]),
+    )
+
+
+def decision_of(line: Values) -> Decision:
+    """The decision of a line `decision`."""
+    return Decision(
+        epoch=int(line["epoch"]),
+        update=int(line["update"]),
+        phase=str(line["phase"]),
+        before=int(line["before"]),
+        after=int(line["after"]),
+        reason=str(line["reason"]),
+        at_s=float(line["at_s"]),
+        headroom_bytes=whole(line["headroom_bytes"]),
+        returned_bytes=whole(line["returned_bytes"]),
+        held_bytes=whole(line["held_bytes"]),
+    )
+
+
+def unstyled_values(value: Any) -> Any:
+    """The same values with no text in a terminal's colours: on a page those would be boxes and digits."""
+    if isinstance(value, str):
+        return unstyled(value)
+    if isinstance(value, Mapping):
+        return {key: unstyled_values(one) for key, one in value.items()}
+    return [unstyled_values(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def text(value: Any) -> str | None:
+    """A value as text, if there is one."""
+    return None if value is None else str(value)
+
+
+def whole(value: Any) -> int | None:
+    """A value as a whole number, if there is one."""
+    return None if value is None else int(value)
+
 
 __all__ = ["SCHEMA_VERSION", "Begun", "Decision", "Epoch", "Record", "Seen", "read_record", "read_records", "record_of"]
 

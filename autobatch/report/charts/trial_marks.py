@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autobatch.memory.peak_model import PeakModel
-from autobatch.report.frame import Frame, Labels
-from autobatch.report.scale import Scale, count_ticks, doubling_ticks
-from autobatch.report.svg import Svg, join, mark
+from autobatch.report.charts.axes import Frame, Labels
+from autobatch.report.charts.scale import Scale, count_ticks, doubling_ticks
+from autobatch.report.charts.svg import Svg, join, mark
 from autobatch.results.probe import ProbeResult
 from autobatch.results.text import outcome_words
 from autobatch.results.trial import Outcome, Trial
 
 AT_WORST = "_at_worst"
+
 SHAPES = {
     Outcome.RAN: "circle",
     Outcome.OVER_BUDGET: "up",
@@ -23,7 +24,9 @@ SHAPES = {
     Outcome.GARBLED: "star",
     Outcome.ERROR: "ring",
 }
+
 _LEAST_GUTTER = 46.0
+
 _TOO_FAST = 1e12  # samples/s that nobody has measured: a file that was tampered with
 
 

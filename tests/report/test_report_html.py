@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from saved_runs import probe_object
 
 import autobatch
-from autobatch.report.page import html_page
-from autobatch.report.record import record_of
+from autobatch.report.html import html_page
+from autobatch.report.runs import record_of
 from autobatch.results.trial import Outcome, Trial
 
 TEMPLATES = Path(autobatch.__file__).parent / "report" / "templates"

@@ -1,29 +1,78 @@
-"""Saved runs as one HTML page that needs nothing else: no script, no network, no second file."""
+"""A report as one self-contained HTML page."""
 
 import functools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from autobatch._json import to_json_values
 from autobatch._text import counted
 from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
-from autobatch.report.charts import throughput_chart
-from autobatch.report.memory_chart import memory_chart
-from autobatch.report.raw import MOST_CHARACTERS, embedded_json
-from autobatch.report.record import Record
-from autobatch.report.svg import Svg, element, join, mark, rule
+from autobatch.report.charts.svg import Svg, element, join, mark, rule
+from autobatch.report.charts.timeline import timeline
+from autobatch.report.charts.trial_marks import SHAPES, Trials, has_speed, is_speed
+from autobatch.report.charts.trials import memory_chart, throughput_chart
+from autobatch.report.runs import Record
+from autobatch.report.summary import answers, comparison, headline, is_good, lead
 from autobatch.report.tables import Table, decisions_table, environment_rows, meanings, trials_table
-from autobatch.report.timeline import timeline
-from autobatch.report.trial_marks import SHAPES, Trials, has_speed, is_speed
-from autobatch.report.verdict import answers, comparison, headline, is_good, lead
 from autobatch.results.text import Answered, outcome_words
 from autobatch.results.trial import Outcome, Trial
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
+
+MOST_CHARACTERS = 400_000  # of all runs of a page together
+
+# What could end a script, begin a comment or an entity, or end a line of script where JSON means a character.
+_DANGEROUS = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
+
+
+def embedded_json(raw: Any, most: int = MOST_CHARACTERS) -> tuple[str, int]:
+    r"""The text for an element `<script type="application/json">`, and how many observations were left out of it.
+
+    Args:
+        raw: JSON values: an object, or the events of a training, one a line.
+        most: Characters; beyond, only every second, fourth, … observation is kept.
+
+    Example:
+        >>> embedded_json({"a": "</script>"})
+        ('{\n "a": "\\u003c/script\\u003e"\n}', 0)
+    """
+    if not isinstance(raw, list):
+        return _safe(json.dumps(to_json_values(raw), indent=1, default=str)), 0
+    every, kept = 1, raw
+    while True:
+        said = _lines(kept)
+        if len(said) <= most or every > len(raw):
+            return said, len(raw) - len(kept)
+        every *= 2
+        kept = _thinned(raw, every)
+
+
+def _thinned(events: list[Any], every: int) -> list[Any]:
+    seen = [number for number, event in enumerate(events) if _is_observation(event)]
+    dropped = set(seen) - set(seen[::every])
+    return [event for number, event in enumerate(events) if number not in dropped]
+
+
+def _is_observation(event: Any) -> bool:
+    return isinstance(event, Mapping) and event.get("event") == "observation"
+
+
+def _lines(events: list[Any]) -> str:
+    said = ",\n".join(json.dumps(to_json_values(event), default=str, separators=(",", ":")) for event in events)
+    return _safe(f"[\n{said}\n]")
+
+
+def _safe(said: str) -> str:
+    return said.translate(_DANGEROUS)
+
+
 Key = tuple[Svg, str]
+
 _MANY = 200  # readings: fewer are all drawn on any paper
 
 
@@ -69,7 +118,7 @@ def html_page(records: Sequence[Record]) -> str:
     """The page of these runs, in their order.
 
     Args:
-        records: What `autobatch.report.record.read_record` returned; none gives a page that says so.
+        records: What `autobatch.report.runs.read_record` returned; none gives a page that says so.
 
     Returns:
         A whole HTML document of its own. Lone surrogates, which no file could hold, are written as their escapes.

@@ -6,17 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autobatch._text import duration_words
-from autobatch.report.decimate import decimate
-from autobatch.report.decision_marks import MARKS_BOTTOM, decision_marks, placed
-from autobatch.report.frame import Frame, gutter, text_width
-from autobatch.report.record import Record, Seen
-from autobatch.report.scale import Scale, TickMaker, byte_ticks, count_ticks, second_ticks
-from autobatch.report.svg import Point, Svg, box, join, line, mark, rule, steps, text
+from autobatch.report.charts.axes import Frame, decimate, gutter, text_width
+from autobatch.report.charts.decision_marks import MARKS_BOTTOM, decision_marks, placed
+from autobatch.report.charts.scale import Scale, TickMaker, byte_ticks, count_ticks, second_ticks
+from autobatch.report.charts.svg import Point, Svg, box, join, line, mark, rule, steps, text
+from autobatch.report.runs import Record, Seen
 
 _ROW = 92.0
+
 _GAP = 30.0
+
 _LONG_BEFORE = 0.1  # of the whole time
+
 _BREAK = 3.0  # a hole narrower than this is not seen
+
 _LONE = 8.0  # half the length of a limit that was read once
 
 Known = tuple[float, float | None]

@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from autobatch._text import GIB, KIB, MIB
 
 Tick = tuple[float, str]
+
 TickMaker = Callable[[float, float, int], list[Tick]]
+
 Room = Callable[[float, str], tuple[float, float]]
 
 _UNITS = ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"), (1, "bytes"))
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
 _WHOLE_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, _DAY)
+
 _WORTH_A_LOGARITHM = 20.0
+
 _MARGIN = 1.25  # beyond the outermost sizes, so that no mark stands on an edge
 
 

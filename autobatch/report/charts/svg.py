@@ -106,6 +106,7 @@ def mark(shape: str, x: float, y: float, title: str, class_: str, radius: float 
 
 
 _DIAGONAL = math.sqrt(0.5)
+
 _CORNERS: dict[str, list[list[Point]]] = {
     "square": [[(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]],
     "diamond": [[(0, -1.2), (1.2, 0), (0, 1.2), (-1.2, 0)]],
@@ -120,6 +121,7 @@ _CORNERS: dict[str, list[list[Point]]] = {
     ],
     "dash": [[(-1.0, 0), (1.0, 0)]],
 }
+
 SHAPES = ("circle", "ring", *_CORNERS)
 
 

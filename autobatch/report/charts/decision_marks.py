@@ -4,16 +4,20 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from autobatch.report.frame import FONT, Frame, text_width
-from autobatch.report.record import Record, Seen
-from autobatch.report.scale import Scale
-from autobatch.report.svg import Svg, element, rule, text
+from autobatch.report.charts.axes import FONT, Frame, text_width
+from autobatch.report.charts.scale import Scale
+from autobatch.report.charts.svg import Svg, element, rule, text
+from autobatch.report.runs import Record, Seen
 from autobatch.results.run import Decision
 
 MARKS_BOTTOM = 31.0  # of the row of numbered marks
+
 _MIDDLE = 22.0
+
 _RADIUS = 9.0
+
 _OVERHANG = 8.0  # a mark may stand that far beyond the plot
+
 _TITLED = 10  # reasons in one title: more than that nobody reads
 
 

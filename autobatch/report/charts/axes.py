@@ -1,15 +1,22 @@
-"""The frame of a chart: where its plot is, its axes, and labels that keep out of each other's way."""
+"""The frame of a chart: where it stands, its ticks and labels, and points thinned to its width."""
 
+import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from autobatch.report.scale import Scale, TickMaker, fitting_ticks
-from autobatch.report.svg import Svg, element, join, rule, text
+from autobatch.report.charts.scale import Scale, TickMaker, fitting_ticks
+from autobatch.report.charts.svg import Point, Svg, element, join, rule, text
 
 FONT = 13.0  # units of the drawing, as the style sheet sets it
+
 # Wider than most system fonts draw, so that labels placed by it do not touch in any of them.
 _CHARACTER = 0.66 * FONT
+
 _GAP = 6.0
+
 _OFFSET = 10.0
+
 _LIFT = 12.0
 
 Box = tuple[float, float, float, float]
@@ -155,3 +162,24 @@ def _extent(said: str, place: tuple[float, float, str]) -> Box:
     x, y, anchor = place
     left = x - text_width(said) if anchor == "end" else x
     return left, y - FONT, left + text_width(said), y + FONT * 0.3
+
+
+def decimate(points: Sequence[Point], *, per_column: float = 1.0) -> list[Point]:
+    """The same line with at most two points in each column of the paper: the lowest and the highest, and both ends.
+
+    Args:
+        points: From left to right.
+        per_column: How wide a column is, in units of the drawing.
+    """
+    if len(points) < 3:
+        return list(points)
+    kept = [points[0]]
+    for _, column in itertools.groupby(points[1:-1], key=lambda point: math.floor(point[0] / per_column)):
+        numbered = list(enumerate(column))
+        ends = {min(numbered, key=_height), max(numbered, key=_height)}
+        kept += [point for _, point in sorted(ends)]
+    return [*kept, points[-1]]
+
+
+def _height(numbered: tuple[int, Point]) -> float:
+    return numbered[1][1]
