@@ -31,8 +31,8 @@ from autobatch.errors import (
 if TYPE_CHECKING:
     from autobatch.data.adapters.mixture import mix
     from autobatch.data.rebatch import accumulate_batches, rebuild
-    from autobatch.infer.evaluating import evaluate
-    from autobatch.infer.predicting import predict
+    from autobatch.infer.evaluate import evaluate
+    from autobatch.infer.predict import predict
     from autobatch.memory.reading import MemoryReading, read_memory
     from autobatch.probing.run import probe
     from autobatch.results.probe import ProbeResult
@@ -79,10 +79,10 @@ _HOMES = {
     "ProbeResult": "autobatch.results.probe",
     "RunReport": "autobatch.results.run",
     "accumulate_batches": "autobatch.data.rebatch",
-    "evaluate": "autobatch.infer.evaluating",
+    "evaluate": "autobatch.infer.evaluate",
     "fit": "autobatch.train.fit",
     "mix": "autobatch.data.adapters.mixture",
-    "predict": "autobatch.infer.predicting",
+    "predict": "autobatch.infer.predict",
     "probe": "autobatch.probing.run",
     "read_memory": "autobatch.memory.reading",
     "rebuild": "autobatch.data.rebatch",

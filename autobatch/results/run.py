@@ -119,7 +119,7 @@ class RunReport:
         notes: What was inferred and said, one sentence each.
         decisions: Changes of the micro-batch, in order.
         observations: Readings of memory while it ran, thinned: thousands after a day of calm, and at most ten times
-            as many, whatever happens (`autobatch.train.diary.Thinning`).
+            as many, whatever happens (`autobatch.train.recorder.Thinning`).
         log_file: The run's log, `None` where none was asked for.
     """
 

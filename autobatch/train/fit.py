@@ -24,13 +24,15 @@ from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Event, RunReport
 from autobatch.step.backend import engine_for, read_memory_here
 from autobatch.step.engine import Engine
-from autobatch.train.diary import Diary
-from autobatch.train.facts import facts_of
-from autobatch.train.held_out import held_back, held_out, require_readable, require_steps
-from autobatch.train.keeper import Keeper
+from autobatch.train.callbacks import require_callbacks
+from autobatch.train.checkpoint.resume import Saved, facts_of, opened
+from autobatch.train.checkpoint.saver import Keeper
+from autobatch.train.control.setup import Steering
 from autobatch.train.learning_rate import Rule, parse_rule, scale
-from autobatch.train.loop import Plan, Resizing, require_callbacks, run
-from autobatch.train.meaning import (
+from autobatch.train.loop import Plan, Resizing, run
+from autobatch.train.microbatch import Cutter
+from autobatch.train.recorder import Diary
+from autobatch.train.remarks import (
     what_cutting_means,
     what_few_updates_mean,
     what_is_idle,
@@ -38,12 +40,8 @@ from autobatch.train.meaning import (
     what_steps_mean,
 )
 from autobatch.train.run_log import run_log
-from autobatch.train.saved import Saved, opened
-from autobatch.train.schedule import Schedule, parse_schedule
-from autobatch.train.sizes import Sizes, first_rung, sizes_for
-from autobatch.train.steering import Steering
-from autobatch.train.updating import Cutter
-from autobatch.train.validating import DataValidation, Validation
+from autobatch.train.schedule import Schedule, Sizes, first_rung, parse_schedule, sizes_for
+from autobatch.train.validation import DataValidation, Validation, held_back, held_out, require_readable, require_steps
 
 WhenMemoryChanges = Literal["keep", "resize"]
 EffectiveBatch = BatchSize | Sequence[tuple[int, int]] | Callable[[int], int]

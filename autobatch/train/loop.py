@@ -19,17 +19,15 @@ import keras
 from autobatch._text import counted
 from autobatch.data.source import Source, Stream
 from autobatch.data.splitting import near_equal, number_of_updates
-from autobatch.errors import ArgumentError
 from autobatch.step.engine import Engine
-from autobatch.train.bar import Bar
-from autobatch.train.checkpoint import Standing
-from autobatch.train.diary import Progress
-from autobatch.train.feed import Feed
-from autobatch.train.keeper import Keeper
-from autobatch.train.passes import Reading, passes_of
-from autobatch.train.policy import Policy
-from autobatch.train.updating import Cutter
-from autobatch.train.validating import Validation
+from autobatch.train.callbacks import Bar
+from autobatch.train.checkpoint.saver import Keeper
+from autobatch.train.checkpoint.store import Standing
+from autobatch.train.control.policy import Policy
+from autobatch.train.microbatch import Cutter
+from autobatch.train.passes import Feed, Reading, passes_of
+from autobatch.train.recorder import Progress
+from autobatch.train.validation import Validation
 
 _DRY = "The data come to an end"
 
@@ -312,20 +310,6 @@ class _Run:
 def _clock(model: Any, standing: Standing | None) -> float:
     """Updates of the reference batch that the optimizer has behind it."""
     return float(model.optimizer.iterations.numpy()) if standing is None else standing.clock
-
-
-def require_callbacks(callbacks: Any) -> None:
-    """Refuses what `model.fit` would only stumble over once training begins.
-
-    Raises:
-        ArgumentError: Something among them is no callback of Keras.
-    """
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        return
-    for callback in keras.tree.flatten(callbacks):
-        if callback is not None and not isinstance(callback, keras.callbacks.Callback):
-            msg = f"Received: callbacks with {callback!r}. Expected instances of keras.callbacks.Callback."
-            raise ArgumentError(msg)
 
 
 def callback_list(model: Any, plan: Plan, steps: int | None) -> tuple[Any, Bar | None]:

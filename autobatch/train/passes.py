@@ -4,17 +4,19 @@ An epoch is so many updates, or one pass. What is known beforehand differs: a so
 a stream only once it has ended.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from autobatch.data.batch import Batch, concatenate, with_class_weight
 from autobatch.data.open import most_samples
 from autobatch.data.order import sequential, shuffled
 from autobatch.data.prefetch.loader import Loader
 from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.data.source import Source, Stream, Supply, is_source
 from autobatch.data.splitting import number_of_updates
-from autobatch.train.checkpoint import Standing
+from autobatch.train.checkpoint.store import Standing
 from autobatch.train.schedule import Position, position_after
 
 
@@ -187,3 +189,42 @@ class OverStream:
     def position(self) -> tuple[int, int]:
         """The pass, and the samples taken from it."""
         return self.supply.epoch, self.supply.position
+
+
+class Taker(Protocol):
+    """What a feed draws from (`autobatch.data.prefetch.loader.Loader`)."""
+
+    def take(self, number: int) -> Batch:
+        """The next samples of the current pass."""
+
+
+class Feed:
+    """Hands out samples in order, each once.
+
+    Args:
+        loader: Where they come from.
+        class_weight: From class number to weight.
+    """
+
+    def __init__(self, loader: Taker, class_weight: Mapping[int, float] | None = None) -> None:
+        self._loader = loader
+        self._class_weight = class_weight
+        self._returned: deque[Batch] = deque()
+
+    def take(self, number: int) -> Batch:
+        """The next `number` samples: those that were put back first, then new ones."""
+        parts: list[Batch] = []
+        while number and self._returned:
+            head = self._returned.popleft()
+            if head.size > number:
+                self._returned.appendleft(head[number:])
+                head = head[:number]
+            parts.append(head)
+            number -= head.size
+        if number:
+            parts.append(with_class_weight(self._loader.take(number), self._class_weight))
+        return concatenate(parts)
+
+    def put_back(self, batch: Batch) -> None:
+        """Puts the samples that were taken last in front again."""
+        self._returned.appendleft(batch)

@@ -65,9 +65,9 @@ class Training:
         import numpy as np
 
         from autobatch.data.splitting import rungs
-        from autobatch.train.controller import falling
-        from autobatch.train.feed import Feed
-        from autobatch.train.updating import Cutter
+        from autobatch.train.control.controller import falling
+        from autobatch.train.microbatch import Cutter
+        from autobatch.train.passes import Feed
 
         fell: list[tuple[int, int]] = []
         ladder = rungs(data.size, data.size)

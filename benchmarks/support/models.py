@@ -11,12 +11,11 @@ from autobatch.data.splitting import rungs
 from autobatch.memory.reading import DEFAULT_RESERVE, read_memory
 from autobatch.step.backend import engine_for
 from autobatch.step.sharing import give_back
-from autobatch.train.controller import Controller, Outside
+from autobatch.train.control.controller import Controller, Outside
+from autobatch.train.control.policy import Policy
+from autobatch.train.control.watcher import Rooms, Watch
 from autobatch.train.loop import Plan, run
-from autobatch.train.policy import Policy
-from autobatch.train.rooms import Rooms
-from autobatch.train.updating import Cutter
-from autobatch.train.watch import Watch
+from autobatch.train.microbatch import Cutter
 
 PIXELS, CLASSES = 96, 10
 TOKENS, VOCABULARY = 128, 8_000

@@ -8,7 +8,7 @@ from gpu_check.bystander import CONTROL, Beside
 from gpu_check.stage import MIB, Played, Sample
 from support.adapting_scene import IMAGES
 
-from autobatch.train.ceiling import ceiling_of
+from autobatch.train.control.state import ceiling_of
 
 SHRINK = sharing.Shrink(at_s=10.0, before=64, after=16, micro_s=0.1, expected_bytes=1000)
 HELD = [(9.8, 2000), (9.9, 2000)]

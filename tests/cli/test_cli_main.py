@@ -29,9 +29,9 @@ from autobatch.errors import (
     TooLateError,
     UpdateInterruptedError,
 )
-from autobatch.train.checkpoint import FILE_NAME
+from autobatch.train.checkpoint.saver import Supervised
+from autobatch.train.checkpoint.store import CHECKPOINT_NAME
 from autobatch.train.run_log import LogDir
-from autobatch.train.supervised import Supervised
 
 ERRORS = [
     (ArgumentError("bad"), 2),
@@ -232,7 +232,7 @@ def test_a_training_in_this_process_is_told_where_to_save_and_how_large_it_may_b
 
 def test_the_stored_run_is_removed_once_the_model_is_saved_and_not_before(tmp_path, pictures):
     """Seen to fail with it removed before: a model that could not be saved was lost."""
-    fake, stored = FakeApi(), tmp_path / FILE_NAME
+    fake, stored = FakeApi(), tmp_path / CHECKPOINT_NAME
     stored.write_text("")
     words = ["fit", "m:model", pictures, "--checkpoint", tmp_path, "--output", tmp_path / "out.keras"]
 
@@ -248,7 +248,7 @@ def test_the_stored_run_is_removed_once_the_model_is_saved_and_not_before(tmp_pa
 
 
 def test_a_stored_run_that_cannot_be_removed_is_said(tmp_path, pictures):
-    (tmp_path / FILE_NAME).mkdir()
+    (tmp_path / CHECKPOINT_NAME).mkdir()
     status, _, err = run(FakeApi(), "fit", "m:model", pictures, "--checkpoint", tmp_path)
     assert status == 0
     assert "could not be removed" in err

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autobatch.cli.supervisor.restart_policy import Attempts, Bounds, Death, End, Restart, Trace, after_death
-from autobatch.train.checkpoint import Standing
-from autobatch.train.journal import VALIDATION, Running
+from autobatch.train.checkpoint.saver import VALIDATION, Running
+from autobatch.train.checkpoint.store import Standing
 
 KILLED = -signal.SIGKILL
 STANDING = Standing(epoch=1, update=14, pass_number=1, position=896, effective=64, ceiling=None, seed=7, samples=1000)

@@ -19,10 +19,9 @@ from autobatch.cli.parser import parse
 from autobatch.cli.supervisor.child_process import ChildProcess, tied_command, training_command
 from autobatch.cli.supervisor.supervise import supervise
 from autobatch.errors import ArgumentError
-from autobatch.train.checkpoint import FILE_NAME, Standing
-from autobatch.train.in_use import in_use
-from autobatch.train.journal import Journal, Running
-from autobatch.train.record import encoded
+from autobatch.train.checkpoint.format import encoded
+from autobatch.train.checkpoint.saver import Journal, Running
+from autobatch.train.checkpoint.store import CHECKPOINT_NAME, Standing, locked
 
 STANDING = Standing(epoch=1, update=14, pass_number=1, position=896, effective=64, ceiling=None, seed=7, samples=1000)
 
@@ -86,7 +85,7 @@ def scene(tmp_path):
 
 
 def leave_checkpoint(folder, standing=STANDING):
-    with (folder / FILE_NAME).open("wb") as file:
+    with (folder / CHECKPOINT_NAME).open("wb") as file:
         for part in encoded({"standing": standing.to_dict(), "variables": []}, []):
             file.write(part)
 
@@ -142,7 +141,7 @@ def test_killed_in_validation_only_validation_gets_smaller(scene):
 def test_a_folder_that_another_training_uses_is_refused_before_anything_of_it_is_touched(scene):
     """Seen to fail with the journal cleared at once: that of the other training was lost."""
     Journal(scene.folder).write(8)
-    with in_use(scene.folder), pytest.raises(ArgumentError, match=f"in use by process {os.getpid()}"):
+    with locked(scene.folder), pytest.raises(ArgumentError, match=f"in use by process {os.getpid()}"):
         scene.play()
     assert Journal(scene.folder).read() == Running(8)
 
@@ -161,7 +160,7 @@ def test_when_no_restart_is_left_it_fails_and_says_where_the_checkpoint_is(scene
     assert (status, scene.answer.data["outcome"]) == (3, "does_not_fit")
     assert "error: " in said
     assert f"The checkpoint is kept in {scene.folder}" in said
-    assert (scene.folder / FILE_NAME).exists()
+    assert (scene.folder / CHECKPOINT_NAME).exists()
 
 
 def test_a_size_that_an_earlier_training_wrote_down_is_not_taken_for_this_one(scene):
@@ -173,7 +172,7 @@ def test_a_size_that_an_earlier_training_wrote_down_is_not_taken_for_this_one(sc
 
 
 def test_a_damaged_checkpoint_is_an_error_after_a_kill(scene):
-    (scene.folder / FILE_NAME).write_bytes(b"damaged")
+    (scene.folder / CHECKPOINT_NAME).write_bytes(b"damaged")
     with pytest.raises(OSError, match="cannot be used"):
         scene.play(dies(), kills=[0, 1])
 
@@ -194,7 +193,7 @@ def test_a_temporary_checkpoint_of_a_training_that_is_done_but_not_saved_is_kept
     status, folder, said = with_a_temporary_folder("sys.exit(6)", replace(STANDING, finished=True))
     assert status == 6
     assert f"--checkpoint {folder} only saves the model" in said
-    assert (folder / FILE_NAME).exists()
+    assert (folder / CHECKPOINT_NAME).exists()
 
 
 def with_a_temporary_folder(child, standing):

@@ -12,8 +12,8 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from nets import compiled
 
 from autobatch.errors import ArgumentError, ModelError
-from autobatch.infer.evaluating import evaluate
-from autobatch.infer.predicting import predict
+from autobatch.infer.evaluate import evaluate
+from autobatch.infer.predict import predict
 
 X = pixels(6)
 Y = np.eye(2, dtype=np.float32)[np.arange(6) % 2]

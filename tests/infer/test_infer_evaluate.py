@@ -11,7 +11,7 @@ from inference import SIDE, Fragile, one_output, pixels, two_inputs, two_outputs
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from nets import compiled, numbers
 
-from autobatch.infer.evaluating import evaluate
+from autobatch.infer.evaluate import evaluate
 
 COUNT = 21
 X = pixels(COUNT)

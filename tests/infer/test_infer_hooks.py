@@ -9,8 +9,8 @@ import pytest
 from inference import Recorder, one_output, pixels, two_outputs
 from nets import compiled
 
-from autobatch.infer.evaluating import evaluate
-from autobatch.infer.predicting import predict
+from autobatch.infer.evaluate import evaluate
+from autobatch.infer.predict import predict
 
 COUNT = 11
 X = pixels(COUNT)

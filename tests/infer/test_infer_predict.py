@@ -13,7 +13,7 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from nets import numbers
 
 from autobatch.errors import DoesNotFitError, ModelError
-from autobatch.infer.predicting import predict
+from autobatch.infer.predict import predict
 
 COUNT = 21
 X = pixels(COUNT)

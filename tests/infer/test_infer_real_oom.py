@@ -13,12 +13,12 @@ import numpy as np
 from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.splitting import rungs
 from autobatch.data.prefetch.loader import Loader
-from autobatch.infer.rows import Rows
+from autobatch.infer.outputs import Rows
 from autobatch.step.backend import forward_engine_for
 from autobatch.step.engine import Whole
-from autobatch.train.controller import falling
-from autobatch.train.feed import Feed
-from autobatch.train.updating import Cutter
+from autobatch.train.control.controller import falling
+from autobatch.train.passes import Feed
+from autobatch.train.microbatch import Cutter
 
 keras.utils.set_random_seed(1)
 layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(32, 3), keras.layers.Conv2D(8, 3)]

@@ -9,11 +9,11 @@ from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.prefetch.loader import Loader
 from autobatch.data.splitting import rungs
 from autobatch.errors import DataError, ModelError
-from autobatch.infer.rows import Rows
+from autobatch.infer.outputs import Rows
 from autobatch.testing import FakeEngine
-from autobatch.train.controller import falling
-from autobatch.train.feed import Feed
-from autobatch.train.updating import Cutter
+from autobatch.train.control.controller import falling
+from autobatch.train.microbatch import Cutter
+from autobatch.train.passes import Feed
 
 SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=8)
 

@@ -10,8 +10,8 @@ from nets import compiled, conv_net, pictures
 
 from autobatch.data.batch import Batch
 from autobatch.errors import ModelError
-from autobatch.infer.evaluating import evaluate
-from autobatch.infer.predicting import predict
+from autobatch.infer.evaluate import evaluate
+from autobatch.infer.predict import predict
 from autobatch.probing.cache import Cache, cache_key
 from autobatch.probing.find import find
 from autobatch.probing.identity import identity

@@ -21,9 +21,9 @@ from autobatch.data.splitting import near_equal, rungs, updates
 from autobatch.errors import DoesNotFitError
 from autobatch.step.engine import Engine
 from autobatch.testing import FakeEngine
-from autobatch.train.controller import falling
-from autobatch.train.feed import Feed
-from autobatch.train.updating import Cutter
+from autobatch.train.control.controller import falling
+from autobatch.train.microbatch import Cutter
+from autobatch.train.passes import Feed
 
 
 class Numbered:

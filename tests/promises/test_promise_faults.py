@@ -34,16 +34,15 @@ from autobatch.results.probe import ProbeResult
 from autobatch.results.run import RunReport
 from autobatch.results.trial import Outcome, Trial
 from autobatch.step.backend import engine_for
-from autobatch.train.checkpoint import Checkpoint
-from autobatch.train.controller import falling
-from autobatch.train.diary import Diary
-from autobatch.train.feed import Feed
-from autobatch.train.journal import Journal
-from autobatch.train.keeper import Keeper
+from autobatch.train.checkpoint.saver import Journal, Keeper
+from autobatch.train.checkpoint.store import Checkpoint
+from autobatch.train.control.controller import falling
+from autobatch.train.control.setup import Seams, Steering
 from autobatch.train.loop import Plan, run
-from autobatch.train.steering import Seams, Steering
-from autobatch.train.updating import Cutter
-from autobatch.train.validating import DataValidation
+from autobatch.train.microbatch import Cutter
+from autobatch.train.passes import Feed
+from autobatch.train.recorder import Diary
+from autobatch.train.validation import DataValidation
 
 SAMPLES, EFFECTIVE, EPOCHS = 20, 8, 2
 WINDOWS = [stop - start for start, stop in updates(SAMPLES, EFFECTIVE)] * EPOCHS

@@ -35,9 +35,9 @@ from autobatch.probing.worker import Worker
 from autobatch.results.probe import ProbeResult
 from autobatch.step.backend import engine_for
 from autobatch.step.engine import Whole
-from autobatch.train.controller import falling
+from autobatch.train.control.controller import falling
 from autobatch.train.loop import Plan, run
-from autobatch.train.updating import Cutter
+from autobatch.train.microbatch import Cutter
 
 CLASSES = 10
 

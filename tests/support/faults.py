@@ -12,9 +12,9 @@ from autobatch.data.batch import Batch
 from autobatch.data.splitting import rungs
 from autobatch.step.engine import Whole
 from autobatch.step.tensorflow.engine import TensorFlowEngine
-from autobatch.train.controller import falling
-from autobatch.train.feed import Feed
-from autobatch.train.updating import Cutter
+from autobatch.train.control.controller import falling
+from autobatch.train.microbatch import Cutter
+from autobatch.train.passes import Feed
 
 EFFECTIVE = 16
 

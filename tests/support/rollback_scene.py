@@ -61,9 +61,9 @@ def _train() -> dict[str, Any]:
 
     from autobatch.data.splitting import rungs
     from autobatch.errors import OutOfMemoryError
-    from autobatch.train.controller import falling
-    from autobatch.train.feed import Feed
-    from autobatch.train.updating import Cutter
+    from autobatch.train.control.controller import falling
+    from autobatch.train.microbatch import Cutter
+    from autobatch.train.passes import Feed
 
     class Heard(faults.Watched):
         """Keeps what the framework said, too."""

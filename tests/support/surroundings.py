@@ -8,16 +8,15 @@ from typing import Any, BinaryIO
 import keras
 import numpy as np
 
+from autobatch._atomic_file import Disk
 from autobatch.data.batch import Batch
 from autobatch.data.prefetch.loader import Loader
 from autobatch.memory.reading import MemoryReading, Reserve
 from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
-from autobatch.train.controller import Controller, Outside
-from autobatch.train.disk import Disk
-from autobatch.train.policy import Policy, Settings
-from autobatch.train.rooms import Rooms
-from autobatch.train.watch import Watch
+from autobatch.train.control.controller import Controller, Outside
+from autobatch.train.control.policy import Policy, Settings
+from autobatch.train.control.watcher import Rooms, Watch
 
 LADDER = (8, 4, 2, 1)
 PER_SAMPLE = 100

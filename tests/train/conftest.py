@@ -8,10 +8,10 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from autobatch.data.images.from_folder import open_folder
 from autobatch.data.splitting import rungs
 from autobatch.step.backend import engine_for
-from autobatch.train.controller import falling
+from autobatch.train.control.controller import falling
 from autobatch.train.loop import Plan, run
-from autobatch.train.updating import Cutter
-from autobatch.train.validating import DataValidation
+from autobatch.train.microbatch import Cutter
+from autobatch.train.validation import DataValidation
 
 EFFECTIVE = 8
 

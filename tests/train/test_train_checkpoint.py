@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nets import compiled, conv_net, pictures, update
 
+from autobatch._atomic_file import Disk
 from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError, DataError
 from autobatch.step.backend import engine_for, state_variables
-from autobatch.train.checkpoint import Checkpoint, Standing
-from autobatch.train.disk import Disk
-from autobatch.train.journal import Journal, Running
-from autobatch.train.restart import micro_below
+from autobatch.train.checkpoint.saver import Journal, Running, micro_below
+from autobatch.train.checkpoint.store import Checkpoint, Standing
 
 DATA = pictures(16)
 STANDING = Standing(

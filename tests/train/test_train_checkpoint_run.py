@@ -25,18 +25,18 @@ from surroundings import (
 from tensorflow.python.framework import config as determinism
 
 import autobatch
+from autobatch._atomic_file import draft_of
 from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError, DataError
 from autobatch.step.backend import engine_for
-from autobatch.train.checkpoint import FILE_NAME, Checkpoint
-from autobatch.train.disk import draft_of
-from autobatch.train.keeper import Keeper
+from autobatch.train.checkpoint.saver import Keeper
+from autobatch.train.checkpoint.store import CHECKPOINT_NAME, Checkpoint
+from autobatch.train.control.policy import Policy
 from autobatch.train.learning_rate import scale
 from autobatch.train.loop import Plan, Resizing, run
-from autobatch.train.policy import Policy
+from autobatch.train.microbatch import Cutter
 from autobatch.train.schedule import parse_schedule
-from autobatch.train.updating import Cutter
-from autobatch.train.validating import DataValidation
+from autobatch.train.validation import DataValidation
 
 SAMPLES, EFFECTIVE = 20, 8
 HALF = EFFECTIVE // 2 * PER_SAMPLE
@@ -391,7 +391,7 @@ def test_another_model_is_refused_and_left_alone(folder, begun):
 def test_a_damaged_checkpoint_is_an_error_before_anything_starts(tmp_path):
     place = tmp_path / "run"
     place.mkdir()
-    (place / FILE_NAME).write_bytes(b"autobatch checkpoint 1\nnothing")
+    (place / CHECKPOINT_NAME).write_bytes(b"autobatch checkpoint 1\nnothing")
     with pytest.raises(DataError, match="damaged"):
         fit(tmp_path / "not there", stays_here(), checkpoint=place)
 
@@ -400,7 +400,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_the_training_finishes(folde
     """A folder stands where the draft should be. Seen to fail with the error passed on."""
     place = tmp_path / "run"
     (tmp_path / "run").mkdir()
-    (place / draft_of(place / FILE_NAME).name).mkdir()
+    (place / draft_of(place / CHECKPOINT_NAME).name).mkdir()
     history = fit(folder, stays_here(), checkpoint=place, epochs=1)
     assert len(history.epoch) == 1
     assert [note for note in history.autobatch.notes if "could not be saved" in note]

@@ -24,14 +24,13 @@ from autobatch.data.splitting import updates
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
 from autobatch.results.run import Decision, Observation, RunReport
 from autobatch.testing import FakeEngine
-from autobatch.train.diary import Change, Diary
-from autobatch.train.feed import Feed
+from autobatch.train.control.policy import Policy
+from autobatch.train.control.watcher import Rooms, Watch
 from autobatch.train.loop import Plan, run
-from autobatch.train.policy import Policy
-from autobatch.train.rooms import Rooms
-from autobatch.train.updating import Cutter
-from autobatch.train.validating import DataValidation
-from autobatch.train.watch import Watch
+from autobatch.train.microbatch import Cutter
+from autobatch.train.passes import Feed
+from autobatch.train.recorder import Change, Diary
+from autobatch.train.validation import DataValidation
 
 GONE = OSError("gone")
 

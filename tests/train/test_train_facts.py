@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autobatch.data.adapters.arrays import ArraySource
-from autobatch.train.facts import facts_of, first_difference, sizes_of
+from autobatch.train.checkpoint.resume import facts_of, first_difference, sizes_of
 
 
 def facts(paths=("data/a/1.png", "data/b/2.png"), classes=None, directory="data", class_weight=None, **options):

@@ -16,9 +16,9 @@ from autobatch.data.batch import leaves
 from autobatch.data.open import DataOptions, open_data
 from autobatch.data.splitting import rungs
 from autobatch.errors import OutOfMemoryError
-from autobatch.train.controller import falling
+from autobatch.train.control.controller import falling
 from autobatch.train.loop import Plan, run
-from autobatch.train.updating import Cutter
+from autobatch.train.microbatch import Cutter
 
 SAMPLES, EFFECTIVE, OWN, EPOCHS = 20, 8, 3, 2
 LABELS = np.arange(SAMPLES) // 10

@@ -10,10 +10,8 @@ from surroundings import PER_SAMPLE, Run, Sensor
 
 import autobatch
 from autobatch.errors import ArgumentError, OutOfMemoryError
-from autobatch.train.checkpoint import FILE_NAME, Checkpoint
-from autobatch.train.in_use import in_use
-from autobatch.train.journal import Journal, Running
-from autobatch.train.supervised import Supervised
+from autobatch.train.checkpoint.saver import Journal, Running, Supervised
+from autobatch.train.checkpoint.store import CHECKPOINT_NAME, Checkpoint, locked
 
 
 class InterruptedHereError(Exception):
@@ -160,7 +158,7 @@ def test_the_stored_size_is_that_of_the_epoch(folder, scheduled):
 
 def test_two_trainings_cannot_have_one_folder(folder, tmp_path):
     """Seen to fail without the lock: each overwrote what the other had saved."""
-    with in_use(tmp_path), pytest.raises(ArgumentError, match="in use by process"):
+    with locked(tmp_path), pytest.raises(ArgumentError, match="in use by process"):
         fit(folder, stays_here(), checkpoint=tmp_path)
 
 
@@ -168,7 +166,7 @@ def test_the_folder_is_kept_while_training_and_left_afterwards(folder, tmp_path)
     refused = []
 
     def another():
-        with pytest.raises(ArgumentError, match="in use") as caught, in_use(tmp_path):
+        with pytest.raises(ArgumentError, match="in use") as caught, locked(tmp_path):
             pass
         refused.append(caught.value)
 
@@ -212,7 +210,7 @@ def test_a_finished_run_goes_on_for_more_epochs_as_the_longer_one_would_have(fol
     assert history.epoch == expected.epoch
     for one, other in zip(whole.variables, longer.variables, strict=True):
         assert np.allclose(one, other, rtol=1e-5, atol=1e-7)
-    assert not (tmp_path / FILE_NAME).exists()
+    assert not (tmp_path / CHECKPOINT_NAME).exists()
 
 
 def test_the_bound_of_a_restart_outlasts_it(folder, tmp_path):

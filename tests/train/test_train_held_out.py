@@ -13,7 +13,7 @@ import autobatch
 from autobatch.data.batch import leaves
 from autobatch.data.open import DataOptions, open_data
 from autobatch.errors import ArgumentError
-from autobatch.train.held_out import held_back, held_out
+from autobatch.train.validation import held_back, held_out
 
 
 def net():

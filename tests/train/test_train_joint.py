@@ -14,9 +14,9 @@ from autobatch.results.run import RunReport
 from autobatch.results.trial import Outcome, Trial
 from autobatch.step.accelerator import Accelerator
 from autobatch.testing import memory_reading
-from autobatch.train.diary import Diary
-from autobatch.train.run_needs import baselines
-from autobatch.train.steering import Seams, Steering
+from autobatch.train.control.footprint import baselines
+from autobatch.train.control.setup import Seams, Steering
+from autobatch.train.recorder import Diary
 
 GIB, MIB = 2**30, 2**20
 EFFECTIVE = 64

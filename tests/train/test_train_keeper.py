@@ -6,9 +6,8 @@ import pytest
 from surroundings import Clock, FailingDisk, Numbered, full_disk, small_net
 
 from autobatch.step.backend import engine_for
-from autobatch.train.checkpoint import Checkpoint, Standing
-from autobatch.train.journal import Journal
-from autobatch.train.keeper import Keeper
+from autobatch.train.checkpoint.saver import Journal, Keeper
+from autobatch.train.checkpoint.store import Checkpoint, Standing
 
 STANDING = Standing(0, 1, 0, 8, 8, None, 5, 20)
 

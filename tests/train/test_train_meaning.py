@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from autobatch.train.meaning import what_few_updates_mean, what_steps_mean
+from autobatch.train.remarks import what_few_updates_mean, what_steps_mean
 
 
 @pytest.mark.parametrize(

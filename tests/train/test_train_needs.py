@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autobatch.memory.peak_model import PeakModel, fit_peak
-from autobatch.train.needs import need_of
+from autobatch.train.control.footprint import need_of
 
 sizes = st.integers(1, 600)
 peaks = st.integers(0, 1 << 40)

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from autobatch.errors import ArgumentError
-from autobatch.train.policy import Policy, Room, Settings, Sight
+from autobatch.train.control.policy import Policy, Room, Settings, Sight
 
 MIB = 1 << 20
 LADDER = (64, 32, 22, 16, 11, 8, 6, 4, 3, 2, 1)

@@ -8,7 +8,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from autobatch.data.splitting import rungs
-from autobatch.train.policy import Policy, Room, Settings, Sight
+from autobatch.train.control.policy import Policy, Room, Settings, Sight
 
 RESERVE = 1_000
 ladders = st.integers(1, 130).flatmap(lambda most: st.integers(1, most).map(lambda largest: rungs(most, largest)))

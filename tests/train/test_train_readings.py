@@ -15,9 +15,9 @@ from autobatch.data.splitting import number_of_updates, rungs, updates
 from autobatch.errors import DoesNotFitError
 from autobatch.step.backend import engine_for
 from autobatch.testing import FakeEngine
+from autobatch.train.control.policy import Settings
 from autobatch.train.loop import Plan, Resizing, run
-from autobatch.train.policy import Settings
-from autobatch.train.updating import Cutter
+from autobatch.train.microbatch import Cutter
 
 # From nothing at all to more than enough, and a sensor that fails now and then.
 BUDGETS = st.one_of(st.integers(100, 2 * ROOMY), st.just(OSError("gone")))

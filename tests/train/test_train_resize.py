@@ -12,7 +12,7 @@ from autobatch.step.backend import engine_for
 from autobatch.testing import FakeEngine
 from autobatch.train.learning_rate import scale
 from autobatch.train.loop import Plan, Resizing, run
-from autobatch.train.updating import Cutter
+from autobatch.train.microbatch import Cutter
 
 EFFECTIVE, SAMPLES = 8, 20
 HALF = EFFECTIVE // 2 * PER_SAMPLE

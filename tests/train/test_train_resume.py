@@ -8,10 +8,10 @@ from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.adapters.batch_generator import BatchGeneratorStream
 from autobatch.data.batch import Batch
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
-from autobatch.train.controller import falling
+from autobatch.train.control.controller import falling
 from autobatch.train.loop import Plan, run
-from autobatch.train.updating import Cutter
-from autobatch.train.validating import DataValidation
+from autobatch.train.microbatch import Cutter
+from autobatch.train.validation import DataValidation
 
 SAMPLES, EFFECTIVE = 23, 5
 

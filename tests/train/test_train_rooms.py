@@ -7,7 +7,7 @@ from autobatch.memory.budget import Limit
 from autobatch.memory.reading import Reserve
 from autobatch.memory.types import Device, OwnFrom
 from autobatch.testing import memory_reading
-from autobatch.train.rooms import IncompleteReadingError, Rooms
+from autobatch.train.control.watcher import IncompleteReadingError, Rooms
 
 RESERVE = Reserve(fraction=0.0, floor_bytes=GIB)
 

@@ -19,13 +19,13 @@ from autobatch.report.runs import Seen, read_record
 from autobatch.results.run import RunReport
 from autobatch.step.backend import engine_for
 from autobatch.testing import FakeEngine
-from autobatch.train.controller import Controller, Outside
-from autobatch.train.diary import Change, Diary
+from autobatch.train.control.controller import Controller, Outside
+from autobatch.train.control.policy import Policy
+from autobatch.train.control.watcher import Rooms
 from autobatch.train.loop import Plan, run
-from autobatch.train.policy import Policy
-from autobatch.train.rooms import Rooms
+from autobatch.train.microbatch import Cutter
+from autobatch.train.recorder import Change, Diary
 from autobatch.train.run_log import Appending, LogDir, RunLog, encoded, run_log
-from autobatch.train.updating import Cutter
 
 BUDGETS = (800, 400, 400, 800, 800, 800)
 
@@ -370,7 +370,7 @@ import sys
 import keras
 import numpy as np
 import autobatch
-from autobatch.train.diary import Change
+from autobatch.train.recorder import Change
 
 keras.utils.set_random_seed(1)
 model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4), keras.layers.Dense(1)])

@@ -11,8 +11,8 @@ from autobatch.probing.runner import WORST
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome, Trial
 from autobatch.step.accelerator import Accelerator
-from autobatch.train.run_needs import RunNeeds, kept_of
-from autobatch.train.sizes import sizes_for
+from autobatch.train.control.footprint import RunNeeds, kept_of
+from autobatch.train.schedule import sizes_for
 
 BASELINE, KEPT = 1000, 200
 

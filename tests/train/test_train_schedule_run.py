@@ -14,11 +14,11 @@ import autobatch
 from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError, ModelError
 from autobatch.testing import FakeEngine
+from autobatch.train.control.policy import Policy
 from autobatch.train.learning_rate import scale
 from autobatch.train.loop import Plan, Resizing, run
-from autobatch.train.policy import Policy
+from autobatch.train.microbatch import Cutter
 from autobatch.train.schedule import parse_schedule
-from autobatch.train.updating import Cutter
 
 SAMPLES = 20
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
-from autobatch.train.diary import Thinning, device_bytes
-from autobatch.train.sight import Room, binding
+from autobatch.train.control.state import Room, binding
+from autobatch.train.recorder import Thinning, device_bytes
 
 REACH = 1000
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.train.sight import Room, Sight
-from autobatch.train.taking import Taking, after
+from autobatch.train.control.state import Room, Sight, Taking, after
 
 MIB = 1 << 20
 

@@ -3,8 +3,8 @@
 import pytest
 
 from autobatch._text import MIB
-from autobatch.train.sight import Room
-from autobatch.train.tidying import Tidying
+from autobatch.train.control.controller import Tidying
+from autobatch.train.control.state import Room
 
 NEED = 1000 * MIB
 

@@ -10,8 +10,7 @@ from surroundings import NOTHING_RESERVED, ROOMY, Clock, Sensor
 from autobatch.memory.reading import Reserve
 from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
-from autobatch.train.rooms import Rooms
-from autobatch.train.watch import LEAST_S, MOST_S, Watch
+from autobatch.train.control.watcher import LEAST_S, MOST_S, Rooms, Watch
 
 
 def watch(sensor, clock, **options):

@@ -11,9 +11,9 @@ from autobatch.cli.command import CommandOutput, Terminal, as_typed
 from autobatch.cli.inputs import inputs, search
 from autobatch.cli.options import Switch, add_inputs, add_search
 from autobatch.errors import ArgumentError
-from autobatch.train.supervised import Supervised
 
 if TYPE_CHECKING:
+    from autobatch.train.checkpoint.saver import Supervised
     from autobatch.train.run_log import LogDir
 
 SUMMARY = "find the batch size that fits, and train with it"
@@ -141,12 +141,14 @@ def _log_dir(args: argparse.Namespace, words: Sequence[str]) -> "LogDir | None":
 
 
 def _saved(args: argparse.Namespace) -> dict[str, Any]:
+    from autobatch.train.checkpoint.saver import Supervised
+
     folder = None if args.checkpoint is None else Supervised(args.checkpoint, args.ceiling)
     options = {"checkpoint": folder, "checkpoint_every_s": args.checkpoint_every}
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _forget(folder: Supervised | None, progress: TextIO) -> None:
+def _forget(folder: "Supervised | None", progress: TextIO) -> None:
     """Removes the stored run, once nothing depends on it any more."""
     try:
         if folder is not None:

@@ -8,9 +8,8 @@ import signal
 from dataclasses import dataclass
 
 from autobatch.cli.outcome import ExitCode
-from autobatch.train.checkpoint import Standing
-from autobatch.train.journal import TRAINING, VALIDATION, Running
-from autobatch.train.restart import micro_below
+from autobatch.train.checkpoint.saver import TRAINING, VALIDATION, Running, micro_below
+from autobatch.train.checkpoint.store import Standing
 
 # A shell says 128 + n where a signal has ended what it ran.
 _SHELL = 128

@@ -28,9 +28,8 @@ from autobatch.cli.supervisor.restart_policy import (
 )
 from autobatch.errors import DataError
 from autobatch.memory.sensors.cgroup import count_oom_kills
-from autobatch.train.checkpoint import Checkpoint
-from autobatch.train.in_use import in_use
-from autobatch.train.journal import Journal
+from autobatch.train.checkpoint.saver import Journal
+from autobatch.train.checkpoint.store import Checkpoint, locked
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
@@ -95,7 +94,7 @@ def supervise(
     with _folder(args.checkpoint, stream) as folder, ChildProcess(environ) as child:
         attempts = Attempts(0, args.restarts)
         while True:
-            with in_use(folder):
+            with locked(folder):
                 Journal(folder).clear()  # what an earlier training has left says nothing about this one
             before = oom_kills()
             status = child.run(command(_words(words, folder, attempts.bounds)))

@@ -11,17 +11,15 @@ import keras
 from autobatch._text import format_bytes
 from autobatch.data.options import FlowOptions
 from autobatch.errors import DoesNotFitError
-from autobatch.infer.rows import Rows
-from autobatch.infer.running import Running, callback_list, start
-from autobatch.infer.task import prepare, total_of
+from autobatch.infer.common import Running, callback_list, prepare, start, total_of
+from autobatch.infer.outputs import Rows
 from autobatch.memory.reading import Reserve, read_memory
 from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.task import READ_AHEAD_BYTES, Task
 from autobatch.results.run import Event
 from autobatch.step.backend import forward_engine_for, preserved_random_states
-from autobatch.train.feed import Feed
-from autobatch.train.passes import one_pass
+from autobatch.train.passes import Feed, one_pass
 
 
 def predict(

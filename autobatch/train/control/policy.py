@@ -16,11 +16,8 @@ from itertools import pairwise
 
 from autobatch.data.splitting import next_rung
 from autobatch.errors import ArgumentError
-from autobatch.train.ceiling import ceiling_of, same_rung
-from autobatch.train.judge import Judge
-from autobatch.train.sight import Room, Sight
-from autobatch.train.state import Move, Settings, State
-from autobatch.train.taking import after
+from autobatch.train.control.fits import Judge
+from autobatch.train.control.state import Move, Room, Settings, Sight, State, after, ceiling_of, same_rung
 
 __all__ = ["Move", "Policy", "Room", "Settings", "Sight", "State"]
 

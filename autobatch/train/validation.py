@@ -1,17 +1,24 @@
-"""What a training is validated on: a part that was held back, or other data in any form that one can train on."""
+"""What a training is validated on, and how: after an epoch, in sizes of its own that are safe."""
 
 import copy
+import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import count
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol, cast
 
 from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.adapters.mixture import Mixture
 from autobatch.data.images.iterator import is_addressable
 from autobatch.data.open import OpenedData, is_arrays, is_folder, is_image_generator, open_data, require_same_classes
 from autobatch.data.options import DataOptions
-from autobatch.data.source import Source, is_source
+from autobatch.data.prefetch.stream_loader import StreamLoader
+from autobatch.data.source import Source, Stream, Supply, is_source
 from autobatch.errors import ArgumentError
+from autobatch.step.engine import Engine, Evaluating
+from autobatch.train.microbatch import Cutter
+from autobatch.train.passes import Feed, one_pass
 
 _NOT_FOR_VALIDATION = {"subset", "save_to_dir"}
 
@@ -190,3 +197,88 @@ def _without_split(datagen: Any) -> Any:
     whole = copy.copy(datagen)
     whole._validation_split = None
     return whole
+
+
+_PATIENCE_S = 1.0  # a generator may be waiting for ever
+
+_DRY = "The data for validation come to an end"
+
+
+class Validation(Protocol):
+    """Something to evaluate a model on."""
+
+    def run(self, model: Any, engine: Engine, callbacks: Any) -> dict[str, float]:
+        """The metrics of the model as it stands, by name."""
+
+    def close(self) -> None:
+        """Stops reading; called when the training is over."""
+
+
+class DataValidation:
+    """Evaluates on data, each sample of a pass once.
+
+    Args:
+        data: The samples.
+        effective: Samples behind one step of validation, as Keras counts them.
+        cutter: Keeps the size of its own micro-batches.
+        steps: Steps to run, a whole pass if left out.
+        workers: Threads that read a source.
+        max_bytes: The most to read ahead.
+    """
+
+    def __init__(
+        self,
+        data: Source | Stream,
+        *,
+        effective: int,
+        cutter: Cutter,
+        steps: int | None,
+        workers: int | None,
+        max_bytes: int,
+    ) -> None:
+        self._data, self._effective, self._cutter, self._steps = data, effective, cutter, steps
+        self._workers, self._max_bytes = workers, max_bytes
+        self._going_on: StreamLoader | None = None
+
+    def run(self, model: Any, engine: Evaluating, callbacks: Any) -> dict[str, float]:
+        """Evaluates once, in the order that Keras' `evaluate` calls callbacks."""
+        model.stop_evaluating = False
+        callbacks.on_test_begin()
+        logs: Any = {}
+        model.reset_metrics()
+        self._cutter.controller.pause()
+        with self._open() as supply:
+            feed = Feed(supply)
+            for step in count() if self._steps is None else range(self._steps):
+                size = supply.window(self._effective)
+                if not size:
+                    warnings.warn(f"{_DRY} after {step} of {self._steps} steps.", stacklevel=1)
+                    break
+                callbacks.on_test_batch_begin(step)
+                logs = self._cutter.evaluate(engine, feed, size)
+                callbacks.on_test_batch_end(step, logs)
+                if model.stop_evaluating or (self._steps is None and supply.ended):
+                    break
+        results = as_numbers(model, logs)
+        callbacks.on_test_end(results)
+        return results
+
+    def close(self) -> None:
+        """Stops reading."""
+        if self._going_on is not None:
+            self._going_on.close(wait_s=_PATIENCE_S)
+
+    def _open(self) -> AbstractContextManager[Supply]:
+        """The same samples every time; of a generator, which cannot begin anew, the next ones."""
+        if getattr(self._data, "repeatable", True):
+            return one_pass(self._data, workers=self._workers, max_bytes=self._max_bytes)
+        if self._going_on is None:
+            self._going_on = StreamLoader(cast("Stream", self._data), max_bytes=self._max_bytes)
+        return nullcontext(self._going_on)
+
+
+def as_numbers(model: Any, logs: Any) -> dict[str, float]:
+    """The model's metrics as Python numbers, as Keras hands them to callbacks at the end of an epoch."""
+    from keras.src.utils.python_utils import pythonify_logs
+
+    return dict(pythonify_logs(model._get_metrics_result_or_logs(logs)))

@@ -6,21 +6,25 @@ own (EarlyStopping's `wait` and `best`, ReduceLROnPlateau's counters; CSVLogger 
 `append=True`), and the random states of Python, numpy and TensorFlow.
 """
 
+import contextlib
+import os
 import re
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from autobatch._atomic_file import Disk, remove_file, replace_file
 from autobatch.errors import ArgumentError, DataError
 from autobatch.step.backend import is_shared_seed, state_variables
 from autobatch.step.variable import StateVariable
-from autobatch.train.disk import Disk, remove_file, replace_file
-from autobatch.train.record import Record, encoded, read_record
+from autobatch.train.checkpoint.format import Record, encoded, read_record
 
-FILE_NAME = "training.checkpoint"
+CHECKPOINT_NAME = "training.checkpoint"
+
 # Keras numbers the layers that a process has made of each kind: a model that is built again has other numbers.
 _NUMBER = re.compile(r"_\d+(?=[/_]|$)")
 
@@ -43,7 +47,7 @@ class Standing:
         epochs_done: The epochs it is of.
         clock: Updates of the reference batch so far, by which a learning-rate schedule goes.
         finished: Whether the training is done.
-        run: What the run was begun with, by name (`autobatch.train.facts`).
+        run: What the run was begun with, by name (`autobatch.train.checkpoint.resume`).
     """
 
     epoch: int
@@ -98,7 +102,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | PathLike[str], disk: Disk | None = None) -> None:
-        self.path = Path(folder) / FILE_NAME
+        self.path = Path(folder) / CHECKPOINT_NAME
         self._disk = disk or Disk()
 
     def save(self, model: Any, standing: Standing) -> None:
@@ -196,3 +200,69 @@ class Checkpoint:
 
 def _kind(name: str, dtype: str, shape: tuple[int, ...]) -> str:
     return f"{_NUMBER.sub('', name)} ({dtype}, shape {shape})"
+
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK_NAME = ".in-use"
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps a folder, which is made if need be, for this process until the context ends.
+
+    The kernel lets go of it when the process ends, however that happens. Where a file cannot be locked (a folder that
+    cannot be written, a file system without locks, Windows) nothing is kept.
+
+    Raises:
+        ArgumentError: Another process, or another thread of this one, has it.
+    """
+    path = Path(folder) / LOCK_NAME
+    handle = _locked(path)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            with contextlib.suppress(OSError):
+                path.unlink()  # first: once it is unlocked, it may be another's
+            os.close(handle)
+
+
+def _locked(path: Path) -> int | None:
+    if sys.platform == "win32":
+        return None
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(path, handle):
+                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+                return handle
+        except BlockingIOError:
+            owner = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(handle)
+            raise _refused(path, owner) from None
+        except OSError:
+            os.close(handle)
+            return None
+        os.close(handle)
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    """Whether the file has not been removed between opening and locking it, by the one who had it."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _refused(path: Path, owner: str) -> ArgumentError:
+    return ArgumentError(
+        f"The folder of a run is for one process at a time, and it is in use by process {owner}. Wait for that one to "
+        f"end, or give another folder. Received: checkpoint={str(path.parent)!r}. Expected a folder that is not in use."
+    )

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from autobatch.errors import ArgumentError
+
 OWN = "autobatch/"
 
 
@@ -27,3 +29,17 @@ class Bar(keras.callbacks.ProgbarLogger):
 
 def _shown(logs: Any) -> dict[str, Any]:
     return {name: value for name, value in (logs or {}).items() if not name.startswith(OWN)}
+
+
+def require_callbacks(callbacks: Any) -> None:
+    """Refuses what `model.fit` would only stumble over once training begins.
+
+    Raises:
+        ArgumentError: Something among them is no callback of Keras.
+    """
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return
+    for callback in keras.tree.flatten(callbacks):
+        if callback is not None and not isinstance(callback, keras.callbacks.Callback):
+            msg = f"Received: callbacks with {callback!r}. Expected instances of keras.callbacks.Callback."
+            raise ArgumentError(msg)

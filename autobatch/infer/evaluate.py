@@ -5,15 +5,14 @@ from os import PathLike
 from typing import Any, Unpack
 
 from autobatch.data.options import FlowOptions
-from autobatch.infer.running import callback_list, start
-from autobatch.infer.task import prepare
+from autobatch.infer.common import callback_list, prepare, start
 from autobatch.memory.reading import Reserve
 from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.task import READ_AHEAD_BYTES
 from autobatch.results.run import Event
 from autobatch.step.backend import forward_engine_for, preserved_random_states
-from autobatch.train.validating import DataValidation
+from autobatch.train.validation import DataValidation
 
 
 def evaluate(

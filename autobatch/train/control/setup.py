@@ -13,13 +13,12 @@ from autobatch.results.trial import Outcome
 from autobatch.step.accelerator import Accelerator
 from autobatch.step.backend import accelerator, read_memory_here
 from autobatch.step.sharing import give_back
-from autobatch.train.controller import Controller, GivenBack, Outside
-from autobatch.train.diary import Change, Diary
-from autobatch.train.journal import TRAINING
-from autobatch.train.policy import Policy, Settings
-from autobatch.train.rooms import Rooms
-from autobatch.train.run_needs import RunNeeds, baselines
-from autobatch.train.watch import Watch
+from autobatch.train.checkpoint.saver import TRAINING
+from autobatch.train.control.controller import Controller, GivenBack, Outside
+from autobatch.train.control.footprint import RunNeeds, baselines
+from autobatch.train.control.policy import Policy, Settings
+from autobatch.train.control.watcher import Rooms, Watch
+from autobatch.train.recorder import Change, Diary
 
 Read = Callable[[], MemoryReading]
 

@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from autobatch._atomic_file import read_file
 from autobatch.errors import DataError
-from autobatch.train.disk import read_file
 
 _NAME = b"autobatch checkpoint "
+
 _MAGIC = _NAME + b"1\n"
+
 _LENGTH_BYTES = 8
+
 _DIGEST_BYTES = 32
+
 _PIECE_BYTES = 2**20
 
 

@@ -7,8 +7,8 @@ from autobatch.data.batch import Batch
 from autobatch.data.splitting import near_equal
 from autobatch.errors import OutOfMemoryError
 from autobatch.step.engine import Engine, Evaluating, Logs, Predicting, Whole
-from autobatch.train.controller import Controller
-from autobatch.train.feed import Feed
+from autobatch.train.control.controller import Controller
+from autobatch.train.passes import Feed
 
 Cut = Callable[[int, int], Sequence[int]]
 

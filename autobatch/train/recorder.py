@@ -8,9 +8,9 @@ from typing import Any
 from autobatch._logging import say
 from autobatch.memory.reading import MemoryReading
 from autobatch.results.run import Decision, Event, Observation, RunReport, Seen
+from autobatch.train.control.state import binding
+from autobatch.train.control.watcher import View
 from autobatch.train.run_log import RunLog
-from autobatch.train.sight import binding
-from autobatch.train.watch import View
 
 # Between two that are kept lies at least so much of the run so far, and so many seconds: see `Thinning`.
 _SHARE = 1 / 1000

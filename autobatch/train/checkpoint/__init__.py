@@ -1,0 +1,1 @@
+"""A training on disk: saved while it runs, and gone on with by another process."""

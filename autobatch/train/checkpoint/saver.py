@@ -1,0 +1,193 @@
+"""What is written while a run goes on: checkpoints every now and then, and the micro-batch size in flight."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from autobatch._atomic_file import Disk, remove_file, replace_file
+from autobatch.data.splitting import next_rung, rungs
+from autobatch.train.checkpoint.store import Checkpoint, Standing
+
+JOURNAL_NAME = "micro.json"
+
+TRAINING, VALIDATION = "training", "validation"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What was running.
+
+    Attributes:
+        micro: Samples in a micro-batch.
+        phase: `"training"` or `"validation"`.
+    """
+
+    micro: int
+    phase: str = TRAINING
+
+
+class Journal:
+    """The size of the micro-batches that are running, in a file beside the checkpoint.
+
+    Args:
+        folder: Where it is; made when the first size is written.
+        disk: Its file operations; a seam for tests.
+    """
+
+    def __init__(self, folder: str | PathLike[str], disk: Disk | None = None) -> None:
+        self.path = Path(folder) / JOURNAL_NAME
+        self._disk = disk or Disk()
+
+    def write(self, micro: int, phase: str = TRAINING) -> None:
+        """Writes a size down; call it before the first micro-batch of that size, or of that phase, runs.
+
+        Raises:
+            OSError: It could not be written; the size before still stands there.
+        """
+        replace_file(self.path, [json.dumps(asdict(Running(micro, phase))).encode()], self._disk)
+
+    def read(self) -> Running | None:
+        """What was written last, `None` if there is nothing that can be read."""
+        try:
+            entry = json.loads(self.path.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return _running(entry) if isinstance(entry, dict) else None
+
+    def clear(self) -> None:
+        """Removes the file.
+
+        Raises:
+            OSError: It could not be removed.
+        """
+        remove_file(self.path, self._disk)
+
+
+def _running(entry: dict[str, Any]) -> Running | None:
+    micro, phase = entry.get("micro"), entry.get("phase")
+    if not isinstance(micro, int) or micro < 1 or phase not in (TRAINING, VALIDATION):
+        return None
+    return Running(micro, phase)
+
+
+# Memory that gets tight is what runs are killed for, so the next update is saved; but not again and again.
+_URGENT_S = 10.0
+
+
+class Keeper:
+    """Decides when to save.
+
+    A save that fails (a full disk) is said and leaves the one before it whole; the training goes on.
+
+    Args:
+        checkpoint: Where to save.
+        every_s: Seconds between two saves within an epoch.
+        journal: What to remove beside the checkpoint when the run has come to its end.
+        run: What the run was begun with, to be saved with it.
+        ceiling: The largest micro-batch that it may run, `None` for no bound.
+        lasting: Whether a run that has come to its end stays saved, as one that is finished.
+        note: Told what should be said once.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        every_s: float,
+        journal: Journal | None = None,
+        *,
+        run: Mapping[str, Any] | None = None,
+        ceiling: int | None = None,
+        lasting: bool = False,
+        note: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._checkpoint, self._every_s, self._note, self._clock = checkpoint, every_s, note, clock
+        self._journal, self._run, self._ceiling, self._lasting = journal, run or {}, ceiling, lasting
+        self._saved_s = clock()
+        self._urgent = False
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        age_s = self._clock() - self._saved_s
+        return age_s >= self._every_s or (self._urgent and age_s >= _URGENT_S)
+
+    def urge(self) -> None:
+        """Has the next update saved, because something may happen soon."""
+        self._urgent = True
+
+    def keep(self, model: Any, standing: Standing) -> None:
+        """Saves now."""
+        try:
+            self._checkpoint.save(model, self._completed(standing))
+        except OSError as error:
+            self._note(f"The run could not be saved ({error}); the save before it, if any, is whole.")
+        self._saved_s, self._urgent = self._clock(), False
+
+    def done(self, model: Any, standing: Standing | None) -> None:
+        """Removes what was saved, or saves it as finished: the run has come to its end.
+
+        Args:
+            model: The model as it has ended.
+            standing: Where it stands, `None` if there was nothing to do.
+        """
+        if self._lasting and standing is not None:
+            self.keep(model, replace(standing, finished=True))
+        try:
+            if not self._lasting:
+                self._checkpoint.clear()
+            if self._journal is not None:
+                self._journal.clear()
+        except OSError as error:
+            self._note(f"The saved run could not be removed ({error}).")
+
+    def _completed(self, standing: Standing) -> Standing:
+        bounds = [bound for bound in (self._ceiling, standing.ceiling) if bound is not None]
+        return replace(standing, run=self._run, ceiling=min(bounds, default=None))
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised(PathLike[str]):
+    """Give it to `fit` as `checkpoint`: a run that is done then stays stored, as finished, until it is cleared.
+
+    So whatever becomes of the trained model before it is saved elsewhere, nothing has to be trained again.
+
+    Attributes:
+        folder: The folder.
+        ceiling: The largest micro-batch to run from now on, which the checkpoint remembers; `None` for no new bound.
+    """
+
+    folder: str | PathLike[str]
+    ceiling: int | None = None
+
+    def __fspath__(self) -> str:
+        return fspath(self.folder)
+
+    def clear(self) -> None:
+        """Removes the run; the folder stays.
+
+        Raises:
+            OSError: It could not be removed.
+        """
+        Checkpoint(self.folder).clear()
+        Journal(self.folder).clear()
+
+
+def micro_below(micro: int, effective: int | None) -> int | None:
+    """The next smaller micro-batch, `None` if there is none.
+
+    Args:
+        micro: The size that was running when memory ran out.
+        effective: Samples behind one update; `micro`, where it is not known or smaller than that, as it may be where
+            the effective batch changes.
+
+    Example:
+        >>> micro_below(64, 64), micro_below(22, 64), micro_below(1, 64)
+        (32, 16, None)
+    """
+    return next_rung(micro, rungs(max(effective or micro, micro), micro))

@@ -1,0 +1,286 @@
+"""What the policy is told, what it remembers, and what it decides: values without behaviour of their own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from autobatch._text import counted, format_bytes
+from autobatch.data.splitting import next_rung
+from autobatch.errors import ArgumentError
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What one resource allows at one moment.
+
+    Attributes:
+        budget_bytes: Reach minus reserve, the most that this process should occupy.
+        reserve_bytes: What stays free on purpose.
+        limit: What limits it, for people: "control group v1 /jobs/7", "host", "GPU:0".
+        available_bytes: What this process could take on top of what it occupies.
+    """
+
+    budget_bytes: int
+    reserve_bytes: int
+    limit: str
+    available_bytes: int = field(compare=False)
+
+    @property
+    def reach_bytes(self) -> int:
+        """The most that this process could occupy, the reserve included."""
+        return self.budget_bytes + self.reserve_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.limit} leaves {format_bytes(self.budget_bytes)} "
+            f"beside a reserve of {format_bytes(self.reserve_bytes)}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen between two micro-batches.
+
+    Attributes:
+        at_s: When, in seconds of a clock that does not go back.
+        rooms: What each resource allows: "host", and "device" where there is one.
+        micro_s: Seconds that the last micro-batch took, `None` before the first.
+        micro_size: Samples in it.
+        next_s: The least that passes until the next reading, in seconds, however short a micro-batch is.
+    """
+
+    at_s: float
+    rooms: Mapping[str, Room]
+    micro_s: float | None = None
+    micro_size: int | None = None
+    next_s: float = 0.0
+
+    @property
+    def pace_s(self) -> float | None:
+        """Seconds per sample of the last micro-batch, `None` where it is not known."""
+        if self.micro_s is None or self.micro_size is None or self.micro_s < 0 or self.micro_size < 1:
+            return None
+        return self.micro_s / self.micro_size
+
+
+def binding(rooms: Mapping[str, Room]) -> Room | None:
+    """The tightest of what each resource allows, `None` where there is nothing."""
+    return min(rooms.values(), key=_free, default=None)
+
+
+def _free(room: Room) -> int:
+    return room.available_bytes - room.reserve_bytes
+
+
+# Two readings closer together than this say more about the sensors' jitter than about anybody's rate.
+SHORTEST_S = 0.05
+
+# A sixteenth of a rate is left after a second without taking.
+HALF_LIFE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What others take of one resource.
+
+    Attributes:
+        resource: Which.
+        at_s: When it was last seen.
+        reach_bytes: Its reach then.
+        rate: Bytes per second that others have just been taking; never negative.
+    """
+
+    resource: str
+    at_s: float
+    reach_bytes: int
+    rate: float = 0.0
+
+    def then(self, at_s: float, reach_bytes: int) -> "Taking":
+        """Returns what others take after one more reading.
+
+        The rate is that of the newest interval or what is left of the remembered one, whichever is larger: those who
+        take in bursts are not forgotten between two of them. What is remembered halves every `HALF_LIFE_S`.
+        """
+        passed_s = max(0.0, at_s - self.at_s)
+        newest = (self.reach_bytes - reach_bytes) / max(passed_s, SHORTEST_S)
+        remembered = self.rate * 0.5 ** (passed_s / HALF_LIFE_S)
+        return Taking(self.resource, at_s, reach_bytes, max(newest, remembered, 0.0))
+
+
+def after(takings: tuple[Taking, ...], sight: Sight) -> tuple[Taking, ...]:
+    """Returns what others take of every resource that was ever seen, the newest sight included."""
+    known = {taking.resource: taking for taking in takings}
+    for resource, room in sight.rooms.items():
+        before = known.get(resource) or Taking(resource, sight.at_s, room.reach_bytes)
+        known[resource] = before.then(sight.at_s, room.reach_bytes)
+    return tuple(known[resource] for resource in sorted(known))
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """One size that really ran out of memory.
+
+    The budget at that moment was not enough for it, whatever the peak model says. So the size and all larger ones are
+    out until the budget is clearly above it, and out again as soon as the budget is back where it was.
+
+    Attributes:
+        size: Samples in the micro-batch that ran out.
+        resource: What it ran out of.
+        failed_bytes: The budget that was not enough, `None` if there was no reading: out until the run ends.
+        bar_bytes: The budget above which the size is tried again.
+    """
+
+    size: int
+    resource: str
+    failed_bytes: int | None
+    bar_bytes: float
+
+    def may_stay(self, size: int, sight: Sight | None) -> bool:
+        """Tells whether a micro-batch of `size` that is in use may go on."""
+        if size < self.size:
+            return True
+        room = self._room(sight)
+        return self.failed_bytes is not None and (room is None or room.budget_bytes > self.failed_bytes)
+
+    def may_enter(self, size: int, sight: Sight | None) -> bool:
+        """Tells whether a micro-batch of `size` may be tried (again)."""
+        if size < self.size:
+            return True
+        room = self._room(sight)
+        return self.failed_bytes is not None and room is not None and room.budget_bytes > self.bar_bytes
+
+    def set_by(self, sight: Sight | None) -> str:
+        """Says what ran out, and when it is tried again."""
+        ran_out = f"a micro-batch of {counted(self.size, 'sample')} ran out of {self.resource} memory"
+        room = self._room(sight)
+        if room is None or self.failed_bytes is None:
+            return f"{ran_out} and no reading says how much there was: so many are not tried again"
+        return f"{ran_out} and the {room}: so many are tried again above {format_bytes(self.bar_bytes)}"
+
+    def hit_by(self, sight: Sight) -> str:
+        """Says that the budget has come back to where the size ran out."""
+        ran_out = f"{counted(self.size, 'sample')} ran out of {self.resource} memory before"
+        room = self._room(sight)
+        if room is None or self.failed_bytes is None:
+            return ran_out
+        return f"{ran_out}, with {format_bytes(self.failed_bytes)}, and the {room}"
+
+    def _room(self, sight: Sight | None) -> Room | None:
+        return None if sight is None else sight.rooms.get(self.resource)
+
+
+def ceiling_of(
+    size: int, resource: str, sight: Sight | None, clearly: float, earlier: Sequence[Ceiling] = ()
+) -> Ceiling:
+    """Returns the ceiling that an out-of-memory error sets.
+
+    Args:
+        size: Samples in the micro-batch that ran out.
+        resource: What it ran out of.
+        sight: The reading after the error, `None` if there is none.
+        clearly: By what fraction of itself the budget must have grown before the size is tried again.
+        earlier: The ceilings of earlier failures at the same rung; the new one starts from where theirs end.
+    """
+    size = min((size, *(one.size for one in earlier)))
+    room = None if sight is None else sight.rooms.get(resource)
+    if room is None or any(one.failed_bytes is None for one in earlier):
+        return Ceiling(size, resource, None, float("inf"))
+    failed_bytes = max((room.budget_bytes, *(int(one.bar_bytes) for one in earlier)))
+    return Ceiling(size, resource, failed_bytes, failed_bytes + clearly * abs(failed_bytes))
+
+
+def same_rung(ceilings: Sequence[Ceiling], ladder: Sequence[int], size: int, resource: str) -> tuple[Ceiling, ...]:
+    """Returns the ceilings that `resource` set at the rung of `size`.
+
+    Near-equal micro-batches of one rung differ by a sample: 64 samples in threes are 22, 21 and 21.
+    """
+    lower = next_rung(size, ladder) or 0
+    upper = min((rung for rung in ladder if rung >= size), default=size)
+    return tuple(one for one in ceilings if one.resource == resource and lower < one.size <= upper)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How careful the policy is.
+
+    Attributes:
+        patience: Good readings in a row before growing.
+        margin: Part of the budget that growing must leave over.
+        foresight: Micro-batches during which others may go on taking at their recent rate.
+        clearly: By what fraction a budget must have grown before a size that ran out of memory is tried again.
+        hold: How many times its patience a larger size must last; a shrink before that doubles the patience.
+        longest: The most that the patience is multiplied by.
+
+    Raises:
+        ArgumentError: A number is below what makes sense.
+    """
+
+    patience: int = 10
+    margin: float = 0.02
+    foresight: float = 1.5
+    clearly: float = 0.1
+    hold: int = 5
+    longest: int = 32
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        least = {"patience": 1, "margin": 0, "foresight": 0, "clearly": 0, "hold": 1, "longest": 1}
+        for name, lowest in least.items():
+            if not getattr(self, name) >= lowest:
+                raise ArgumentError(
+                    "The controller cannot work with such a setting. "
+                    f"Received: {name}={getattr(self, name)!r}. Expected {lowest} or more."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the policy remembers.
+
+    Attributes:
+        micro: Samples in a micro-batch.
+        good: Readings in a row in which a larger size fitted with its margin.
+        reachable: The largest size that did so in all of them.
+        backoff: What the patience is multiplied by now.
+        held: Readings since the last growth; `None` once it has lasted, or after a shrink.
+        pace_s: Seconds per sample of the last micro-batch that was timed.
+        takings: What others take of each resource.
+        ceilings: The sizes that ran out of memory.
+    """
+
+    micro: int
+    good: int = 0
+    reachable: int | None = None
+    backoff: int = 1
+    held: int | None = None
+    pace_s: float | None = None
+    takings: tuple[Taking, ...] = ()
+    ceilings: tuple[Ceiling, ...] = ()
+
+    @property
+    def ceiling(self) -> int | None:
+        """The smallest size that ran out of memory, `None` if none did."""
+        return min((ceiling.size for ceiling in self.ceilings), default=None)
+
+    def rate(self, resource: str) -> float:
+        """Returns the bytes per second that others have just been taking of `resource`."""
+        return next((taking.rate for taking in self.takings if taking.resource == resource), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A decision.
+
+    Attributes:
+        kind: "shrink" and "grow" change the size; "stuck" says that even the smallest would run out of memory.
+        before: Samples in a micro-batch before it.
+        after: Samples in a micro-batch from now on.
+        reason: One sentence with the numbers.
+        resource: The resource that decided, `None` where none is known.
+    """
+
+    kind: Literal["shrink", "grow", "stuck"]
+    before: int
+    after: int
+    reason: str
+    resource: str | None
