@@ -29,6 +29,7 @@ from autobatch.errors import (
 )
 
 if TYPE_CHECKING:
+    from autobatch.backend.release import share_memory
     from autobatch.data.adapters.mixture import mix
     from autobatch.data.rebatch import accumulate_batches, rebuild
     from autobatch.infer.evaluate import evaluate
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from autobatch.probing.run import probe
     from autobatch.results.probe import ProbeResult
     from autobatch.results.run import Decision, Observation, RunReport
-    from autobatch.step.sharing import share_memory
     from autobatch.train.fit import fit
 
 __version__ = "0.1.0"
@@ -86,7 +86,7 @@ _HOMES = {
     "probe": "autobatch.probing.run",
     "read_memory": "autobatch.memory.reading",
     "rebuild": "autobatch.data.rebatch",
-    "share_memory": "autobatch.step.sharing",
+    "share_memory": "autobatch.backend.release",
 }
 
 

@@ -28,24 +28,24 @@ MODELS = ("small conv net", "MobileNetV2")
 
 def turn(side: str, name: str, size: int, updates: int) -> dict[str, Any]:
     """Trains in this process, shrinks, gives back; returns seconds per update and bytes."""
+    from autobatch.backend import release as sharing
     from autobatch.memory.sensors.procfs import peak_rss_bytes, read_process
-    from autobatch.step import sharing
 
     if side == "shared":
         sharing.share_memory()
 
     import numpy as np
 
+    from autobatch.backend import engine_for
+    from autobatch.backend.base import BatchTotals
     from autobatch.data.batch import Batch
-    from autobatch.step.backend import engine_for
-    from autobatch.step.engine import Whole
 
     net = NETS[name]
     data = Batch(*net.samples(size))
     engine = engine_for(net.compiled(), data[:2])
 
     def update(batch: Batch) -> None:
-        float(np.asarray(engine.accumulate(batch, Whole.of(batch))["loss"]))
+        float(np.asarray(engine.accumulate(batch, BatchTotals.of(batch))["loss"]))
 
     for _ in range(3):
         update(data)
@@ -61,7 +61,7 @@ def turn(side: str, name: str, size: int, updates: int) -> dict[str, Any]:
         update(data[:1])
     before = read_process()[0].rss_bytes
     began = time.perf_counter()
-    given = sharing.give_back()
+    given = sharing.release_memory()
     return {
         "wall_s": statistics.median(wall),
         "processor_s": used,

@@ -93,7 +93,7 @@ def _share_memory() -> Any:
 
 
 def _accelerators() -> tuple[str, ...]:
-    from autobatch.step.backend import accelerators
+    from autobatch.backend import accelerators
 
     return accelerators()
 

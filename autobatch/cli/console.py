@@ -122,7 +122,7 @@ def import_keras() -> None:
     with held_back(2):
         import_module("keras")
         # Where there is no driver, TensorFlow calls the first look for GPUs an error; `autobatch doctor` says more.
-        import_module("autobatch.step.backend").accelerators()
+        import_module("autobatch.backend").accelerators()
 
 
 @contextmanager

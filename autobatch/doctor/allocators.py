@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from autobatch.backend import allocator_choices
+from autobatch.backend.base import AllocatorChoice
+from autobatch.backend.release import contradictions
 from autobatch.doctor.finding import Finding, ok, warning
 from autobatch.doctor.surroundings import Surroundings
-from autobatch.step.backend import allocator_choices
-from autobatch.step.framework import AllocatorChoice
-from autobatch.step.sharing import contradictions
 
 _SHARE = "autobatch.share_memory() (--share-memory) chooses one that gives back"
 

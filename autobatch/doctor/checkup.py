@@ -48,7 +48,7 @@ def check_up(seen: Surroundings) -> Checkup:
         seen: What was found, by `autobatch.doctor.look.look` or by a test.
 
     Example:
-        >>> from autobatch.step.framework import Framework
+        >>> from autobatch.backend.base import Framework
         >>> from autobatch.testing import memory_reading
         >>> checkup = check_up(Surroundings(Framework(error="ImportError: no"), memory_reading()))
         >>> [finding.name for finding in checkup.findings if finding.state == "problem"]

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from autobatch.backend import describe as describe_framework
+from autobatch.backend.base import Framework
 from autobatch.doctor.installed import read_packages
 from autobatch.doctor.surroundings import Kernel, Places, Surroundings
 from autobatch.memory.reading import read_memory
@@ -23,8 +25,6 @@ from autobatch.memory.sensors.procfs import in_host_pid_namespace, parse_fields,
 from autobatch.probing.cache import default_folder
 from autobatch.probing.process import WorkerProcess, child_command
 from autobatch.probing.worker import SUPPORTED, UNSUPPORTED
-from autobatch.step import backend
-from autobatch.step.framework import Framework
 
 _CONTAINERS = {".dockerenv": "/.dockerenv is there", "run/.containerenv": "/run/.containerenv is there"}
 _WORKER_S = 30.0
@@ -36,7 +36,7 @@ def look(
     environ: Mapping[str, str] | None = None,
     nvml: Any = None,
     driver: Any = None,
-    describe: Callable[[], Framework] = backend.describe,
+    describe: Callable[[], Framework] = describe_framework,
     import_quietly: Callable[[], None] | None = None,
 ) -> Surroundings:
     """Returns what is to be seen from this process.

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from autobatch.backend.base import Framework
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device, Driver
-from autobatch.step.framework import Framework
 
 
 @dataclass(frozen=True, slots=True)

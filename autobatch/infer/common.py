@@ -8,6 +8,8 @@ from typing import Any, Literal
 import keras
 
 from autobatch._arguments import require_count, require_seconds
+from autobatch.backend import read_memory_here, require_runnable
+from autobatch.backend.base import ForwardEngine
 from autobatch.data.check import require_compatible
 from autobatch.data.open import OpenedData, few_of, is_arrays, is_image_generator, most_samples, open_data
 from autobatch.data.options import DataOptions, FlowOptions, require_options
@@ -21,8 +23,6 @@ from autobatch.probing.run import open_cache
 from autobatch.probing.task import READ_AHEAD_BYTES, Task, held_bytes
 from autobatch.probing.warming import warm_up_forward
 from autobatch.results.run import EVALUATION, PREDICTION, Event, RunReport
-from autobatch.step.backend import read_memory_here, require_runnable
-from autobatch.step.engine import ForwardEngine
 from autobatch.train.callbacks import require_callbacks
 from autobatch.train.control.setup import Seams, Steering
 from autobatch.train.microbatch import Cutter

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Any, Unpack
 
+from autobatch.backend import forward_engine_for, preserved_random_states
 from autobatch.data.options import FlowOptions
 from autobatch.infer.common import callback_list, prepare, start
 from autobatch.memory.reading import Reserve
@@ -11,7 +12,6 @@ from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.task import READ_AHEAD_BYTES
 from autobatch.results.run import Event
-from autobatch.step.backend import forward_engine_for, preserved_random_states
 from autobatch.train.validation import DataValidation
 
 

@@ -9,6 +9,7 @@ from typing import Any, Unpack
 import keras
 
 from autobatch._text import format_bytes
+from autobatch.backend import forward_engine_for, preserved_random_states
 from autobatch.data.options import FlowOptions
 from autobatch.errors import DoesNotFitError
 from autobatch.infer.common import Running, callback_list, prepare, start, total_of
@@ -18,7 +19,6 @@ from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.arguments import BatchSize
 from autobatch.probing.task import READ_AHEAD_BYTES, Task
 from autobatch.results.run import Event
-from autobatch.step.backend import forward_engine_for, preserved_random_states
 from autobatch.train.passes import Feed, one_pass
 
 

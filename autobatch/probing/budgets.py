@@ -7,14 +7,14 @@ prove are bounded by what is left beside the caller and itself; the answer says 
 from collections.abc import Callable, Mapping, Sequence
 
 from autobatch._text import format_bytes
+from autobatch.backend import accelerator, idle_pool_bytes, read_memory_here
+from autobatch.backend.base import Accelerator
 from autobatch.memory.reading import Budget, MemoryReading, apply_limit, is_limited, overdrawn_bytes
 from autobatch.memory.types import Device
 from autobatch.probing.own_pool import OWN_LIMIT, own_budget, pool_bytes, why_stay_in
 from autobatch.probing.question import Question
 from autobatch.probing.runner import WORST
 from autobatch.results.trial import Trial, Where
-from autobatch.step.accelerator import Accelerator
-from autobatch.step.backend import accelerator, idle_pool_bytes, read_memory_here
 
 
 class Budgets:

@@ -135,7 +135,7 @@ def describe_error(error: Exception) -> dict[str, Any]:
 
 
 def _cause(error: Exception) -> str:
-    from autobatch.step.oom import classify
+    from autobatch.backend.oom import classify
 
     return classify(error).name
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from autobatch.backend import engine_for, forward_engine_for
+from autobatch.backend.base import BatchTotals, Engine, ForwardEngine, Measured
 from autobatch.data.batch import Batch
 from autobatch.data.check import Step
 from autobatch.probing.warming import update, warm_up, warm_up_forward
-from autobatch.step.backend import engine_for, forward_engine_for
-from autobatch.step.engine import Engine, ForwardEngine, Measured, Whole
 
 
 class Drill(Protocol):
@@ -75,7 +75,7 @@ class _Training:
 
     def last(self, batch: Batch) -> None:
         if self._evaluates:
-            self.engine.evaluate(batch, Whole.of(batch))
+            self.engine.evaluate(batch, BatchTotals.of(batch))
 
     def abandon(self) -> None:
         self.engine.abandon()
@@ -94,7 +94,7 @@ class _Forward:
     def once(self, batch: Batch, *, accumulated: bool) -> None:
         del accumulated
         if self._evaluates:
-            _wait_for(self.engine.evaluate(batch, Whole.of(batch)))
+            _wait_for(self.engine.evaluate(batch, BatchTotals.of(batch)))
         else:
             self.engine.predict(batch)
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from autobatch.backend import accelerator, read_memory_here
+from autobatch.backend.base import Accelerator
 from autobatch.data.batch import Batch
 from autobatch.data.splitting import rungs
 from autobatch.errors import ProbeError, ProbeTimeoutError
@@ -32,8 +34,6 @@ from autobatch.probing.search import (
 from autobatch.probing.site import Site
 from autobatch.results.probe import ProbeResult, in_whole_bytes
 from autobatch.results.trial import Measurement, Outcome, Trial
-from autobatch.step.accelerator import Accelerator
-from autobatch.step.backend import accelerator, read_memory_here
 
 OnTrial = Callable[[Trial], None]
 OnStart = Callable[[int], None]

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from autobatch.backend import settings
 from autobatch.data.batch import Batch, leaves
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.sensors.nvml import read_driver
@@ -18,7 +19,6 @@ from autobatch.memory.types import Driver
 from autobatch.probing.anonymous import without_made_up_names
 from autobatch.probing.own_code import own_code
 from autobatch.probing.parcel import configuration
-from autobatch.step.backend import settings
 
 # Variables that change how much memory a step takes, how fast it is, or which device it runs on.
 _ENVIRONMENT = ("TF_", "KERAS_", "XLA_", "CUDA_", "OMP_", "MKL_", "DNNL_", "ONEDNN_", "GLIBC_", "MALLOC_", "LD_PRELOAD")

@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from autobatch.backend import preserved, preserved_random_states
 from autobatch.data.batch import Batch
 from autobatch.data.check import Step
 from autobatch.errors import OutOfMemoryError
 from autobatch.probing.answer import Answer
 from autobatch.probing.runner import Runner
 from autobatch.results.trial import Outcome, Where
-from autobatch.step.backend import preserved, preserved_random_states
 
 
 class InProcess:

@@ -5,9 +5,9 @@ finds nothing left, while a step of the caller's may use it all.
 """
 
 from autobatch._text import GIB
+from autobatch.backend.base import Accelerator
 from autobatch.memory.budget import Budget, Limit, Reserve
 from autobatch.memory.types import Device
-from autobatch.step.accelerator import Accelerator
 
 # A context with the kernels and workspaces that training loads, of which no step can make use: 0.3 to 0.9 GiB.
 _OUTSIDE = GIB

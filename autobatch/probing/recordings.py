@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from autobatch.backend.base import Recording
 from autobatch.memory.peak_model import Allocation, AllocationProfile
-from autobatch.step.engine import Recording
 
 _ENOUGH = 2
 

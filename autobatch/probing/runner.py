@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from autobatch.backend import accelerator, apply_settings, device_bytes
 from autobatch.data.batch import Batch
 from autobatch.data.check import Step
 from autobatch.memory.sensors.gpu import read_devices
@@ -24,7 +25,6 @@ from autobatch.memory.sensors.procfs import peak_rss_bytes, read_process, reset_
 from autobatch.probing.drill import drill_for
 from autobatch.probing.parcel import repeat, unpack
 from autobatch.probing.recordings import Recordings
-from autobatch.step.backend import accelerator, apply_settings, device_bytes
 
 LEAST_UPDATES = 3
 MOST_UPDATES = 20

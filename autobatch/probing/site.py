@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from autobatch.backend import settings
 from autobatch.data.batch import Batch
 from autobatch.data.check import Step
 from autobatch.probing.answer import Answer
@@ -12,7 +13,6 @@ from autobatch.probing.inprocess import InProcess
 from autobatch.probing.parcel import CannotTravelError, pack, written
 from autobatch.probing.worker import SUPPORTED, UNSUPPORTED, Worker
 from autobatch.results.trial import Outcome, Where
-from autobatch.step.backend import settings
 
 # A crash, too: on a CPU it is a usual form of running out of memory, and would take the caller with it.
 _NO_FAULT_OF_THE_MODEL = (Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.KILLED, Outcome.CRASHED)

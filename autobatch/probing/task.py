@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobatch._arguments import require_count, require_seconds
+from autobatch.backend import divides_by_weights, require_trainable
 from autobatch.data.batch import Batch, with_class_weight
 from autobatch.data.check import require_compatible
 from autobatch.data.open import OpenedData, few_of, is_ready, most_samples, open_data
@@ -14,7 +15,6 @@ from autobatch.errors import ArgumentError
 from autobatch.memory.reading import Reserve, parse_reserve
 from autobatch.probing.arguments import parse_batch_size, require_class_weight
 from autobatch.probing.question import UNCOUNTED, Question, question_for
-from autobatch.step.backend import divides_by_weights, require_trainable
 
 READ_AHEAD_BYTES = 64 * 2**20  # the most that a loader may read ahead
 _LEAST_AHEAD_BYTES = READ_AHEAD_BYTES // 4

@@ -8,11 +8,11 @@ at once. So trials and training warm up the same way, and what was measured in a
 import gc
 from typing import Any
 
+from autobatch.backend import preserved
+from autobatch.backend.base import BatchTotals, Engine, ForwardEngine
 from autobatch.data.batch import Batch
 from autobatch.data.splitting import near_equal
 from autobatch.memory.sensors.malloc import return_freed_memory
-from autobatch.step.backend import preserved
-from autobatch.step.engine import Engine, ForwardEngine, Whole
 
 WARM_UP_SIZE = 2
 
@@ -29,7 +29,7 @@ def warm_up(engine: Engine, samples: Batch, *, accumulated: bool, evaluated: boo
     few = samples[:WARM_UP_SIZE]
     update(engine, few, accumulated=accumulated)
     if evaluated:
-        engine.evaluate(few, Whole.of(few))
+        engine.evaluate(few, BatchTotals.of(few))
     gc.collect()
     return_freed_memory()
 
@@ -43,7 +43,7 @@ def warm_up_forward(engine: ForwardEngine, samples: Batch, *, evaluates: bool) -
         evaluates: Whether it will evaluate, or predict.
     """
     few = samples[:WARM_UP_SIZE]
-    engine.untouched(lambda: engine.evaluate(few, Whole.of(few)) if evaluates else engine.predict(few))
+    engine.untouched(lambda: engine.evaluate(few, BatchTotals.of(few)) if evaluates else engine.predict(few))
     gc.collect()
     return_freed_memory()
 
@@ -75,7 +75,7 @@ def update(engine: Engine, batch: Batch, *, accumulated: bool) -> Any:
         batch: The samples of each micro-batch.
         accumulated: Two micro-batches, which is enough to fill the accumulators and to add to them, instead of one.
     """
-    whole = Whole.of(batch, batch) if accumulated else Whole.of(batch)
+    whole = BatchTotals.of(batch, batch) if accumulated else BatchTotals.of(batch)
     logs: Any = {}
     for _ in near_equal(whole.size, batch.size):
         logs = engine.accumulate(batch, whole)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from autobatch.backend.base import BatchTotals, Logs
 from autobatch.data.batch import Batch
 from autobatch.errors import OutOfMemoryError
 from autobatch.memory.peak_model import Allocation
-from autobatch.step.engine import Logs, Whole
 
 
 class FakeEngine:
-    """An `autobatch.step.engine.Engine` that keeps the samples it is handed instead of training on them.
+    """An `autobatch.backend.base.Engine` that keeps the samples it is handed instead of training on them.
 
     It follows the protocol to the letter: a call that fails has no effect, a micro-batch that is the whole effective
     batch is an update at once, and `apply` without anything to apply does nothing.
@@ -37,12 +37,12 @@ class FakeEngine:
         >>> engine = FakeEngine(fails=lambda call, size: size > 2)
         >>> batch = Batch(np.arange(4))
         >>> try:
-        ...     engine.accumulate(batch, Whole(4))
+        ...     engine.accumulate(batch, BatchTotals(4))
         ... except OutOfMemoryError as error:
         ...     print(error.size)
         4
         >>> for part in (batch[:2], batch[2:]):
-        ...     logs = engine.accumulate(part, Whole(4))
+        ...     logs = engine.accumulate(part, BatchTotals(4))
         >>> engine.apply()
         >>> [part.x.tolist() for part in engine.updates[0]]
         [[0, 1], [2, 3]]
@@ -71,7 +71,7 @@ class FakeEngine:
         """What the constructor was told."""
         return self._needs_weights
 
-    def accumulate(self, batch: Batch, whole: Whole) -> Logs:
+    def accumulate(self, batch: Batch, whole: BatchTotals) -> Logs:
         """Keeps a micro-batch of `whole`, the effective batch.
 
         Raises:
@@ -113,7 +113,7 @@ class FakeEngine:
         del batch
         return self._cuttable
 
-    def evaluate(self, batch: Batch, whole: Whole) -> Logs:
+    def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
         """Keeps a micro-batch of `whole`, what is evaluated in one step.
 
         Raises:

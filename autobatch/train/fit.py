@@ -6,6 +6,8 @@ from os import PathLike
 from typing import Any, Literal, Unpack, get_args
 
 from autobatch._arguments import require_count, require_seconds
+from autobatch.backend import engine_for, read_memory_here
+from autobatch.backend.base import Engine
 from autobatch.data.batch import Batch
 from autobatch.data.check import require_compatible
 from autobatch.data.images.transform import require_image_backend
@@ -22,8 +24,6 @@ from autobatch.probing.task import Task, prepare, read_ahead_bytes
 from autobatch.probing.warming import warm_up_untouched
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Event, RunReport
-from autobatch.step.backend import engine_for, read_memory_here
-from autobatch.step.engine import Engine
 from autobatch.train.callbacks import require_callbacks
 from autobatch.train.checkpoint.resume import Saved, facts_of, opened
 from autobatch.train.checkpoint.saver import Keeper

@@ -17,9 +17,9 @@ from typing import Any
 import keras
 
 from autobatch._text import counted
+from autobatch.backend.base import Engine
 from autobatch.data.source import Source, Stream
 from autobatch.data.splitting import near_equal, number_of_updates
-from autobatch.step.engine import Engine
 from autobatch.train.callbacks import Bar
 from autobatch.train.checkpoint.saver import Keeper
 from autobatch.train.checkpoint.store import Standing

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from autobatch.backend.base import BatchTotals, Engine, Evaluator, Logs, Predictor
 from autobatch.data.batch import Batch
 from autobatch.data.splitting import near_equal
 from autobatch.errors import OutOfMemoryError
-from autobatch.step.engine import Engine, Evaluating, Logs, Predicting, Whole
 from autobatch.train.control.controller import Controller
 from autobatch.train.passes import Feed
 
@@ -63,7 +63,7 @@ class Cutter:
             if part.size <= self.controller.micro:
                 before(part.size)
                 self.controller.runs(part.size)
-                whole = Whole.of(part) if engine.needs_weights else Whole(part.size)
+                whole = BatchTotals.of(part) if engine.needs_weights else BatchTotals(part.size)
                 try:
                     return engine.accumulate(part, whole), part.size
                 except OutOfMemoryError as error:
@@ -73,7 +73,7 @@ class Cutter:
                 feed.put_back(part)
             del part
 
-    def predict(self, engine: Predicting, feed: Feed, size: int, keep: Callable[[Any, int], None]) -> None:
+    def predict(self, engine: Predictor, feed: Feed, size: int, keep: Callable[[Any, int], None]) -> None:
         """Predicts the next `size` samples of the feed.
 
         Args:
@@ -92,22 +92,22 @@ class Cutter:
 
         self._run(step, feed, size)
 
-    def evaluate(self, engine: Evaluating, feed: Feed, size: int) -> Logs:
+    def evaluate(self, engine: Evaluator, feed: Feed, size: int) -> Logs:
         """Evaluates the next `size` samples of the feed."""
         whole = self._whole(engine, feed, size)
         return self._run(lambda part: engine.evaluate(part, whole), feed, size)
 
-    def _whole(self, engine: Evaluating, feed: Feed, size: int) -> Whole:
+    def _whole(self, engine: Evaluator, feed: Feed, size: int) -> BatchTotals:
         """The effective batch; its weights only where a loss divides by them, since that needs all samples at once."""
         if not engine.needs_weights:
-            return Whole(size)
+            return BatchTotals(size)
         first = feed.take(min(size, self.controller.micro))
         feed.put_back(first)
         if first.sample_weight is None:
-            return Whole(size)
+            return BatchTotals(size)
         batch = feed.take(size)
         feed.put_back(batch)
-        return Whole.of(batch)
+        return BatchTotals.of(batch)
 
     def _run(self, step: Callable[[Batch], Logs], feed: Feed, size: int) -> Logs:
         controller, logs = self.controller, cast("Logs", {})

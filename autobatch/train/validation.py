@@ -8,6 +8,7 @@ from itertools import count
 from numbers import Real
 from typing import Any, Protocol, cast
 
+from autobatch.backend.base import Engine, Evaluator
 from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.adapters.mixture import Mixture
 from autobatch.data.images.iterator import is_addressable
@@ -16,7 +17,6 @@ from autobatch.data.options import DataOptions
 from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.data.source import Source, Stream, Supply, is_source
 from autobatch.errors import ArgumentError
-from autobatch.step.engine import Engine, Evaluating
 from autobatch.train.microbatch import Cutter
 from autobatch.train.passes import Feed, one_pass
 
@@ -240,7 +240,7 @@ class DataValidation:
         self._workers, self._max_bytes = workers, max_bytes
         self._going_on: StreamLoader | None = None
 
-    def run(self, model: Any, engine: Evaluating, callbacks: Any) -> dict[str, float]:
+    def run(self, model: Any, engine: Evaluator, callbacks: Any) -> dict[str, float]:
         """Evaluates once, in the order that Keras' `evaluate` calls callbacks."""
         model.stop_evaluating = False
         callbacks.on_test_begin()

@@ -290,7 +290,7 @@ def tensorflow(_: Memory, part: dict[str, Any]) -> int:
     """Takes memory by TensorFlow, and says what it reads of itself."""
     import tensorflow as tf
 
-    from autobatch.step.backend import read_memory_here
+    from autobatch.backend import read_memory_here
 
     with tf.device("GPU:0"):
         taken = tf.ones((part["amount"] // 4,)) + 1

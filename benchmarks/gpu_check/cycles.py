@@ -49,7 +49,7 @@ class Training:
     def __init__(self, net: str, device: str) -> None:
         from support.models import AT_224, NETS
 
-        from autobatch.step.backend import engine_for
+        from autobatch.backend import engine_for
 
         self._net, self._device = (NETS | AT_224)[net], device
         self._engine = engine_for(self._net.compiled(jit_compile=False), self.batch(2))
@@ -78,7 +78,7 @@ class Training:
 
     def peak_bytes(self, size: int) -> int:
         """What an update in one micro-batch needs at most, with what the model holds."""
-        from autobatch.step.tensorflow.memory import reset_peak
+        from autobatch.backend.tensorflow.allocator import reset_peak
 
         data = self.batch(size)
         reset_peak(self._device)

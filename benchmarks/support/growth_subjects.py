@@ -216,9 +216,9 @@ def over_batch(sizes: Iterable[int], turns: int) -> list[Growth]:
 
 def over_model(over: str, make: Callable[[int], Any], sizes: Iterable[int], turns: int) -> list[Growth]:
     """What the size of a model costs before its first update, and at a reading."""
+    from autobatch.backend import engine_for
     from autobatch.data.batch import Batch
     from autobatch.probing.warming import warm_up_untouched
-    from autobatch.step.backend import engine_for
 
     x, y = numbers(4)
     few = Batch(x, y)

@@ -263,7 +263,7 @@ class Recorded:
 
 def _ran_out(error: Exception) -> bool:
     """Whether it was memory; on a GPU, libraries and XLA have words of their own for it."""
-    from autobatch.step.oom import Cause, classify
+    from autobatch.backend.oom import Cause, classify
 
     return type(error).__name__ == "ResourceExhaustedError" or classify(error) is Cause.OUT_OF_MEMORY
 
@@ -276,11 +276,11 @@ def serve(name: str, limit_mib: int, device: Device, policy: str, *, xla: bool) 
     import tensorflow as tf
     from support.models import AT_224, NETS
 
+    from autobatch.backend.tensorflow.allocation_trace import AllocationTrace
     from autobatch.probing.recordings import Recordings
-    from autobatch.step.tensorflow.recording import Recording
 
     place = NAMES[device]
-    recordings = Recordings(lambda: Recording(place))  # as in a worker of autobatch
+    recordings = Recordings(lambda: AllocationTrace(place))  # as in a worker of autobatch
 
     def tell(**values: Any) -> None:
         print(json.dumps(values), file=out, flush=True)

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from autobatch.backend import engine_for
+from autobatch.backend.release import release_memory
 from autobatch.data.batch import Batch
 from autobatch.data.splitting import rungs
 from autobatch.memory.reading import DEFAULT_RESERVE, read_memory
-from autobatch.step.backend import engine_for
-from autobatch.step.sharing import give_back
 from autobatch.train.control.controller import Controller, Outside
 from autobatch.train.control.policy import Policy
 from autobatch.train.control.watcher import Rooms, Watch
@@ -185,7 +185,7 @@ def controller(effective: int, micro: int) -> Controller:
     """A controller that reads the memory as in a training and has something to weigh; what it decides is to stay."""
     held = read_memory().process.rss_bytes
     policy = Policy(rungs(effective, micro), {"host": lambda samples: held + 2**30 + samples})
-    outside = Outside(changed=print, watch=Watch(read_memory, Rooms(DEFAULT_RESERVE)), give_back=give_back)
+    outside = Outside(changed=print, watch=Watch(read_memory, Rooms(DEFAULT_RESERVE)), release_memory=release_memory)
     return Controller(policy, micro, outside)
 
 

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
+from autobatch.backend.base import Framework
 from autobatch.cli.commands.doctor import checkup_lines
 from autobatch.doctor.checkup import Checkup, check_up
 from autobatch.doctor.finding import Finding
 from autobatch.doctor.plan import Plan
 from autobatch.doctor.surroundings import Surroundings
-from autobatch.step.framework import Framework
 from autobatch.testing import memory_reading
 
 GIB = 1 << 30

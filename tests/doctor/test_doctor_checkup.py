@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from autobatch.backend.base import Framework, FrameworkGpu
 from autobatch.doctor.checkup import check_up
 from autobatch.doctor.surroundings import Kernel, Package, Places, Surroundings
 from autobatch.memory.types import Device, Driver, Pressure
-from autobatch.step.framework import Framework, FrameworkGpu
 from autobatch.testing import memory_reading
 
 MIB, GIB = 1 << 20, 1 << 30

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from autobatch.backend.base import Framework
 from autobatch.doctor.installed import fits, read_packages, required
 from autobatch.doctor.look import look
 from autobatch.memory.sensors.cgroup import is_memory_backed
-from autobatch.step.framework import Framework
 from autobatch.testing import FakeCuda, FakeGpu, FakeNvml, FakePool
 
 FILES = {

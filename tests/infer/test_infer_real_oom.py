@@ -14,8 +14,8 @@ from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.splitting import rungs
 from autobatch.data.prefetch.loader import Loader
 from autobatch.infer.outputs import Rows
-from autobatch.step.backend import forward_engine_for
-from autobatch.step.engine import Whole
+from autobatch.backend import forward_engine_for
+from autobatch.backend.base import BatchTotals
 from autobatch.train.control.controller import falling
 from autobatch.train.passes import Feed
 from autobatch.train.microbatch import Cutter

@@ -8,6 +8,9 @@ import pytest
 from inference import Fragile, one_output
 from nets import compiled, conv_net, pictures
 
+from autobatch.backend import state_variables
+from autobatch.backend.base import BatchTotals
+from autobatch.backend.tensorflow.forward import TensorFlowForwardEngine
 from autobatch.data.batch import Batch
 from autobatch.errors import ModelError
 from autobatch.infer.evaluate import evaluate
@@ -18,9 +21,6 @@ from autobatch.probing.identity import identity
 from autobatch.probing.inprocess import InProcess
 from autobatch.probing.question import Question
 from autobatch.results.trial import Outcome
-from autobatch.step.backend import state_variables
-from autobatch.step.engine import Whole
-from autobatch.step.tensorflow.forward import ForwardEngine
 from autobatch.testing import memory_reading
 
 SAMPLES = pictures(6)
@@ -74,12 +74,12 @@ def test_the_engine_undoes_a_step_that_failed() -> None:
     """Seen to fail with the backup left where it is."""
     fragile = Fragile()
     model = compiled(keras.Sequential([keras.Input((12, 12, 3)), Draws(), fragile, *conv_net().layers]))
-    engine = ForwardEngine(model, SAMPLES, evaluates=True)
-    engine.evaluate(SAMPLES, Whole.of(SAMPLES))
+    engine = TensorFlowForwardEngine(model, SAMPLES, evaluates=True)
+    engine.evaluate(SAMPLES, BatchTotals.of(SAMPLES))
     before = state(model)
     fragile.fails = lambda size: True
     with pytest.raises(MemoryError):
-        engine.evaluate(SAMPLES, Whole.of(SAMPLES))
+        engine.evaluate(SAMPLES, BatchTotals.of(SAMPLES))
     with pytest.raises(MemoryError):
         engine.predict(SAMPLES)
     assert state(model) == before

@@ -92,7 +92,7 @@ def test_the_real_driver_or_its_absence_is_read():
 
 
 PROGRAM = """
-from autobatch.step.sharing import give_back, share_memory
+from autobatch.backend.release import give_back, share_memory
 print(share_memory())
 import tensorflow as tf
 from autobatch.memory.sensors.cuda_pool import read_pool

@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trials import FakeSite
 
+from autobatch.backend.base import Accelerator
 from autobatch.errors import DoesNotFitError
 from autobatch.memory.types import Device
 from autobatch.probing.find import Seams, find
 from autobatch.probing.own_pool import pool_bytes, why_stay_in
 from autobatch.probing.question import Question
-from autobatch.step.accelerator import Accelerator
 from autobatch.testing import memory_reading
 
 GIB, MIB = 2**30, 2**20

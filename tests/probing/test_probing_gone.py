@@ -4,11 +4,11 @@ import pytest
 from surroundings import Clock
 from trials import FakeSite
 
+from autobatch.backend.base import Accelerator
 from autobatch.memory.types import Device
 from autobatch.probing.find import Seams, find
 from autobatch.probing.gone import wait_until_gone
 from autobatch.probing.question import Question
-from autobatch.step.accelerator import Accelerator
 from autobatch.testing import memory_reading
 
 GIB, MIB = 2**30, 2**20

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trials import FakeSite
 
+from autobatch.backend.base import Accelerator
 from autobatch.memory.types import Device
 from autobatch.probing.explain import no_room
 from autobatch.probing.find import Finder, Seams, find
 from autobatch.probing.question import Question
 from autobatch.results.trial import Outcome
-from autobatch.step.accelerator import Accelerator
 from autobatch.testing import memory_reading
 
 GIB, MIB = 2**30, 2**20

@@ -6,6 +6,7 @@ import pytest
 from nets import compiled, conv_net, pictures
 from trials import FakeSite
 
+from autobatch.backend import idle_pool_bytes
 from autobatch.errors import ArgumentError, DoesNotFitError
 from autobatch.probing.budgets import Budgets
 from autobatch.probing.cache import Cache
@@ -15,7 +16,6 @@ from autobatch.probing.recall import with_search
 from autobatch.probing.run import probe
 from autobatch.probing.search import verdict
 from autobatch.results.trial import Outcome, Trial
-from autobatch.step.backend import idle_pool_bytes
 from autobatch.testing import memory_reading
 
 GIB = 2**30

@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trials import FakeSite
 
+from autobatch.backend.base import Accelerator
 from autobatch.memory.types import Device
 from autobatch.probing.find import Seams, find
 from autobatch.probing.outside import Outside
 from autobatch.probing.question import Question
-from autobatch.step.accelerator import Accelerator
 from autobatch.testing import memory_reading
 
 GIB, MIB = 2**30, 2**20

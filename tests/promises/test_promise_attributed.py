@@ -15,10 +15,10 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from nets import compiled, pictures
 
 import autobatch
+from autobatch.backend import engine_for
+from autobatch.backend.base import BatchTotals
 from autobatch.data.batch import Batch
 from autobatch.errors import AutobatchError, DataError, DoesNotFitError, OutOfMemoryError
-from autobatch.step.backend import engine_for
-from autobatch.step.engine import Whole
 
 DATA = pictures(8, side=8, classes=2)
 
@@ -149,7 +149,7 @@ def test_a_micro_batch_that_did_not_fit_says_so_and_chains_what_happened() -> No
     model = failing(lambda: MemoryError("the attic is full"))
     engine = engine_for(model, DATA[:2])
     with pytest.raises(OutOfMemoryError, match="8 samples") as caught:
-        engine.accumulate(DATA, Whole(8))
+        engine.accumulate(DATA, BatchTotals(8))
     assert caught.value.size == 8
     assert "the attic is full" in str(caught.value.__cause__)
 
@@ -159,7 +159,7 @@ def test_an_interruption_within_a_step_passes(kind: type[BaseException]) -> None
     """Seen to fail with every exception of a step taken for memory."""
     engine = engine_for(failing(kind), DATA[:2])
     with pytest.raises(kind):
-        engine.accumulate(DATA, Whole(8))
+        engine.accumulate(DATA, BatchTotals(8))
 
 
 def test_a_picture_that_cannot_be_read_is_named(folder: Path) -> None:
@@ -218,5 +218,5 @@ def test_every_error_travels_between_processes() -> None:
 def test_batches_of_the_wrong_form_are_told_by_keras() -> None:
     engine = engine_for(tiny_model(), DATA[:2])
     with pytest.raises(Exception, match=r"4|shape") as caught:
-        engine.accumulate(Batch(DATA.x, np.zeros((8, 4), np.float32)), Whole(8))
+        engine.accumulate(Batch(DATA.x, np.zeros((8, 4), np.float32)), BatchTotals(8))
     assert not isinstance(caught.value, MemoryError)

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from nets import compiled, conv_net, numbers, pictures, relative_l2, update
 
+from autobatch.backend.base import BatchTotals
+from autobatch.backend.tensorflow.engine import TensorFlowEngine
 from autobatch.data.batch import Batch
-from autobatch.step.engine import Whole
-from autobatch.step.tensorflow.engine import TensorFlowEngine
 
 EFFECTIVE = 48
 SAMPLES = 4 * EFFECTIVE + 20  # the last update of the epoch is a short one
@@ -41,7 +41,7 @@ class Recording(TensorFlowEngine):
 
         model.optimizer.apply = recording
 
-    def accumulate(self, batch: Batch, whole: Whole) -> Any:
+    def accumulate(self, batch: Batch, whole: BatchTotals) -> Any:
         logs = super().accumulate(batch, whole)
         if batch.size == whole.size:
             self.handed.append(numbers_of(self._slots))
@@ -230,7 +230,7 @@ def test_evaluation_does_not_depend_on_its_cut() -> None:
             model.reset_metrics()
             start = 0
             for size in sizes:
-                last = engine.evaluate(data[start : start + size], Whole(50))
+                last = engine.evaluate(data[start : start + size], BatchTotals(50))
                 start += size
             logs.append({name: float(value) for name, value in last.items()})
         assert logs[1] == pytest.approx(logs[0], rel=1e-5)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
+from autobatch.backend.base import Engine
 from autobatch.data.batch import Batch, concatenate
 from autobatch.data.images.from_folder import DirectorySource
 from autobatch.data.order import permutation
@@ -19,7 +20,6 @@ from autobatch.data.prefetch.loader import Loader
 from autobatch.data.source import Source
 from autobatch.data.splitting import near_equal, rungs, updates
 from autobatch.errors import DoesNotFitError
-from autobatch.step.engine import Engine
 from autobatch.testing import FakeEngine
 from autobatch.train.control.controller import falling
 from autobatch.train.microbatch import Cutter

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from surroundings import PER_SAMPLE, PLAIN, Clock, FailingDisk, Numbered, Sensor, expected_samples
 from tensorflow.python.framework import config as determinism
 
+from autobatch.backend import engine_for
 from autobatch.data.batch import Batch
 from autobatch.data.prefetch.loader import Loader
 from autobatch.data.splitting import updates
@@ -33,7 +34,6 @@ from autobatch.probing.question import Question
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import RunReport
 from autobatch.results.trial import Outcome, Trial
-from autobatch.step.backend import engine_for
 from autobatch.train.checkpoint.saver import Journal, Keeper
 from autobatch.train.checkpoint.store import Checkpoint
 from autobatch.train.control.controller import falling

@@ -20,6 +20,8 @@ if __name__ == "__main__":
 import keras
 import numpy as np
 
+from autobatch.backend import engine_for
+from autobatch.backend.base import BatchTotals
 from autobatch.data.batch import Batch
 from autobatch.memory.reading import read_memory
 from autobatch.memory.sensors.procfs import peak_rss_bytes, read_process, reset_peak_rss
@@ -33,8 +35,6 @@ from autobatch.probing.site import Site
 from autobatch.probing.warming import warm_up_untouched
 from autobatch.probing.worker import Worker
 from autobatch.results.probe import ProbeResult
-from autobatch.step.backend import engine_for
-from autobatch.step.engine import Whole
 from autobatch.train.control.controller import falling
 from autobatch.train.loop import Plan, run
 from autobatch.train.microbatch import Cutter
@@ -112,7 +112,7 @@ def train(model: Any, source: Endless, size: int) -> dict[str, int]:
     plan = Plan(effective=size, steps_per_epoch=UPDATES, callbacks=[watch], verbose=0, max_bytes=READ_AHEAD_BYTES)
     run(model, engine, source, Cutter(falling(size, (), lambda *decision: None)), plan)
     batch = source.read(range(size), 0)
-    engine.evaluate(batch, Whole.of(batch))
+    engine.evaluate(batch, BatchTotals.of(batch))
     return {"updates": len(ran), "growth_bytes": int(peak_rss_bytes() or 0) - before}
 
 

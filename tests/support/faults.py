@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 from nets import compiled, conv_net
 
+from autobatch.backend.base import BatchTotals
+from autobatch.backend.tensorflow.engine import TensorFlowEngine
 from autobatch.data.batch import Batch
 from autobatch.data.splitting import rungs
-from autobatch.step.engine import Whole
-from autobatch.step.tensorflow.engine import TensorFlowEngine
 from autobatch.train.control.controller import falling
 from autobatch.train.microbatch import Cutter
 from autobatch.train.passes import Feed
@@ -47,7 +47,7 @@ class Watched(TensorFlowEngine):
         super().__init__(model, example)
         self.cuts: list[list[int]] = [[]]
 
-    def accumulate(self, batch: Batch, whole: Whole) -> Any:
+    def accumulate(self, batch: Batch, whole: BatchTotals) -> Any:
         logs = super().accumulate(batch, whole)
         self.cuts[-1].append(batch.size)
         if sum(self.cuts[-1]) == whole.size:

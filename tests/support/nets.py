@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from autobatch.backend.base import BatchTotals
 from autobatch.data.batch import Batch
-from autobatch.step.engine import Whole
 
 
 def pictures(count: int, *, side: int = 12, classes: int = 4, seed: int = 0, channels: int = 3) -> Batch:
@@ -61,7 +61,7 @@ def update(engine: Any, batch: Batch, cut: Any) -> dict[str, Any]:
         parts.append(batch[start : start + size])
         start += size
     assert start == batch.size
-    whole = Whole.of(*parts)
+    whole = BatchTotals.of(*parts)
     logs: dict[str, Any] = {}
     for part in parts:
         logs = engine.accumulate(part, whole)

@@ -5,9 +5,9 @@ import pytest
 from folders import write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
+from autobatch.backend import engine_for
 from autobatch.data.images.from_folder import open_folder
 from autobatch.data.splitting import rungs
-from autobatch.step.backend import engine_for
 from autobatch.train.control.controller import falling
 from autobatch.train.loop import Plan, run
 from autobatch.train.microbatch import Cutter

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from nets import compiled, conv_net, pictures, update
 
 from autobatch._atomic_file import Disk
+from autobatch.backend import engine_for, state_variables
 from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError, DataError
-from autobatch.step.backend import engine_for, state_variables
 from autobatch.train.checkpoint.saver import Journal, Running, micro_below
 from autobatch.train.checkpoint.store import Checkpoint, Standing
 

@@ -26,9 +26,9 @@ from tensorflow.python.framework import config as determinism
 
 import autobatch
 from autobatch._atomic_file import draft_of
+from autobatch.backend import engine_for
 from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError, DataError
-from autobatch.step.backend import engine_for
 from autobatch.train.checkpoint.saver import Keeper
 from autobatch.train.checkpoint.store import CHECKPOINT_NAME, Checkpoint
 from autobatch.train.control.policy import Policy

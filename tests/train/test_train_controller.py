@@ -154,7 +154,7 @@ def test_a_wait_outlasts_a_sensor_that_fails_meanwhile():
 def test_what_does_not_come_back_ends_in_an_error_that_says_what_is_missing():
     """The weights are those after the last update. Seen to fail with the wait's bound left out."""
     model = small_net()
-    from autobatch.step.backend import engine_for
+    from autobatch.backend import engine_for
 
     source = Numbered(16)
     engine = engine_for(model, source.read([0, 1], 0))
@@ -182,7 +182,7 @@ def given(host_bytes=0, device_bytes=None, **holds):
 def test_memory_is_given_back_at_shrinks_only():
     """Seen to fail with memory given back at every change."""
     calls = []
-    one = Run(Sensor(fits(2), fits(2), ROOMY), give_back=lambda: calls.append(one.controller.micro) or given())
+    one = Run(Sensor(fits(2), fits(2), ROOMY), release_memory=lambda: calls.append(one.controller.micro) or given())
     train(one, FakeEngine(), samples=40)
     assert [after for _, after in one.sizes] == [2, 4, 8]
     assert calls == [2]
@@ -192,7 +192,7 @@ def test_a_decision_says_headroom_and_what_went_back_and_what_stays():
     """Held is what this process occupies beyond the need of the new size. Seen to fail with the old size's need."""
     one = Run(
         Sensor(700, rss_bytes=650),
-        give_back=lambda: given(40, 2, host="The pool keeps what it has."),
+        release_memory=lambda: given(40, 2, host="The pool keeps what it has."),
     )
     train(one, FakeEngine(), samples=8)
     [change] = one.changes
@@ -200,14 +200,14 @@ def test_a_decision_says_headroom_and_what_went_back_and_what_stays():
 
 
 def test_why_memory_stays_held_is_said_once():
-    one = Run(Sensor(700, rss_bytes=650), give_back=lambda: given(host="The pool keeps what it has."))
+    one = Run(Sensor(700, rss_bytes=650), release_memory=lambda: given(host="The pool keeps what it has."))
     train(one, FakeEngine(lambda call, size: size == 4))
     assert [change.held_bytes for change in one.changes] == [250, 450]
     assert one.notes == ["The pool keeps what it has."]
 
 
 def test_what_is_not_held_is_not_explained():
-    one = Run(Sensor(fits(4), rss_bytes=10), give_back=lambda: given(host="The pool keeps what it has."))
+    one = Run(Sensor(fits(4), rss_bytes=10), release_memory=lambda: given(host="The pool keeps what it has."))
     train(one, FakeEngine())
     assert one.changes[0].held_bytes == 0
     assert one.notes == []
@@ -216,7 +216,7 @@ def test_what_is_not_held_is_not_explained():
 def test_a_gpu_that_is_lost_under_way_is_not_asked_what_it_holds():
     """Seen to fail with a KeyError."""
     sensor = Sensor(ROOMY, fits(4), gpu_budgets=[ROOMY, None])
-    one = Run(sensor, needs={"host": need, "device": need}, gpu=0, give_back=lambda: given(device="No pools."))
+    one = Run(sensor, needs={"host": need, "device": need}, gpu=0, release_memory=lambda: given(device="No pools."))
     train(one, FakeEngine(), samples=200)  # a limit that is missing counts as gone after some readings
     assert one.sizes == [(8, 4)]
 
@@ -227,7 +227,7 @@ def test_a_gpu_that_fails_to_give_back_is_said_and_training_goes_on():
     def broken():
         raise RuntimeError("no pool")
 
-    one = Run(Sensor(fits(4)), give_back=broken)
+    one = Run(Sensor(fits(4)), release_memory=broken)
     train(one, FakeEngine())
     assert one.sizes == [(8, 4)]
     assert len(one.notes) == 1

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from surroundings import PLAIN, Clock
 
+from autobatch.backend.base import Accelerator
 from autobatch.memory.peak_model import PeakModel
 from autobatch.memory.reading import Reserve
 from autobatch.memory.types import Device
@@ -12,7 +13,6 @@ from autobatch.probing.question import Question
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import RunReport
 from autobatch.results.trial import Outcome, Trial
-from autobatch.step.accelerator import Accelerator
 from autobatch.testing import memory_reading
 from autobatch.train.control.footprint import baselines
 from autobatch.train.control.setup import Seams, Steering
@@ -45,7 +45,9 @@ def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host"
         read=lambda: next(told),
         clock=clock,
         sleep=clock.sleep,
-        give_back=lambda: SimpleNamespace(host_bytes=0, device_bytes=None, holds={"device": "TensorFlow keeps it."}),
+        release_memory=lambda: SimpleNamespace(
+            host_bytes=0, device_bytes=None, holds={"device": "TensorFlow keeps it."}
+        ),
         settings=PLAIN,
         gpu=lambda: gpu,
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from surroundings import Clock, FailingDisk, Numbered, full_disk, small_net
 
-from autobatch.step.backend import engine_for
+from autobatch.backend import engine_for
 from autobatch.train.checkpoint.saver import Journal, Keeper
 from autobatch.train.checkpoint.store import Checkpoint, Standing
 

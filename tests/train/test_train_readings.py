@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from nets import numbers, relative_l2
 from surroundings import ROOMY, Numbered, Run, Sensor, expected_samples, small_net
 
+from autobatch.backend import engine_for
 from autobatch.data.splitting import number_of_updates, rungs, updates
 from autobatch.errors import DoesNotFitError
-from autobatch.step.backend import engine_for
 from autobatch.testing import FakeEngine
 from autobatch.train.control.policy import Settings
 from autobatch.train.loop import Plan, Resizing, run

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from surroundings import PER_SAMPLE, ROOMY, Numbered, Run, Sensor, expected_samples, small_net
 
+from autobatch.backend import engine_for
 from autobatch.data.batch import Batch
-from autobatch.step.backend import engine_for
 from autobatch.testing import FakeEngine
 from autobatch.train.learning_rate import scale
 from autobatch.train.loop import Plan, Resizing, run

@@ -14,10 +14,10 @@ from saved_runs import ran, result
 from surroundings import NOTHING_RESERVED, PLAIN, Clock, Eager, Numbered, Sensor, need, small_net
 
 import autobatch
+from autobatch.backend import engine_for
 from autobatch.errors import ArgumentError, DataError, DoesNotFitError
 from autobatch.report.runs import Seen, read_record
 from autobatch.results.run import RunReport
-from autobatch.step.backend import engine_for
 from autobatch.testing import FakeEngine
 from autobatch.train.control.controller import Controller, Outside
 from autobatch.train.control.policy import Policy

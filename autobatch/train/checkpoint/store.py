@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from autobatch._atomic_file import Disk, remove_file, replace_file
+from autobatch.backend import is_shared_seed, state_variables
+from autobatch.backend.base import StateVariable
 from autobatch.errors import ArgumentError, DataError
-from autobatch.step.backend import is_shared_seed, state_variables
-from autobatch.step.variable import StateVariable
 from autobatch.train.checkpoint.format import Record, encoded, read_record
 
 CHECKPOINT_NAME = "training.checkpoint"

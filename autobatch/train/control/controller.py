@@ -77,7 +77,7 @@ class Tidying:
 
 
 class GivenBack(Protocol):
-    """What handing memory back came to (`autobatch.step.sharing.GivenBack`)."""
+    """What handing memory back came to (`autobatch.backend.release.ReleasedMemory`)."""
 
     @property
     def host_bytes(self) -> int | None:
@@ -112,7 +112,7 @@ class Outside:
     watch: Watch | None = None
     seen: Callable[[View, int, int | None], None] = lambda *_: None
     note: Callable[[str], None] = lambda _: None
-    give_back: Callable[[], GivenBack] | None = None
+    release_memory: Callable[[], GivenBack] | None = None
     sleep: Callable[[float], None] = time.sleep
     patience_s: float = 60.0
 
@@ -272,7 +272,7 @@ class Controller:
 
     def _give_back(self) -> GivenBack | None:
         try:
-            return None if self._outside.give_back is None else self._outside.give_back()
+            return None if self._outside.release_memory is None else self._outside.release_memory()
         except Exception as error:  # noqa: BLE001 - a courtesy to others, on which the training does not depend
             self._outside.note(f"Memory that is no longer needed could not be given back ({error!r}).")
             return None

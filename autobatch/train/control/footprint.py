@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 from math import ceil
 
+from autobatch.backend import idle_pool_bytes
+from autobatch.backend.base import Accelerator
 from autobatch.memory.peak_model import PeakModel
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device
@@ -13,8 +15,6 @@ from autobatch.probing.runner import WORST
 from autobatch.probing.search import peak_bounds
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Trial
-from autobatch.step.accelerator import Accelerator
-from autobatch.step.backend import idle_pool_bytes
 
 
 def need_of(

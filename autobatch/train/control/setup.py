@@ -4,15 +4,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from autobatch.backend import accelerator, read_memory_here
+from autobatch.backend.base import Accelerator
+from autobatch.backend.release import release_memory
 from autobatch.data.splitting import rungs
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.own_pool import own_limit
 from autobatch.probing.question import Question
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome
-from autobatch.step.accelerator import Accelerator
-from autobatch.step.backend import accelerator, read_memory_here
-from autobatch.step.sharing import give_back
 from autobatch.train.checkpoint.saver import TRAINING
 from autobatch.train.control.controller import Controller, GivenBack, Outside
 from autobatch.train.control.footprint import RunNeeds, baselines
@@ -41,7 +41,7 @@ class Seams:
     read: Read = read_memory_here
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    give_back: Callable[[], GivenBack] = give_back
+    release_memory: Callable[[], GivenBack] = release_memory
     settings: Settings = field(default_factory=Settings)
     least_s: float = 0.05
     patience_s: float = 60.0
@@ -139,7 +139,7 @@ class Steering:
             watch=self.watch,
             seen=lambda view, size, headroom: self._diary.seen(phase, view, size, headroom),
             note=self._diary.note,
-            give_back=self._seams.give_back,
+            release_memory=self._seams.release_memory,
             sleep=self._seams.sleep,
             patience_s=self._seams.patience_s,
         )

@@ -1,0 +1,94 @@
+"""Tells out-of-memory from every other error, and says so where it cannot be told.
+
+Two things must agree: the *kind* of exception and what it says about an allocation. A file called `oom.png` that is
+missing is no memory problem, a full disk is `ResourceExhaustedError` in TensorFlow too, and
+`CUDNN_STATUS_INTERNAL_ERROR` may or may not be one: that is `UNKNOWN`, which is never treated as out-of-memory.
+"""
+
+import enum
+import errno
+import re
+from collections.abc import Iterator
+
+
+class Cause(enum.Enum):
+    """What an exception was about."""
+
+    OUT_OF_MEMORY = "an allocation failed: a smaller micro-batch may fit"
+    OTHER = "not about memory: passed on unchanged"
+    UNKNOWN = "cannot be told from the exception: passed on unchanged, never called out-of-memory"
+
+
+# Exceptions are matched by the names of their classes, so that no backend has to be imported to recognise its errors.
+_ALWAYS_MEMORY = frozenset({"MemoryError", "OutOfMemoryError"})
+
+_MAYBE_MEMORY = frozenset(
+    {"ResourceExhaustedError", "InternalError", "UnknownError", "XlaRuntimeError", "JaxRuntimeError", "AbortedError"}
+)
+
+_ALLOCATION_FAILED = re.compile(
+    r"""
+    \bOOM\ when\ allocating\b                                       # TensorFlow, BFC and CPU allocators
+    | (?i:\bout\ of\ memory\b)(?!\ killer)                          # XLA, CUDA, TensorFlow on GPU
+    | \bCUDA_ERROR_OUT_OF_MEMORY\b
+    | \bCU(?:DNN|BLAS|FFT|SOLVER)_STATUS_ALLOC_FAILED\b | \bCUFFT_ALLOC_FAILED\b
+    | (?i:\bfailed\ to\ allocate\ (?:the\ )?(?:memory|scratch|(?:request|requested)\b|\d))
+    | (?i:\bfailed\ to\ allocate\ .{0,40}\bbytes\b)
+    | (?i:\bunable\ to\ allocate\b)
+    | \bDst\ tensor\ is\ not\ initialized\b                         # TensorFlow: no room on the GPU for a copy
+    """,
+    re.VERBOSE,
+)
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Keras sets what a layer raised in bold, right before its first word
+
+_SOMETHING_ELSE_EXHAUSTED = re.compile(
+    r"""(?ix)
+    \bno\ space\ left\ on\ device\b | \btoo\ many\ open\ files\b | \bdisk\ quota\b
+    | \bthis\ is\ not\ a\ failure\b | \blarger\ than\ max\b | \bquota\ exceeded\b
+    | \bthread\b.*\bresource\ temporarily\ unavailable\b
+    """,
+)
+
+_UNCLEAR = re.compile(
+    r"CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED|EXECUTION_FAILED)|CUBLAS_STATUS_(?:NOT_INITIALIZED|EXECUTION_FAILED)"
+    r"|RESOURCE_EXHAUSTED|CUDA_ERROR_LAUNCH_FAILED|Blas \w+ launch failed"
+)
+
+
+def classify(error: BaseException) -> Cause:
+    """Says whether an exception means that memory ran out.
+
+    Args:
+        error: Any exception; its causes are not looked at, they had their chance to be raised themselves.
+
+    Returns:
+        `OUT_OF_MEMORY` only where the kind of exception and its text agree.
+
+    Example:
+        >>> classify(MemoryError()).name
+        'OUT_OF_MEMORY'
+        >>> classify(FileNotFoundError("OOM when allocating.png")).name
+        'OTHER'
+    """
+    names = set(_class_names(error))
+    if names & _ALWAYS_MEMORY:
+        return Cause.OUT_OF_MEMORY
+    if isinstance(error, OSError):
+        return Cause.OUT_OF_MEMORY if error.errno == errno.ENOMEM else Cause.OTHER
+    if not names & _MAYBE_MEMORY:
+        return Cause.OTHER
+    return _classify_text(str(error), exhausted="ResourceExhaustedError" in names)
+
+
+def _classify_text(text: str, *, exhausted: bool) -> Cause:
+    text = _COLOUR.sub(" ", text)
+    if _SOMETHING_ELSE_EXHAUSTED.search(text):
+        return Cause.OTHER
+    if _ALLOCATION_FAILED.search(text):
+        return Cause.OUT_OF_MEMORY
+    return Cause.UNKNOWN if exhausted or _UNCLEAR.search(text) else Cause.OTHER
+
+
+def _class_names(error: BaseException) -> Iterator[str]:
+    return (cls.__name__ for cls in type(error).__mro__)

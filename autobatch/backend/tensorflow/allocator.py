@@ -1,0 +1,221 @@
+"""TensorFlow's allocators: what they will be, what they hold, and what they need in order to release memory.
+
+They read the environment when TensorFlow's context is made, which the first tensor, data set or layer's weight does;
+importing it, seeding, listing physical devices and `keras.Input` do not. Importing this module imports no TensorFlow.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from autobatch._text import MIB
+from autobatch.backend.base import Accelerator, AllocatorChoice
+
+_CPU, _GPU = "CPU:0", "GPU:0"
+
+_SYSTEM = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
+_ON_CPU = {_SYSTEM: "1"}
+_GPU_ALLOCATOR = "TF_GPU_ALLOCATOR"
+_ON_GPU = {_GPU_ALLOCATOR: "cuda_malloc_async"}
+
+# Makes a GPU's allocator take memory as it needs it, whatever a program says.
+GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
+_GROWTH = {GROWTH: "true"}
+
+# A pool on the CPU that comes before every other choice.
+CPU_POOL = "TF_CPU_ALLOCATOR_USE_BFC"
+
+
+@dataclass(frozen=True, slots=True)
+class SharingPlan:
+    """The environment that makes TensorFlow's allocators give memory back.
+
+    Attributes:
+        missing: The variables to set.
+        in_force: Those and the ones that are set already.
+        contradicted: Notes on what somebody has set otherwise, which is theirs to decide.
+        host: Whether memory on the CPU can then be given back.
+    """
+
+    missing: Mapping[str, str]
+    in_force: Mapping[str, str]
+    contradicted: tuple[str, ...]
+    host: bool
+
+
+def plan_sharing(environ: Mapping[str, str], pools: tuple[bool, ...]) -> SharingPlan:
+    """What to set in an environment.
+
+    Args:
+        environ: The environment as it is.
+        pools: For each GPU whether it has memory pools.
+    """
+    wanted = {**_ON_CPU, **(_GROWTH if pools else {}), **(_ON_GPU if pools and all(pools) else {})}
+    missing = {name: value for name, value in wanted.items() if name not in environ}
+    in_force = {name: value for name, value in wanted.items() if _means(environ.get(name, value), value)}
+    contradicted = (*_contradictions(environ, wanted, in_force), *_pools_on_cpu(environ))
+    host = in_force.keys() >= _ON_CPU.keys() and not list(_pools_on_cpu(environ))
+    return SharingPlan(missing, in_force, contradicted, host)
+
+
+def uses_device_pool(environ: Mapping[str, str]) -> bool:
+    """Whether TensorFlow was told to take a GPU's memory from CUDA's own pool."""
+    return all(_means(environ.get(name, ""), value) for name, value in _ON_GPU.items())
+
+
+def has_started() -> bool:
+    """Whether TensorFlow has made its context, and with it its allocators."""
+    context = getattr(sys.modules.get("tensorflow.python.eager.context"), "_context", None)
+    return bool(getattr(context, "_initialized", False))
+
+
+def keeps_host_memory() -> bool:
+    """Whether the allocator on the CPU is a pool, which gives nothing back; `False` before TensorFlow has started.
+
+    A pool keeps statistics, malloc keeps none.
+    """
+    if not has_started():
+        return False
+
+    return allocator_bytes(_CPU) is not None
+
+
+def gpu_numbers() -> tuple[int, ...]:
+    """The numbers of the GPUs that TensorFlow uses, as the CUDA driver counts them; none before it has started."""
+    gpus = _tensorflow().config.get_visible_devices("GPU") if has_started() else ()
+    return tuple(number_of(gpu) for gpu in gpus)
+
+
+def number_of(gpu: Any) -> int:
+    """The number of a physical GPU of TensorFlow's, as the CUDA driver counts those that this process may use."""
+    return int(gpu.name.rpartition(":")[2])
+
+
+def wait_for_gpus() -> None:
+    """Returns when the GPUs have done all that they were told: what was freed on the way is free then."""
+    tf = _tensorflow()
+    # A step that failed on the GPU says so itself; nothing can be added here.
+    with suppress(tf.errors.OpError, RuntimeError):
+        tf.test.experimental.sync_devices()
+
+
+def _tensorflow() -> Any:
+    import tensorflow as tf
+
+    return tf
+
+
+def _contradictions(environ: Mapping[str, str], wanted: Mapping[str, str], kept: Mapping[str, str]) -> Iterator[str]:
+    for name, value in wanted.items():
+        if name not in kept:
+            yield f"{name}={environ[name]} was set before and is left alone; {name}={value} would give memory back."
+
+
+def _pools_on_cpu(environ: Mapping[str, str]) -> Iterator[str]:
+    if is_true(environ.get(CPU_POOL, "")):
+        yield f"{CPU_POOL}={environ[CPU_POOL]} was set before and is left alone; it keeps memory on the CPU."
+
+
+def _means(value: str, wanted: str) -> bool:
+    return value == wanted or (is_true(value) and is_true(wanted))
+
+
+def is_true(value: str) -> bool:
+    """Whether TensorFlow takes the value of a variable for a yes."""
+    return value.lower() in {"1", "true"}
+
+
+def accelerator(config: Any = None, environ: Mapping[str, str] | None = None) -> Accelerator | None:
+    """The GPU that steps run on, `None` on a CPU.
+
+    Args:
+        config: What answers like `tf.config`, which `None` takes.
+        environ: The environment that TensorFlow reads; `None` takes this process' own.
+    """
+    config = config or _tensorflow().config
+    if not config.list_logical_devices("GPU"):
+        return None
+    # TensorFlow counts in the driver's order, whatever the order in which somebody has named those to be used.
+    gpu = min(config.get_visible_devices("GPU"), key=number_of)
+    parts = config.get_logical_device_configuration(gpu)
+    figures = allocator_bytes(_GPU, config)
+    return Accelerator(
+        name=_GPU,
+        number=number_of(gpu),
+        in_use_bytes=figures[0] if figures else 0,
+        limit_bytes=int(parts[0].memory_limit) * MIB if parts else None,
+        grows=_grows(gpu, config, os.environ if environ is None else environ),
+    )
+
+
+def device_name() -> str:
+    """The first logical accelerator, or the CPU."""
+    return _GPU if _tensorflow().config.list_logical_devices("GPU") else _CPU
+
+
+def accelerator_names() -> tuple[str, ...]:
+    """All physical GPUs that TensorFlow can use; asking does not start them."""
+    return tuple(device.name.partition("device:")[2] for device in _tensorflow().config.list_physical_devices("GPU"))
+
+
+def allocator_bytes(device: str, config: Any = None) -> tuple[int, int] | None:
+    """Current and peak bytes in use, or `None` where the allocator keeps no statistics (malloc on a CPU)."""
+    tf = _tensorflow()
+    try:
+        info = (config or tf.config).experimental.get_memory_info(device)
+    except (ValueError, tf.errors.OpError):
+        return None
+    current, peak = int(info["current"]), int(info["peak"])
+    return (current, peak) if peak else None
+
+
+def reset_peak(device: str) -> None:
+    """Starts a new peak; does nothing where the allocator keeps no statistics."""
+    tf = _tensorflow()
+    try:
+        tf.config.experimental.reset_memory_stats(device)
+    except (ValueError, tf.errors.OpError):
+        return
+
+
+def _grows(gpu: Any, config: Any, environ: Mapping[str, str]) -> bool:
+    # The variable wins over what the program says, and only these two words do.
+    forced = {"true": True, "false": False}.get(environ.get(GROWTH, ""))
+    return bool(config.experimental.get_memory_growth(gpu)) if forced is None else forced
+
+
+def on_cpu(environ: Mapping[str, str], *, onednn: bool, returns_freed: bool) -> AllocatorChoice:
+    """The allocator on the CPU: the one with the highest priority of those that are asked for.
+
+    Args:
+        environ: The environment that TensorFlow reads.
+        onednn: Whether it uses oneDNN.
+        returns_freed: Whether the C library can hand freed memory back.
+    """
+    if is_true(environ.get(CPU_POOL, "")):
+        return AllocatorChoice("TensorFlow's pool (BFC)", _said(environ, CPU_POOL))
+    if onednn and not is_true(environ.get(_SYSTEM, "")):
+        return AllocatorChoice("oneDNN's pool (BFC)")
+    because = _said(environ, _SYSTEM) if onednn else ""
+    return AllocatorChoice("the C library's (malloc)", because, gives_back=returns_freed)
+
+
+def on_gpu(environ: Mapping[str, str]) -> AllocatorChoice:
+    """The allocator on a GPU.
+
+    Args:
+        environ: The environment that TensorFlow reads.
+    """
+    grows = is_true(environ.get(GROWTH, ""))
+    growth = [_said(environ, GROWTH)] if GROWTH in environ else []
+    if uses_device_pool(environ):
+        because = " ".join([_said(environ, _GPU_ALLOCATOR), *growth])
+        return AllocatorChoice("CUDA's pool (cuda_malloc_async)", because, gives_back=True, takes_all=not grows)
+    return AllocatorChoice("TensorFlow's pool (BFC)", " ".join(growth), takes_all=not grows)
+
+
+def _said(environ: Mapping[str, str], name: str) -> str:
+    return f"{name}={environ[name]}"

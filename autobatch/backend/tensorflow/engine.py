@@ -1,0 +1,258 @@
+"""Updates of one compiled Keras model on TensorFlow, in micro-batches that can be undone.
+
+One compiled function runs a micro-batch: a backup of what it may change, forward, backward, and only when every
+gradient exists, their use (`update.py`). When it fails, the backup is put back. One trace serves all sizes and uses;
+with XLA each size and use is compiled once.
+
+Not covered: an allocation that fails while the optimizer writes. It needs less memory than the backward pass that has
+just ended, so it is not expected; should it happen, `UpdateInterruptedError` says that the weights cannot be trusted.
+"""
+
+import contextlib
+from contextlib import AbstractContextManager
+from typing import Any, NoReturn
+
+import numpy as np
+import tensorflow as tf
+
+from autobatch.backend.base import BatchTotals, Logs
+from autobatch.backend.tensorflow import allocator as memory
+from autobatch.backend.tensorflow import capture as intercept
+from autobatch.backend.tensorflow.allocation_trace import AllocationTrace
+from autobatch.backend.tensorflow.forward import ForwardSteps, weight_shares
+from autobatch.backend.tensorflow.function import (
+    Function,
+    arrays_of,
+    compiled_once,
+    form_of,
+    kinds_of,
+    packed,
+    specs_of,
+)
+from autobatch.backend.tensorflow.loss_check import TOLERANCE, cut_error, has_own_loss
+from autobatch.backend.tensorflow.lr_scale import LearningRateScale
+from autobatch.backend.tensorflow.update import Update, Use, count_operations, side_effects
+from autobatch.backend.tensorflow.variables import Backup, build_on, mutable_variables, undone_on_error
+from autobatch.data.batch import Batch
+from autobatch.errors import ArgumentError, ModelError, UpdateInterruptedError
+
+
+class TensorFlowEngine:
+    """An `autobatch.backend.base.Engine` for one compiled model.
+
+    Args:
+        model: A compiled Keras model; it is built from `example` where it is not built yet.
+        example: A few samples in the form that training will use.
+        rescaled: Whether `rescale` is going to be called. If not, the learning rate is nobody's business here.
+
+    Raises:
+        ModelError: The model cannot be trained in micro-batches, and why.
+    """
+
+    def __init__(self, model: Any, example: Batch, *, rescaled: bool = False) -> None:
+        require_supported(model)
+        self._model = model
+        _build(model, example)
+        _require_weights(model)
+        self._vector_loss = intercept.has_vector_loss(model)
+        self._outputs = intercept.outputs(model)
+        self._backup = Backup(mutable_variables(model))
+        self._rescaling = LearningRateScale(model.optimizer) if rescaled else None
+        self._device = memory.device_name()
+        during_apply = self._rescaling.in_force if self._rescaling else contextlib.nullcontext
+        self._update = Update(model, during_apply, called=self._device == "CPU:0")
+        self._functions: dict[Any, Function] = {}
+        self._forward = ForwardSteps(model, self._backup)
+        self._apply = compiled_once(model, self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
+        self._kept = False  # whether the accumulators hold part of this update
+        self._filled = False  # whether they hold memory
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the weights of the whole effective batch must be known before its first micro-batch."""
+        return intercept.needs_weights(self._model)
+
+    def accumulate(self, batch: Batch, whole: BatchTotals) -> Logs:
+        """Runs one micro-batch and applies or keeps its gradients; see `Engine.accumulate`."""
+        with self._undone_on_error(batch):
+            if batch.size == whole.size:
+                self._empty_once()
+                return dict(self.compute(batch, whole, Use.APPLY))
+            logs = self.compute(batch, whole, Use.ADD if self._kept else Use.STORE)
+            self._kept = self._filled = True
+            return dict(logs)
+
+    def compute(self, batch: Batch, whole: BatchTotals, use: Use) -> Logs:
+        """Runs forward, backward and the use of the gradients, and returns the metrics so far.
+
+        A seam for tests that make it fail; `accumulate` undoes whatever it did.
+        """
+        if use is not Use.APPLY and self._model.jit_compile:
+            self._update.make_room()
+        share = np.float32(batch.size / whole.size)
+        factor = np.float32(1.0) if self._vector_loss else share
+        return self._run(batch, whole, use, factor)  # type: ignore[no-any-return]
+
+    def apply(self) -> None:
+        """Applies what the micro-batches of this update have left; see `Engine.apply`."""
+        if not self._kept:
+            return
+        try:
+            self._backup.attempt += 1
+            self._apply(self._backup.attempt)
+        except Exception as error:
+            if self._update.began(self._backup.attempt):
+                _raise_interrupted(error)
+            raise  # nothing was written
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Forgets the gradient accumulated since the last `apply`."""
+        self._kept = False
+
+    def rescale(self, rate: float, updates: float) -> None:
+        """Multiplies the learning rate of coming updates by `rate`; see `Engine.rescale`."""
+        if self._rescaling is None:
+            msg = f"Received: rate={rate!r} for an engine made without rescaled=True. Expected one made with it."
+            raise ArgumentError(msg)
+        self._rescaling.set(rate, updates)
+
+    def accumulator_bytes(self) -> int:
+        """Bytes that gradients take while they are kept."""
+        return self._update.kept_bytes
+
+    def empty(self) -> None:
+        """Frees what gradients that were kept have left."""
+        self._filled = False
+        self._update.empty()
+
+    def _empty_once(self) -> None:
+        """Updates in one piece again: what those in several have kept would only be in the way."""
+        if self._filled and not self._kept:
+            self.empty()
+
+    def can_be_cut(self, batch: Batch) -> bool:
+        """Whether cutting a batch leaves its gradient as it is; see `Engine.can_be_cut`."""
+        return not has_own_loss(self._model) or cut_error(self._model, batch) < TOLERANCE
+
+    def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
+        """Runs the test step on one micro-batch; see `Engine.evaluate`."""
+        return self._forward.evaluate(batch, whole)
+
+    def finish(self) -> None:
+        """Lets the optimizer write its final values (averaged weights)."""
+        self._model.optimizer.finalize_variable_values(self._model.trainable_weights)
+
+    def device_peak_bytes(self) -> int | None:
+        """Peak bytes in use on an accelerator since the last reset; `None` on a CPU."""
+        figures = self.allocator_bytes()
+        return figures[1] if figures is not None and self._device != "CPU:0" else None
+
+    def allocator_bytes(self) -> tuple[int, int] | None:
+        """Current and peak bytes in use in TensorFlow's allocator."""
+        return memory.allocator_bytes(self._device)
+
+    def reset_peak(self) -> None:
+        """Starts a new peak measurement."""
+        memory.reset_peak(self._device)
+
+    def recording(self) -> AllocationTrace:
+        """Records what the steps in its context ask the allocator for."""
+        return AllocationTrace(self._device)
+
+    def _undone_on_error(self, batch: Batch) -> AbstractContextManager[None]:
+        return undone_on_error(self._backup, batch.size, self._is_too_late)
+
+    def _is_too_late(self, error: BaseException) -> bool:
+        """Whether the optimizer had begun to write; Ctrl-C is delivered once the step is done, and the update whole."""
+        began = self._update.began(self._backup.attempt)
+        if began and isinstance(error, Exception):
+            _raise_interrupted(error)
+        return began
+
+    def _run(self, batch: Batch, whole: BatchTotals, use: Use, factor: np.float32) -> Any:
+        arrays, shares = arrays_of(self._model, batch), weight_shares(self._model, batch, whole)
+        scalars = (np.float32(batch.size / whole.size), factor, np.int32(use))
+        return self._function(batch, arrays, use)(arrays, shares, *scalars, self._backup.attempt)
+
+    def _function(self, batch: Batch, arrays: list[Any], use: Use) -> Function:
+        """The compiled step for this form of data, whatever the size."""
+        form, kinds = form_of(batch), kinds_of(arrays)
+        fixed = bool(self._model.jit_compile)  # XLA compiles every branch, so it gets just one
+        key = (use if fixed else None, repr(form), kinds)
+        if key not in self._functions:
+            scalars = [tf.TensorSpec([], dtype) for dtype in (tf.float32, tf.float32, tf.int32, tf.int64)]
+            signature = [specs_of(kinds), tf.TensorSpec([self._outputs], tf.float32), *scalars]
+            body = self._train_body(form, use if fixed else None)
+            self._functions[key] = compiled_once(self._model, body, signature)
+        return self._functions[key]
+
+    def _train_body(self, form: Any, fixed: Use | None) -> Function:
+        model, update = self._model, self._update
+
+        def train(arrays: Any, weights: Any, samples: Any, factor: Any, use: Any, attempt: Any) -> Any:
+            captured = intercept.Captured(update.variables)
+            share = intercept.Share(samples, weights)
+            with self._backup.backed_up(attempt), intercept.intercepted(model, share, captured):
+                count = count_operations()
+                logs = model.train_step(packed(form, arrays))
+                effects = side_effects(count)
+            captured.require_one_call()
+            branch = Use(int(use)) if model.run_eagerly else fixed
+            update.use(captured.gradients, effects, use if branch is None else branch, factor, attempt)
+            return logs
+
+        return train
+
+
+def require_supported(model: Any) -> None:
+    """Refuses models whose updates cannot be cut, before anything is built.
+
+    Raises:
+        ModelError: Not compiled, nothing to train, several replicas, or an optimizer that accumulates by itself.
+    """
+    if not hasattr(model, "compiled"):
+        msg = f"Received: model={model!r:.100}. Expected a compiled Keras model."
+        raise ModelError(msg)
+    if not model.compiled:
+        msg = (
+            "The model is not compiled, so it has no loss and no optimizer. Call model.compile(optimizer, loss) first."
+        )
+        raise ModelError(msg)
+    # A subclass of Model may be called built while its layers have not been called yet, and have no weights.
+    if all(layer.built for layer in model._flatten_layers()):
+        _require_weights(model)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if replicas > 1:
+        msg = f"Several replicas are not supported. Received: a model on {replicas} replicas. Expected 1."
+        raise ModelError(msg)
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    steps = getattr(optimizer, "gradient_accumulation_steps", None)
+    if steps:
+        msg = (
+            "autobatch accumulates gradients by itself, and exactly. Leave gradient_accumulation_steps out of the "
+            f"optimizer and give fit(batch_size=...) the effective batch. Received: gradient_accumulation_steps={steps}"
+        )
+        raise ModelError(msg)
+
+
+def _require_weights(model: Any) -> None:
+    if not model.trainable_variables:
+        msg = "The model has no trainable weights, so there is nothing to train. Set `trainable = True` on a layer."
+        raise ModelError(msg)
+
+
+def _build(model: Any, example: Batch) -> None:
+    # Metrics and optimizer must exist before the first backup, or what a failed step created would stay behind.
+    build_on(model, example)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+
+def _raise_interrupted(error: BaseException) -> NoReturn:
+    msg = (
+        "The update failed while the optimizer was writing the weights, so some have moved and some have not. Restore "
+        "the model from a checkpoint before training on."
+    )
+    raise UpdateInterruptedError(msg) from error.with_traceback(None)

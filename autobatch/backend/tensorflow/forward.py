@@ -1,0 +1,222 @@
+"""The test and predict steps of one Keras model on TensorFlow, on micro-batches that can be undone.
+
+A micro-batch that fails leaves metrics, seeds and averages as they were, so that its samples can be handed in again in
+smaller parts. The user's own `test_step` and `predict_step` run as they stand. There is no optimizer in it: the model
+may be frozen, and for predictions uncompiled.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from autobatch.backend.base import BatchTotals, Logs, part_weights
+from autobatch.backend.tensorflow import allocator as memory
+from autobatch.backend.tensorflow import capture as intercept
+from autobatch.backend.tensorflow.allocation_trace import AllocationTrace
+from autobatch.backend.tensorflow.function import Function, arrays_of, compiled, form_of, kinds_of, packed, specs_of
+from autobatch.backend.tensorflow.variables import Backup, build_on, mutable_variables, undone_on_error
+from autobatch.data.batch import Batch
+from autobatch.errors import ModelError
+
+Step = Literal["test", "predict"]
+
+
+class ForwardSteps:
+    """Steps that train nothing, for a model that is built.
+
+    Args:
+        model: A Keras model, with its metrics built if it is to be evaluated.
+        backup: Of what a step may change.
+    """
+
+    def __init__(self, model: Any, backup: Backup) -> None:
+        self._model, self._backup = model, backup
+        self._functions: dict[Any, Function] = {}
+
+    def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
+        """Runs the test step on one micro-batch; see `ForwardEngine.evaluate`."""
+        scalars = (np.float32(batch.size / whole.size), weight_shares(self._model, batch, whole))
+        return dict(self._run("test", batch, scalars))
+
+    def predict(self, batch: Batch) -> Any:
+        """Runs the predict step on one micro-batch and returns its outputs as arrays."""
+        return keras.tree.map_structure(_as_array, self._run("predict", batch, ()))
+
+    def trace(self, step: Step, batch: Batch) -> Any:
+        """Compiles a step without running it; the nest of what it returns, as specifications, `None` if it is eager."""
+        if self._model.run_eagerly:
+            return None
+        function: Any = self._function(step, batch, arrays_of(self._model, batch))
+        return function.get_concrete_function().structured_outputs
+
+    def _run(self, step: Step, batch: Batch, scalars: tuple[Any, ...]) -> Any:
+        with undone_on_error(self._backup, batch.size):
+            arrays = arrays_of(self._model, batch)
+            return self._function(step, batch, arrays)(arrays, self._backup.attempt, *scalars)
+
+    def _function(self, step: Step, batch: Batch, arrays: list[Any]) -> Function:
+        """The compiled step for this form of data, whatever the size."""
+        form, kinds = form_of(batch), kinds_of(arrays)
+        key = (step, repr(form), kinds)
+        if key not in self._functions:
+            body = self._test_body(form) if step == "test" else self._predict_body(form)
+            signature: list[Any] = [specs_of(kinds), tf.TensorSpec([], tf.int64)]
+            if step == "test":
+                outputs = intercept.outputs(self._model)
+                signature += [tf.TensorSpec([], tf.float32), tf.TensorSpec([outputs], tf.float32)]
+            self._functions[key] = compiled(self._model, body, signature)
+        return self._functions[key]
+
+    def _test_body(self, form: Any) -> Function:
+        def test(arrays: Any, attempt: Any, samples: Any, weights: Any) -> Any:
+            share = intercept.Share(samples, weights)
+            with self._backup.backed_up(attempt), intercept.intercepted(self._model, share, None):
+                return self._model.test_step(packed(form, arrays))
+
+        return test
+
+    def _predict_body(self, form: Any) -> Function:
+        def predict(arrays: Any, attempt: Any) -> Any:
+            with self._backup.backed_up(attempt):
+                return self._model.predict_step(packed(form, arrays))
+
+        return predict
+
+
+class TensorFlowForwardEngine:
+    """An `autobatch.backend.base.ForwardEngine` for one model.
+
+    Args:
+        model: A Keras model; compiled, if it is to be evaluated. It is built from `example` where it is not built yet,
+            its optimizer is not.
+        example: A few samples in the form that is going to be used.
+        evaluates: Whether it is to be evaluated.
+
+    Raises:
+        ModelError: The model cannot be run this way, and why.
+    """
+
+    def __init__(self, model: Any, example: Batch, *, evaluates: bool) -> None:
+        require_runnable(model, evaluates=evaluates)
+        self._model, self._evaluates = model, evaluates
+        _build(model, example, evaluates=evaluates)
+        self._backup = Backup(mutable_variables(model))
+        self._forward = ForwardSteps(model, self._backup)
+        self._device = memory.device_name()
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the weights of all samples of a step must be known before its first micro-batch."""
+        return self._evaluates and intercept.needs_weights(self._model)
+
+    def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
+        """Runs the test step on one micro-batch; see `autobatch.backend.base.ForwardEngine.evaluate`."""
+        return self._forward.evaluate(batch, whole)
+
+    def predict(self, batch: Batch) -> Any:
+        """Runs the predict step on one micro-batch; see `autobatch.backend.base.ForwardEngine.predict`."""
+        return self._forward.predict(batch)
+
+    def trace(self, batch: Batch) -> None:
+        """Compiles the step without running it; see `autobatch.backend.base.ForwardEngine.trace`."""
+        self._forward.trace("test" if self._evaluates else "predict", batch)
+
+    def output_bytes(self, batch: Batch) -> int | None:
+        """Bytes that the outputs of one sample take; `None` where that shows only when they are there."""
+        specs = keras.tree.flatten(self._forward.trace("predict", batch))
+        if not specs or any(spec is None or not _is_dense(spec) for spec in specs):
+            return None
+        numbers = [int(np.prod(spec.shape[1:], dtype=np.int64)) for spec in specs]
+        return sum(number * int(spec.dtype.size) for number, spec in zip(numbers, specs, strict=True))
+
+    def untouched(self, run: Callable[[], Any]) -> None:
+        """Calls `run`, which runs one micro-batch, and puts back what that has changed."""
+        run()
+        self._backup.restore()
+
+    def device_peak_bytes(self) -> int | None:
+        """Peak bytes in use on an accelerator since the last reset; `None` on a CPU."""
+        figures = self.allocator_bytes()
+        return figures[1] if figures is not None and self._device != "CPU:0" else None
+
+    def allocator_bytes(self) -> tuple[int, int] | None:
+        """Current and peak bytes in use in TensorFlow's allocator."""
+        return memory.allocator_bytes(self._device)
+
+    def reset_peak(self) -> None:
+        """Starts a new peak measurement."""
+        memory.reset_peak(self._device)
+
+    def recording(self) -> AllocationTrace:
+        """Records what the steps in its context ask the allocator for."""
+        return AllocationTrace(self._device)
+
+
+def require_runnable(model: Any, *, evaluates: bool) -> None:
+    """Refuses models that cannot be evaluated, or that cannot predict, before anything is built.
+
+    Raises:
+        ModelError: No Keras model, not compiled though it is to be evaluated, or several replicas.
+    """
+    if not hasattr(model, "compiled"):
+        raise ModelError(f"Received: model={model!r:.100}. Expected a Keras model.")
+    if evaluates and not model.compiled:
+        msg = (
+            "The model is not compiled, so it has no loss and no metrics. Call model.compile(loss=..., metrics=[...]) "
+            "first; autobatch.predict(...) needs neither."
+        )
+        raise ModelError(msg)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if replicas > 1:
+        msg = f"Several replicas are not supported. Received: a model on {replicas} replicas. Expected 1."
+        raise ModelError(msg)
+
+
+def weight_shares(model: Any, batch: Batch, whole: BatchTotals) -> Any:
+    """A micro-batch's part of the sample weights of its effective batch, for each output."""
+    own, samples = part_weights(batch), batch.size / whole.size
+    if not own or whole.weights is None:
+        return np.full(intercept.outputs(model), samples, np.float32)
+    shares = np.divide(own, whole.weights, out=np.zeros(len(own)), where=np.asarray(whole.weights) != 0)
+    return intercept.by_loss(model, batch.sample_weight, shares, samples)
+
+
+def _build(model: Any, example: Batch, *, evaluates: bool) -> None:
+    # Metrics must exist before the first backup, or what a failed step created would stay behind. An optimizer is not
+    # built along: it may be as large as the model.
+    with _hidden(model, "optimizer", *(() if evaluates else ("_compile_metrics", "_compile_loss"))):
+        build_on(model, example)
+
+
+@contextlib.contextmanager
+def _hidden(model: Any, *names: str) -> Iterator[None]:
+    """Has attributes be `None` for a while, past Keras, which would take note of each that is set."""
+    own = vars(model)
+    before = {name: own[name] for name in names if name in own}
+    own.update(dict.fromkeys(names))
+    try:
+        yield
+    finally:
+        for name in names:
+            del own[name]
+        own.update(before)
+
+
+def _is_dense(spec: Any) -> bool:
+    if not isinstance(spec, tf.Tensor | tf.TensorSpec):
+        return False
+    return spec.shape.rank not in (None, 0) and None not in spec.shape[1:]
+
+
+def _as_array(output: Any) -> Any:
+    if isinstance(output, tf.RaggedTensor | tf.SparseTensor):
+        msg = (
+            "The predictions of a sample must be arrays that can be put in a row. "
+            f"Received: {type(output).__name__}. Expected dense outputs, or model.predict."
+        )
+        raise ModelError(msg)
+    return np.asarray(output)

@@ -1,0 +1,92 @@
+"""Which allocators TensorFlow takes, from the environment; and what it says of itself."""
+
+import subprocess
+import sys
+
+import pytest
+
+from autobatch.backend import describe
+from autobatch.backend.base import AllocatorChoice
+from autobatch.backend.tensorflow.allocator import on_cpu, on_gpu
+
+SYSTEM, POOL = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1"}, {"TF_CPU_ALLOCATOR_USE_BFC": "true"}
+ASYNC, GROWTH = {"TF_GPU_ALLOCATOR": "cuda_malloc_async"}, {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+ONEDNN, MALLOC, BFC = "oneDNN's pool (BFC)", "the C library's (malloc)", "TensorFlow's pool (BFC)"
+
+
+@pytest.mark.parametrize(
+    ("environ", "onednn", "name", "gives_back"),
+    [
+        ({}, True, ONEDNN, False),
+        ({}, False, MALLOC, True),
+        (SYSTEM, True, MALLOC, True),
+        (SYSTEM, False, MALLOC, True),
+        (POOL, False, BFC, False),
+        (SYSTEM | POOL, True, BFC, False),
+        ({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "0"}, True, ONEDNN, False),
+    ],
+)
+def test_the_allocator_on_a_cpu(environ, onednn, name, gives_back):
+    choice = on_cpu(environ, onednn=onednn, returns_freed=True)
+    assert (choice.name, choice.gives_back) == (name, gives_back)
+
+
+def test_malloc_gives_back_only_where_the_c_library_can():
+    assert not on_cpu(SYSTEM, onednn=True, returns_freed=False).gives_back
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, AllocatorChoice(BFC, takes_all=True)),
+        (GROWTH, AllocatorChoice(BFC, "TF_FORCE_GPU_ALLOW_GROWTH=true")),
+        (
+            ASYNC,
+            AllocatorChoice(
+                "CUDA's pool (cuda_malloc_async)", "TF_GPU_ALLOCATOR=cuda_malloc_async", gives_back=True, takes_all=True
+            ),
+        ),
+        (
+            ASYNC | GROWTH,
+            AllocatorChoice(
+                "CUDA's pool (cuda_malloc_async)",
+                "TF_GPU_ALLOCATOR=cuda_malloc_async TF_FORCE_GPU_ALLOW_GROWTH=true",
+                gives_back=True,
+            ),
+        ),
+    ],
+)
+def test_the_allocator_on_a_gpu(environ, expected):
+    assert on_gpu(environ) == expected
+
+
+MEASURE = """
+import os
+os.environ.update({environ!r})
+from autobatch.backend import describe
+from autobatch.backend.tensorflow.allocator import on_cpu
+from autobatch.backend.tensorflow.allocator import keeps_host_memory
+import tensorflow as tf
+held = tf.zeros(1 << 20)  # oneDNN leaves what is small to malloc
+keeps = keeps_host_memory()
+print(keeps, not on_cpu(os.environ, onednn=describe().onednn, returns_freed=True).gives_back)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environ", [{}, SYSTEM], ids=str)
+def test_a_real_tensorflow_takes_the_allocator_that_is_told(environ):
+    """What the choice says of keeping memory is what the started TensorFlow shows."""
+    program = [sys.executable, "-c", MEASURE.format(environ={"TF_CPP_MIN_LOG_LEVEL": "2", **environ})]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    keeps, told = done.stdout.split()
+    assert keeps == told
+
+
+def test_tensorflow_says_what_it_is():
+    """Seen to fail with an error of the description hidden in its `error`."""
+    framework = describe()
+    assert framework.error is None
+    assert framework.backend == "tensorflow"
+    assert framework.backend_version is not None
+    assert framework.onednn is not None
