@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from autobatch.infer.evaluate import evaluate
     from autobatch.infer.predict import predict
     from autobatch.memory.reading import MemoryReading, read_memory
-    from autobatch.probing.run import probe
+    from autobatch.probing.probe import probe
     from autobatch.results.probe import ProbeResult
     from autobatch.results.run import Decision, Observation, RunReport
     from autobatch.train.fit import fit
@@ -83,7 +83,7 @@ _HOMES = {
     "fit": "autobatch.train.fit",
     "mix": "autobatch.data.adapters.mixture",
     "predict": "autobatch.infer.predict",
-    "probe": "autobatch.probing.run",
+    "probe": "autobatch.probing.probe",
     "read_memory": "autobatch.memory.reading",
     "rebuild": "autobatch.data.rebatch",
     "share_memory": "autobatch.backend.release",

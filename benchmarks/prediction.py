@@ -19,7 +19,7 @@ from tooling.results import read_samples
 
 from autobatch.memory.budget import DEFAULT_RESERVE
 from autobatch.memory.peak_model import AllocationProfile
-from autobatch.probing.bound import PeakBound
+from autobatch.probing.peak_bound import PeakBound
 
 ROOM_MIB = 12_000
 SIZES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)

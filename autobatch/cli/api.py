@@ -28,7 +28,7 @@ class Api:
         set_device: Leaves only the device of that name visible to this process.
         accelerators: The names of those that the framework can use.
         make_samples: From a model to samples that are made up for it.
-        outlook: What a probe of the same arguments would do.
+        dry_run: What a probe of the same arguments would do.
         environment: What a run depends on, for a report.
         supervise: From the words of `fit`, raw and parsed, and the stream for remarks to the exit status of a training
             in a child, or an answer where that had none.
@@ -44,7 +44,7 @@ class Api:
     set_device: Callable[[str], None]
     accelerators: Callable[[], tuple[str, ...]]
     make_samples: Callable[[Any], Any]
-    outlook: Callable[..., Any]
+    dry_run: Callable[..., Any]
     environment: Callable[[], dict[str, Any]]
     supervise: Callable[[Sequence[str], argparse.Namespace, TextIO], "CommandOutput | int"]
 
@@ -62,7 +62,7 @@ def real_api() -> Api:
         set_device=set_device,
         accelerators=_accelerators,
         make_samples=_make_samples,
-        outlook=_outlook,
+        dry_run=_dry_run,
         environment=_environment,
         supervise=_supervise,
     )
@@ -75,7 +75,7 @@ def _fit(*args: Any, **kwargs: Any) -> Any:
 
 
 def _probe(*args: Any, **kwargs: Any) -> Any:
-    from autobatch.probing.run import probe
+    from autobatch.probing.probe import probe
 
     return probe(*args, **kwargs)
 
@@ -104,10 +104,10 @@ def _make_samples(model: Any) -> Any:
     return SyntheticSource(model)
 
 
-def _outlook(*args: Any, **kwargs: Any) -> Any:
-    from autobatch.probing.outlook import outlook
+def _dry_run(*args: Any, **kwargs: Any) -> Any:
+    from autobatch.probing.probe import dry_run
 
-    return outlook(*args, **kwargs)
+    return dry_run(*args, **kwargs)
 
 
 def _environment() -> dict[str, Any]:

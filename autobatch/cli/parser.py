@@ -150,7 +150,7 @@ def parse(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tup
         ArgumentError: A file or a setting cannot be used.
     """
     from autobatch.probing.cache import FOLDER_VARIABLE
-    from autobatch.probing.child import PARENT_VARIABLE
+    from autobatch.probing.trials.worker_main import PARENT_VARIABLE
 
     parser = build_parser()
     args, parsers = parser.parse_args(words), command_parsers(parser)

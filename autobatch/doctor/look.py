@@ -23,8 +23,7 @@ from autobatch.memory.sensors.malloc import can_return_freed_memory
 from autobatch.memory.sensors.nvml import read_driver
 from autobatch.memory.sensors.procfs import in_host_pid_namespace, parse_fields, read_text, reset_peak_rss
 from autobatch.probing.cache import default_folder
-from autobatch.probing.process import WorkerProcess, child_command
-from autobatch.probing.worker import SUPPORTED, UNSUPPORTED
+from autobatch.probing.trials.worker import SUPPORTED, UNSUPPORTED, WorkerProcess, worker_command
 
 _CONTAINERS = {".dockerenv": "/.dockerenv is there", "run/.containerenv": "/run/.containerenv is there"}
 _WORKER_S = 30.0
@@ -126,7 +125,7 @@ def _why_no_worker(environ: Mapping[str, str]) -> str | None:
         return f"{UNSUPPORTED}."
     try:
         with tempfile.TemporaryDirectory(prefix="autobatch-") as folder:
-            process = WorkerProcess(child_command(), environ, Path(folder) / "output.log")
+            process = WorkerProcess(worker_command(), environ, Path(folder) / "output.log")
             status = process.finish(_WORKER_S)
             output = process.last_output()
     except OSError as error:

@@ -16,12 +16,10 @@ from autobatch.data.options import DataOptions, FlowOptions, require_options
 from autobatch.data.splitting import number_of_updates
 from autobatch.errors import ArgumentError
 from autobatch.memory.reading import Reserve, parse_reserve
-from autobatch.probing.arguments import parse_batch_size
-from autobatch.probing.find import find
-from autobatch.probing.question import question_for
-from autobatch.probing.run import open_cache
-from autobatch.probing.task import READ_AHEAD_BYTES, Task, held_bytes
-from autobatch.probing.warming import warm_up_forward
+from autobatch.probing.probe import open_cache
+from autobatch.probing.request import READ_AHEAD_BYTES, Task, held_bytes, parse_batch_size, request_for
+from autobatch.probing.trials.steps import warm_up_forward
+from autobatch.probing.tuner import find_batch_size
 from autobatch.results.run import EVALUATION, PREDICTION, Event, RunReport
 from autobatch.train.callbacks import require_callbacks
 from autobatch.train.control.setup import Seams, Steering
@@ -84,7 +82,7 @@ def start(
     """
     unwritten = RunLog()  # a run begins with its search
     readings = [read_memory_here()]
-    found = find(model, task.samples, task.question, cache=open_cache(cache))
+    found = find_batch_size(model, task.samples, task.question, cache=open_cache(cache))
     effective = found.samples_per_update
     micro = first_rung(effective, found.batch_size)
     report = RunReport(effective, micro, task.given.data.seed, found, readings, (*task.notes, *found.notes))
@@ -181,7 +179,7 @@ def prepare(
     samples = few_of(given.data)
     require_compatible(model, samples, step=kind)
     held = held_bytes(model, given, effective, samples) if kind == "evaluate" or given.samples is None else 0
-    question, said = question_for(
+    question, said = request_for(
         mode,
         effective,
         most_samples(given.data),

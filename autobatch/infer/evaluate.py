@@ -9,8 +9,7 @@ from autobatch.data.options import FlowOptions
 from autobatch.infer.common import callback_list, prepare, start
 from autobatch.memory.reading import Reserve
 from autobatch.memory.sensors.nvml import hold_nvml
-from autobatch.probing.arguments import BatchSize
-from autobatch.probing.task import READ_AHEAD_BYTES
+from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize
 from autobatch.results.run import Event
 from autobatch.train.validation import DataValidation
 

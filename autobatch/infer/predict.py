@@ -16,8 +16,7 @@ from autobatch.infer.common import Running, callback_list, prepare, start, total
 from autobatch.infer.outputs import Rows
 from autobatch.memory.reading import Reserve, read_memory
 from autobatch.memory.sensors.nvml import hold_nvml
-from autobatch.probing.arguments import BatchSize
-from autobatch.probing.task import READ_AHEAD_BYTES, Task
+from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize, Task
 from autobatch.results.run import Event
 from autobatch.train.passes import Feed, one_pass
 

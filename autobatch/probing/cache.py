@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
+
 FOLDER_VARIABLE = "AUTOBATCH_CACHE_DIR"
+
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 

@@ -1,16 +1,30 @@
-"""Whether the trials of an earlier probe answer a question under today's budget, and which of them are kept.
+"""Whether an earlier probe answers a request: what it depends on is the same, and it holds under today's budget.
 
 The same question is asked under one budget and another: of the machine as it is, and as if it had less. So the trials
 of a few searches are kept beside each other, each by itself, because what a search has left out follows from its own.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import inspect
+import json
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
-from autobatch.probing.budgets import Budgets
-from autobatch.probing.question import Question
-from autobatch.probing.runner import WORST
+import keras
+from keras.src.utils.naming import to_snake_case
+
+from autobatch.backend import settings
+from autobatch.data.batch import Batch, leaves
+from autobatch.memory.reading import MemoryReading
+from autobatch.memory.sensors.nvml import read_driver
+from autobatch.memory.types import Driver
+from autobatch.probing.budget import StepBudgets
+from autobatch.probing.request import ProbeRequest
 from autobatch.probing.search import (
     MAX_TRIALS,
     ladder_prev,
@@ -20,14 +34,17 @@ from autobatch.probing.search import (
     next_throughput_size,
     verdict,
 )
+from autobatch.probing.trials.measure import WORST
+from autobatch.probing.trials.serialize import configuration, custom_objects
 from autobatch.results.trial import Trial
 
 _WORTH_A_NEW_PROBE = 1.1  # with an earlier answer at hand, look again only if more than this is to be gained
+
 _MOST_SEARCHES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class EarlierSearch:
     """A search that was made before.
 
     Attributes:
@@ -39,7 +56,7 @@ class Search:
     beside_bytes: Mapping[str, int]
 
 
-def recalled(stored: Mapping[str, Any] | None, question: Question, budgets: Budgets) -> Search | None:
+def recall(stored: Mapping[str, Any] | None, question: ProbeRequest, budgets: StepBudgets) -> EarlierSearch | None:
     """An earlier search, if it is an answer; of several the last one.
 
     Args:
@@ -72,7 +89,7 @@ def _searches(stored: Mapping[str, Any] | None) -> list[Any]:
     return searches if isinstance(searches, list) else []
 
 
-def _recalled(search: Any, question: Question, budgets: Budgets) -> Search | None:
+def _recalled(search: Any, question: ProbeRequest, budgets: StepBudgets) -> EarlierSearch | None:
     try:
         trials = [Trial.from_dict(trial) for trial in search["trials"]]
         beside_bytes = {str(name): int(taken) for name, taken in search["beside_bytes"].items()}
@@ -83,11 +100,11 @@ def _recalled(search: Any, question: Question, budgets: Budgets) -> Search | Non
         return None
     # What was over the budget of that day may be within that of today, and the other way round.
     trials = [replace(t, outcome=verdict(t.peaks, budgets.now)) if t.peaks else t for t in trials]
-    earlier = Search(trials, beside_bytes)
+    earlier = EarlierSearch(trials, beside_bytes)
     return earlier if _is_answer(earlier, question, budgets) else None
 
 
-def _is_answer(search: Search, question: Question, budgets: Budgets) -> bool:
+def _is_answer(search: EarlierSearch, question: ProbeRequest, budgets: StepBudgets) -> bool:
     trials = search.trials
     best, answer = largest(trials, budgets.now), largest(trials, budgets.now, question.rungs)
     if best is None or answer is None:
@@ -103,7 +120,7 @@ def _is_answer(search: Search, question: Question, budgets: Budgets) -> bool:
     return not grows
 
 
-def _next_size(search: Search, best: Trial, question: Question, budgets: Budgets) -> int:
+def _next_size(search: EarlierSearch, best: Trial, question: ProbeRequest, budgets: StepBudgets) -> int:
     """What a search that had come so far would try next, beside its own process; the largest safe size if nothing.
 
     Trials above it are left out, but for what they rule out: from far above they bound what is in between too roughly.
@@ -122,3 +139,116 @@ def _next_size(search: Search, best: Trial, question: Question, budgets: Budgets
 def less(budgets: Mapping[str, int], taken: Mapping[str, int]) -> dict[str, int]:
     """Budgets less what is taken of some of them."""
     return {name: budget - taken.get(name, 0) for name, budget in budgets.items()}
+
+
+_NUMBER = re.compile(r"_\d+$")
+
+
+def without_generated_names(config: Any) -> Any:
+    """The configuration with every name that Keras made up replaced by its place in order of appearance.
+
+    Names of the user's own stay, and so does what refers to what.
+
+    Args:
+        config: What `keras.saving.serialize_keras_object` returns.
+    """
+    names: dict[str, str] = {}
+    for name in _made_up(config):
+        names.setdefault(name, f"{_NUMBER.sub('', name)} #{len(names)}")
+    return _renamed(config, names)
+
+
+def _made_up(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        inner = node.get("config")
+        name = inner.get("name") if isinstance(inner, dict) else None
+        if isinstance(name, str) and _NUMBER.sub("", name) == to_snake_case(str(node.get("class_name"))):
+            yield name
+        for value in node.values():
+            yield from _made_up(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _made_up(value)
+
+
+def _renamed(node: Any, names: dict[str, str]) -> Any:
+    if isinstance(node, dict):
+        return {key: _renamed(value, names) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_renamed(value, names) for value in node]
+    return names.get(node, node) if isinstance(node, str) else node
+
+
+# Variables that change how much memory a step takes, how fast it is, or which device it runs on.
+_ENVIRONMENT = ("TF_", "KERAS_", "XLA_", "CUDA_", "OMP_", "MKL_", "DNNL_", "ONEDNN_", "GLIBC_", "MALLOC_", "LD_PRELOAD")
+
+_PACKAGES = ("keras-autobatch", "keras", "tensorflow", "numpy")
+
+
+def fingerprint(
+    model: Any,
+    samples: Batch,
+    reading: MemoryReading,
+    question: Mapping[str, Any],
+    step: str = "train",
+    *,
+    driver: Callable[[], tuple[Driver | None, tuple[str, ...]]] = read_driver,
+) -> dict[str, Any] | None:
+    """Everything that the memory and speed of a model's steps depend on, as JSON-ready values.
+
+    Args:
+        model: A Keras model.
+        samples: A few samples in the form that training will use.
+        reading: Of this machine.
+        question: What was asked for.
+        step: What the trials run.
+        driver: Tells of the driver of GPUs, where there are any.
+
+    Returns:
+        `None` where that cannot be written down: a model without a configuration, or code without a source.
+    """
+    try:
+        config = json.dumps(without_generated_names(configuration(model, step)), sort_keys=True)
+        code = sorted({_source(item) for item in custom_objects(model, step)})
+    except Exception:  # noqa: BLE001 - any get_config may raise anything; then the answer is just not kept
+        return None
+    return {
+        "model": hashlib.sha256(config.encode()).hexdigest(),
+        "code": code,
+        "frozen": [bool(variable.trainable) for variable in model.variables],
+        "samples": [[str(array.dtype), list(array.shape[1:])] for array in leaves((samples.x, samples.y))],
+        "weighted": samples.sample_weight is not None,
+        "policy": [keras.config.floatx(), keras.config.dtype_policy().name, keras.config.image_data_format()],
+        "compile": [bool(model.jit_compile), bool(model.run_eagerly)],
+        "framework": settings(),
+        "environment": {key: os.environ[key] for key in sorted(os.environ) if key.startswith(_ENVIRONMENT)},
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "machine": [platform.machine(), platform.python_version(), _processor(), os.cpu_count()],
+        "host": reading.host.total_bytes,
+        "devices": [[device.uuid, device.name, device.total_bytes] for device in reading.devices],
+        "driver": _version_of(driver()[0]) if reading.devices else None,
+        "question": dict(question),
+    }
+
+
+def _source(code: Any) -> str:
+    return hashlib.sha256(inspect.getsource(code).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:  # importlib's PackageNotFoundError: a checkout, or a build under another name
+        return "unknown"
+
+
+def _version_of(driver: Driver | None) -> str | None:
+    return None if driver is None else driver.version
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - a pseudo-file, read line by line
+            return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()

@@ -17,11 +17,10 @@ from autobatch.data.splitting import number_of_updates
 from autobatch.errors import ArgumentError, ModelError
 from autobatch.memory.reading import Reserve
 from autobatch.memory.sensors.nvml import hold_nvml
-from autobatch.probing.arguments import BatchSize
-from autobatch.probing.find import find
-from autobatch.probing.run import open_cache
-from autobatch.probing.task import Task, prepare, read_ahead_bytes
-from autobatch.probing.warming import warm_up_untouched
+from autobatch.probing.probe import open_cache
+from autobatch.probing.request import BatchSize, Task, prepare, read_ahead_bytes
+from autobatch.probing.trials.steps import warm_up_untouched
+from autobatch.probing.tuner import find_batch_size
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Event, RunReport
 from autobatch.train.callbacks import require_callbacks
@@ -217,7 +216,7 @@ def fit(
             require_steps(validation, validation_steps=validation_steps)
             require_compatible(model, few_of(validation.data), "validation_data", step="evaluate")
         readings = [read_memory_here()]
-        found = find(model, task.samples, task.question, cache=open_cache(cache), on_trial=log.tried)
+        found = find_batch_size(model, task.samples, task.question, cache=open_cache(cache), on_trial=log.tried)
         log.found(found)
         sizes = sizes_for(
             task.question.effective,

@@ -14,11 +14,11 @@ import numpy as np
 from harness import interleaved, say, seconds_of
 from support.models import Arrays, controller
 
-from autobatch.probing.answer import Answer
-from autobatch.probing.find import Seams, find
+from autobatch.probing.request import prepare
 from autobatch.probing.search import next_size
-from autobatch.probing.site import Site
-from autobatch.probing.task import prepare
+from autobatch.probing.trials.executor import Executor
+from autobatch.probing.trials.ipc import Reply
+from autobatch.probing.tuner import TunerSeams, find_batch_size
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome, Trial
 
@@ -218,7 +218,7 @@ def over_model(over: str, make: Callable[[int], Any], sizes: Iterable[int], turn
     """What the size of a model costs before its first update, and at a reading."""
     from autobatch.backend import engine_for
     from autobatch.data.batch import Batch
-    from autobatch.probing.warming import warm_up_untouched
+    from autobatch.probing.trials.steps import warm_up_untouched
 
     x, y = numbers(4)
     few = Batch(x, y)
@@ -376,14 +376,14 @@ def probed(model: Any, data: Any, most: int) -> Probed:
         max_batch_size=most,
         trial_timeout_s=300.0,
     )
-    result: ProbeResult = find(model, task.samples, task.question, seams=Seams(site=_clocked(found)))
+    result: ProbeResult = find_batch_size(model, task.samples, task.question, seams=TunerSeams(site=_clocked(found)))
     found.total_s = time.perf_counter() - began
     found.trials, found.largest = len(result.trials), result.largest
     return found
 
 
-def _clocked(found: Probed) -> Callable[..., Site]:
-    class Clocked(Site):
+def _clocked(found: Probed) -> Callable[..., Executor]:
+    class Clocked(Executor):
         """A place for trials that notes what they take."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -391,7 +391,7 @@ def _clocked(found: Probed) -> Callable[..., Site]:
             super().__init__(*args, **options)
             found.start_s += time.perf_counter() - began
 
-        def trial(self, *args: Any, **options: Any) -> Answer:
+        def trial(self, *args: Any, **options: Any) -> Reply:
             began, started_s = time.perf_counter(), found.start_s
             answer = super().trial(*args, **options)
             found.trials_s += time.perf_counter() - began - (found.start_s - started_s)

@@ -277,7 +277,7 @@ def serve(name: str, limit_mib: int, device: Device, policy: str, *, xla: bool) 
     from support.models import AT_224, NETS
 
     from autobatch.backend.tensorflow.allocation_trace import AllocationTrace
-    from autobatch.probing.recordings import Recordings
+    from autobatch.probing.trials.measure import Recordings
 
     place = NAMES[device]
     recordings = Recordings(lambda: AllocationTrace(place))  # as in a worker of autobatch

@@ -19,9 +19,9 @@ from support.hard_budget import HardBudget, Tried
 
 from autobatch.data.batch import Batch
 from autobatch.memory.budget import DEFAULT_RESERVE, Reserve
-from autobatch.probing.answer import Answer
-from autobatch.probing.find import Seams, find
-from autobatch.probing.question import Question
+from autobatch.probing.request import ProbeRequest
+from autobatch.probing.trials.ipc import Reply
+from autobatch.probing.tuner import TunerSeams, find_batch_size
 from autobatch.results.probe import Mode
 from autobatch.results.trial import Outcome
 from autobatch.testing import memory_reading
@@ -249,20 +249,20 @@ class ForeignSite:
     ) -> None:
         pass
 
-    def trial(self, size: int, *_: Any, fresh: bool = False, **__: Any) -> Answer:
+    def trial(self, size: int, *_: Any, fresh: bool = False, **__: Any) -> Reply:
         """Runs a size; where the product would start its worker anew before that, it is counted."""
         self.starts += fresh and size < self._largest
         self._largest = size if fresh else max(size, self._largest)
         try:
             tried = self._attempt(size)
         except OutOfMemoryError as error:
-            return Answer(Outcome.OUT_OF_MEMORY, detail=str(error))
+            return Reply(Outcome.OUT_OF_MEMORY, detail=str(error))
         except DiedError as error:
             self.starts += 1
-            return Answer(Outcome.CRASHED, detail=str(error))
+            return Reply(Outcome.CRASHED, detail=str(error))
         peaks, moments = {"host": tried.peak_bytes - self._base_bytes}, {"host": tried.moments} if tried.moments else {}
         told = {"seconds": tried.step_s, "peaks": peaks, "moments": moments, "held": {}}
-        return Answer(Outcome.RAN, told, wall_s=tried.seconds)
+        return Reply(Outcome.RAN, told, wall_s=tried.seconds)
 
     def renew(self) -> None:
         """Counts a start; the process is kept."""
@@ -283,9 +283,9 @@ def own_search(situation: Situation, budget: HardBudget, reserve: Reserve, mode:
         sites.append(ForeignSite(situation.attempt, budget.base_bytes))
         return sites[-1]
 
-    question = Question(mode, situation.samples, reserve=reserve)
+    question = ProbeRequest(mode, situation.samples, reserve=reserve)
     nothing = Batch(np.zeros((1, 1)))
     # The device belongs to the process of the trials; asking for it here would take memory from it.
-    seams = Seams(read=reading, site=site, gpu=lambda: None)
-    found = find(None, nothing, question, seams=seams)
+    seams = TunerSeams(read=reading, site=site, gpu=lambda: None)
+    found = find_batch_size(None, nothing, question, seams=seams)
     return found.batch_size, sum(one.starts for one in sites)

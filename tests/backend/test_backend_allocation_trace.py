@@ -10,7 +10,7 @@ from nets import compiled, conv_net, pictures
 from autobatch.backend import engine_for
 from autobatch.backend.tensorflow.allocation_trace import AllocationTrace
 from autobatch.memory.peak_model import AllocationProfile
-from autobatch.probing.warming import update, warm_up
+from autobatch.probing.trials.steps import update, warm_up
 
 FLOATS = 300_000
 FORMS = [{}, {"jit_compile": False, "run_eagerly": True}]

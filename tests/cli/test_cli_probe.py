@@ -256,10 +256,10 @@ def test_a_dry_run_tries_nothing(pictures):
     fake = FakeApi()
     status, out, _ = run(fake, "probe", "m:model", pictures, "--dry-run", "--limit", "8GiB")
     assert (status, out) == (0, "what would be done\n")
-    assert [name for name, _, _ in fake.calls] == ["outlook"]
+    assert [name for name, _, _ in fake.calls] == ["dry_run"]
     assert fake.calls[0][2] == {"batch_size": "auto", "cache": True, "limit": 8 * 2**30}
     data = only_json(run(fake, "probe", "m:model", pictures, "--dry-run", "--json")[1])
-    assert data == {"schema_version": 1, "kind": "outlook", "first": 1}
+    assert data == {"schema_version": 1, "kind": "dry_run", "first": 1}
 
 
 def test_reports_are_written_by_their_ending(pictures, tmp_path):

@@ -10,7 +10,7 @@ from autobatch.data.batch import leaves, map_leaves
 from autobatch.data.check import require_compatible
 from autobatch.data.open import DataOptions, few_of, most_samples, open_data
 from autobatch.errors import ModelError
-from autobatch.probing.question import MOST
+from autobatch.probing.request import MOST
 
 layers = keras.layers
 

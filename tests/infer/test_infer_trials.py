@@ -16,10 +16,10 @@ from autobatch.errors import ModelError
 from autobatch.infer.evaluate import evaluate
 from autobatch.infer.predict import predict
 from autobatch.probing.cache import Cache, cache_key
-from autobatch.probing.find import find
-from autobatch.probing.identity import identity
-from autobatch.probing.inprocess import InProcess
-from autobatch.probing.question import Question
+from autobatch.probing.recall import fingerprint
+from autobatch.probing.request import ProbeRequest
+from autobatch.probing.trials.executor import InProcessTrials
+from autobatch.probing.tuner import find_batch_size
 from autobatch.results.trial import Outcome
 from autobatch.testing import memory_reading
 
@@ -50,7 +50,7 @@ def test_a_trial_leaves_the_model_as_it_was(step: Any) -> None:
     """Metrics and seeds included. Seen to fail with the trial run outside of what puts the model back."""
     model = compiled(keras.Sequential([keras.Input((12, 12, 3)), Draws(), *conv_net(norm=True).layers]))
     model.evaluate(SAMPLES.x, SAMPLES.y, verbose=0)
-    place = InProcess(model, SAMPLES, step)
+    place = InProcessTrials(model, SAMPLES, step)
     before, numpy_state = state(model), np.random.get_state()[1].tolist()
     for size in (4, 2):
         assert place.trial(size, {}, timeout_s=60).outcome is Outcome.RAN
@@ -62,7 +62,7 @@ def test_a_trial_leaves_the_model_as_it_was(step: Any) -> None:
 def test_a_trial_that_runs_out_of_memory_leaves_the_model_as_it_was(step: Any) -> None:
     fragile = Fragile()
     model = compiled(keras.Sequential([keras.Input((12, 12, 3)), Draws(), fragile, *conv_net(norm=True).layers]))
-    place = InProcess(model, SAMPLES, step)
+    place = InProcessTrials(model, SAMPLES, step)
     before = state(model)
     fragile.fails = lambda size: size > 2
     assert place.trial(4, {}, timeout_s=60).outcome is Outcome.OUT_OF_MEMORY
@@ -90,8 +90,8 @@ def test_answers_of_each_kind_of_step_are_kept_apart() -> None:
     model = compiled(conv_net())
     keys = set()
     for step in STEPS:
-        question = Question("auto", cap=8, step=step)
-        keys.add(cache_key(identity(model, SAMPLES, memory_reading(), question.lasting(), step) or {}))
+        question = ProbeRequest("auto", cap=8, step=step)
+        keys.add(cache_key(fingerprint(model, SAMPLES, memory_reading(), question.lasting(), step) or {}))
     assert len(keys) == len(STEPS)
 
 
@@ -99,7 +99,7 @@ def test_for_predictions_it_does_not_matter_how_a_model_is_compiled() -> None:
     samples = Batch(SAMPLES.x)
     texts = []
     for model in (conv_net(), compiled(conv_net()), compiled(conv_net(), loss="mse", optimizer="adam")):
-        parts = identity(model, samples, memory_reading(), {}, "predict")
+        parts = fingerprint(model, samples, memory_reading(), {}, "predict")
         assert parts is not None
         texts.append(cache_key({**parts, "compile": None}))
     assert len(set(texts)) == 1
@@ -107,9 +107,9 @@ def test_for_predictions_it_does_not_matter_how_a_model_is_compiled() -> None:
 
 @pytest.mark.slow
 def test_an_answer_is_kept_and_used(tmp_path: Any) -> None:
-    model, question = compiled(conv_net()), Question("largest", cap=4, step="predict")
-    assert not find(model, SAMPLES, question, cache=Cache(tmp_path)).from_cache
-    assert find(model, SAMPLES, question, cache=Cache(tmp_path)).from_cache
+    model, question = compiled(conv_net()), ProbeRequest("largest", cap=4, step="predict")
+    assert not find_batch_size(model, SAMPLES, question, cache=Cache(tmp_path)).from_cache
+    assert find_batch_size(model, SAMPLES, question, cache=Cache(tmp_path)).from_cache
 
 
 def test_several_replicas_are_refused() -> None:
@@ -132,7 +132,7 @@ def normed() -> Any:
 def test_a_prediction_is_tried_in_a_worker(make: Any) -> None:
     """Seen to fail with a model that came back uncompiled refused."""
     model, data = make(), pictures(50)
-    result = find(model, data[:6], Question("largest", cap=50, step="predict"))
+    result = find_batch_size(model, data[:6], ProbeRequest("largest", cap=50, step="predict"))
     assert {trial.where for trial in result.trials} == {"worker"}
     assert result.batch_size == 50
     got = predict(model, data.x, cache=False, verbose=0)
@@ -142,7 +142,7 @@ def test_a_prediction_is_tried_in_a_worker(make: Any) -> None:
 @pytest.mark.slow
 def test_an_evaluation_is_tried_in_a_worker() -> None:
     model, data = compiled(normed()), pictures(50)
-    result = find(model, data[:6], Question("largest", cap=50, step="evaluate"))
+    result = find_batch_size(model, data[:6], ProbeRequest("largest", cap=50, step="evaluate"))
     assert {trial.where for trial in result.trials} == {"worker"}
     got = evaluate(model, (data.x, data.y), cache=False, verbose=0)
     assert got == pytest.approx(model.evaluate(data.x, data.y, verbose=0, return_dict=True), rel=1e-5)
@@ -151,5 +151,7 @@ def test_an_evaluation_is_tried_in_a_worker() -> None:
 @pytest.mark.slow
 def test_a_model_that_cannot_travel_is_tried_here() -> None:
     model = one_output(Fragile())
-    result = find(model, Batch(np.zeros((4, 6, 6, 3), np.float32)), Question("largest", cap=16, step="predict"))
+    result = find_batch_size(
+        model, Batch(np.zeros((4, 6, 6, 3), np.float32)), ProbeRequest("largest", cap=16, step="predict")
+    )
     assert {trial.where for trial in result.trials} == {"caller"}

@@ -28,7 +28,7 @@ sys.path[:] = {path!r}
 open({procs!r}, "w").write("0")
 held = b"1" * (160 * 2**20)
 from pathlib import Path
-from autobatch.probing.worker import Worker
+from autobatch.probing.trials.worker import Worker
 with Worker(scratch=Path({scratch!r})) as worker:
     print(worker.open({{"runner": "greedy_runner:open_runner"}}, 60).outcome.name)
     for size in (4, 1024, 4):

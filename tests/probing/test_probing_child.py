@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from autobatch.probing.child import describe_error, volunteer_for_oom
-from autobatch.probing.worker import SUPPORTED, Worker
+from autobatch.probing.trials.worker import SUPPORTED, Worker
+from autobatch.probing.trials.worker_main import describe_error, volunteer_for_oom
 from autobatch.results.trial import Outcome
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="workers need POSIX pipes and process groups")

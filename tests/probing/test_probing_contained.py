@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from autobatch.probing.deadline import Deadline
-from autobatch.probing.worker import SUPPORTED, Answer, Worker
+from autobatch.probing.trials.ipc import Deadline, Reply
+from autobatch.probing.trials.worker import SUPPORTED, Worker
 from autobatch.results.trial import Outcome
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="workers need POSIX pipes and process groups")
@@ -28,7 +28,7 @@ SURVIVED = (Outcome.RAN, Outcome.ERROR, Outcome.OUT_OF_MEMORY)
 PRELUDE = f"""
 import os, resource, signal, struct, sys, time, zlib
 sys.path[:] = {sys.path!r}
-from autobatch.probing.protocol import read_frame, write_frame
+from autobatch.probing.trials.ipc import read_frame, write_frame
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 commands, answers = int(sys.argv[1]), int(sys.argv[2])
 
@@ -97,7 +97,7 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
     assert threading.active_count() == threads
 
 
-def one_trial(scratch: Path, body: str, timeout_s: float = LONG_S, **options: object) -> Answer:
+def one_trial(scratch: Path, body: str, timeout_s: float = LONG_S, **options: object) -> Reply:
     """What a single trial comes to, after making sure that its whole process group has ended."""
     with Worker(child(body), scratch=scratch, **options) as worker:
         opened = worker.open({}, LONG_S)
@@ -347,7 +347,7 @@ CALLER = """
 import sys, threading
 sys.path[:] = {path!r}
 from pathlib import Path
-from autobatch.probing.worker import Worker
+from autobatch.probing.trials.worker import Worker
 
 def probe():
     worker = Worker(scratch=Path({scratch!r}))

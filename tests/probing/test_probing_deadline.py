@@ -8,30 +8,30 @@ from trials import Clock, FakeSite
 
 from autobatch.errors import ArgumentError, ProbeTimeoutError
 from autobatch.probing.cache import Cache
-from autobatch.probing.deadline import NEVER, Deadline
-from autobatch.probing.find import Seams, find
-from autobatch.probing.question import Question
-from autobatch.probing.run import probe
+from autobatch.probing.probe import probe
+from autobatch.probing.request import ProbeRequest
+from autobatch.probing.trials.ipc import NEVER, Deadline
+from autobatch.probing.tuner import TunerSeams, find_batch_size
 from autobatch.results.trial import Outcome
 from autobatch.testing import memory_reading
 
 GIB = 2**30
 SAMPLES = pictures(4)
 MODEL = compiled(conv_net())  # nothing is run on it
-QUESTION = Question("micro", cap=256, effective=256)
+QUESTION = ProbeRequest("micro", cap=256, effective=256)
 
 
 def probed(timeout_s=None, on_trial=None, question=QUESTION, cache=None):
     """The answer, or the error, of a probe on a clock of its own; with its site and the moment that it ended."""
     clock = Clock()
     site = FakeSite(clock, worst=1.25)
-    seams = Seams(
+    seams = TunerSeams(
         lambda: memory_reading(host_total_bytes=4 * GIB, host_available_bytes=2 * GIB),
         site,
         Deadline.after(timeout_s, clock),
     )
     try:
-        found = find(MODEL, SAMPLES, question, on_trial=on_trial, cache=cache, seams=seams)
+        found = find_batch_size(MODEL, SAMPLES, question, on_trial=on_trial, cache=cache, seams=seams)
     except ProbeTimeoutError as error:
         found = error
     return found, site, clock.now_s
@@ -88,9 +88,9 @@ def test_an_interruption_between_trials_passes_and_closes_the_site(error):
             raise error
 
     site = FakeSite()
-    seams = Seams(memory_reading, site)
+    seams = TunerSeams(memory_reading, site)
     with pytest.raises(error):
-        find(MODEL, SAMPLES, QUESTION, on_trial=interrupt, seams=seams)
+        find_batch_size(MODEL, SAMPLES, QUESTION, on_trial=interrupt, seams=seams)
     assert not site.open
     assert len(site.began) == len(seen) == 2
 

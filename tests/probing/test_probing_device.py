@@ -8,9 +8,9 @@ from trials import FakeSite
 from autobatch.backend.base import Accelerator
 from autobatch.errors import DoesNotFitError
 from autobatch.memory.types import Device
-from autobatch.probing.find import Seams, find
-from autobatch.probing.own_pool import pool_bytes, why_stay_in
-from autobatch.probing.question import Question
+from autobatch.probing.budget import pool_bytes, pool_reason
+from autobatch.probing.request import ProbeRequest
+from autobatch.probing.tuner import TunerSeams, find_batch_size
 from autobatch.testing import memory_reading
 
 GIB, MIB = 2**30, 2**20
@@ -31,8 +31,8 @@ def gpu(in_use_gib=0.0, *, grows=True, limit_gib=None):
 
 def probed(site, cap=4096, mode="largest", *, on=None, set_up=None, **question):
     """The answer of a probe on a machine with a GPU, an empty one if left out."""
-    seams = Seams(lambda: memory_reading(devices=(on or device(),)), site, gpu=lambda: set_up or gpu())
-    return find(None, [], Question(mode, cap, **question), seams=seams)
+    seams = TunerSeams(lambda: memory_reading(devices=(on or device(),)), site, gpu=lambda: set_up or gpu())
+    return find_batch_size(None, [], ProbeRequest(mode, cap, **question), seams=seams)
 
 
 @pytest.mark.parametrize("mode", ["largest", "auto"])
@@ -93,7 +93,7 @@ SILENT = "memory growth is off, so what is taken of the GPU counts as this proce
 )
 def test_trials_run_in_the_caller_where_a_worker_would_find_less(on, set_up, why):
     """Seen to fail with half of the GPU as the measure, and with what a silent driver leaves open taken for nothing."""
-    assert why_stay_in(on, set_up) == why
+    assert pool_reason(on, set_up) == why
     site = FakeSite(per_sample_bytes=MIB, device=(0, 100 * MIB))
     if on.free_bytes + pool_bytes(on, set_up) > RESERVE:
         probed(site, 4, on=on, set_up=set_up)

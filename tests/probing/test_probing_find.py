@@ -9,12 +9,12 @@ from trials import Clock, FakeSite
 from autobatch.data.splitting import rungs
 from autobatch.errors import DoesNotFitError
 from autobatch.memory.budget import DEFAULT_RESERVE
-from autobatch.probing.answer import Answer
 from autobatch.probing.cache import Cache
-from autobatch.probing.find import Finder, Seams, find
-from autobatch.probing.question import Question, question_for
 from autobatch.probing.recall import with_search
+from autobatch.probing.request import ProbeRequest, request_for
 from autobatch.probing.search import MAX_TRIALS, largest, most_efficient
+from autobatch.probing.trials.ipc import Reply
+from autobatch.probing.tuner import Tuner, TunerSeams, find_batch_size
 from autobatch.results.trial import Outcome, Trial
 from autobatch.testing import memory_reading
 
@@ -42,7 +42,7 @@ def test_a_size_without_a_peak_is_worth_what_a_larger_one_proves(budget_gib, exp
 
 def looked_up(folder, trials, cap=128, free_gib=10, **question):
     """A finder, and what it makes of trials that an earlier probe has kept."""
-    finder = Finder(compiled(conv_net()), SAMPLES, Question(mode="largest", cap=cap, **question))
+    finder = Tuner(compiled(conv_net()), SAMPLES, ProbeRequest(mode="largest", cap=cap, **question))
     finder.budgets.now = {"host": int(free_gib * GIB)}
     cache = Cache(folder)
     cache.put(finder._key(), with_search(None, trials))
@@ -90,7 +90,7 @@ def test_a_search_that_ran_out_of_trials_is_no_answer_where_more_may_fit(tmp_pat
     ],
 )
 def test_the_cap_is_the_least_of_what_makes_sense_and_its_reason_is_said(batch_size, most, cap, reason):
-    question, said = question_for(
+    question, said = request_for(
         "auto", batch_size, 100, most=most, reserve=DEFAULT_RESERVE, read_ahead_bytes=0, trial_timeout_s=1.0
     )
     assert (question.cap, question.cap_reason) == (cap, reason)
@@ -98,24 +98,28 @@ def test_the_cap_is_the_least_of_what_makes_sense_and_its_reason_is_said(batch_s
 
 
 def test_without_room_the_error_has_the_numbers_and_nothing_is_started():
-    question = Question(mode="largest", cap=4, read_ahead_bytes=2**50)
+    question = ProbeRequest(mode="largest", cap=4, read_ahead_bytes=2**50)
     with pytest.raises(DoesNotFitError, match="Nothing is left") as caught:
-        find(compiled(conv_net()), SAMPLES, question)
+        find_batch_size(compiled(conv_net()), SAMPLES, question)
     assert caught.value.available_bytes == 0
 
 
 def test_each_trial_is_told_before_it_begins_and_when_it_has_ended():
     told = []
-    seams = Seams(lambda: memory_reading(host_total_bytes=4 * GIB, host_available_bytes=2 * GIB), FakeSite(Clock()))
-    question = Question("largest", cap=256)
-    find(compiled(conv_net()), SAMPLES, question, on_start=told.append, on_trial=told.append, seams=seams)
+    seams = TunerSeams(
+        lambda: memory_reading(host_total_bytes=4 * GIB, host_available_bytes=2 * GIB), FakeSite(Clock())
+    )
+    question = ProbeRequest("largest", cap=256)
+    find_batch_size(compiled(conv_net()), SAMPLES, question, on_start=told.append, on_trial=told.append, seams=seams)
     began, ended = told[::2], told[1::2]
     assert began == [trial.size for trial in ended]
 
 
 def asked(mode, cache=None):
-    seams = Seams(lambda: memory_reading(host_total_bytes=32 * GIB, host_available_bytes=24 * GIB), FakeSite(Clock()))
-    return find(compiled(conv_net()), SAMPLES, Question(mode, cap=2048), cache=cache, seams=seams)
+    seams = TunerSeams(
+        lambda: memory_reading(host_total_bytes=32 * GIB, host_available_bytes=24 * GIB), FakeSite(Clock())
+    )
+    return find_batch_size(compiled(conv_net()), SAMPLES, ProbeRequest(mode, cap=2048), cache=cache, seams=seams)
 
 
 def test_memory_that_buys_no_speed_is_not_asked_for():
@@ -155,7 +159,7 @@ class CutSite(FakeSite):
         again = size in self._tried
         self._tried.add(size)
         if again and size in self._killed:
-            return Answer(Outcome.KILLED)
+            return Reply(Outcome.KILLED)
         if size in self._needs_mib:
             answer.payload["peaks"] = {"host": self._needs_mib[size] * MIB}
         return answer
@@ -174,8 +178,8 @@ def cut(cache, free_mib, *, most=64, neighbour_mib=0, **site):
         taken = next(others) + worker.takes_bytes * worker.open
         return memory_reading(host_total_bytes=4 * GIB, host_available_bytes=free_bytes - taken)
 
-    question = Question("micro", most, "the most that was allowed", effective=64)
-    return find(compiled(conv_net()), SAMPLES, question, cache=cache, seams=Seams(read, worker))
+    question = ProbeRequest("micro", most, "the most that was allowed", effective=64)
+    return find_batch_size(compiled(conv_net()), SAMPLES, question, cache=cache, seams=TunerSeams(read, worker))
 
 
 def test_a_batch_that_is_given_is_looked_for_among_what_it_is_cut_into(tmp_path):

@@ -6,9 +6,9 @@ from trials import FakeSite
 
 from autobatch.backend.base import Accelerator
 from autobatch.memory.types import Device
-from autobatch.probing.find import Seams, find
-from autobatch.probing.gone import wait_until_gone
-from autobatch.probing.question import Question
+from autobatch.probing.request import ProbeRequest
+from autobatch.probing.trials.executor import wait_until_free
+from autobatch.probing.tuner import TunerSeams, find_batch_size
 from autobatch.testing import memory_reading
 
 GIB, MIB = 2**30, 2**20
@@ -24,7 +24,7 @@ BEFORE = device(12 * GIB)
 def waited(*devices, timeout_s=2.0, before=BEFORE):
     """What is said, and the seconds waited; the last reading stays."""
     clock, left = Clock(), list(devices)
-    said = wait_until_gone(lambda: left.pop(0) if len(left) > 1 else left[0], before, timeout_s, clock, clock.sleep)
+    said = wait_until_free(lambda: left.pop(0) if len(left) > 1 else left[0], before, timeout_s, clock, clock.sleep)
     return said, clock.now_s
 
 
@@ -67,8 +67,8 @@ def test_the_answer_says_what_has_not_come_back(stays, said):
         taken = 3 * GIB if site.open else stays if any(opened) else 0
         return memory_reading(devices=(device(12 * GIB - taken),))
 
-    seams = Seams(read, site, gpu=lambda: Accelerator("GPU:0", 0), patience_s=0.0)
-    notes = find(None, [], Question("largest", 64), seams=seams).notes
+    seams = TunerSeams(read, site, gpu=lambda: Accelerator("GPU:0", 0), patience_s=0.0)
+    notes = find_batch_size(None, [], ProbeRequest("largest", 64), seams=seams).notes
     assert any("2.0 GiB less free than before" in note for note in notes) is said
     assert opened[-1] is False
 
@@ -79,7 +79,7 @@ def test_trials_in_the_caller_leave_nothing_to_wait_for():
     readings = iter([memory_reading(devices=(device(3 * GIB, 12 * GIB),))])
     last = memory_reading(devices=(device(GIB, None),))
     gpu = Accelerator("GPU:0", 0, GIB, grows=False)
-    seams = Seams(lambda: next(readings, last), site, gpu=lambda: gpu, patience_s=0.0)
-    result = find(None, [], Question("largest", 4), seams=seams)
+    seams = TunerSeams(lambda: next(readings, last), site, gpu=lambda: gpu, patience_s=0.0)
+    result = find_batch_size(None, [], ProbeRequest("largest", 4), seams=seams)
     assert site.where == "caller"
     assert not any("less free" in note for note in result.notes)

@@ -7,9 +7,9 @@ from trials import FakeSite
 
 from autobatch.backend.base import Accelerator
 from autobatch.memory.types import Device
-from autobatch.probing.explain import no_room
-from autobatch.probing.find import Finder, Seams, find
-from autobatch.probing.question import Question
+from autobatch.probing.reasons import nothing_left_error
+from autobatch.probing.request import ProbeRequest
+from autobatch.probing.tuner import Tuner, TunerSeams, find_batch_size
 from autobatch.results.trial import Outcome
 from autobatch.testing import memory_reading
 
@@ -25,9 +25,9 @@ def joint(*, available=20 * GIB, read_ahead=0, devices=None, site=None, gpu=GPU)
     """The answer of a probe on a machine with a GPU: a sample takes 4 MiB of the host, 10 of the device."""
     devices = (device(),) if devices is None else devices
     site = site or FakeSite(per_sample_bytes=4 * MIB, device=(200 * MIB, 10 * MIB))
-    question = Question("largest", cap=4096, read_ahead_bytes=read_ahead)
-    seams = Seams(lambda: memory_reading(host_available_bytes=available, devices=devices), site, gpu=lambda: gpu)
-    return find(None, [], question, seams=seams)
+    question = ProbeRequest("largest", cap=4096, read_ahead_bytes=read_ahead)
+    seams = TunerSeams(lambda: memory_reading(host_available_bytes=available, devices=devices), site, gpu=lambda: gpu)
+    return find_batch_size(None, [], question, seams=seams)
 
 
 def require_within(result):
@@ -78,12 +78,14 @@ def test_on_a_cpu_a_gpu_that_is_there_is_no_limit():
 
 
 def test_a_full_gpu_is_no_room_and_the_loaders_have_no_part_in_that():
-    finder = Finder(
+    finder = Tuner(
         None,
         [],
-        Question("largest", cap=8, read_ahead_bytes=GIB),
-        seams=Seams(lambda: memory_reading(devices=(device(GIB),)), FakeSite(), gpu=lambda: GPU),
+        ProbeRequest("largest", cap=8, read_ahead_bytes=GIB),
+        seams=TunerSeams(lambda: memory_reading(devices=(device(GIB),)), FakeSite(), gpu=lambda: GPU),
     )
-    error = no_room("device", finder.budgets.tightest("device"), finder.budgets.limit("device"), Question("auto", 8))
+    error = nothing_left_error(
+        "device", finder.budgets.tightest("device"), finder.budgets.limit("device"), ProbeRequest("auto", 8)
+    )
     with pytest.raises(type(error), match=r"1\.0 GiB that are available \(device\), 1\.3 GiB are the reserve\. "):
         finder.require_room()

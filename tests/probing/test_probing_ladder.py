@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.probing.ladder import ladder_floor, ladder_middle, ladder_prev, rung_of, rung_size, worth_trying
+from autobatch.probing.search import ladder_floor, ladder_middle, ladder_prev, rung_of, rung_size, worth_trying
 
 SIZES = st.integers(1, 2**40)
 

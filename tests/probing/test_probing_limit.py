@@ -8,13 +8,13 @@ from trials import FakeSite
 
 from autobatch.backend import idle_pool_bytes
 from autobatch.errors import ArgumentError, DoesNotFitError
-from autobatch.probing.budgets import Budgets
+from autobatch.probing.budget import StepBudgets
 from autobatch.probing.cache import Cache
-from autobatch.probing.find import Seams, find
-from autobatch.probing.question import Question
+from autobatch.probing.probe import probe
 from autobatch.probing.recall import with_search
-from autobatch.probing.run import probe
+from autobatch.probing.request import ProbeRequest
 from autobatch.probing.search import verdict
+from autobatch.probing.tuner import TunerSeams, find_batch_size
 from autobatch.results.trial import Outcome, Trial
 from autobatch.testing import memory_reading
 
@@ -34,8 +34,8 @@ def read():
 
 def look(limit_gib, kept=None, mode="largest"):
     limit = None if limit_gib is None else int(limit_gib * GIB)
-    question = Question(mode, cap=4096, limit_bytes=limit, effective=4096 if mode == "micro" else None)
-    return find(model(), SAMPLES, question, cache=kept, seams=Seams(read, FakeSite()))
+    question = ProbeRequest(mode, cap=4096, limit_bytes=limit, effective=4096 if mode == "micro" else None)
+    return find_batch_size(model(), SAMPLES, question, cache=kept, seams=TunerSeams(read, FakeSite()))
 
 
 LIMITS = (None, 16.0, 8.0, 4.0, 1.5)
@@ -108,8 +108,8 @@ def test_a_limit_above_what_there_is_changes_nothing_and_says_so():
 
 def test_every_reading_is_taken_under_the_limit():
     """Seen to fail with the limit on the first reading alone, when others leave more than at first."""
-    question = Question("largest", cap=64, limit_bytes=4 * GIB)
-    budgets = Budgets(question, read)
+    question = ProbeRequest("largest", cap=64, limit_bytes=4 * GIB)
+    budgets = StepBudgets(question, read)
     before = dict(budgets.now)
     assert budgets.renew({})["host"] <= before["host"] <= 4 * GIB - GIB // 2
     budgets.now = {"host": 2**50}
@@ -118,7 +118,7 @@ def test_every_reading_is_taken_under_the_limit():
 
 def test_a_process_that_is_over_the_limit_already_has_nothing_left():
     """Seen to fail with what it is over left out: what it holds and will use again would count as free."""
-    budgets = Budgets(Question("largest", cap=64, limit_bytes=GIB // 4), read)
+    budgets = StepBudgets(ProbeRequest("largest", cap=64, limit_bytes=GIB // 4), read)
     idle = idle_pool_bytes()
     assert budgets.now["host"] == GIB // 4 - GIB // 2 - 128 * 2**20 + idle
     with pytest.raises(DoesNotFitError, match=r"as if it had 256 MiB.*larger limit="):

@@ -6,9 +6,9 @@ from trials import FakeSite
 
 from autobatch.backend.base import Accelerator
 from autobatch.memory.types import Device
-from autobatch.probing.find import Seams, find
-from autobatch.probing.outside import Outside
-from autobatch.probing.question import Question
+from autobatch.probing.peak_bound import OutsideAllocator
+from autobatch.probing.request import ProbeRequest
+from autobatch.probing.tuner import TunerSeams, find_batch_size
 from autobatch.testing import memory_reading
 
 GIB, MIB = 2**30, 2**20
@@ -18,7 +18,7 @@ BYTES = st.integers(0, 64 * GIB)
 @given(BYTES, st.lists(st.tuples(BYTES, BYTES), min_size=1))
 def test_it_is_never_told_too_small_and_right_once_nothing_was_taken_ahead(outside, trials):
     """Seen to fail with the last difference, and with that of the first trial."""
-    told = Outside()
+    told = OutsideAllocator()
     answers = [told.after(outside + in_use + ahead, in_use) for in_use, ahead in trials]
     assert all(answer >= outside for answer in answers)
     assert answers == sorted(answers, reverse=True)
@@ -28,14 +28,14 @@ def test_it_is_never_told_too_small_and_right_once_nothing_was_taken_ahead(outsi
 @given(st.lists(st.tuples(st.none() | st.integers(-GIB, GIB), BYTES)))
 def test_it_is_never_below_nothing_and_nothing_where_the_driver_does_not_tell(trials):
     """Seen to fail with the bare difference."""
-    told = Outside()
+    told = OutsideAllocator()
     answers = [told.after(own, in_use) for own, in_use in trials]
     assert all(answer >= 0 for answer in answers)
     assert any(own is not None for own, _ in trials) or not any(answers)
 
 
 def test_a_driver_that_falls_silent_takes_nothing_back():
-    told = Outside()
+    told = OutsideAllocator()
     assert [told.after(900, 300), told.after(None, 500)] == [600, 600]
 
 
@@ -43,8 +43,8 @@ def probed(outside):
     """The answer on a GPU of which 12 GiB are free, where a sample takes 10 MiB of the allocator's."""
     free = Device(0, "GPU-0", "Fake GPU", 16 * GIB, 12 * GIB, 0)
     site = FakeSite(per_sample_bytes=MIB, device=(0, 10 * MIB), outside=outside)
-    seams = Seams(lambda: memory_reading(devices=(free,)), site, gpu=lambda: Accelerator("GPU:0", 0))
-    return find(None, [], Question("largest", cap=4096), seams=seams)
+    seams = TunerSeams(lambda: memory_reading(devices=(free,)), site, gpu=lambda: Accelerator("GPU:0", 0))
+    return find_batch_size(None, [], ProbeRequest("largest", cap=4096), seams=seams)
 
 
 def test_the_peaks_of_a_probe_are_those_of_the_process():

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.probing.protocol import (
+from autobatch.probing.trials.ipc import (
     BadFrameError,
     DeadlineError,
     HalfFrameError,
+    IpcError,
     PipeClosedError,
-    ProtocolError,
     read_frame,
     write_frame,
 )
@@ -162,7 +162,7 @@ def test_no_flipped_byte_goes_unnoticed(position, flip):
     os.write(writer, bytes(body))
     os.close(writer)
     try:
-        with pytest.raises(ProtocolError):
+        with pytest.raises(IpcError):
             read_frame(reader, time.monotonic() + 10)
     finally:
         os.close(reader)

@@ -3,7 +3,7 @@
 import pytest
 
 from autobatch.memory.peak_model import Allocation
-from autobatch.probing.recordings import Recordings
+from autobatch.probing.trials.measure import Recordings
 from autobatch.testing import FakeRecording
 
 

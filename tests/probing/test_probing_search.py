@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError
 from autobatch.memory.peak_model import Allocation, AllocationProfile
-from autobatch.probing.bound import PeakBound
-from autobatch.probing.ladder import worth_trying
+from autobatch.probing.peak_bound import PeakBound
 from autobatch.probing.search import (
     MAX_TRIALS,
     largest,
@@ -21,6 +20,7 @@ from autobatch.probing.search import (
     next_throughput_size,
     peak_models,
     verdict,
+    worth_trying,
 )
 from autobatch.results.trial import Outcome, Trial
 

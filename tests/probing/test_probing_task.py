@@ -3,7 +3,7 @@
 import pytest
 
 from autobatch._text import MIB
-from autobatch.probing.task import read_ahead_bytes
+from autobatch.probing.request import read_ahead_bytes
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from autobatch.data.splitting import updates
 from autobatch.errors import DataError, DoesNotFitError
 from autobatch.memory.peak_model import PeakModel
 from autobatch.memory.reading import MemoryReading, Reserve
-from autobatch.probing.question import Question
+from autobatch.probing.request import ProbeRequest
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import RunReport
 from autobatch.results.trial import Outcome, Trial
@@ -248,7 +248,7 @@ class Lab:
         trial = Trial(EFFECTIVE, Outcome.RAN, {"host": PER_SAMPLE * EFFECTIVE}, wall_s=1.0)
         models = {"host": PeakModel(0.0, float(PER_SAMPLE), 0.0, EFFECTIVE)}
         found = ProbeResult(EFFECTIVE, "micro", EFFECTIVE, None, (trial,), models=models)
-        question = Question("micro", EFFECTIVE, "the effective batch", EFFECTIVE, Reserve(0.0, 0), 0, 1.0)
+        question = ProbeRequest("micro", EFFECTIVE, "the effective batch", EFFECTIVE, Reserve(0.0, 0), 0, 1.0)
         seams = Seams(read, clock, clock.sleep, give_back, PLAIN, least_s=0.05, patience_s=60.0)
         return Steering(
             found, question, Sensor(0)(), diary, cuttable=True, running=journal.write, urge=keeper.urge, seams=seams

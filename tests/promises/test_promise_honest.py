@@ -19,8 +19,8 @@ from autobatch.data.batch import Batch
 from autobatch.memory.reading import MemoryReading, Reserve
 from autobatch.memory.types import Device, Driver
 from autobatch.probing.cache import cache_key
-from autobatch.probing.find import Question
-from autobatch.probing.identity import identity
+from autobatch.probing.recall import fingerprint
+from autobatch.probing.request import ProbeRequest
 from autobatch.results.probe import ProbeResult
 from autobatch.testing import memory_reading
 
@@ -154,11 +154,11 @@ def key(
     *,
     samples: Batch = SAMPLES,
     reading: MemoryReading | None = None,
-    question: Question | None = None,
+    question: ProbeRequest | None = None,
     driver: Driver | None = None,
 ) -> str:
-    asked = (question or Question("auto", 100)).lasting()
-    parts = identity(make(), samples, reading or memory_reading(), asked, driver=lambda: (driver, ()))
+    asked = (question or ProbeRequest("auto", 100)).lasting()
+    parts = fingerprint(make(), samples, reading or memory_reading(), asked, driver=lambda: (driver, ()))
     assert parts is not None
     return cache_key(parts)
 
@@ -203,8 +203,8 @@ CHANGES: dict[str, Callable[[], str]] = {
     "larger pictures": lambda: key(samples=pictures(4, side=9, classes=2)),
     "float64 pictures": lambda: key(samples=Batch(SAMPLES.x.astype(np.float64), SAMPLES.y)),
     "sample weights": lambda: key(samples=Batch(SAMPLES.x, SAMPLES.y, np.ones(4, np.float32))),
-    "an effective batch": lambda: key(question=Question("micro", 64, effective=64)),
-    "another effective batch": lambda: key(question=Question("micro", 64, effective=32)),
+    "an effective batch": lambda: key(question=ProbeRequest("micro", 64, effective=64)),
+    "another effective batch": lambda: key(question=ProbeRequest("micro", 64, effective=32)),
     "a larger machine": lambda: key(reading=memory_reading(host_total_bytes=128 * GIB)),
     "dropout": lambda: key(lambda: net_with(keras.layers.Dropout(0.5))),
     "an activation": lambda: key(lambda: net_with(keras.layers.Activation("relu"))),
@@ -265,9 +265,9 @@ SAME: dict[str, Callable[[], str]] = {
     "other weights": lambda: key(trained),
     "other pictures of that size": lambda: key(samples=pictures(7, side=8, classes=2, seed=9)),
     "less memory left": lambda: key(reading=memory_reading(host_available_bytes=GIB, rss_bytes=2 * GIB)),
-    "the largest instead of the fastest": lambda: key(question=Question("largest", 100)),
+    "the largest instead of the fastest": lambda: key(question=ProbeRequest("largest", 100)),
     "another cap, reserve and deadline": lambda: key(
-        question=Question("auto", 7, reserve=Reserve(0.5), trial_timeout_s=1.0)
+        question=ProbeRequest("auto", 7, reserve=Reserve(0.5), trial_timeout_s=1.0)
     ),
 }
 

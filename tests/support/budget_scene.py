@@ -25,15 +25,14 @@ from autobatch.backend.base import BatchTotals
 from autobatch.data.batch import Batch
 from autobatch.memory.reading import read_memory
 from autobatch.memory.sensors.procfs import peak_rss_bytes, read_process, reset_peak_rss
-from autobatch.probing.find import Seams, find
-from autobatch.probing.ladder import worth_trying
-from autobatch.probing.question import Question
-from autobatch.probing.runner import WORST, Runner
-from autobatch.probing.runner import open_runner as open_honest_runner
-from autobatch.probing.search import peak_bounds
-from autobatch.probing.site import Site
-from autobatch.probing.warming import warm_up_untouched
-from autobatch.probing.worker import Worker
+from autobatch.probing.request import ProbeRequest
+from autobatch.probing.search import peak_bounds, worth_trying
+from autobatch.probing.trials.executor import Executor
+from autobatch.probing.trials.measure import WORST, TrialMeasurer
+from autobatch.probing.trials.measure import open_measurer as open_honest_runner
+from autobatch.probing.trials.steps import warm_up_untouched
+from autobatch.probing.trials.worker import Worker
+from autobatch.probing.tuner import TunerSeams, find_batch_size
 from autobatch.results.probe import ProbeResult
 from autobatch.train.control.controller import falling
 from autobatch.train.loop import Plan, run
@@ -87,8 +86,8 @@ def net(name: str) -> tuple[Any, int]:
 
 def look(model: Any, few: Batch, *, halved: bool) -> ProbeResult:
     """The largest safe size."""
-    question = Question("largest", cap=4096, cap_reason="enough", read_ahead_bytes=READ_AHEAD_BYTES)
-    return find(model, few, question, seams=Seams(site=halved_site) if halved else None)
+    question = ProbeRequest("largest", cap=4096, cap_reason="enough", read_ahead_bytes=READ_AHEAD_BYTES)
+    return find_batch_size(model, few, question, seams=TunerSeams(site=halved_site) if halved else None)
 
 
 def too_large_by(result: ProbeResult) -> int:
@@ -116,14 +115,14 @@ def train(model: Any, source: Endless, size: int) -> dict[str, int]:
     return {"updates": len(ran), "growth_bytes": int(peak_rss_bytes() or 0) - before}
 
 
-class Halved(Runner):
+class Halved(TrialMeasurer):
     """Reports half of what it took, so that the search believes that twice as much fits."""
 
     def _peaks(self, size: int) -> dict[str, int]:
         return {name: peak // 2 for name, peak in super()._peaks(size).items()}
 
 
-def open_runner(payload: dict[str, Any]) -> Runner:
+def open_runner(payload: dict[str, Any]) -> TrialMeasurer:
     """The worker's side of `HalvedWorker`."""
     honest = open_honest_runner(payload)
     return Halved(honest._model, honest._samples)
@@ -136,9 +135,9 @@ class HalvedWorker(Worker):
         return super().open({**payload, "runner": "budget_scene:open_runner"}, timeout_s)
 
 
-def halved_site(*args: Any, **options: Any) -> Site:
+def halved_site(*args: Any, **options: Any) -> Executor:
     """Where trials run that are measured wrongly."""
-    return Site(*args, **options, worker=HalvedWorker())
+    return Executor(*args, **options, worker=HalvedWorker())
 
 
 def main(name: str, task: str) -> dict[str, Any]:

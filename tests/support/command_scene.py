@@ -42,7 +42,7 @@ class Number:
 
 
 class FakeApi:
-    """Records every call; raises `error` from fit, probe, outlook and supervise if there is one, after two trials."""
+    """Records every call; raises `error` from fit, probe, dry_run and supervise if there is one, after two trials."""
 
     def __init__(self, error=None, result=RESULT, compiled=True):
         self.error, self.result, self.compiled = error, result, compiled
@@ -66,8 +66,8 @@ class FakeApi:
         self._called("probe", args, options)
         return self.result
 
-    def outlook(self, *args, **options):
-        self._called("outlook", args, options)
+    def dry_run(self, *args, **options):
+        self._called("dry_run", args, options)
         return Result({"first": 1}, "what would be done")
 
     def read_memory(self):
@@ -106,7 +106,7 @@ class FakeApi:
             set_device=self.set_device,
             accelerators=lambda: self.usable,
             make_samples=lambda model: f"samples for {model.name}",
-            outlook=self.outlook,
+            dry_run=self.dry_run,
             environment=lambda: {"python": "3"},
             supervise=self.supervise,
         )

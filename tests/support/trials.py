@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Self
 
-from autobatch.probing.answer import Answer
-from autobatch.probing.deadline import NEVER, Deadline
-from autobatch.probing.runner import WORST
+from autobatch.probing.trials.ipc import NEVER, Deadline, Reply
+from autobatch.probing.trials.measure import WORST
 from autobatch.results.trial import Outcome, Where
 
 MIB = 2**20
@@ -81,13 +80,13 @@ class FakeSite:
         self.began.append(self._clock.now_s)
         self._clock.now_s += self._deadline.at_most(self._start_s)
 
-    def trial(self, size: int, options: Any, *, timeout_s: float, fresh: bool = False) -> Answer:
+    def trial(self, size: int, options: Any, *, timeout_s: float, fresh: bool = False) -> Reply:
         """One trial, broken off at the deadline."""
         self.began.append(self._clock.now_s)
         takes_s = self._deadline.at_most(min(timeout_s, self._trial_s))
         self._clock.now_s += takes_s
         if takes_s < self._trial_s:
-            return Answer(Outcome.TIMED_OUT, wall_s=takes_s)
+            return Reply(Outcome.TIMED_OUT, wall_s=takes_s)
         peak = self._fixed_bytes + self._per_sample_bytes * size
         seconds = [0.01 + 0.001 * size] * 3
         peaks = {"host": peak} | ({WORST: int(self._worst * peak)} if self._worst else {})
@@ -96,4 +95,4 @@ class FakeSite:
         in_use = peaks.get("device", 0)
         own = None if self._outside is None else in_use + self._outside(in_use)
         payload = {"seconds": seconds, "peaks": peaks, "start_peaks": {}, "held": {}, "own_device_bytes": own}
-        return Answer(Outcome.RAN, payload, wall_s=takes_s)
+        return Reply(Outcome.RAN, payload, wall_s=takes_s)

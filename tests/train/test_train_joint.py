@@ -9,7 +9,7 @@ from autobatch.backend.base import Accelerator
 from autobatch.memory.peak_model import PeakModel
 from autobatch.memory.reading import Reserve
 from autobatch.memory.types import Device
-from autobatch.probing.question import Question
+from autobatch.probing.request import ProbeRequest
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import RunReport
 from autobatch.results.trial import Outcome, Trial
@@ -51,7 +51,7 @@ def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host"
         settings=PLAIN,
         gpu=lambda: gpu,
     )
-    question = Question("micro", effective, effective=effective, reserve=Reserve(0.0, 0))
+    question = ProbeRequest("micro", effective, effective=effective, reserve=Reserve(0.0, 0))
     return Steering(found, question, reading(), Diary(report), cuttable=True, seams=seams), report
 
 

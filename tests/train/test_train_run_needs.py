@@ -8,7 +8,7 @@ from autobatch._text import GIB
 from autobatch.backend.base import Accelerator
 from autobatch.memory.peak_model import AllocationProfile, fit_peak
 from autobatch.memory.types import Device, OwnFrom
-from autobatch.probing.runner import WORST
+from autobatch.probing.trials.measure import WORST
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome, Trial
 from autobatch.train.control.footprint import RunNeeds, kept_of

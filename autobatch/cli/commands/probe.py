@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput
     surroundings: dict[str, Any] = {}
     try:
         if args.dry_run:
-            return _outlook(args, api, terminal, surroundings)
+            return _dry_run(args, api, terminal, surroundings)
         with progress(terminal) as shown:
             result = _result(args, api, terminal, _Both(shown, trials), surroundings)
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # a model may end the process
@@ -111,11 +111,11 @@ def _given(args: argparse.Namespace, api: Api, terminal: Terminal, surroundings:
         surroundings |= api.environment()
 
 
-def _outlook(args: argparse.Namespace, api: Api, terminal: Terminal, surroundings: dict[str, Any]) -> CommandOutput:
+def _dry_run(args: argparse.Namespace, api: Api, terminal: Terminal, surroundings: dict[str, Any]) -> CommandOutput:
     from autobatch.train.run_log import SCHEMA_VERSION
 
-    outlook = api.outlook(*_given(args, api, terminal, surroundings), **_options(args))
-    return CommandOutput(str(outlook), {"schema_version": SCHEMA_VERSION, "kind": "outlook", **outlook.to_dict()})
+    dry_run = api.dry_run(*_given(args, api, terminal, surroundings), **_options(args))
+    return CommandOutput(str(dry_run), {"schema_version": SCHEMA_VERSION, "kind": "dry_run", **dry_run.to_dict()})
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def tied_command(code: str, words: Sequence[str] = ()) -> list[str]:
     path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - "" is the working folder here
     # The kernel's tie is to the thread that starts the child: only the main thread lives as long as this process.
     parent = str(os.getpid()) if threading.current_thread() is threading.main_thread() else None
-    tie = f"from autobatch.probing.child import bind_to_parent; bind_to_parent({parent!r})"
+    tie = f"from autobatch.probing.trials.worker_main import bind_to_parent; bind_to_parent({parent!r})"
     return [sys.executable, "-X", "faulthandler", "-c", f"import sys; sys.path[:] = {path!r}; {tie}; {code}", *words]
 
 

@@ -9,10 +9,10 @@ from autobatch.backend.base import Accelerator
 from autobatch.memory.peak_model import PeakModel
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device
-from autobatch.probing.bound import PeakBound
-from autobatch.probing.own_pool import pool_bytes
-from autobatch.probing.runner import WORST
+from autobatch.probing.budget import pool_bytes
+from autobatch.probing.peak_bound import PeakBound
 from autobatch.probing.search import peak_bounds
+from autobatch.probing.trials.measure import WORST
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Trial
 

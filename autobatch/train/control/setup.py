@@ -9,8 +9,8 @@ from autobatch.backend.base import Accelerator
 from autobatch.backend.release import release_memory
 from autobatch.data.splitting import rungs
 from autobatch.memory.reading import MemoryReading
-from autobatch.probing.own_pool import own_limit
-from autobatch.probing.question import Question
+from autobatch.probing.budget import own_limit
+from autobatch.probing.request import ProbeRequest
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome
 from autobatch.train.checkpoint.saver import TRAINING
@@ -67,7 +67,7 @@ class Steering:
     def __init__(
         self,
         found: ProbeResult,
-        question: Question,
+        question: ProbeRequest,
         before: MemoryReading,
         diary: Diary,
         *,

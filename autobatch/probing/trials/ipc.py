@@ -1,10 +1,10 @@
-"""Messages over a pipe: JSON in frames that say how long they are and what they add up to.
+"""What passes between the caller and its worker: JSON in frames that say how long they are and what they add up to.
 
 A frame is a mark, the length and CRC-32 of its body (big-endian), and the body. Whatever a broken process does to its
 end of the pipe comes out as one of these:
 
 ```
-ProtocolError
+IpcError
 ├── PipeClosedError    the other end closed between two frames: the process ended
 ├── HalfFrameError     it closed within a frame: the process ended while it wrote
 ├── BadFrameError      what was read is no frame: something else writes to this pipe
@@ -14,42 +14,53 @@ ProtocolError
 Covered: slow, dead, silent and babbling processes. Not covered: one that writes well-formed lies.
 """
 
+import base64
 import json
+import math
 import os
+import pickle
 import select
 import struct
 import time
 import zlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from autobatch.results.trial import Outcome
 
 _MARK = b"ABm1"
+
 _HEADER = struct.Struct(">4sII")
+
 MAX_BODY_BYTES = 16 * 1024 * 1024
+
 # POSIX promises that a pipe which polls as writable takes this much at once.
 _PIECE = 512
+
 _READ = 65536
+
 # How often to ask whether the other process is still there: a grandchild may hold its end of the pipe open.
 _SLICE_S = 0.1
 
 
-class ProtocolError(Exception):
+class IpcError(Exception):
     """No message passed; see the module's tree."""
 
 
-class PipeClosedError(ProtocolError):
+class PipeClosedError(IpcError):
     """The other end was closed between two frames."""
 
 
-class HalfFrameError(ProtocolError):
+class HalfFrameError(IpcError):
     """The other end was closed within a frame."""
 
 
-class BadFrameError(ProtocolError):
+class BadFrameError(IpcError):
     """What was read is no frame."""
 
 
-class DeadlineError(ProtocolError):
+class DeadlineError(IpcError):
     """The deadline came before a whole frame had passed."""
 
 
@@ -157,3 +168,100 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"A message cannot hold a {type(value).__name__}. Received: {value!r}. Expected JSON-ready values.")
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment after which nothing new is started, and what runs is not waited for any longer.
+
+    Attributes:
+        timeout_s: Seconds there were from the start, `None` for no bound.
+        ends_at: The moment, by `clock`.
+        clock: Seconds that never go back.
+
+    Example:
+        >>> Deadline.after(5.0, lambda: 100.0).at_most(300.0)
+        5.0
+        >>> NEVER.at_most(300.0)
+        300.0
+    """
+
+    timeout_s: float | None = None
+    ends_at: float = math.inf
+    clock: Callable[[], float] = time.monotonic
+
+    @classmethod
+    def after(cls, timeout_s: float | None, clock: Callable[[], float] = time.monotonic) -> Self:
+        """The deadline so many seconds from now; `None` for none."""
+        return cls() if timeout_s is None else cls(timeout_s, clock() + timeout_s, clock)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until then, negative afterwards."""
+        return self.ends_at - self.clock()
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is too late to start anything."""
+        return self.left_s <= 0
+
+    def at_most(self, seconds: float) -> float:
+        """The seconds that something may take: `seconds`, or what is left; never negative."""
+        return max(0.0, min(seconds, self.left_s))
+
+
+NEVER = Deadline()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of a request to the worker.
+
+    Attributes:
+        outcome: `RAN` if it was answered; whether the measured peak is within the budget is for the caller to judge.
+        payload: The answer's values, empty unless `outcome` is `RAN`.
+        detail: What happened, for people; `None` if there is nothing to say.
+        wall_s: Seconds the request took, a start of the worker included.
+        exception: The worker's exception, with its traceback as a note, where it could travel.
+    """
+
+    outcome: Outcome
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    detail: str | None = None
+    wall_s: float = 0.0
+    exception: Exception | None = None
+
+
+def read_reply(reply: Any, request: int) -> Reply:
+    """Turns a message into an answer.
+
+    Args:
+        reply: The message.
+        request: The number of the request that it must answer.
+
+    Raises:
+        BadFrameError: It answers something else, or is no answer at all.
+    """
+    match reply:
+        case {"kind": "answer", "id": number, "payload": dict() as payload} if number == request:
+            return Reply(Outcome.RAN, payload)
+        case {"kind": "error", "id": number, "type": str() as kind, "message": str() as message} if number == request:
+            outcome = Outcome.OUT_OF_MEMORY if reply.get("cause") == "OUT_OF_MEMORY" else Outcome.ERROR
+            trace = str(reply.get("traceback") or "").strip()
+            detail = f"{kind}: {message}" + (f"\n{trace}" if trace else "")
+            return Reply(outcome, detail=detail, exception=_unpickle(reply.get("exception"), trace))
+    raise BadFrameError(f"The answer to request {request} is none: {str(reply)[:200]}")
+
+
+def _unpickle(body: Any, trace: str) -> Exception | None:
+    if not isinstance(body, str):
+        return None
+    try:
+        error = pickle.loads(base64.b64decode(body))  # noqa: S301 - from our own child, over its own pipe
+    except Exception:  # noqa: BLE001 - the class may not exist here; the text of the error has arrived anyway
+        return None
+    if not isinstance(error, Exception):
+        return None
+    if trace:
+        error.add_note(f"Raised in the process of a trial:\n{trace}")
+    return error

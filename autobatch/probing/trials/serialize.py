@@ -1,14 +1,19 @@
 """Carries a model and a few samples to another process, through files.
 
 The model travels as Keras' own configuration, compiled as it was, without the values of its weights: memory and speed
-do not depend on them. For predictions it travels uncompiled, since they need neither loss nor optimizer. What cannot be
-rebuilt elsewhere (a class defined in the caller's script, a subclass without `get_config`) is noticed here or there,
-and then trials run in the caller's process.
+do not depend on them. For predictions it travels uncompiled, since they need neither loss nor optimizer. Keras imports
+nothing but itself when it rebuilds a model, and its configuration tells of a function only the name; so the worker
+imports the modules of the model's custom objects that the caller has imported: of the model, its layers and their
+activations, optimizer, losses and metrics. What is nested in them (a regularizer's class) and what cannot be rebuilt
+elsewhere (a class defined in the caller's script, a subclass without `get_config`) is noticed here or there, and then
+trials run in the caller's process.
 """
 
+import importlib
+import inspect
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +21,80 @@ import keras
 import numpy as np
 
 from autobatch.data.batch import Batch, leaves, map_leaves
-from autobatch.probing.own_code import has_a_name, imported, own_code, places_of
+
+_LIBRARIES = ("keras", "tensorflow", "autobatch", "builtins")
+
+
+def custom_objects(model: Any, step: str = "train") -> Iterator[Any]:
+    """The classes, with what they derive from, and functions behind a model that are not of Keras or Python.
+
+    Args:
+        model: A Keras model.
+        step: What it is to run; except for `"predict"`, what it is compiled with counts, too.
+    """
+    items: list[Any] = [model, *model._flatten_layers()]
+    if step != "predict":
+        given = getattr(model, "_compile_metrics", None)
+        metrics = [getattr(given, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]
+        items += [model.optimizer, *model.metrics, *_flat(model.loss), *_flat(metrics)]
+    items += [function for item in items for function in _functions_of(item)]
+    for item in items:
+        for code in [item] if inspect.isfunction(item) else type(item).__mro__:
+            if str(code.__module__).partition(".")[0] not in _LIBRARIES:
+                yield code
+
+
+def has_name(code: Any) -> bool:
+    """Whether it is found by its name; a lambda is not, and Keras' configuration carries its code instead."""
+    return bool(code.__name__ != "<lambda>")
+
+
+def import_paths(code: Iterable[Any]) -> list[list[str]]:
+    """Module and name of each, for another process; those in the caller's script are there under `__main__`."""
+    return [
+        list(place)
+        for place in dict.fromkeys((str(one.__module__), str(one.__name__)) for one in code if has_name(one))
+    ]
+
+
+def import_objects(places: Iterable[Iterable[str]]) -> dict[str, Any]:
+    """What `places_of` told of, by name; code that registers itself with Keras does so here.
+
+    Raises:
+        ImportError: A module cannot be imported in this process.
+    """
+    found: dict[str, Any] = {}
+    for module, name in places:
+        one = getattr(importlib.import_module(module), name, None)
+        if one is not None:
+            found.setdefault(name, one)  # the most derived comes first
+    return found
+
+
+def _functions_of(item: Any) -> Iterator[Any]:
+    for name in ("activation", "fn", "_fn"):
+        function = getattr(item, name, None)
+        if inspect.isfunction(function):
+            yield function
+
+
+def _flat(nest: Any) -> list[Any]:
+    """What a user may give to `compile`: one thing, or lists and dicts of them; names of Keras' own are left out."""
+    if isinstance(nest, dict):
+        return [part for value in nest.values() for part in _flat(value)]
+    if isinstance(nest, list | tuple):
+        return [part for value in nest for part in _flat(value)]
+    return [] if nest is None or isinstance(nest, str) else [nest]
+
 
 _MODEL, _SAMPLES = "model.json", "samples.npz"
 
 
-class CannotTravelError(Exception):
+class NotSerializableError(Exception):
     """The model cannot be rebuilt in another process; the message says why."""
 
 
-def pack(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[str, Any]:
+def serialize(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[str, Any]:
     """Writes both into a folder and returns what `unpack` needs besides.
 
     Args:
@@ -37,7 +106,7 @@ def pack(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[
     Raises:
         CannotTravelError: The model has no complete configuration, or is made of code that nothing can import.
     """
-    text = written(model, step)
+    text = model_json(model, step)
     (folder / _MODEL).write_text(text, encoding="utf-8")
     nest = samples.nest
     np.savez(folder / _SAMPLES, **{f"a{place}": array for place, array in enumerate(leaves(nest))})
@@ -46,7 +115,7 @@ def pack(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[
         "step": step,
         "form": _form(nest),
         "bare": samples.bare,
-        "own_code": places_of(own_code(model, step)),
+        "own_code": import_paths(custom_objects(model, step)),
         "shapes": [list(variable.shape) for variable in model.variables],
         "trainable": len(model.trainable_variables),
         "compile": {"jit_compile": bool(model.jit_compile), "run_eagerly": bool(model.run_eagerly)},
@@ -58,7 +127,7 @@ def pack(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[
     }
 
 
-def written(model: Any, step: str = "train") -> str:
+def model_json(model: Any, step: str = "train") -> str:
     """The model's configuration as JSON.
 
     Args:
@@ -68,12 +137,12 @@ def written(model: Any, step: str = "train") -> str:
     Raises:
         CannotTravelError: It has no complete one, or is made of code that nothing can import.
     """
-    _require_importable(own_code(model, step))
+    _require_importable(custom_objects(model, step))
     try:
         return json.dumps(configuration(model, step))
     except Exception as error:
         # Any layer's or loss' own get_config may raise anything; every one of them means the same here.
-        raise CannotTravelError(f"its configuration cannot be written ({type(error).__name__}: {error})") from error
+        raise NotSerializableError(f"its configuration cannot be written ({type(error).__name__}: {error})") from error
 
 
 def configuration(model: Any, step: str = "train") -> Any:
@@ -89,7 +158,7 @@ def configuration(model: Any, step: str = "train") -> Any:
     return whole
 
 
-def unpack(payload: dict[str, Any]) -> tuple[Any, Batch]:
+def deserialize(payload: dict[str, Any]) -> tuple[Any, Batch]:
     """The model and the samples that `pack` wrote.
 
     Raises:
@@ -102,7 +171,7 @@ def unpack(payload: dict[str, Any]) -> tuple[Any, Batch]:
     folder = Path(payload["folder"])
     config = json.loads((folder / _MODEL).read_text(encoding="utf-8"))
     # The configuration comes from the caller's own process through its own private folder, lambdas included.
-    with keras.saving.custom_object_scope(imported(payload["own_code"])):
+    with keras.saving.custom_object_scope(import_objects(payload["own_code"])):
         model = keras.saving.deserialize_keras_object(config, safe_mode=False)
     _require_same(model, payload)
     # The samples come from there, too; text travels pickled.
@@ -119,20 +188,20 @@ def repeat(samples: Batch, size: int) -> Batch:
 
 def _require_importable(own: Iterable[Any]) -> None:
     for code in own:
-        if code.__module__ == "__main__" and has_a_name(code):
+        if code.__module__ == "__main__" and has_name(code):
             msg = f"{code.__name__} is defined in the script or notebook itself, which no other process can import"
-            raise CannotTravelError(msg)
+            raise NotSerializableError(msg)
 
 
 def _require_same(model: Any, payload: dict[str, Any]) -> None:
     if payload["step"] != "predict" and not getattr(model, "compiled", False):
-        raise CannotTravelError("its optimizer or loss has no configuration, so it came back uncompiled")
+        raise NotSerializableError("its optimizer or loss has no configuration, so it came back uncompiled")
     for name, value in payload["compile"].items():
         if bool(getattr(model, name)) != value:
             setattr(model, name, value)
     shapes = [list(variable.shape) for variable in model.variables]
     if model.built and (shapes != payload["shapes"] or len(model.trainable_variables) != payload["trainable"]):
-        raise CannotTravelError(f"it came back with other variables ({len(shapes)}, not {len(payload['shapes'])})")
+        raise NotSerializableError(f"it came back with other variables ({len(shapes)}, not {len(payload['shapes'])})")
 
 
 def _form(nest: Any) -> Any:

@@ -1,6 +1,6 @@
 """The other process: runs trials that the caller sends, and ends with the caller.
 
-`python -m autobatch.probing.child READ_FD WRITE_FD`
+`python -m autobatch.probing.trials.worker_main READ_FD WRITE_FD`
 
 It must never outlive its caller, whatever it is doing: it ends when its command pipe closes (a thread waits for that
 while a trial runs), and on Linux the kernel kills it with the caller even where a library holds the interpreter's lock.
@@ -23,18 +23,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from autobatch.probing.protocol import ProtocolError, read_frame, write_frame
+from autobatch.probing.trials.ipc import IpcError, read_frame, write_frame
 
 # The pid that the caller expects to be this process's parent; absent if the kernel's bond would be wrong (see Worker).
 PARENT_VARIABLE = "AUTOBATCH_WORKER_PARENT"
-DEFAULT_RUNNER = "autobatch.probing.runner:open_runner"
+
+DEFAULT_MEASURER = "autobatch.probing.trials.measure:open_runner"
+
 _PR_SET_PDEATHSIG = 1
+
 _SETTLING = 2  # opening, and the first trial, which compiles
+
 _TEXT_LIMIT = 8000
+
 _PICKLE_LIMIT = 256 * 1024
 
 
-class Runner(Protocol):
+class RunsTrials(Protocol):
     """What runs the trials; an attribute `facts`, if there is one, is the answer to the opening message."""
 
     def run(self, size: int, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -83,7 +88,7 @@ class Session:
 
     def __init__(self, answers: int) -> None:
         self._answers = answers
-        self._runner: Runner | None = None
+        self._runner: RunsTrials | None = None
         self._answered = 0
 
     def serve(self, next_request: Callable[[], Mapping[str, Any]]) -> None:
@@ -93,7 +98,7 @@ class Session:
             answer = self.answer(request)
             try:
                 write_frame(self._answers, {**answer, "id": request.get("id")})
-            except ProtocolError:
+            except IpcError:
                 os._exit(0)
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +118,7 @@ class Session:
         if request["op"] == "open":
             payload = request["payload"]
             sys.path[:] = payload.get("sys_path", sys.path)
-            module, _, name = payload.get("runner", DEFAULT_RUNNER).partition(":")
+            module, _, name = payload.get("runner", DEFAULT_MEASURER).partition(":")
             self._runner = getattr(importlib.import_module(module), name)(payload)
             return dict(getattr(self._runner, "facts", {}))
         if self._runner is None:

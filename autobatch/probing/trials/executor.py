@@ -1,24 +1,70 @@
-"""Where trials run: in a worker process if the model can be rebuilt there, else in the caller's."""
+"""Where trials run: in a worker process if the model can be rebuilt there, else in the caller's.
 
-from collections.abc import Mapping
+In the caller's process covered: running out of memory where that raises an exception, and putting everything back bit
+for bit. Not covered there: a deadline (a running step cannot be interrupted), and an allocation that ends the process
+instead of raising, as on most CPUs. So there, too, nothing is tried that the measured peaks do not allow.
+"""
+
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from autobatch.backend import settings
+from autobatch._text import MIB, format_bytes
+from autobatch.backend import preserved, preserved_random_states, settings
 from autobatch.data.batch import Batch
 from autobatch.data.check import Step
-from autobatch.probing.answer import Answer
-from autobatch.probing.deadline import NEVER, Deadline
-from autobatch.probing.inprocess import InProcess
-from autobatch.probing.parcel import CannotTravelError, pack, written
-from autobatch.probing.worker import SUPPORTED, UNSUPPORTED, Worker
+from autobatch.errors import OutOfMemoryError
+from autobatch.memory.types import Device
+from autobatch.probing.trials.ipc import NEVER, Deadline, Reply
+from autobatch.probing.trials.measure import TrialMeasurer
+from autobatch.probing.trials.serialize import NotSerializableError, model_json, serialize
+from autobatch.probing.trials.worker import SUPPORTED, UNSUPPORTED, Worker
 from autobatch.results.trial import Outcome, Where
+
+
+class InProcessTrials:
+    """Runs trials of the caller's model and puts it back after each.
+
+    Args:
+        model: The caller's model. What is not built yet is built.
+        samples: A few real samples.
+        step: What a trial runs.
+    """
+
+    where: Where = "caller"
+
+    def __init__(self, model: Any, samples: Batch, step: Step = "train") -> None:
+        self._model = model
+        with preserved_random_states():
+            # What the profiler says of itself would be among the caller's own output.
+            self._runner = TrialMeasurer(model, samples, step, records=False)
+
+    def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float) -> Reply:
+        """Runs one size; errors that are not about memory are raised as they are."""
+        del timeout_s
+        began = time.monotonic()
+        with preserved(self._model):
+            try:
+                payload = self._runner.run(size, options)
+            except OutOfMemoryError as error:
+                # Without its traceback, whose frames hold what the trial had in memory.
+                error.with_traceback(None)
+                wall_s = time.monotonic() - began
+                return Reply(Outcome.OUT_OF_MEMORY, detail=str(error), wall_s=wall_s, exception=error)
+            finally:
+                self._runner.abandon()
+        return Reply(Outcome.RAN, payload, wall_s=time.monotonic() - began)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
 
 # A crash, too: on a CPU it is a usual form of running out of memory, and would take the caller with it.
 _NO_FAULT_OF_THE_MODEL = (Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.KILLED, Outcome.CRASHED)
 
 
-def why_inside(model: Any, step: Step, stay_in: str | None) -> str | None:
+def caller_reason(model: Any, step: Step, stay_in: str | None) -> str | None:
     """Why trials have to run in this process, as far as it is known before a worker is asked; `None` if they don't.
 
     Args:
@@ -29,8 +75,8 @@ def why_inside(model: Any, step: Step, stay_in: str | None) -> str | None:
     reason = _known_reason(stay_in)
     if reason is None:
         try:
-            written(model, step)
-        except CannotTravelError as error:
+            model_json(model, step)
+        except NotSerializableError as error:
             return str(error).strip().splitlines()[0]
     return reason
 
@@ -39,7 +85,7 @@ def _known_reason(stay_in: str | None) -> str | None:
     return stay_in if SUPPORTED else UNSUPPORTED
 
 
-class Site:
+class Executor:
     """Runs trials of one model, moving into the caller's process when the worker turns out to be unable to.
 
     Args:
@@ -68,7 +114,7 @@ class Site:
     ) -> None:
         self._deadline = deadline
         self._model, self._samples, self._step = model, samples, step
-        self._inside: InProcess | None = None
+        self._inside: InProcessTrials | None = None
         self._worker: Worker | None = None
         self._held: Mapping[str, int] = {}
         self._largest = 0
@@ -102,7 +148,7 @@ class Site:
         """Per resource, bytes that the process of the trials still holds above its baseline: the next can use them."""
         return self._held
 
-    def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float, fresh: bool = False) -> Answer:
+    def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float, fresh: bool = False) -> Reply:
         """Runs one size.
 
         Args:
@@ -116,7 +162,7 @@ class Site:
         answer = self._run(size, options, timeout_s)
         if answer.outcome is Outcome.ERROR and self._inside is None and not self._ran:
             if self._deadline.passed:
-                return Answer(Outcome.TIMED_OUT, detail=answer.detail, wall_s=answer.wall_s)
+                return Reply(Outcome.TIMED_OUT, detail=answer.detail, wall_s=answer.wall_s)
             # The model's own error shows itself here, as itself; an error of the worker's alone does not.
             self._move_in(f"the worker failed: {answer.detail}")
             answer = self._run(size, options, timeout_s)
@@ -134,7 +180,7 @@ class Site:
         if self._worker is not None:
             self._worker.close()
 
-    def _run(self, size: int, options: Mapping[str, Any], timeout_s: float) -> Answer:
+    def _run(self, size: int, options: Mapping[str, Any], timeout_s: float) -> Reply:
         place = self._inside or self._worker
         assert place is not None  # noqa: S101 - there always is one of the two
         answer = place.trial(size, options, timeout_s=timeout_s)
@@ -148,8 +194,8 @@ class Site:
     def _open(self, timeout_s: float) -> None:
         assert self._worker is not None  # noqa: S101 - made just before
         try:
-            payload = pack(self._model, self._samples, self._worker.folder, self._step)
-        except CannotTravelError as error:
+            payload = serialize(self._model, self._samples, self._worker.folder, self._step)
+        except NotSerializableError as error:
             self._move_in(str(error))
             return
         answer = self._worker.open({**payload, "framework": settings()}, timeout_s)
@@ -161,6 +207,50 @@ class Site:
     def _move_in(self, reason: str) -> None:
         self.close()
         self._worker, self._held, self._largest = None, {}, 0
-        self._inside = InProcess(self._model, self._samples, self._step)
+        self._inside = InProcessTrials(self._model, self._samples, self._step)
         first_line = reason.strip().splitlines()[0]
         self.notes.append(f"Trials run in this process, without a deadline, because {first_line}")
+
+
+# What a driver keeps for a GPU that has been used, and what a desktop takes and leaves all the time.
+_UNNOTICED = 64 * MIB
+
+_BETWEEN_S = 0.02
+
+
+def wait_until_free(
+    read: Callable[[], Device | None],
+    before: Device,
+    timeout_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str | None:
+    """Waits until as much of a GPU is free as before; returns a sentence if that does not come to pass.
+
+    Args:
+        read: Reads the GPU; `None` where it cannot be read any more, and then nothing can be said.
+        before: The GPU before the process of the trials was started.
+        timeout_s: Seconds to wait at most.
+        clock: Seconds that never go back.
+        sleep: Waits for some seconds.
+    """
+    began = clock()
+    while (device := read()) is not None:
+        less = _missing_bytes(before, device)
+        waited_s = clock() - began
+        if less <= _UNNOTICED:
+            return None
+        if waited_s >= timeout_s:
+            return (
+                f"The process of the trials has ended, and {waited_s:.1f} s later GPU:{device.index} has "
+                f"{format_bytes(less)} less free than before: others have taken it meanwhile, or it has not come back."
+            )
+        sleep(_BETWEEN_S)
+    return None
+
+
+def _missing_bytes(before: Device, now: Device) -> int:
+    """What is not free any more and is not this process' own either."""
+    own_before, own_now = before.used_by_this_process_bytes, now.used_by_this_process_bytes
+    grown = 0 if own_before is None or own_now is None else own_now - own_before
+    return before.free_bytes - now.free_bytes - grown

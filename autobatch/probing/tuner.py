@@ -11,17 +11,19 @@ from autobatch.data.splitting import rungs
 from autobatch.errors import ProbeError, ProbeTimeoutError
 from autobatch.memory.peak_model import AllocationProfile
 from autobatch.memory.reading import MemoryReading
-from autobatch.probing.answer import Answer
-from autobatch.probing.budgets import Budgets
+from autobatch.probing.budget import StepBudgets
 from autobatch.probing.cache import Cache, cache_key
-from autobatch.probing.deadline import NEVER, Deadline
-from autobatch.probing.explain import no_answer, no_room, too_late, what_is_unseen, why_chosen, why_no_larger
-from autobatch.probing.gone import wait_until_gone
-from autobatch.probing.identity import identity
-from autobatch.probing.outside import Outside
-from autobatch.probing.question import Question
-from autobatch.probing.recall import less, recalled, with_search
-from autobatch.probing.runner import LONG_S, WORST
+from autobatch.probing.peak_bound import OutsideAllocator
+from autobatch.probing.reasons import (
+    bound_reason,
+    choice_reason,
+    no_answer_error,
+    nothing_left_error,
+    timeout_error,
+    unseen_notes,
+)
+from autobatch.probing.recall import fingerprint, less, recall, with_search
+from autobatch.probing.request import ProbeRequest
 from autobatch.probing.search import (
     largest,
     levels_off,
@@ -31,16 +33,19 @@ from autobatch.probing.search import (
     peak_models,
     verdict,
 )
-from autobatch.probing.site import Site
+from autobatch.probing.trials.executor import Executor, wait_until_free
+from autobatch.probing.trials.ipc import NEVER, Deadline, Reply
+from autobatch.probing.trials.measure import LONG_S, WORST
 from autobatch.results.probe import ProbeResult, in_whole_bytes
 from autobatch.results.trial import Measurement, Outcome, Trial
 
 OnTrial = Callable[[Trial], None]
+
 OnStart = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Seams:
+class TunerSeams:
     """What a probe asks of the world; tests put something else in its place.
 
     Attributes:
@@ -52,21 +57,21 @@ class Seams:
     """
 
     read: Callable[[], MemoryReading] = read_memory_here
-    site: Callable[..., Site] = Site
+    site: Callable[..., Executor] = Executor
     deadline: Deadline = NEVER
     gpu: Callable[[], Accelerator | None] = accelerator
     patience_s: float = 2.0
 
 
-def find(
+def find_batch_size(
     model: Any,
     samples: Batch,
-    question: Question,
+    question: ProbeRequest,
     *,
     cache: Cache | None = None,
     on_trial: OnTrial | None = None,
     on_start: OnStart | None = None,
-    seams: Seams | None = None,
+    seams: TunerSeams | None = None,
 ) -> ProbeResult:
     """The batch size for a model, proven by trials.
 
@@ -84,10 +89,10 @@ def find(
         ProbeTimeoutError: The deadline passed first.
         ProbeError: The trials gave no answer.
     """
-    return Finder(model, samples, question, on_trial, on_start, seams).find(cache)
+    return Tuner(model, samples, question, on_trial, on_start, seams).find(cache)
 
 
-class Finder:
+class Tuner:
     """Looks for the size for one model, once.
 
     Args:
@@ -106,18 +111,18 @@ class Finder:
         self,
         model: Any,
         samples: Batch,
-        question: Question,
+        question: ProbeRequest,
         on_trial: OnTrial | None = None,
         on_start: OnStart | None = None,
-        seams: Seams | None = None,
+        seams: TunerSeams | None = None,
     ) -> None:
         self._model, self._samples, self._question = model, samples, question
         self._on_trial = on_trial or (lambda _: None)
         self._on_start = on_start or (lambda _: None)
-        self._seams = seams or Seams()
-        self.budgets = Budgets(question, self._seams.read, self._seams.gpu)
+        self._seams = seams or TunerSeams()
+        self.budgets = StepBudgets(question, self._seams.read, self._seams.gpu)
         self._trials: list[Trial] = []
-        self._outside = Outside()
+        self._outside = OutsideAllocator()
         self._last_error: Exception | None = None
         self._notes = list(self.budgets.reading.notes)
 
@@ -159,16 +164,16 @@ class Finder:
         """
         for name, budget in self.budgets.now.items():
             if budget <= 0:
-                raise no_room(name, self.budgets.tightest(name), self.budgets.limit(name), self._question)
+                raise nothing_left_error(name, self.budgets.tightest(name), self.budgets.limit(name), self._question)
 
-    def _open(self) -> Site:
+    def _open(self) -> Executor:
         question, deadline = self._question, self._seams.deadline
         return self._seams.site(
             self._model,
             self._samples,
             step=question.step,
             open_timeout_s=question.trial_timeout_s,
-            stay_in=self.budgets.why_stay_in(),
+            stay_in=self.budgets.pool_reason(),
             deadline=deadline,
         )
 
@@ -178,10 +183,10 @@ class Finder:
         if before is None:
             return
         patience_s = seams.deadline.at_most(seams.patience_s)
-        left = wait_until_gone(lambda: budgets.on_device(seams.read()), before, patience_s)
+        left = wait_until_free(lambda: budgets.on_device(seams.read()), before, patience_s)
         self._notes += [] if left is None else [left]
 
-    def _search(self, site: Site) -> None:
+    def _search(self, site: Executor) -> None:
         self._find_largest(site)
         best = self._largest()
         if best is None:
@@ -192,7 +197,7 @@ class Finder:
         if self._question.effective is not None:
             self._try_rungs(site, rungs(self._question.effective, best.size))
 
-    def _find_largest(self, site: Site) -> None:
+    def _find_largest(self, site: Executor) -> None:
         confirmed: set[int] = set()
         while True:
             while (size := self._next_size(site)) is not None:
@@ -205,7 +210,7 @@ class Finder:
             self._try(site, answer.size, enough_s=LONG_S)
             confirmed.add(answer.size)
 
-    def _next_size(self, site: Site) -> int | None:
+    def _next_size(self, site: Executor) -> int | None:
         budgets = self.budgets.renew(site.held, site.where)
         for_speed = self._question.mode == "auto"
         if for_speed and levels_off(self._trials):
@@ -220,7 +225,7 @@ class Finder:
         """The trial of the largest safe size among those that count."""
         return largest(self._trials, self.budgets.now, self._question.rungs)
 
-    def _try_rungs(self, site: Site, ladder: Sequence[int]) -> None:
+    def _try_rungs(self, site: Executor, ladder: Sequence[int]) -> None:
         """Makes sure that the largest size that the effective batch can be cut into has run."""
         for rung in ladder:
             if all(trial.size != rung for trial in self._trials):
@@ -229,7 +234,7 @@ class Finder:
             if answer is not None and answer.size >= rung:
                 return
 
-    def _try(self, site: Site, size: int, *, fresh: bool = False, enough_s: float | None = None) -> None:
+    def _try(self, site: Executor, size: int, *, fresh: bool = False, enough_s: float | None = None) -> None:
         self._require_time()
         options = {"effective": self._question.effective, "enough_s": enough_s}
         where, best = site.where, self._largest()
@@ -245,7 +250,7 @@ class Finder:
             # If it was broken off, it proves nothing of its size, which may have run before.
             self._require_time(best)
 
-    def _judged(self, size: int, answer: Answer) -> Trial:
+    def _judged(self, size: int, answer: Reply) -> Trial:
         if answer.outcome is not Outcome.RAN:
             return Trial(size, answer.outcome, wall_s=answer.wall_s, detail=answer.detail)
         budgets = self.budgets.now
@@ -273,18 +278,18 @@ class Finder:
             raise self._too_late(best or self._largest())
 
     def _too_late(self, best: Trial | None) -> ProbeTimeoutError:
-        return too_late(self._seams.deadline.timeout_s or 0.0, self._trials, best)
+        return timeout_error(self._seams.deadline.timeout_s or 0.0, self._trials, best)
 
     def _key(self) -> str | None:
         question = {**self._question.lasting(), "gpu": self.budgets.gpu}
-        parts = identity(self._model, self._samples, self.budgets.machine, question, self._question.step)
+        parts = fingerprint(self._model, self._samples, self.budgets.machine, question, self._question.step)
         if parts is None:
             self._notes.append("This answer is not kept for later: the model's configuration or code has no text.")
             return None
         return cache_key(parts)
 
     def _recall(self, cache: Cache, key: str) -> ProbeResult | None:
-        earlier = recalled(cache.get(key), self._question, self.budgets)
+        earlier = recall(cache.get(key), self._question, self.budgets)
         if earlier is None:
             return None
         self._trials = earlier.trials
@@ -296,7 +301,7 @@ class Finder:
         best = self._largest()
         if best is None:
             name = min(budgets.now, key=lambda resource: budgets.now[resource])
-            raise no_answer(self._trials, budgets.now[name], budgets.limit(name), question) from self._last_error
+            raise no_answer_error(self._trials, budgets.now[name], budgets.limit(name), question) from self._last_error
         best = self._answer()
         if best is None:
             raise ProbeError(f"No micro-batch that {question.effective} samples are cut into ran.", self._trials)
@@ -315,16 +320,16 @@ class Finder:
             reserves=budgets.reserves,
             from_cache=from_cache,
             reasons=self._reasons(chosen, best, fast, beside_bytes or {}),
-            notes=(*self._notes, *what_is_unseen(self._trials, budgets.now)),
+            notes=(*self._notes, *unseen_notes(self._trials, budgets.now)),
         )
 
     def _reasons(
         self, chosen: int, best: Trial, fast: Trial | None, beside_bytes: Mapping[str, int]
     ) -> tuple[str, ...]:
-        why = why_chosen(self._question, chosen, fast)
+        why = choice_reason(self._question, chosen, fast)
         if chosen == self._question.effective:
             return (why,)
         taken = {**beside_bytes, WORST: beside_bytes.get("host", 0)}
         budgets = less({**self.budgets.now, **self.budgets.guards(self._trials)}, taken)
         beside = self.budgets.squeezed or any(beside_bytes.values())
-        return why, why_no_larger(self._question, best.size, self._trials, budgets, beside_worker=beside)
+        return why, bound_reason(self._question, best.size, self._trials, budgets, beside_worker=beside)

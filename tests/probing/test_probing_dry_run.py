@@ -10,20 +10,20 @@ from nets import Here, compiled, conv_net, numbers, pictures
 from autobatch.data.adapters.synthetic import SyntheticSource
 from autobatch.errors import ArgumentError, DoesNotFitError
 from autobatch.probing.cache import Cache
-from autobatch.probing.find import Finder, Seams
-from autobatch.probing.outlook import outlook
-from autobatch.probing.task import prepare
+from autobatch.probing.probe import dry_run
+from autobatch.probing.request import prepare
+from autobatch.probing.tuner import Tuner, TunerSeams
 from autobatch.results.trial import Outcome, Trial
 from autobatch.testing import memory_reading
 
 GIB = 2**30
 DATA = pictures(40)
 ALLOWED = "the most that was allowed (max_batch_size=7)"
-SEAMS = Seams(memory_reading, lambda *_, **__: pytest.fail("a place for trials was made"))
+SEAMS = TunerSeams(memory_reading, lambda *_, **__: pytest.fail("a place for trials was made"))
 
 
 def look(model=None, data=(DATA.x, DATA.y), **options):
-    return outlook(model or compiled(conv_net()), data, seams=SEAMS, **{"cache": False, **options})
+    return dry_run(model or compiled(conv_net()), data, seams=SEAMS, **{"cache": False, **options})
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_it_tells_of_an_earlier_answer(tmp_path):
         max_batch_size=None,
         trial_timeout_s=1.0,
     )
-    key = Finder(model, task.samples, task.question, seams=SEAMS)._key()
+    key = Tuner(model, task.samples, task.question, seams=SEAMS)._key()
     trial = Trial(40, Outcome.RAN, {"host": GIB}, 0.1, 400.0)
     Cache(tmp_path).put(key, {"searches": [{"trials": [trial.to_dict()], "beside_bytes": {}}]})
     assert look(model, batch_size="largest", cache=tmp_path).earlier_size == 40

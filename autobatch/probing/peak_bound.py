@@ -21,20 +21,31 @@ from autobatch.memory.peak_model import AllocationProfile, PeakModel, fit_peak
 # that rounds up its pieces, and kernels that change with the size, put neighbouring sizes up to 8 % off their line; the
 # nearer two sizes, the less of that lies between.
 _LEAST_OFF = 0.02
+
 _NOISE, _NOISE_FAR = 0.01, 0.05
+
 _OFF_PER_DOUBLING = 0.05
+
 _MOST_OFF = 0.08
+
 # How much steeper than measured the peak may get: up to a quarter beyond the largest size, if one within a fourth of it
 # was tried, and otherwise. Beyond twice the largest size all of the noise counts.
 _SOON, _STEEPER_SOON, _STEEPER = 1.25, 1.3, 2.0
+
 _APART = 4
+
 _FAR = 2.0
+
 # A slope that has made this much of the peak is believed further out: what does not grow may hide another, steeper one.
 _SEEN = 0.2
+
 _REACH, _REACH_UNSEEN = 4, 2
+
 # Sizes far below the answer say little about it, and often run other kernels.
 _NEAR = 16
+
 _FEWEST = 3
+
 # Bytes that a process grows by for each byte that a step asks for: a pool does not split pieces that are nearly right,
 # and has holes. Up to 1.29 for the bytes that a pool counts as used, and 1.34 for resident ones (MobileNetV2, 2 to 64);
 # a step of a few large pieces may come to 2, as would the bound through the origin.
@@ -119,3 +130,34 @@ class PeakBound:
 def _margin(ratio: float) -> float:
     """How far a size may be off what another one, so many times smaller, says."""
     return _LEAST_OFF + min(_MOST_OFF, _OFF_PER_DOUBLING * math.log2(max(ratio, 1.0)))
+
+
+class OutsideAllocator:
+    """What a process takes of a GPU outside its allocator: the context, loaded kernels, workspaces of cuBLAS and cuDNN.
+
+    The allocator does not count it and the driver does, so it is in the difference of the two. So are holes, and what
+    the allocator has taken ahead (TensorFlow's doubles what it takes each time): each difference is too large rather
+    than too small. What really lies outside is in all of them, so the least is the best known. Not covered: what the
+    allocator had taken ahead before the first trial hides as much of what comes later, and a process that holds the
+    whole GPU already shows nothing.
+
+    Example:
+        >>> outside = Outside()
+        >>> outside.after(own_bytes=900, in_use_bytes=300), outside.after(own_bytes=4000, in_use_bytes=2200)
+        (600, 600)
+    """
+
+    def __init__(self) -> None:
+        self._least: int | None = None
+
+    def after(self, own_bytes: int | None, in_use_bytes: int) -> int:
+        """The bytes to add to what the allocator says, from what is known after a trial.
+
+        Args:
+            own_bytes: What the driver books on the process of the trials, above its baseline; `None` for unknown.
+            in_use_bytes: The most that its allocator has had in use in that trial, above the same baseline.
+        """
+        if own_bytes is not None:
+            here = max(0, own_bytes - in_use_bytes)
+            self._least = here if self._least is None else min(self._least, here)
+        return self._least or 0

@@ -5,16 +5,17 @@ from collections.abc import Mapping, Sequence
 
 from autobatch._text import counted, format_bytes
 from autobatch.errors import DoesNotFitError, ProbeError, ProbeTimeoutError
-from autobatch.memory.reading import Budget
-from autobatch.probing.question import Question
+from autobatch.memory.budget import Budget
+from autobatch.probing.request import ProbeRequest
 from autobatch.probing.search import levels_off, peak_bounds, unseen, worth_trying
 from autobatch.results.trial import Outcome, Trial
 
 _MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
+
 _STEPS = {"train": "a training step", "evaluate": "a step of an evaluation", "predict": "a step of a prediction"}
 
 
-def why_chosen(question: Question, size: int, fast: Trial | None) -> str:
+def choice_reason(question: ProbeRequest, size: int, fast: Trial | None) -> str:
     """Why this size was chosen.
 
     Args:
@@ -36,8 +37,8 @@ def why_chosen(question: Question, size: int, fast: Trial | None) -> str:
     )
 
 
-def why_no_larger(
-    question: Question, best: int, trials: Sequence[Trial], budgets: Mapping[str, int], *, beside_worker: bool
+def bound_reason(
+    question: ProbeRequest, best: int, trials: Sequence[Trial], budgets: Mapping[str, int], *, beside_worker: bool
 ) -> str:
     """Why nothing above the largest safe size is.
 
@@ -79,7 +80,7 @@ def why_no_larger(
     return f"The search ended at {best} after {len(trials)} trials."
 
 
-def what_is_unseen(trials: Sequence[Trial], budgets: Mapping[str, int]) -> tuple[str, ...]:
+def unseen_notes(trials: Sequence[Trial], budgets: Mapping[str, int]) -> tuple[str, ...]:
     """A note on each resource whose peaks cannot be measured, so that no size can be shown to fit."""
     return tuple(
         f"What trials take of the {name} is unknown, since its allocator keeps no statistics: larger sizes are not "
@@ -89,7 +90,7 @@ def what_is_unseen(trials: Sequence[Trial], budgets: Mapping[str, int]) -> tuple
     )
 
 
-def no_room(resource: str, tightest: Budget, limit: str, question: Question) -> DoesNotFitError:
+def nothing_left_error(resource: str, tightest: Budget, limit: str, question: ProbeRequest) -> DoesNotFitError:
     """The error when nothing is left before anything has been tried.
 
     Args:
@@ -111,7 +112,9 @@ def no_room(resource: str, tightest: Budget, limit: str, question: Question) -> 
     return DoesNotFitError(msg, None, 0)
 
 
-def no_answer(trials: Sequence[Trial], left_bytes: int, limit: str, question: Question) -> DoesNotFitError | ProbeError:
+def no_answer_error(
+    trials: Sequence[Trial], left_bytes: int, limit: str, question: ProbeRequest
+) -> DoesNotFitError | ProbeError:
     """The error when no size is safe.
 
     Args:
@@ -140,7 +143,7 @@ def no_answer(trials: Sequence[Trial], left_bytes: int, limit: str, question: Qu
     return ProbeError(f"The trials gave no answer, so no size is claimed to be safe. {tried}", trials)
 
 
-def too_late(timeout_s: float, trials: Sequence[Trial], best: Trial | None) -> ProbeTimeoutError:
+def timeout_error(timeout_s: float, trials: Sequence[Trial], best: Trial | None) -> ProbeTimeoutError:
     """The error when the deadline of the whole probe has passed.
 
     Args:
@@ -156,6 +159,6 @@ def too_late(timeout_s: float, trials: Sequence[Trial], best: Trial | None) -> P
     return ProbeTimeoutError(msg, trials, None if best is None else best.size)
 
 
-def _remedy(question: Question) -> str:
+def _remedy(question: ProbeRequest) -> str:
     more = "Free memory, or give" if question.limit_bytes is None else "Give a larger limit=, or"
     return f"{more} a smaller reserve=."

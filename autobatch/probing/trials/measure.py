@@ -14,30 +14,72 @@ At each of the first two sizes the first update is recorded, allocation by alloc
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.backend import accelerator, apply_settings, device_bytes
+from autobatch.backend.base import Recording
 from autobatch.data.batch import Batch
 from autobatch.data.check import Step
+from autobatch.memory.peak_model import Allocation, AllocationProfile
 from autobatch.memory.sensors.gpu import read_devices
 from autobatch.memory.sensors.procfs import peak_rss_bytes, read_process, reset_peak_rss
-from autobatch.probing.drill import drill_for
-from autobatch.probing.parcel import repeat, unpack
-from autobatch.probing.recordings import Recordings
+from autobatch.probing.trials.serialize import deserialize, repeat
+from autobatch.probing.trials.steps import steps_for
+
+_ENOUGH = 2
+
+
+class Recordings:
+    """Records one step at each of the first two sizes.
+
+    Args:
+        make: Makes an empty recording, as `Measured.recording` does; `None` if nothing is to be recorded.
+    """
+
+    def __init__(self, make: Callable[[], Recording] | None) -> None:
+        self._make = make
+        self._open: tuple[int, Recording] | None = None
+        self._kept: dict[int, Sequence[Allocation]] = {}
+
+    def record(self, size: int) -> AbstractContextManager[Any]:
+        """Where to run a step of `size` samples; it is recorded if that is still needed."""
+        self._open = None
+        if self._make is None or len(self._kept) == _ENOUGH or size in self._kept:
+            return contextlib.nullcontext()
+        recording = self._make()
+        self._open = size, recording
+        return recording
+
+    def keep(self) -> None:
+        """Reads what was recorded; call it once peaks have been read, for it takes memory itself."""
+        if self._open is not None:
+            size, recording = self._open
+            self._open, self._kept[size] = None, recording.read()
+
+    def moments(self) -> AllocationProfile | None:
+        """What a step asks for at any size, `None` until that is known."""
+        return AllocationProfile.of(*self._kept.items()) if len(self._kept) == _ENOUGH else None
+
 
 LEAST_UPDATES = 3
+
 MOST_UPDATES = 20
+
 ENOUGH_S = 0.5
+
 LONG_S = 30.0  # for the size that is to be the answer
+
 WORST = "host_at_worst"
+
 # Resident bytes of TensorFlow's pool over those in use at their peak: 1.1 to 1.35 after 20 to 40 updates of MobileNetV2
 # and of a small convolutional net at various sizes. What is in use includes up to 128 MiB too much for each large
 # tensor (the pool does not split off less), so more than 1.25 would count that twice.
 _POOL_GROWTH = 1.25
 
 
-class Runner:
+class TrialMeasurer:
     """Trials of one model in this process.
 
     Args:
@@ -54,7 +96,7 @@ class Runner:
         self._samples = samples
         self._model = model
         self._baseline, self._device_baseline, self._own_baseline = rss_bytes(), device_bytes(), own_device_bytes()
-        self._drill = drill_for(step, model, samples)
+        self._drill = steps_for(step, model, samples)
         self._engine = self._drill.engine
         self._largest = 0
         self._device_pool = 0
@@ -150,11 +192,11 @@ class Runner:
         return figures[1] if figures else 0
 
 
-def open_runner(payload: dict[str, Any]) -> Runner:
+def open_measurer(payload: dict[str, Any]) -> TrialMeasurer:
     """The runner for what the caller has packed; called in the worker process."""
     apply_settings(payload["framework"])
-    model, samples = unpack(payload)
-    return Runner(model, samples, payload["step"])
+    model, samples = deserialize(payload)
+    return TrialMeasurer(model, samples, payload["step"])
 
 
 def rss_bytes() -> int:

@@ -1,0 +1,278 @@
+"""What is asked of a probe or a training: arguments checked, data opened, bounds derived. Nothing runs here."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from autobatch._arguments import is_whole, require_count, require_seconds
+from autobatch.backend import divides_by_weights, require_trainable
+from autobatch.data.batch import Batch, with_class_weight
+from autobatch.data.check import Step, require_compatible
+from autobatch.data.open import OpenedData, few_of, is_ready, most_samples, open_data
+from autobatch.data.options import DataOptions, FlowOptions, ImageBackend, require_options
+from autobatch.data.source import Source, Stream
+from autobatch.data.splitting import rungs
+from autobatch.errors import ArgumentError
+from autobatch.memory.budget import DEFAULT_RESERVE, Reserve, parse_reserve
+from autobatch.results.probe import Mode
+
+MOST = 2**16
+
+UNCOUNTED = "the most that is tried of data that do not tell how many samples they have"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """What to look for.
+
+    Attributes:
+        mode: `"auto"`, `"largest"`, or `"micro"` for the micro-batch of an effective batch.
+        cap: The largest size that makes sense: samples, effective batch, or the user's bound.
+        cap_reason: Which of them, in words.
+        effective: The effective batch in mode `"micro"`.
+        reserve: What to leave free of each limit.
+        read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
+        trial_timeout_s: Seconds that one trial, or the start of the worker, may take.
+        step: What a trial runs.
+        result_bytes: Bytes of the host that what is computed will take, all of it together.
+        limit_bytes: How much memory to pretend there is where the steps run, `None` for what there really is.
+    """
+
+    mode: Mode
+    cap: int
+    cap_reason: str = "what was asked for"
+    effective: int | None = None
+    reserve: Reserve = DEFAULT_RESERVE
+    read_ahead_bytes: int = 0
+    trial_timeout_s: float = 300.0
+    step: Step = "train"
+    result_bytes: int = 0
+    limit_bytes: int | None = None
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The sizes that an effective batch is cut into, descending, up to the largest that makes sense; else none."""
+        return () if self.effective is None else rungs(self.effective, self.cap)
+
+    @property
+    def beside_bytes(self) -> int:
+        """Bytes of the host that are for something else than the steps."""
+        return self.read_ahead_bytes + self.result_bytes
+
+    def lasting(self) -> dict[str, Any]:
+        """The part that an earlier answer must share to be of use; the budget is read anew each time."""
+        return {"effective": self.effective} | ({} if self.step == "train" else {"step": self.step})
+
+
+def request_for(
+    mode: Mode,
+    batch_size: int | None,
+    samples: int | None,
+    *,
+    most: int | None,
+    reserve: Reserve,
+    read_ahead_bytes: int,
+    trial_timeout_s: float,
+    step: Step = "train",
+    limit_bytes: int | None = None,
+    beyond: str = UNCOUNTED,
+) -> tuple[ProbeRequest, list[str]]:
+    """The question that follows from what a user gave, and what to say about it.
+
+    Args:
+        mode: What to look for.
+        batch_size: The effective batch that was given, in samples.
+        samples: How many there are, `None` if that is not known.
+        most: The user's bound on the micro-batch.
+        reserve: What to leave free of each limit.
+        read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
+        trial_timeout_s: Seconds that one trial may take.
+        step: What a trial runs.
+        limit_bytes: How much memory to pretend there is.
+        beyond: Why nothing above `MOST` is tried where nothing else bounds the size.
+    """
+    allowed = f"the most that was allowed (max_batch_size={most})"
+    bounds = {"all the samples there are": samples, "the effective batch": batch_size, allowed: most}
+    known = [(bound, reason) for reason, bound in bounds.items() if bound is not None]
+    cap, reason = min(known or [(MOST, beyond)])
+    notes = []
+    if batch_size is not None and samples is not None and batch_size > samples:
+        notes.append(f"batch_size={batch_size} is more than the {samples} samples there are: {samples} is used.")
+    effective = None if batch_size is None else min(batch_size, samples or batch_size)
+    question = ProbeRequest(
+        mode,
+        cap,
+        reason,
+        effective,
+        reserve,
+        read_ahead_bytes,
+        trial_timeout_s,
+        step,
+        limit_bytes=limit_bytes,
+    )
+    return question, notes
+
+
+BatchSize = int | Literal["auto", "largest"]
+
+
+def parse_batch_size(batch_size: Any) -> tuple[Mode, int | None]:
+    """What to look for, and the effective batch where one was given.
+
+    Raises:
+        ArgumentError: Neither "auto", "largest" nor a whole number of at least 1.
+
+    Example:
+        >>> parse_batch_size(256)
+        ('micro', 256)
+        >>> parse_batch_size("largest")
+        ('largest', None)
+    """
+    if isinstance(batch_size, str) and batch_size in {"auto", "largest"}:
+        return batch_size, None  # type: ignore[return-value]
+    if is_whole(batch_size) and batch_size >= 1:
+        return "micro", int(batch_size)
+    msg = (
+        "This is no batch size. "
+        f"Received: batch_size={batch_size!r}. Expected 'auto', 'largest' or a whole number of at least 1."
+    )
+    raise ArgumentError(msg)
+
+
+def require_class_weight(class_weight: Any) -> None:
+    """Refuses class weights that are no mapping.
+
+    Raises:
+        ArgumentError: Says what they are.
+    """
+    if class_weight is not None and not isinstance(class_weight, Mapping):
+        msg = f"Received: class_weight={class_weight!r}. Expected a dictionary from class numbers to weights."
+        raise ArgumentError(msg)
+
+
+READ_AHEAD_BYTES = 64 * 2**20  # the most that a loader may read ahead
+
+_LEAST_AHEAD_BYTES = READ_AHEAD_BYTES // 4
+
+_LOADERS = 2  # one for training and one for validation
+
+_SYNTHETIC = "the most that is tried of synthetic samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A model's data, and the question of their batch size.
+
+    Attributes:
+        given: The data to train on.
+        samples: A few of them.
+        question: What to look for.
+        notes: What was inferred, one sentence each.
+    """
+
+    given: OpenedData
+    samples: Batch
+    question: ProbeRequest
+    notes: tuple[str, ...]
+
+    @property
+    def data(self) -> Source | Stream:
+        """The samples to train on."""
+        return self.given.data
+
+
+def prepare(
+    model: Any,
+    data: Any,
+    source: Any,
+    flow: FlowOptions,
+    *,
+    beside: Iterable[str],
+    batch_size: Any,
+    class_weight: Mapping[int, float] | None,
+    seed: int | None,
+    reserve: float | Reserve | None,
+    max_batch_size: int | None,
+    trial_timeout_s: float,
+    limit: int | None = None,
+    shuffle: bool = True,
+    image_backend: ImageBackend = "scipy",
+    opens: Callable[[Any, Any, DataOptions], OpenedData] = open_data,
+) -> Task:
+    """Checks what a user gave and makes a task of it; nothing is run, and the model is not touched.
+
+    Most arguments are those of `autobatch.probe`; `beside` holds the names that the calling function takes, and `opens`
+    is what opens the data.
+
+    Raises:
+        ArgumentError: An argument that cannot be meant.
+        ModelError: The model is not compiled, or does not fit the data.
+        DataError: The data cannot be used.
+    """
+    require_options(flow, beside)
+    mode, effective = parse_batch_size(batch_size)
+    require_count(max_batch_size=max_batch_size, limit=limit)
+    require_count(least=0, seed=seed)
+    require_class_weight(class_weight)
+    require_seconds(trial_timeout_s=trial_timeout_s)
+    kept_free = parse_reserve(reserve)
+    require_trainable(model)
+    _require_own_seed(data, seed)
+    drawn = seed if seed is None else int(seed)
+    given = opens(data, source, DataOptions(model, drawn, flow, shuffle=shuffle, image_backend=image_backend))
+    few = few_of(given.data)
+    require_compatible(model, few)
+    samples = with_class_weight(few, class_weight)
+    question, said = request_for(
+        mode,
+        effective,
+        most_samples(given.data),
+        most=max_batch_size,
+        reserve=kept_free,
+        read_ahead_bytes=_LOADERS * read_ahead_bytes(effective, given.data.sample_bytes)
+        + held_bytes(model, given, effective, samples),
+        trial_timeout_s=trial_timeout_s,
+        limit_bytes=limit if limit is None else int(limit),
+        beyond=_SYNTHETIC if given.synthetic else UNCOUNTED,
+    )
+    return Task(given, samples, question, (*given.notes, *said))
+
+
+def _require_own_seed(data: Any, seed: int | None) -> None:
+    """Refuses another seed than the one that samples follow from already."""
+    if seed is not None and is_ready(data) and seed != data.seed:
+        msg = (
+            "These samples follow from a seed of their own. "
+            f"Received: seed={seed!r} with {type(data).__name__}(..., seed={data.seed!r}). "
+            "Expected seed left out, or given where the samples are made."
+        )
+        raise ArgumentError(msg)
+
+
+def read_ahead_bytes(effective: int | None, sample_bytes: int) -> int:
+    """The most bytes that a loader may read ahead: what two updates take, within 16 to 64 MiB.
+
+    More is of no use to a training that takes an update's samples at a time, and is missed where memory is tight.
+
+    Args:
+        effective: Samples behind one update, `None` if that is not known yet.
+        sample_bytes: Bytes of one sample.
+
+    Example:
+        >>> [read_ahead_bytes(effective, 100_000) >> 20 for effective in (8, 128, 1024, None)]
+        [16, 24, 64, 64]
+    """
+    two_updates = READ_AHEAD_BYTES if effective is None else 2 * effective * sample_bytes
+    return min(READ_AHEAD_BYTES, max(_LEAST_AHEAD_BYTES, two_updates))
+
+
+def held_bytes(model: Any, given: OpenedData, effective: int | None, samples: Batch) -> int:
+    """Bytes of the effective batch where all of it is held before its first micro-batch.
+
+    That is so for a stream, which does not tell beforehand how many samples are left, and where a loss divides by the
+    sum of the sample weights.
+    """
+    weighted = samples.sample_weight is not None and divides_by_weights(model)
+    if effective is None or not (weighted or given.samples is None):
+        return 0
+    return min(effective, given.samples or effective) * given.data.sample_bytes
