@@ -1,16 +1,63 @@
 """A check-up: from what was seen to findings, and what would be used."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from autobatch.doctor import allocators, devices, framework, memory, packages, trials
-from autobatch.doctor.finding import Finding
-from autobatch.doctor.plan import Plan, plan
-from autobatch.doctor.surroundings import Surroundings
+from autobatch.doctor.checks import check_framework, check_memory, check_packages, check_trials
+from autobatch.doctor.facts import Finding, MachineFacts
+from autobatch.doctor.gpu_checks import check_allocators, check_devices, choose_allocators
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """What would be used.
+
+    Attributes:
+        device: "CPU", or "GPU:k" with its name.
+        limit: What limits the memory there: "device", "host" or "control group"; `None` where nothing tells.
+        budget_bytes: The most that this process should occupy of it, beside the default reserve.
+        trials: Where they run: in a "worker" or in the "caller".
+        allocator: What memory is taken from.
+        gives_back: Whether that can give memory back.
+    """
+
+    device: str
+    limit: str | None
+    budget_bytes: int | None
+    trials: str
+    allocator: str
+    gives_back: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the plan as JSON-ready values."""
+        return asdict(self)
+
+
+def plan(facts: MachineFacts) -> TrainingPlan | None:
+    """Returns what would be used, `None` where nothing can be trained.
+
+    Args:
+        facts: What was found.
+    """
+    if facts.framework.backend_version is None:
+        return None
+    gpu = next(iter(facts.framework.gpus), None)
+    budget = facts.reading.host_budget() if gpu is None else facts.reading.device_budget(index=gpu.index)
+    choice = choose_allocators(facts)[0 if gpu is None else 1]
+    return TrainingPlan(
+        device="CPU" if gpu is None else f"GPU:{gpu.index} {gpu.name or ''}".strip(),
+        limit=None if budget is None else budget.limit.kind,
+        budget_bytes=None if budget is None else budget.budget_bytes,
+        trials="worker" if facts.places.worker_error is None else "caller",
+        allocator=choice.name,
+        gives_back=choice.gives_back,
+    )
+
 
 SCHEMA_VERSION = 1
-_PARTS = (framework, devices, memory, allocators, trials, packages)
+
+_CHECKS = (check_framework, check_devices, check_memory, check_allocators, check_trials, check_packages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +70,7 @@ class Checkup:
     """
 
     findings: tuple[Finding, ...]
-    plan: Plan | None
+    plan: TrainingPlan | None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -41,17 +88,17 @@ class Checkup:
         }
 
 
-def check_up(seen: Surroundings) -> Checkup:
+def check_up(facts: MachineFacts) -> Checkup:
     """Returns what is to be said of the surroundings; pure.
 
     Args:
-        seen: What was found, by `autobatch.doctor.look.look` or by a test.
+        facts: What was found, by `autobatch.doctor.collect.collect` or by a test.
 
     Example:
         >>> from autobatch.backend.base import Framework
         >>> from autobatch.testing import memory_reading
-        >>> checkup = check_up(Surroundings(Framework(error="ImportError: no"), memory_reading()))
+        >>> checkup = check_up(MachineFacts(Framework(error="ImportError: no"), memory_reading()))
         >>> [finding.name for finding in checkup.findings if finding.state == "problem"]
         ['keras']
     """
-    return Checkup(tuple(finding for part in _PARTS for finding in part.findings(seen)), plan(seen))
+    return Checkup(tuple(finding for check in _CHECKS for finding in check(facts)), plan(facts))

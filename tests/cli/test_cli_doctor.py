@@ -9,10 +9,8 @@ import pytest
 
 from autobatch.backend.base import Framework
 from autobatch.cli.commands.doctor import checkup_lines
-from autobatch.doctor.checkup import Checkup, check_up
-from autobatch.doctor.finding import Finding
-from autobatch.doctor.plan import Plan
-from autobatch.doctor.surroundings import Surroundings
+from autobatch.doctor.checkup import Checkup, TrainingPlan, check_up
+from autobatch.doctor.facts import Finding, MachineFacts
 from autobatch.testing import memory_reading
 
 GIB = 1 << 30
@@ -24,7 +22,7 @@ FINDINGS = (
 
 
 def test_findings_stand_in_groups_each_with_what_to_do():
-    lines = checkup_lines(Checkup(FINDINGS, Plan("CPU", "host", 2 * GIB, "worker", "malloc", gives_back=True)))
+    lines = checkup_lines(Checkup(FINDINGS, TrainingPlan("CPU", "host", 2 * GIB, "worker", "malloc", gives_back=True)))
     assert lines == [
         "framework",
         "  ok       Keras runs.",
@@ -48,7 +46,7 @@ def test_findings_stand_in_groups_each_with_what_to_do():
 @pytest.mark.parametrize("width", [40, 60, 120])
 def test_lines_are_as_long_as_the_terminal_is_wide(width):
     checkup = check_up(
-        Surroundings(Framework(keras_version="3", backend="tensorflow", backend_version="2"), memory_reading())
+        MachineFacts(Framework(keras_version="3", backend="tensorflow", backend_version="2"), memory_reading())
     )
     lines = checkup_lines(checkup, width)
     assert max(map(len, lines)) <= width

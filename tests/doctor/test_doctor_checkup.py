@@ -7,7 +7,7 @@ import pytest
 
 from autobatch.backend.base import Framework, FrameworkGpu
 from autobatch.doctor.checkup import check_up
-from autobatch.doctor.surroundings import Kernel, Package, Places, Surroundings
+from autobatch.doctor.facts import Kernel, MachineFacts, Package, Places
 from autobatch.memory.types import Device, Driver, Pressure
 from autobatch.testing import memory_reading
 
@@ -27,7 +27,7 @@ def machine(framework=ON_CPU, *, visible=0, there=0, **more):
     """What is seen on a machine with some GPUs, of which this process may use the first few."""
     reading = more.pop("reading", memory_reading(devices=GPUS[:visible]))
     driver = DRIVER if there else None
-    return Surroundings(framework, reading, machine_gpus=GPUS[:there], driver=driver, **more)
+    return MachineFacts(framework, reading, machine_gpus=GPUS[:there], driver=driver, **more)
 
 
 CASES = {

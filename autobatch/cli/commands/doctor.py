@@ -14,9 +14,8 @@ from autobatch.cli.outcome import ExitCode
 from autobatch.cli.wording import width_of, wrapped
 
 if TYPE_CHECKING:
-    from autobatch.doctor.checkup import Checkup
-    from autobatch.doctor.finding import Finding
-    from autobatch.doctor.plan import Plan
+    from autobatch.doctor.checkup import Checkup, TrainingPlan
+    from autobatch.doctor.facts import Finding
 
 SUMMARY = "say what was found on this machine, what would be used, and what to do about each warning"
 _MARKS = {"ok": "  ok       ", "warning": "! warning  ", "problem": "X PROBLEM  "}
@@ -31,11 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(_args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutput:
     """The check-up; its status tells whether anything can be trained."""
     from autobatch.doctor.checkup import check_up
-    from autobatch.doctor.look import look
+    from autobatch.doctor.collect import collect
 
     # What TensorFlow writes about GPUs that it cannot use is a finding, too; who sets its log level reads all of it.
     with contextlib.nullcontext() if LEVEL in os.environ else held_back(2):
-        checkup = check_up(look(import_quietly=import_keras))
+        checkup = check_up(collect(import_quietly=import_keras))
     status = ExitCode.USAGE if checkup.counts["problem"] else ExitCode.OK
     return CommandOutput("\n".join(checkup_lines(checkup, width_of(terminal.out))), checkup.to_dict(), status)
 
@@ -60,7 +59,7 @@ def _finding(finding: "Finding", width: int | None) -> list[str]:
     return lines
 
 
-def _plan(plan: "Plan | None", width: int | None) -> list[str]:
+def _plan(plan: "TrainingPlan | None", width: int | None) -> list[str]:
     if plan is None:
         return ["Nothing can be trained here."]
     budget = "unknown" if plan.budget_bytes is None else f"{format_bytes(plan.budget_bytes)}, by the {plan.limit}"

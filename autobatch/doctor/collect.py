@@ -5,16 +5,17 @@ trained, and TensorFlow's context is not made.
 """
 
 import os
+import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from autobatch.backend import describe as describe_framework
 from autobatch.backend.base import Framework
-from autobatch.doctor.installed import read_packages
-from autobatch.doctor.surroundings import Kernel, Places, Surroundings
+from autobatch.doctor.facts import Kernel, MachineFacts, Package, Places
 from autobatch.memory.reading import read_memory
 from autobatch.memory.sensors.cgroup import count_oom_kills, find_group, is_memory_backed
 from autobatch.memory.sensors.cuda_pool import find_pools
@@ -25,11 +26,73 @@ from autobatch.memory.sensors.procfs import in_host_pid_namespace, parse_fields,
 from autobatch.probing.cache import default_folder
 from autobatch.probing.trials.worker import SUPPORTED, UNSUPPORTED, WorkerProcess, worker_command
 
+_OPTIONAL = {"matplotlib": "plot()", "pandas": "data from dataframes"}
+
+_NEEDED = ("keras", "numpy", "tensorflow")
+
+
+def read_packages() -> tuple[Package, ...]:
+    """Returns Python, what autobatch needs, and what it can use."""
+    try:
+        wanted = metadata.metadata("keras-autobatch")
+        lines = metadata.requires("keras-autobatch") or []
+    except metadata.PackageNotFoundError:  # it runs from a source tree
+        needed = [Package(name, _installed_version(name)) for name in _NEEDED]
+    else:
+        needed = [_package("Python", platform.python_version(), wanted["Requires-Python"] or "")]
+        needed += required_packages(lines)
+    return (*needed, *(Package(name, _installed_version(name), extra=extra) for name, extra in _OPTIONAL.items()))
+
+
+def required_packages(lines: Iterable[str]) -> list[Package]:
+    """Returns what requirements ask for beside what is installed; those of extras and of other systems are left out.
+
+    Args:
+        lines: As in a package's metadata, "keras<4,>=3.12; python_version >= '3.11'".
+    """
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(line) for line in lines]
+    here = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return [_package(one.name, _installed_version(one.name), str(one.specifier)) for one in here]
+
+
+def _package(name: str, version: str | None, wanted: str) -> Package:
+    return Package(name, version, wanted, None if version is None else fits(version, wanted))
+
+
+def fits(version: str, wanted: str) -> bool | None:
+    """Returns whether a version is among the wanted ones, `None` where that cannot be told.
+
+    Example:
+        >>> fits("1.17.0", "<2,>=1.11"), fits("2.0", "<2,>=1.11"), fits("odd", ">=1")
+        (True, False, None)
+    """
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        # A build of one's own (2.21.0+local) or a release candidate is judged like its release.
+        return bool(SpecifierSet(wanted).contains(Version(version), prereleases=True))
+    except (InvalidSpecifier, InvalidVersion):
+        return None
+
+
+def _installed_version(name: str) -> str | None:
+    """Returns the version of a package, or of the one that brings its module (tensorflow-cpu brings tensorflow)."""
+    others = metadata.packages_distributions().get(name, [])
+    for package in (name, *others):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(package)
+    return None
+
+
 _CONTAINERS = {".dockerenv": "/.dockerenv is there", "run/.containerenv": "/run/.containerenv is there"}
+
 _WORKER_S = 30.0
 
 
-def look(
+def collect(
     *,
     root: Path = Path("/"),
     environ: Mapping[str, str] | None = None,
@@ -37,7 +100,7 @@ def look(
     driver: Any = None,
     describe: Callable[[], Framework] = describe_framework,
     import_quietly: Callable[[], None] | None = None,
-) -> Surroundings:
+) -> MachineFacts:
     """Returns what is to be seen from this process.
 
     Args:
@@ -52,7 +115,7 @@ def look(
     proc, sys = root / "proc", root / "sys"
     version, notes = read_driver(nvml)
     # Memory first: Keras takes some hundred megabytes, and asking CUDA starts its driver.
-    return Surroundings(
+    return MachineFacts(
         reading=read_memory(proc=proc, sys=sys, nvml=nvml),
         machine_gpus=read_devices(os.getpid(), nvml, {})[0],
         driver=version,
@@ -115,7 +178,7 @@ def _places(proc: Path, environ: Mapping[str, str]) -> Places:
         cache_error=_why_unwritable(cache),
         temporary=str(temporary),
         temporary_in_memory=is_memory_backed(temporary, proc),
-        temporary_free_bytes=_free(temporary),
+        temporary_free_bytes=_free_bytes(temporary),
     )
 
 
@@ -146,7 +209,7 @@ def _why_unwritable(folder: Path) -> str | None:
         return str(error.strerror or error)
 
 
-def _free(folder: Path) -> int | None:
+def _free_bytes(folder: Path) -> int | None:
     try:
         found = os.statvfs(folder)
     except (OSError, AttributeError):

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from autobatch.backend.base import Framework
-from autobatch.doctor.installed import fits, read_packages, required
-from autobatch.doctor.look import look
+from autobatch.doctor.collect import collect, fits, read_packages, required_packages
 from autobatch.memory.sensors.cgroup import is_memory_backed
 from autobatch.testing import FakeCuda, FakeGpu, FakeNvml, FakePool
 
@@ -32,7 +31,7 @@ def seen(root, *, files=FILES, nvml=None, driver=None, environ=None):
         path.write_text(text)
     own = {**os.environ, "AUTOBATCH_CACHE_DIR": str(root / "cache"), **(environ or {})}
     fakes = {"nvml": nvml or FakeNvml(), "driver": driver or FakeCuda(), "describe": lambda: Framework(error="fake")}
-    return look(root=root, environ=own, **fakes)
+    return collect(root=root, environ=own, **fakes)
 
 
 def test_a_recorded_machine_is_seen(tmp_path):
@@ -132,12 +131,15 @@ def test_versions_are_compared_as_numbers(version, wanted, expected):
 def test_requirements_of_other_systems_and_of_extras_ask_for_nothing():
     """Seen to fail with markers left alone."""
     lines = ["keras<4,>=3; python_version >= '3'", "numpy; sys_platform == 'none'", "pandas; extra == 'frames'", "tqdm"]
-    assert [(package.name, package.wanted) for package in required(lines)] == [("keras", "<4,>=3"), ("tqdm", "")]
+    assert [(package.name, package.wanted) for package in required_packages(lines)] == [
+        ("keras", "<4,>=3"),
+        ("tqdm", ""),
+    ]
 
 
 def test_a_module_that_another_package_brings_is_installed():
     """Seen to fail with packages looked up by their own name alone: tensorflow-cpu brings tensorflow."""
-    (package,) = required(["PIL>=1"])
+    (package,) = required_packages(["PIL>=1"])
     assert (package.version, package.fits) == (metadata.version("pillow"), True)
 
 

@@ -1,0 +1,195 @@
+"""Findings about Keras, memory on the host, where trials run, and packages."""
+
+from collections.abc import Iterator
+
+from autobatch._text import GIB, format_bytes
+from autobatch.doctor.facts import Finding, MachineFacts, Package, ok, problem, warning
+
+_INSTALL = "pip install 'tensorflow>=2.20' 'keras>=3.12', in the environment that runs this command."
+
+
+def check_framework(facts: MachineFacts) -> Iterator[Finding]:
+    """Yields whether there is something to train with."""
+    framework = facts.framework
+    if framework.error is not None:
+        yield problem("framework", "keras", f"Keras cannot be imported ({framework.error}).", _INSTALL)
+        return
+    if framework.backend_version is None:
+        said = f"Keras {framework.keras_version} runs on {framework.backend}, for which there is no engine."
+        yield problem(
+            "framework", "keras", said, "Set KERAS_BACKEND=tensorflow, or the backend in ~/.keras/keras.json."
+        )
+        return
+    yield ok("framework", "keras", f"Keras {framework.keras_version} runs on TensorFlow.")
+    yield ok("framework", "tensorflow", f"TensorFlow {framework.backend_version}, {_build(facts)}; {_onednn(facts)}.")
+
+
+def _build(facts: MachineFacts) -> str:
+    framework = facts.framework
+    if not framework.cuda_build:
+        return "built without CUDA"
+    built_for = [
+        f"CUDA {framework.cuda_version}" if framework.cuda_version else "CUDA",
+        *([f"cuDNN {framework.cudnn_version}"] if framework.cudnn_version else []),
+    ]
+    return f"built for {' and '.join(built_for)}"
+
+
+def _onednn(facts: MachineFacts) -> str:
+    words = {True: "oneDNN is used on the CPU", False: "oneDNN is not used", None: "whether it uses oneDNN is unknown"}
+    return words[facts.framework.onednn]
+
+
+_OF_GROUPS = (
+    "Leave a larger reserve (--reserve 20%), or run where it can be read: a container needs /sys/fs/cgroup (read-only "
+    "will do)."
+)
+
+_REMEDIES = {
+    "/meminfo": "Run where /proc/meminfo has MemTotal and MemAvailable; some sandboxes leave them out.",
+    "/self/status": "Run where /proc/self/status has VmHWM; some sandboxes leave it out.",
+}
+
+
+def check_memory(facts: MachineFacts) -> Iterator[Finding]:
+    """Yields the limits on the host, and what the kernel tells of them."""
+    yield _limit(facts)
+    yield from _sensors(facts)
+    yield _kills(facts)
+    yield _pressure(facts)
+    yield _peak(facts)
+    yield _swap(facts)
+    yield _addresses(facts)
+    if facts.kernel.container:
+        yield ok("memory", "container", f"This is a container ({facts.kernel.container}).")
+
+
+def _limit(facts: MachineFacts) -> Finding:
+    budget = facts.reading.host_budget()
+    groups = (
+        f"control groups of version {facts.kernel.group_version}" if facts.kernel.group_version else "no control group"
+    )
+    place = f" ({budget.limit.detail})" if budget.limit.detail else ""
+    what = f"Beside GPUs the {budget.limit.kind} limits: {format_bytes(budget.limit.capacity_bytes)}{place}"
+    if budget.free_bytes <= 0:
+        remedy = "End what holds the memory (`autobatch memory` lists it), or raise the limit."
+        left = f"{format_bytes(max(0, budget.limit.available_bytes))} are available, less than the reserve"
+        return problem("memory", "limit", f"{what}, of which {left} of {format_bytes(budget.reserve_bytes)}.", remedy)
+    return ok("memory", "limit", f"{what}, of which {format_bytes(budget.free_bytes)} can be taken ({groups}).")
+
+
+def _sensors(facts: MachineFacts) -> Iterator[Finding]:
+    """Yields what the reading could not tell of the host."""
+    for note in facts.reading.notes:
+        if not note.startswith(("GPU", "No GPU", "CUDA_VISIBLE_DEVICES", "No memory control group")):
+            remedy = next((remedy for file, remedy in _REMEDIES.items() if file in note), _OF_GROUPS)
+            yield warning("memory", "sensors", note, remedy)
+
+
+def _kills(facts: MachineFacts) -> Finding:
+    if facts.kernel.counts_kills:
+        return ok("memory", "kills", "The kernel counts whom it kills for memory, so that such an end can be told.")
+    said = "The kernel does not count whom it kills for memory: such an end looks like any other SIGKILL."
+    return warning("memory", "kills", said, "Mount /sys/fs/cgroup in the container (read-only will do).")
+
+
+def _pressure(facts: MachineFacts) -> Finding:
+    if facts.reading.pressure is None:
+        return ok(
+            "memory", "pressure", "The kernel does not tell how long tasks wait for memory (PSI); nothing needs it."
+        )
+    some = facts.reading.pressure.some_avg10
+    if some >= 10:
+        said = f"Some tasks waited for memory in {some:.0f} % of the last 10 seconds."
+        return warning("memory", "pressure", said, "End what holds the memory: `autobatch memory` lists it.")
+    return ok("memory", "pressure", f"Some tasks waited for memory in {some:.0f} % of the last 10 seconds.")
+
+
+def _peak(facts: MachineFacts) -> Finding:
+    if facts.kernel.resets_peak:
+        return ok("memory", "peak", "The high-water mark of resident memory can be set back before each trial.")
+    said = (
+        "The high-water mark of resident memory cannot be set back: a trial after a larger one has no peak of its own."
+    )
+    return warning("memory", "peak", said, "Run where /proc/self/clear_refs can be written; some sandboxes refuse it.")
+
+
+def _swap(facts: MachineFacts) -> Finding:
+    total, free = facts.kernel.swap_bytes, facts.kernel.swap_free_bytes
+    if total is None or free is None:
+        return ok("memory", "swap", "Whether there is swap space is unknown; it is not counted.")
+    if not total:
+        return ok("memory", "swap", "There is no swap space.")
+    return ok(
+        "memory", "swap", f"Swap space of {format_bytes(total)}, {format_bytes(total - free)} in use; not counted."
+    )
+
+
+def _addresses(facts: MachineFacts) -> Finding:
+    limit = facts.kernel.address_limit_bytes
+    if limit is None:
+        return ok("memory", "addresses", "What this process may map is not limited (ulimit -v).")
+    said = f"This process may map {format_bytes(limit)} (ulimit -v); TensorFlow maps far more than it uses."
+    return warning("memory", "addresses", said, "ulimit -v unlimited; a control group limits what is really used.")
+
+
+def check_trials(facts: MachineFacts) -> Iterator[Finding]:
+    """Yields whether a worker process starts, and whether the folders can be used."""
+    places = facts.places
+    if places.worker_error is None:
+        yield ok("trials", "worker", "A worker process starts and ends: a trial that fails takes nothing with it.")
+    else:
+        remedy = "Trials run in the caller's process then, without a deadline. Run where Python may start processes."
+        yield warning("trials", "worker", f"No worker process can be started: {places.worker_error}", remedy)
+    if places.cache_error is None:
+        yield ok("trials", "cache", f"Answers are kept in {places.cache}.")
+    else:
+        said = f"Answers cannot be kept in {places.cache} ({places.cache_error}): each probe measures anew."
+        yield warning("trials", "cache", said, "Set AUTOBATCH_CACHE_DIR to a folder that can be written to.")
+    yield _temporary(facts)
+
+
+def _temporary(facts: MachineFacts) -> Finding:
+    places = facts.places
+    if places.temporary_in_memory:
+        said = f"Temporary files in {places.temporary} take memory, and a trial's model and checkpoints are among them."
+        return warning("trials", "temporary", said, "Set TMPDIR to a folder on a disk, /var/tmp for example.")
+    if places.temporary_free_bytes is not None and places.temporary_free_bytes < GIB:
+        said = f"Only {format_bytes(places.temporary_free_bytes)} are free for temporary files in {places.temporary}."
+        return warning("trials", "temporary", said, "Make room there, or set TMPDIR to a folder with more.")
+    return ok("trials", "temporary", f"Temporary files are put on a disk, in {places.temporary}.")
+
+
+def check_packages(facts: MachineFacts) -> Iterator[Finding]:
+    """Yields what is installed, and what does not fit."""
+    needed = [package for package in facts.packages if not package.extra]
+    optional = [package for package in facts.packages if package.extra]
+    yield from (_unfit(package) for package in facts.packages if package.fits is False)
+    missing = [package for package in needed if package.version is None]
+    yield from (_missing(package) for package in missing)
+    if needed and not missing and all(package.fits for package in needed):
+        yield ok("packages", "versions", "Everything that autobatch needs is there, in versions that it is made for.")
+    elif any(package.fits is None and package.version is not None for package in needed):
+        yield ok("packages", "versions", "autobatch is not installed as a package here: versions are not compared.")
+    yield from (_optional(package) for package in optional)
+
+
+def _unfit(package: Package) -> Finding:
+    said = f"{package.name} {package.version} is installed; autobatch is made for {package.wanted}."
+    remedy = f"Use {package.name} {package.wanted}." if package.name == "Python" else _install(package)
+    return warning("packages", package.name, said, remedy)
+
+
+def _missing(package: Package) -> Finding:
+    return warning("packages", package.name, f"{package.name} is not installed.", _install(package))
+
+
+def _optional(package: Package) -> Finding:
+    if package.version is None:
+        said = f"Not installed, and needed for {package.extra} only: pip install {package.name}."
+        return ok("packages", package.name, said)
+    return ok("packages", package.name, f"{package.name} {package.version}, for {package.extra}.")
+
+
+def _install(package: Package) -> str:
+    return f"pip install '{package.name}{package.wanted or ''}'"

@@ -1,0 +1,148 @@
+"""Findings about GPUs and allocators: what the driver shows, what TensorFlow can use of it and give back."""
+
+from collections.abc import Iterator
+
+from autobatch._text import counted
+from autobatch.backend import allocator_choices
+from autobatch.backend.base import AllocatorChoice
+from autobatch.backend.release import contradictions
+from autobatch.doctor.facts import Finding, MachineFacts, ok, warning
+
+_LIBRARIES = (
+    "pip install 'tensorflow[and-cuda]' brings CUDA's libraries. What is missing is named by: TF_CPP_MIN_LOG_LEVEL=0 "
+    "python -c 'import tensorflow; tensorflow.config.list_physical_devices()'"
+)
+
+
+def check_devices(facts: MachineFacts) -> Iterator[Finding]:
+    """Yields the driver, and whether TensorFlow can use what it shows."""
+    yield _driver(facts)
+    if facts.framework.backend_version is not None:
+        yield _used(facts) if facts.framework.gpus else _unused(facts)
+    for note in facts.reading.notes:
+        if note.startswith("GPU") and "NVML lists no process" not in note:
+            yield _noted(note)
+
+
+def _noted(note: str) -> Finding:
+    if "CUDA_DEVICE_ORDER" in note:
+        remedy = "Put CUDA_DEVICE_ORDER=PCI_BUS_ID into the environment, or name GPUs by their UUID."
+        return warning("devices", "gpu_order", note, remedy)
+    remedy = "Training works; sizes then rest on the framework's own figures. nvidia-smi shows what the driver says."
+    return warning("devices", "gpu_memory", note, remedy)
+
+
+def _driver(facts: MachineFacts) -> Finding:
+    if facts.driver is None:
+        return ok("devices", "driver", facts.driver_note or "There is no driver of a GPU.")
+    driver, count = facts.driver, len(facts.machine_gpus)
+    cuda = f", serves CUDA up to {driver.cuda_version}" if driver.cuda_version else ""
+    nvml = f" (NVML {driver.nvml_version})" if driver.nvml_version else ""
+    return ok("devices", "driver", f"NVIDIA driver {driver.version}{nvml}{cuda}; it shows {_gpus(count)}.")
+
+
+def _used(facts: MachineFacts) -> Finding:
+    names = ", ".join(f"GPU:{gpu.index} {gpu.name or ''}".strip() for gpu in facts.framework.gpus)
+    used, visible = len(facts.framework.gpus), len(facts.reading.devices)
+    if not visible:
+        said = f"TensorFlow can use {names}, but NVML shows no GPU, so that its memory cannot be read."
+        remedy = (
+            "Install the driver's libnvidia-ml beside its libcuda. In a container that is "
+            "NVIDIA_DRIVER_CAPABILITIES=compute,utility."
+        )
+        return warning("devices", "gpus", said, remedy)
+    if used < visible:
+        said = f"TensorFlow can use {used} of {_gpus(visible)} that this process may use: {names}."
+        built = ", ".join(facts.framework.compute_capabilities) or "unknown"
+        return warning(
+            "devices", "gpus", said, f"It was built for these kinds: {built}. An older GPU needs an older build."
+        )
+    return ok("devices", "gpus", f"TensorFlow can use {names}{_hidden(facts)}.")
+
+
+def _unused(facts: MachineFacts) -> Finding:
+    count, visible = len(facts.machine_gpus), len(facts.reading.devices)
+    if not count:
+        return _unseen(facts)
+    if not visible:
+        said = f"CUDA_VISIBLE_DEVICES={facts.environ.get('CUDA_VISIBLE_DEVICES', '')!r} hides {_gpus(count)}."
+        remedy = "To train on a GPU, unset CUDA_VISIBLE_DEVICES, or have it name one by its number or UUID."
+        return warning("devices", "gpus", said, remedy)
+    if not facts.framework.cuda_build:
+        said = f"The driver shows {_gpus(count)}, but this TensorFlow was built without CUDA and uses none."
+        return warning("devices", "gpus", said, "pip install 'tensorflow[and-cuda]' (a build with CUDA; Linux only).")
+    said = (
+        f"The driver shows {_gpus(count)}, but TensorFlow can use none: CUDA's libraries are missing or do not match."
+    )
+    return warning("devices", "gpus", said, _LIBRARIES)
+
+
+def _unseen(facts: MachineFacts) -> Finding:
+    if facts.driver is not None:
+        return ok("devices", "gpus", "No GPU is there; training runs on the CPU.")
+    said = "No GPU can be seen, because the driver cannot be asked"
+    by_cuda = [f"CUDA counts {_gpus(len(facts.pools))}"] if facts.pools else []
+    signs = [*by_cuda, *(f"{path} is there" for path in facts.device_files)]
+    if not signs:
+        return ok("devices", "gpus", f"{said}; training runs on the CPU.")
+    remedy = (
+        "nvidia-smi says what is wrong with the driver. A container needs the driver's libraries, too: "
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility."
+    )
+    return warning("devices", "gpus", f"{said}, but {', '.join(signs)}.", remedy)
+
+
+def _hidden(facts: MachineFacts) -> str:
+    hidden = len(facts.machine_gpus) - len(facts.reading.devices)
+    return f"; CUDA_VISIBLE_DEVICES hides {hidden} more" if hidden > 0 else ""
+
+
+def _gpus(count: int) -> str:
+    return counted(count, "GPU")
+
+
+_SHARE = "autobatch.share_memory() (--share-memory) chooses one that gives back"
+
+
+def check_allocators(facts: MachineFacts) -> Iterator[Finding]:
+    """Yields the allocators that a training would start with."""
+    if facts.framework.backend_version is None:
+        return
+    on_cpu, on_gpu = choose_allocators(facts)
+    yield ok("allocators", "cpu_allocator", _said("CPU", on_cpu, f"; {_SHARE}"))
+    if facts.framework.gpus:
+        can_share = bool(facts.pools) and all(facts.pools)
+        hint = f"; {_SHARE}" if can_share else "; this driver has no memory pools, so that none can be given back"
+        yield ok("allocators", "gpu_allocator", _said("GPU", on_gpu, hint))
+        if not facts.kernel.machines_numbers:
+            yield _watched(on_gpu, can_share=can_share)
+    for note in contradictions(facts.environ, facts.pools):
+        yield warning("allocators", "variables", note, f"Unset {note.partition('=')[0]} if memory is to be given back.")
+
+
+def choose_allocators(facts: MachineFacts) -> tuple[AllocatorChoice, AllocatorChoice]:
+    """Returns the allocators on the CPU and on a GPU."""
+    on_cpu, on_gpu = allocator_choices(
+        facts.environ, onednn=facts.framework.onednn is not False, returns_freed=facts.kernel.returns_freed
+    )
+    return on_cpu, on_gpu
+
+
+def _watched(on_gpu: AllocatorChoice, *, can_share: bool) -> Finding:
+    """Whether a training can tell its own part of a GPU where the driver may know it by another number."""
+    said = "The driver may know processes of this container by other numbers"
+    if on_gpu.gives_back:
+        return ok("allocators", "watched", f"{said}; CUDA's memory pool tells what a training holds of the GPU.")
+    unwatched = f"{said}; then the GPU is not watched in training: what runs out of it is run again in smaller parts."
+    remedy = "Give the container the machine's numbers of processes (--pid=host)."
+    if can_share:
+        remedy += f" Or {_SHARE}, and tells what it holds."
+    return warning("allocators", "watched", unwatched, remedy)
+
+
+def _said(device: str, choice: AllocatorChoice, hint: str) -> str:
+    chosen = f" ({choice.because})" if choice.because else ""
+    taking = "takes nearly all of the device at its first use and" if choice.takes_all else "takes what is needed and"
+    if choice.gives_back:
+        return f"On the {device}: {choice.name}{chosen}, which {taking} can give memory back."
+    return f"On the {device}: {choice.name}{chosen}, which {taking} keeps it until the process ends{hint}."
