@@ -30,13 +30,14 @@ class Ended:
     left_behind: int = 0
 
 
-def run_child(command: Sequence[str], deadline_s: float, grace_s: float = 10.0) -> Ended:
+def run_child(command: Sequence[str], deadline_s: float, grace_s: float = 10.0, *, silent: bool = False) -> Ended:
     """Runs a command to its end.
 
     Args:
         command: What to run.
         deadline_s: Seconds after which it is ended.
         grace_s: Seconds that it has to tidy up once it is told to end.
+        silent: Whether what it prints on stdout is dropped.
 
     Raises:
         KeyboardInterrupt: Somebody asked for the end, and the processes have ended.
@@ -44,7 +45,8 @@ def run_child(command: Sequence[str], deadline_s: float, grace_s: float = 10.0) 
     run = uuid.uuid4().hex
     began = time.perf_counter()
     # A session of its own: what is typed at the terminal reaches it from here alone, and so in order.
-    process = subprocess.Popen(command, env=_environment(run), start_new_session=True)
+    out = subprocess.DEVNULL if silent else None
+    process = subprocess.Popen(command, env=_environment(run), start_new_session=True, stdout=out)
     status = None
     try:
         with suppress(subprocess.TimeoutExpired):
