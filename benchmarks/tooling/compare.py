@@ -50,14 +50,14 @@ class Side:
         if self.checkout not in Path(done.stdout.strip()).resolve().parents:
             raise ValueError(f"{self.python} imports {done.stdout.strip()}, which is not in {self.checkout}.")
 
-    def measure(self, entry: Entry, *, quick: bool) -> Tables | str:
+    def measure(self, entry: Entry, deadline_s: float | None = None, *, quick: bool) -> Tables | str:
         """The tables of one run, or what went wrong."""
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "result.json")
             program = entry.program(self.checkout / "benchmarks")
             words = [str(self.python), str(program), "--json", str(result), *["--quick"] * quick]
-            deadline_s = entry.quick_deadline_s if quick else entry.deadline_s
-            problem = problem_of(run_child(words, deadline_s, silent=True), result)
+            own = entry.quick_deadline_s if quick else entry.deadline_s
+            problem = problem_of(run_child(words, deadline_s or own, silent=True), result)
             tables: Tables = [] if problem else json.loads(result.read_text(encoding="utf-8"))["tables"]
         return problem or tables
 
@@ -109,7 +109,9 @@ def _is_label(cells: Sequence[Mapping[Place, Cell]], place: Place) -> bool:
     return len(told) == 1 and isinstance(*told, int | str)
 
 
-def compared(sides: Sequence[Side], entries: Sequence[Entry], turns: int, *, quick: bool) -> tuple[Table, list[str]]:
+def compared(
+    sides: Sequence[Side], entries: Sequence[Entry], turns: int, deadline_s: float | None = None, *, quick: bool
+) -> tuple[Table, list[str]]:
     """Runs all in turns, old and new, who goes first changing; the figures, and what went wrong."""
     found: dict[str, dict[str, list[Tables | None]]] = {one.name: {side.name: [] for side in sides} for one in entries}
     problems = []
@@ -117,7 +119,7 @@ def compared(sides: Sequence[Side], entries: Sequence[Entry], turns: int, *, qui
         for entry in entries:
             for side in sides if turn % 2 == 0 else sides[::-1]:
                 say(f"[turn {turn + 1}/{turns}] {entry.name}, {side.name}")
-                told = side.measure(entry, quick=quick)
+                told = side.measure(entry, deadline_s, quick=quick)
                 if isinstance(told, str):
                     problems.append(f"{entry.name}, {side.name}, turn {turn + 1}: {told}")
                 found[entry.name][side.name].append(None if isinstance(told, str) else told)
@@ -147,7 +149,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for sentence in look_around(first=True):
         say(f"warning: {sentence}")
     entries = [entry for entry in ENTRIES if entry.name in args.only]
-    table, problems = compared(sides, entries, args.turns, quick=not args.full)
+    table, problems = compared(sides, entries, args.turns, args.deadline, quick=not args.full)
     print("\n".join([*lines_of(table), "", *problems]))
     if args.json:
         write_json(args.json, {"columns": table.columns, "rows": table.rows, "problems": problems})
@@ -167,5 +169,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", default=list(USUAL), help="run these")
     parser.add_argument("--turns", type=int, default=3, help="how often each is run on each side")
     parser.add_argument("--full", action="store_true", help="full forms, not the quick ones")
+    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="of each run, instead of its own")
     parser.add_argument("--json", type=Path, help="where to keep the figures, too")
     return parser
