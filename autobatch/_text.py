@@ -30,22 +30,22 @@ def format_bytes(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
-def counted(count: int, thing: str) -> str:
-    """Returns a number of things as people say it: "1 sample", "64 samples".
+def format_count(count: int, thing: str) -> str:
+    """Returns a number of things with its noun: "1 sample", "64 samples".
 
     Args:
         count: How many.
         thing: What one of them is called.
 
     Example:
-        >>> counted(1, "trial"), counted(0, "trial")
+        >>> format_count(1, "trial"), format_count(0, "trial")
         ('1 trial', '0 trials')
     """
     return f"{count} {thing}{'s' * (count != 1)}"
 
 
-def duration_words(seconds: float) -> str:
-    """A stretch of time as people say it: "0.014 s", "4.2 s", "1 min 40 s", "2 h 5 min"."""
+def format_duration(seconds: float) -> str:
+    """Returns a duration as people write it: "0.014 s", "4.2 s", "1 min 40 s", "2 h 5 min"."""
     if not math.isfinite(seconds):
         return "unknown"
     if seconds < 60:
@@ -59,11 +59,11 @@ def duration_words(seconds: float) -> str:
 _STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
-def unstyled(text: str) -> str:
-    r"""The text without the sequences that colour it or make it bold on a terminal, as Keras does with its errors.
+def strip_styles(text: str) -> str:
+    r"""Returns the text without the codes that style it on a terminal, as Keras does with its errors.
 
     Example:
-        >>> unstyled("\x1b[1mInvalid dtype\x1b[0m")
+        >>> strip_styles("\x1b[1mInvalid dtype\x1b[0m")
         'Invalid dtype'
     """
     return _STYLE.sub("", text)

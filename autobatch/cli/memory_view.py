@@ -15,7 +15,7 @@ from autobatch.memory.consumers import Consumers
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Consumer
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _UNKNOWN = "-"
 
@@ -29,13 +29,13 @@ class MemorySnapshot:
     Attributes:
         at: When.
         reading: What limits the memory, `None` where the sensors failed.
-        holders: Who holds it.
+        consumers: Which processes hold it.
         error: Why there is no reading.
     """
 
     at: datetime
     reading: MemoryReading | None = None
-    holders: Consumers = _NOBODY
+    consumers: Consumers = _NOBODY
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,9 +47,9 @@ class MemorySnapshot:
         return {
             **head,
             **facts,
-            "holders": [holder.to_dict() for holder in self.holders.shown],
-            "holders_left_out": self.holders.left_out,
-            "notes": [*facts["notes"], *self.holders.notes],
+            "consumers": [consumer.to_dict() for consumer in self.consumers.shown],
+            "consumers_left_out": self.consumers.left_out,
+            "notes": [*facts["notes"], *self.consumers.notes],
         }
 
     def lines(self, width: int | None = None) -> list[str]:
@@ -60,14 +60,16 @@ class MemorySnapshot:
         """
         if self.reading is None:
             return wrapped("", f"Memory could not be read: {self.error}", width)
-        notes = [line for note in (*self.reading.notes, *self.holders.notes) for line in wrapped("note: ", note, width)]
+        notes = [
+            line for note in (*self.reading.notes, *self.consumers.notes) for line in wrapped("note: ", note, width)
+        ]
         return [
             *wrapped("", headline(self.reading.budget()), width),
             "",
             *_limits(self.reading),
             *_pressure(self.reading, width),
             "",
-            *_holders(self.holders, [device.index for device in self.reading.devices]),
+            *_consumers(self.consumers, [device.index for device in self.reading.devices]),
             *(["", *notes] if notes else []),
         ]
 
@@ -109,20 +111,20 @@ def _pressure(reading: MemoryReading, width: int | None) -> list[str]:
     return wrapped("  pressure: ", f"some tasks waited {some:.1f} %, all {full:.1f} % of the last 10 s", width)
 
 
-def _holders(holders: Consumers, devices: list[int]) -> list[str]:
-    rows = [["pid", "held by", "RSS", *(f"GPU:{index}" for index in devices), ""]]
-    rows += [_holder(holder, devices) for holder in holders.shown]
+def _consumers(consumers: Consumers, devices: list[int]) -> list[str]:
+    rows = [["pid", "process", "RSS", *(f"GPU:{index}" for index in devices), ""]]
+    rows += [_consumer(consumer, devices) for consumer in consumers.shown]
     table = [f"  {line}" for line in columns(rows, left=frozenset({1, len(rows[0]) - 1}))]
-    more = f"  and {holders.left_out} more; --top N shows more of them"
-    return [*table, more] if holders.left_out else table
+    more = f"  and {consumers.left_out} more; --top N shows more of them"
+    return [*table, more] if consumers.left_out else table
 
 
-def _holder(holder: Consumer, devices: list[int]) -> list[str]:
-    used = dict(holder.device_bytes)
+def _consumer(consumer: Consumer, devices: list[int]) -> list[str]:
+    used = dict(consumer.device_bytes)
     on_devices = [_amount(used[index]) if index in used else "" for index in devices]
-    name = "another container or the host" if holder.name is None else holder.name
-    remarks = ["this process"] * holder.own + ["in the group"] * bool(holder.in_group)
-    return [str(holder.pid), name, _amount(holder.rss_bytes), *on_devices, ", ".join(remarks)]
+    name = "another container or the host" if consumer.name is None else consumer.name
+    remarks = ["this process"] * consumer.own + ["in the group"] * bool(consumer.in_group)
+    return [str(consumer.pid), name, _amount(consumer.rss_bytes), *on_devices, ", ".join(remarks)]
 
 
 def _amount(count: int | None) -> str:
@@ -160,10 +162,10 @@ def views(
 
 def _view(look: Callable[[], tuple[MemoryReading, Consumers]], at: datetime) -> MemorySnapshot:
     try:
-        reading, holders = look()
+        reading, consumers = look()
     except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the next look may succeed
         return MemorySnapshot(at, error=f"{type(error).__name__}: {error}")
-    return MemorySnapshot(at, reading, holders)
+    return MemorySnapshot(at, reading, consumers)
 
 
 def print_lines(seen: Iterable[MemorySnapshot], out: TextIO) -> None:

@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Any
 
 import autobatch
-from autobatch._text import counted
+from autobatch._text import format_count
 from autobatch.cli.command import as_typed
 from autobatch.cli.wording import message_of
 from autobatch.errors import (
@@ -189,5 +189,5 @@ def best_line(trials: Sequence[Any]) -> str:
     best = best_so_far(trials)
     if best is None:
         return ""
-    count = counted(len(trials), "trial")
+    count = format_count(len(trials), "trial")
     return f"batch_size={best}  (the largest that ran in {count}; the search was not complete)"

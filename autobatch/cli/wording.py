@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-from autobatch._text import unstyled
+from autobatch._text import strip_styles
 
 _FLAGS = {
     "batch_size": "--batch-size",
@@ -32,7 +32,7 @@ def in_words_of_the_command(message: str) -> str:
 
 def message_of(error: BaseException) -> str:
     """What an error says, in the words of the command and without a terminal's styles."""
-    return unstyled(in_words_of_the_command(str(error)))
+    return strip_styles(in_words_of_the_command(str(error)))
 
 
 _LEAST = 20

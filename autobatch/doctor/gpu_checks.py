@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from autobatch._text import counted
+from autobatch._text import format_count
 from autobatch.backend import allocator_choices
 from autobatch.backend.base import AllocatorChoice
 from autobatch.backend.release import contradictions
@@ -98,7 +98,7 @@ def _hidden(facts: MachineFacts) -> str:
 
 
 def _gpus(count: int) -> str:
-    return counted(count, "GPU")
+    return format_count(count, "GPU")
 
 
 _SHARE = "autobatch.share_memory() (--share-memory) chooses one that gives back"

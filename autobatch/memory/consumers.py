@@ -30,31 +30,31 @@ def _binding_group(reading: MemoryReading) -> ControlGroup | None:
     return next((group for group in reading.control_groups if detail == f"v{group.version} {group.path}"), None)
 
 
-def _discrepancies(reading: MemoryReading, holders: Sequence[Consumer], members: GroupPids | None) -> Iterator[str]:
+def _discrepancies(reading: MemoryReading, consumers: Sequence[Consumer], members: GroupPids | None) -> Iterator[str]:
     """Yields what the list leaves open.
 
     Args:
         reading: What limits this process.
-        holders: All that were found.
+        consumers: All that were found.
         members: The processes of the binding control group, `None` where there is none or it does not tell them.
     """
-    yield from _of_numbers(holders)
+    yield from _of_numbers(consumers)
     group = _binding_group(reading)
     if group is None:
         in_use = reading.host.total_bytes - reading.host.available_bytes
-        yield from _of_sums("the host", in_use, reading.host.total_bytes, holders)
+        yield from _of_sums("the host", in_use, reading.host.total_bytes, consumers)
     elif members is None:
         yield f"{group.path} does not tell its processes: which ones count against its limit is unknown."
     else:
         if members.unseen:
             yield f"{members.unseen} more processes of {group.path} cannot be seen from here."
         in_use = group.usage_bytes - group.reclaimable_bytes
-        inside = [holder for holder in holders if holder.in_group]
+        inside = [consumer for consumer in consumers if consumer.in_group]
         yield from _of_sums("the control group", in_use, group.limit_bytes, inside)
 
 
-def _of_numbers(holders: Sequence[Consumer]) -> Iterator[str]:
-    numbers = ", ".join(str(holder.pid) for holder in holders if holder.name is None)
+def _of_numbers(consumers: Sequence[Consumer]) -> Iterator[str]:
+    numbers = ", ".join(str(consumer.pid) for consumer in consumers if consumer.name is None)
     if numbers:
         yield (
             f"The driver lists processes that cannot be told from here ({numbers}): of another container or of the "
@@ -62,8 +62,8 @@ def _of_numbers(holders: Sequence[Consumer]) -> Iterator[str]:
         )
 
 
-def _of_sums(where: str, in_use: int, capacity: int, holders: Sequence[Consumer]) -> Iterator[str]:
-    resident = sum(holder.rss_bytes or 0 for holder in holders)
+def _of_sums(where: str, in_use: int, capacity: int, consumers: Sequence[Consumer]) -> Iterator[str]:
+    resident = sum(consumer.rss_bytes or 0 for consumer in consumers)
     if resident > in_use:
         yield (
             f"The processes' RSS adds up to {format_bytes(resident)}, {where} has {format_bytes(in_use)} in use: "
@@ -107,8 +107,8 @@ def read_consumers(
 
     Example:
         >>> from autobatch.memory.reading import read_memory
-        >>> holders = read_consumers(read_memory())
-        >>> sum(holder.own for holder in holders.shown)
+        >>> consumers = read_consumers(read_memory())
+        >>> sum(consumer.own for consumer in consumers.shown)
         1
     """
     found, process_notes = read_processes(proc)
@@ -117,14 +117,14 @@ def read_consumers(
     group = _binding_group(reading)
     members = None if group is None else read_group_pids(Path(group.path))
     here, elsewhere = _apart(processes, uses, proc)
-    holders = [
+    consumers = [
         *(_consumer(process, here.get(process.pid, ()), members) for process in processes),
         *(Consumer(pid, None, None, devices) for pid, devices in elsewhere.items()),
     ]
-    shown = _largest(holders, most, on_device=reading.budget().limit.kind == "device")
-    notes = [*process_notes, *use_notes, *_discrepancies(reading, holders, members)]
+    shown = _largest(consumers, most, on_device=reading.budget().limit.kind == "device")
+    notes = [*process_notes, *use_notes, *_discrepancies(reading, consumers, members)]
     # Both ask NVML: what the reading has said already is not said again.
-    return Consumers(shown, len(holders) - len(shown), tuple(note for note in notes if note not in reading.notes))
+    return Consumers(shown, len(consumers) - len(shown), tuple(note for note in notes if note not in reading.notes))
 
 
 def _with_own(processes: Sequence[ResidentProcess], reading: MemoryReading) -> list[ResidentProcess]:
@@ -154,15 +154,15 @@ def _consumer(
     return Consumer(process.pid, process.name, process.rss_bytes, devices, process.pid == os.getpid(), in_group)
 
 
-def _largest(holders: Sequence[Consumer], most: int, *, on_device: bool) -> tuple[Consumer, ...]:
+def _largest(consumers: Sequence[Consumer], most: int, *, on_device: bool) -> tuple[Consumer, ...]:
     """Those to show: what counts against the limit first, then by size; this process in any case."""
 
-    def order(holder: Consumer) -> tuple[bool, int]:
-        counts = bool(holder.device_bytes) if on_device else bool(holder.in_group)
-        return counts, holder.held_bytes
+    def order(consumer: Consumer) -> tuple[bool, int]:
+        counts = bool(consumer.device_bytes) if on_device else bool(consumer.in_group)
+        return counts, consumer.held_bytes
 
-    ranked = sorted(holders, key=order, reverse=True)
+    ranked = sorted(consumers, key=order, reverse=True)
     shown = ranked[:most]
-    if not any(holder.own for holder in shown):
-        shown[most - 1 :] = [holder for holder in ranked if holder.own]
+    if not any(consumer.own for consumer in shown):
+        shown[most - 1 :] = [consumer for consumer in ranked if consumer.own]
     return tuple(shown)

@@ -182,7 +182,7 @@ class Consumer:
         return (self.rss_bytes or 0) + sum(used or 0 for _, used in self.device_bytes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the holder as JSON-ready values."""
+        """Returns the consumer as JSON-ready values."""
         devices = [{"index": index, "used_bytes": used} for index, used in self.device_bytes]
         return {**asdict(self), "device_bytes": devices}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from autobatch._arguments import require_seconds
-from autobatch._text import counted, format_bytes
+from autobatch._text import format_bytes, format_count
 from autobatch.data.options import FlowOptions
 from autobatch.errors import ArgumentError
 from autobatch.memory.budget import Reserve
@@ -184,7 +184,7 @@ class DryRun:
 
     def __str__(self) -> str:
         place = "in a process of its own" if self.why_here is None else f"in this process, because {self.why_here}"
-        first = counted(self.first_size or 0, "sample")
+        first = format_count(self.first_size or 0, "sample")
         lines = [
             f"Would look for {_SOUGHT[self.mode]}{self._for_effective()}, up to {self.cap}: {self.cap_reason}.",
             *(self._budget(name) for name in self.budgets),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from autobatch._text import counted, format_bytes
+from autobatch._text import format_bytes, format_count
 from autobatch.errors import DoesNotFitError, ProbeError, ProbeTimeoutError
 from autobatch.memory.budget import Budget
 from autobatch.probing.request import ProbeRequest
@@ -153,8 +153,8 @@ def timeout_error(timeout_s: float, trials: Sequence[Trial], best: Trial | None)
     """
     ran = "None has run within the budget so far" if best is None else f"The largest that ran so far is {best.size}"
     msg = (
-        f"The {timeout_s:g} s for the whole probe have passed after {counted(len(trials), 'trial')}, so no size is "
-        f"recommended. {ran}. Give a larger timeout_s=."
+        f"The {timeout_s:g} s for the whole probe have passed after {format_count(len(trials), 'trial')}, so no size "
+        f"is recommended. {ran}. Give a larger timeout_s=."
     )
     return ProbeTimeoutError(msg, trials, None if best is None else best.size)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autobatch._json import to_json_values
-from autobatch._text import counted
+from autobatch._text import format_count
 from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
 from autobatch.report.charts.svg import Svg, element, join, mark, rule
@@ -247,7 +247,7 @@ def _timeline(record: Record, name: str) -> Chart | None:
 
 def _timeline_remark(record: Record) -> str:
     count = len(record.observations)
-    drawn = counted(count, "reading")
+    drawn = format_count(count, "reading")
     if count > _MANY:
         drawn += "; where they are closer than the drawing is fine, their lowest and highest are drawn"
     return f"Numbers above the rows are the changes in the table below. {drawn}." if record.decisions else f"{drawn}."

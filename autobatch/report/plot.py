@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from autobatch._text import GIB, MIB, counted, format_bytes
+from autobatch._text import GIB, MIB, format_bytes, format_count
 from autobatch.errors import MissingExtraError
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Decision, RunReport, Seen
@@ -224,7 +224,7 @@ def _legend_beside(ax: "Axes") -> None:
 
 
 def _changes(decisions: Sequence[Decision]) -> str:
-    return f"the micro-batch changed {counted(len(decisions), 'time')}" if decisions else "the micro-batch stayed"
+    return f"the micro-batch changed {format_count(len(decisions), 'time')}" if decisions else "the micro-batch stayed"
 
 
 def _time_unit(times: Iterable[float]) -> tuple[str, float]:

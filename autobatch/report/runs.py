@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from autobatch._text import unstyled
+from autobatch._text import strip_styles
 from autobatch.errors import ArgumentError, DataError
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Decision, Seen
@@ -54,7 +54,7 @@ def decision_of(line: Values) -> Decision:
 def unstyled_values(value: Any) -> Any:
     """The same values with no text in a terminal's colours: on a page those would be boxes and digits."""
     if isinstance(value, str):
-        return unstyled(value)
+        return strip_styles(value)
     if isinstance(value, Mapping):
         return {key: unstyled_values(one) for key, one in value.items()}
     return [unstyled_values(one) for one in value] if isinstance(value, list | tuple) else value

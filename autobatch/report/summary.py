@@ -5,7 +5,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from autobatch._text import counted, duration_words, format_bytes
+from autobatch._text import format_bytes, format_count, format_duration
 from autobatch.report.runs import Epoch, Record
 from autobatch.results.text import Answered, how_big, how_fast, speed, what_limits
 
@@ -15,7 +15,7 @@ def fit_headline(record: Record) -> str:
     begun, count = record.begun, len(record.epochs)
     if begun is None:
         return "The training did not begin"
-    epochs = counted(count, "epoch")
+    epochs = format_count(count, "epoch")
     said = {
         "done": f"Trained {epochs}",
         "interrupted": f"Interrupted after {epochs}",
@@ -52,14 +52,14 @@ def _what_limited(record: Record) -> str:
     limit = least.limit or "memory"
     return (
         f"The {limit}. The least headroom seen was {format_bytes(least.headroom_bytes or 0)}, "
-        f"{duration_words(least.at_s)} after the run began."
+        f"{format_duration(least.at_s)} after the run began."
     )
 
 
 def _how_fast_trained(record: Record) -> str:
     ends = sorted(epoch.at_s for epoch in record.epochs)
     each = [after - before for before, after in itertools.pairwise(ends)]
-    told = [] if not each else [f"{duration_words(statistics.median(each))} an epoch (median)"]
+    told = [] if not each else [f"{format_duration(statistics.median(each))} an epoch (median)"]
     measured = speed(record.result) if record.result else None
     if measured is not None and record.result is not None:
         told.append(f"{measured:,.0f} samples/s in the trial of {record.result.batch_size}")

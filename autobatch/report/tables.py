@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autobatch._text import duration_words, format_bytes
+from autobatch._text import format_bytes, format_duration
 from autobatch.results.run import Decision
 from autobatch.results.text import UNKNOWN, format_amount, format_number, outcome_words, trial_rows
 from autobatch.results.trial import Outcome, Trial
@@ -68,7 +68,7 @@ def _decision_row(place: int, one: Decision, *, given_back: bool) -> tuple[str, 
     back = [format_amount(one.returned_bytes), format_amount(one.held_bytes)] if given_back else []
     return (
         str(place),
-        UNKNOWN if one.at_s is None else duration_words(one.at_s),
+        UNKNOWN if one.at_s is None else format_duration(one.at_s),
         f"epoch {one.epoch + 1}, update {one.update + 1}, {one.phase}",
         f"{one.before} → {one.after}",
         format_amount(one.headroom_bytes),

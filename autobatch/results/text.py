@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autobatch._text import GIB, MIB, counted, format_bytes
+from autobatch._text import GIB, MIB, format_bytes, format_count
 
 if TYPE_CHECKING:
     from autobatch.results.probe import ProbeResult
@@ -22,10 +22,10 @@ def how_big(result: "ProbeResult") -> str:
         )
     if result.largest > size:
         return (
-            f"A batch of {counted(size, 'sample')} is safe, and so is any other up to {result.largest}: both have run "
-            "within the budget."
+            f"A batch of {format_count(size, 'sample')} is safe, and so is any other up to {result.largest}: both have "
+            "run within the budget."
         )
-    return f"A batch of {counted(size, 'sample')} is safe: it has run within the budget."
+    return f"A batch of {format_count(size, 'sample')} is safe: it has run within the budget."
 
 
 def what_limits(result: "ProbeResult") -> str:
@@ -111,7 +111,9 @@ def summary_line(result: "ProbeResult") -> str:
 
     For example `batch_size=384  (micro 384 x 1; peak 9.1 of 12.0 GiB budget, limit: control group; 4 trials, 21 s)`.
     """
-    effort = f"{counted(len(result.trials), 'trial')}, {result.wall_s:.0f} s" + ", from the cache" * result.from_cache
+    effort = (
+        f"{format_count(len(result.trials), 'trial')}, {result.wall_s:.0f} s" + ", from the cache" * result.from_cache
+    )
     cut = f"micro {result.batch_size} x {result.accumulation_steps}"
     return f"batch_size={result.samples_per_update}  ({cut}; {_use(result)}; {effort})"
 

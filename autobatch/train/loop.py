@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-from autobatch._text import counted
+from autobatch._text import format_count
 from autobatch.backend.base import Engine
 from autobatch.data.source import Source, Stream
 from autobatch.data.splitting import near_equal, number_of_updates
@@ -179,7 +179,7 @@ class _Run:
         self._controller.pause()
         if effective != self._effective and plan.policy_for is not None:
             self._controller.adopt(
-                plan.policy_for(effective), f"the effective batch is {counted(effective, 'sample')} now"
+                plan.policy_for(effective), f"the effective batch is {format_count(effective, 'sample')} now"
             )
         self._effective = effective
         self._expect(self._begun, self._windows_left(epoch, self._begun))

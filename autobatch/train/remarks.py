@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from autobatch._text import counted
+from autobatch._text import format_count
 from autobatch.data.check import is_keras_own
 from autobatch.train.learning_rate import Rule
 
@@ -60,7 +60,7 @@ def what_few_updates_mean(updates: int | None, effective: int, *, chosen: bool) 
     """
     if not chosen or updates is None or updates >= _FEW_UPDATES:
         return []
-    left = f"{effective} samples an update leave {counted(updates, 'update')} to an epoch."
+    left = f"{effective} samples an update leave {format_count(updates, 'update')} to an epoch."
     return [f"{left} Where that is too few to learn by, give a smaller batch_size=, or more epochs."]
 
 

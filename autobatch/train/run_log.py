@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobatch._json import to_json_values
 from autobatch._logging import say
-from autobatch._text import format_bytes, unstyled
+from autobatch._text import format_bytes, strip_styles
 from autobatch.errors import ArgumentError, DataError
 from autobatch.memory.reading import read_memory
 from autobatch.results.probe import ProbeResult
@@ -286,6 +286,6 @@ def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:
 
 def _message(error: BaseException) -> str:
     try:
-        return unstyled(str(error))[:_LONGEST_MESSAGE]
+        return strip_styles(str(error))[:_LONGEST_MESSAGE]
     except Exception:  # noqa: BLE001 - the class is the user's, and what went wrong matters more than how it reads
         return ""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tooling.results import Folder, Result
 
-from autobatch._text import counted
+from autobatch._text import format_count
 
 State = Literal["reached", "missed", "open"]
 WORDS: dict[State, str] = {"reached": "reached", "missed": "not reached", "open": "not measured"}
@@ -55,15 +55,17 @@ def headline(rows: Sequence[Row]) -> str:
     goals = [row for row in measured if row.state is not None]
     if not goals:
         return (
-            f"{counted(len(measured), 'benchmark')} measured, no goal set" if measured else "Nothing was measured yet"
+            f"{format_count(len(measured), 'benchmark')} measured, no goal set"
+            if measured
+            else "Nothing was measured yet"
         )
     reached = sum(row.state == "reached" for row in goals)
-    return f"{reached} of {counted(len(goals), 'goal')} reached"
+    return f"{reached} of {format_count(len(goals), 'goal')} reached"
 
 
 def lead(folder: Folder) -> str:
     """What the page is of, in a sentence or two."""
-    named = f"{counted(len(folder.results), 'benchmark')} measured"
+    named = f"{format_count(len(folder.results), 'benchmark')} measured"
     missing = f", {len(folder.missing)} not measured" if folder.missing else ""
     ratios = "Figures are ratios of sides that took turns within one run: medians, with their quartiles or range."
     return f"{named}{missing}. {ratios}"

@@ -16,7 +16,7 @@ from typing import Any
 from tooling.catalogue import ENTRIES, Entry
 from tooling.findings import SCHEMA_VERSION, Chart, Goal, Table
 
-from autobatch._text import duration_words, format_bytes
+from autobatch._text import format_bytes, format_duration
 
 
 class ResultError(Exception):
@@ -135,7 +135,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
     said = {
         "measured": _date(result.measured_at),
         "form": "quick: few turns, for a look" if result.quick else "full",
-        "took": duration_words(result.seconds),
+        "took": format_duration(result.seconds),
         "revision": result.revision or "unknown",
         "machine": machine_words(result),
         "system": f"{result.machine.get('system')}, Python {result.machine.get('python')}",

@@ -13,7 +13,7 @@ from tooling.child import Ended, run_child
 from tooling.machine import look
 from tooling.results import remove_result, write_result
 
-from autobatch._text import duration_words
+from autobatch._text import format_duration
 
 INTERRUPTED = 130
 
@@ -108,7 +108,7 @@ def run_all(
         took[entry.name] = ended.seconds
         if problem:
             problems[entry.name] = problem
-        say(f"  {problem or 'measured'}; {duration_words(ended.seconds)}\n")
+        say(f"  {problem or 'measured'}; {format_duration(ended.seconds)}\n")
     _tell(took, problems, settings.results)
     return list(problems)
 
@@ -156,7 +156,7 @@ def _run(entry: Entry, settings: Settings) -> tuple[Ended, str | None]:
 
 
 def _tell(took: dict[str, float], problems: dict[str, str], results: Path) -> None:
-    say(f"{len(took)} run in {duration_words(sum(took.values()))}; the results are in {results}.")
+    say(f"{len(took)} run in {format_duration(sum(took.values()))}; the results are in {results}.")
     if problems:
         say("These failed:")
     for name, problem in problems.items():

@@ -34,8 +34,8 @@ def autobatch(*words, **figures):
     return main(["memory", *words], api=api, stdout=out, stderr=err), out.getvalue(), err.getvalue()
 
 
-def view(*holders, left_out=0, notes=(), **figures):
-    return MemorySnapshot(NOON, memory_reading(**figures), Consumers(holders, left_out, notes))
+def view(*consumers, left_out=0, notes=(), **figures):
+    return MemorySnapshot(NOON, memory_reading(**figures), Consumers(consumers, left_out, notes))
 
 
 def test_it_says_how_much_and_what_limits_and_who():
@@ -46,14 +46,14 @@ def test_it_says_how_much_and_what_limits_and_who():
     assert "this process" in out
 
 
-def test_json_is_the_reading_with_its_holders():
+def test_json_is_the_reading_with_its_consumers():
     status, out, _ = autobatch("--json", "--top", "3")
     facts = json.loads(out)
     assert status == 0
-    assert facts["schema_version"] == 1
+    assert facts["schema_version"] == 2
     assert facts["binding"] == memory_reading().to_dict()["binding"]
-    assert len(facts["holders"]) <= 3
-    assert [holder["pid"] for holder in facts["holders"] if holder["own"]] == [os.getpid()]
+    assert len(facts["consumers"]) <= 3
+    assert [consumer["pid"] for consumer in facts["consumers"] if consumer["own"]] == [os.getpid()]
     assert datetime.fromisoformat(facts["read_at"]).tzinfo is not None
 
 
@@ -70,7 +70,7 @@ def test_the_headline_tells_what_is_left_beside_the_reserve(figures, words):
 
 
 @pytest.mark.parametrize(
-    ("holder", "line"),
+    ("consumer", "line"),
     [
         (Consumer(7, "python", 9 * MIB, own=True), "7  python  9 MiB  this process"),
         (Consumer(7, "java", 9 * MIB, ((0, 5 * MIB),)), "7  java     9 MiB  5 MiB"),
@@ -79,8 +79,8 @@ def test_the_headline_tells_what_is_left_beside_the_reserve(figures, words):
         (Consumer(7, "sh", 9 * MIB, own=True, in_group=True), "7  sh       9 MiB  this process, in the group"),
     ],
 )
-def test_a_holder_is_a_row(holder, line):
-    lines = view(holder, devices=(GPU,)).lines()
+def test_a_consumer_is_a_row(consumer, line):
+    lines = view(consumer, devices=(GPU,)).lines()
     assert line.split() in [row.split() for row in lines]
 
 
@@ -156,7 +156,7 @@ def test_each_look_is_one_line_of_json_flushed_at_once():
     out = Stream()
     print_lines([view(), MemorySnapshot(NOON, error="no"), view()], out)
     facts = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [one["schema_version"] for one in facts] == [1, 1, 1]
+    assert [one["schema_version"] for one in facts] == [2, 2, 2]
     assert facts[1]["error"] == "no"
     assert out.flushed == 3
 
@@ -207,7 +207,7 @@ def test_a_real_reader_may_leave_after_the_first_line(seconds):
         process.stdout.close()
         assert process.wait(30) == 0
         assert process.stderr.read() == b""
-    assert json.loads(line)["holders"]
+    assert json.loads(line)["consumers"]
 
 
 def test_the_reader_of_one_answer_may_leave_before_it_comes():

@@ -57,30 +57,30 @@ def look(roots, *gpus, most=10):
     return read_consumers(read_memory(proc=proc, sys=sysfs, nvml=nvml), most=most, proc=proc, nvml=nvml)
 
 
-def pids(holders):
-    return [holder.pid for holder in holders.shown]
+def pids(consumers):
+    return [consumer.pid for consumer in consumers.shown]
 
 
 def test_the_largest_stands_first_and_this_process_is_marked(tree):
-    holders = look(tree(machine(process(OWN, 100), process(HERE, 300, "java"), process(OTHER, 200))))
-    assert pids(holders) == [HERE, OTHER, OWN]
-    assert holders.shown[0] == Consumer(HERE, "java", 300 * MIB)
-    assert [holder.own for holder in holders.shown] == [False, False, True]
+    consumers = look(tree(machine(process(OWN, 100), process(HERE, 300, "java"), process(OTHER, 200))))
+    assert pids(consumers) == [HERE, OTHER, OWN]
+    assert consumers.shown[0] == Consumer(HERE, "java", 300 * MIB)
+    assert [consumer.own for consumer in consumers.shown] == [False, False, True]
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 9])
 def test_this_process_is_shown_however_small(tree, most):
     """Seen to fail with the list cut off after the largest."""
-    holders = look(tree(machine(process(OWN, 1), process(HERE, 300), process(OTHER, 200))), most=most)
-    assert len(holders.shown) == min(most, 3)
-    assert sum(holder.own for holder in holders.shown) == 1
-    assert holders.left_out == max(0, 3 - most)
+    consumers = look(tree(machine(process(OWN, 1), process(HERE, 300), process(OTHER, 200))), most=most)
+    assert len(consumers.shown) == min(most, 3)
+    assert sum(consumer.own for consumer in consumers.shown) == 1
+    assert consumers.left_out == max(0, 3 - most)
 
 
 def test_this_process_is_shown_where_nothing_can_be_read(tmp_path):
     nvml = FakeNvml()
-    holders = read_consumers(read_memory(proc=tmp_path, sys=tmp_path, nvml=nvml), proc=tmp_path / "self", nvml=nvml)
-    assert any(holder.own for holder in holders.shown)
+    consumers = read_consumers(read_memory(proc=tmp_path, sys=tmp_path, nvml=nvml), proc=tmp_path / "self", nvml=nvml)
+    assert any(consumer.own for consumer in consumers.shown)
 
 
 def test_kernel_threads_and_garbage_hold_nothing(tree):
@@ -98,27 +98,27 @@ def test_processes_that_may_not_be_read_are_counted_in_a_note(tree):
 def test_what_counts_against_a_control_group_stands_first(tree):
     """Seen to fail with an order by size alone, and with the processes of the groups below left out."""
     files = machine(process(OWN, 10), process(HERE, 20), process(OTHER, 900))
-    holders = look(tree(files | group(100, 40, own=[OWN], below=[HERE])))
-    assert pids(holders) == [HERE, OWN, OTHER]
-    assert [holder.in_group for holder in holders.shown] == [True, True, False]
+    consumers = look(tree(files | group(100, 40, own=[OWN], below=[HERE])))
+    assert pids(consumers) == [HERE, OWN, OTHER]
+    assert [consumer.in_group for consumer in consumers.shown] == [True, True, False]
 
 
 def test_where_the_host_limits_nobody_is_marked_as_of_the_group(tree):
-    holders = look(tree(machine(process(OWN, 10), available=20) | group(2000, 10, own=[OWN])))
-    assert [holder.in_group for holder in holders.shown] == [None]
+    consumers = look(tree(machine(process(OWN, 10), available=20) | group(2000, 10, own=[OWN])))
+    assert [consumer.in_group for consumer in consumers.shown] == [None]
 
 
 def test_processes_of_the_group_outside_this_container_are_counted(tree):
-    holders = look(tree(machine(process(OWN, 10)) | group(100, 10, own=[OWN, 0, 0])))
-    assert any(note.startswith("2 more processes") for note in holders.notes)
+    consumers = look(tree(machine(process(OWN, 10)) | group(100, 10, own=[OWN, 0, 0])))
+    assert any(note.startswith("2 more processes") for note in consumers.notes)
 
 
 def test_a_group_that_does_not_tell_its_processes_says_so(tree):
     files = machine(process(OWN, 10)) | group(100, 10)
     del files["sys/fs/cgroup/job/cgroup.procs"]
-    holders = look(tree(files))
-    assert holders.shown[0].in_group is None
-    assert any("does not tell its processes" in note for note in holders.notes)
+    consumers = look(tree(files))
+    assert consumers.shown[0].in_group is None
+    assert any("does not tell its processes" in note for note in consumers.notes)
 
 
 def test_version_1_without_a_hierarchy_counts_the_group_alone(tree):
@@ -150,17 +150,17 @@ def test_a_group_that_is_removed_meanwhile_is_left_out(tree):
 @pytest.mark.parametrize("grouped", [True, False])
 def test_sums_that_do_not_add_up_are_said(tree, used, resident, words, grouped):
     files = machine(process(OWN, resident), available=3000 if grouped else 4096 - used)
-    holders = look(tree(files | (group(1100, used, own=[OWN]) if grouped else {})))
-    assert [words in note for note in holders.notes] == ([] if words is None else [True])
+    consumers = look(tree(files | (group(1100, used, own=[OWN]) if grouped else {})))
+    assert [words in note for note in consumers.notes] == ([] if words is None else [True])
 
 
 def test_gpu_memory_stands_with_its_process(tree):
     proc, sysfs = tree(machine(process(OWN, 10), process(HERE, 20)))
     number_processes(proc)
     gpus = FakeGpu("GPU-1", processes={HERE: 500 * MIB}), FakeGpu("GPU-2", processes={HERE: None, OWN: 5})
-    holders = look((proc, sysfs), *gpus)
-    assert holders.shown[0] == Consumer(HERE, "python", 20 * MIB, ((0, 500 * MIB), (1, None)))
-    assert holders.shown[1].device_bytes == ((1, 5),)
+    consumers = look((proc, sysfs), *gpus)
+    assert consumers.shown[0] == Consumer(HERE, "python", 20 * MIB, ((0, 500 * MIB), (1, None)))
+    assert consumers.shown[1].device_bytes == ((1, 5),)
 
 
 @pytest.mark.parametrize(
@@ -180,24 +180,24 @@ def test_a_drivers_number_is_a_process_here_only_if_that_can_be_told(tree, numbe
     """Seen to fail with every number taken for the process of that number here."""
     proc, sysfs = tree(machine(process(OWN, 10), process(HERE, 20)))
     number_processes(proc, numbers, {HERE: device} if device else {})
-    holders = look((proc, sysfs), FakeGpu("GPU-1", processes={HERE: 500}))
-    named = {holder.name: holder.device_bytes for holder in holders.shown if holder.pid == HERE}
+    consumers = look((proc, sysfs), FakeGpu("GPU-1", processes={HERE: 500}))
+    named = {consumer.name: consumer.device_bytes for consumer in consumers.shown if consumer.pid == HERE}
     assert named == ({"python": ((0, 500),)} if matched else {"python": (), None: ((0, 500),)})
-    assert any(str(HERE) in note and "cannot be told" in note for note in holders.notes) != matched
+    assert any(str(HERE) in note and "cannot be told" in note for note in consumers.notes) != matched
 
 
 def test_a_number_that_is_nobodys_here_is_told_without_a_name(tree):
     proc, sysfs = tree(machine(process(OWN, 10)))
     number_processes(proc)
-    holders = look((proc, sysfs), FakeGpu("GPU-1", processes={THIRD: 500}))
-    assert Consumer(THIRD, None, None, ((0, 500),)) in holders.shown
+    consumers = look((proc, sysfs), FakeGpu("GPU-1", processes={THIRD: 500}))
+    assert Consumer(THIRD, None, None, ((0, 500),)) in consumers.shown
 
 
 def test_where_a_device_limits_its_users_stand_first(tree):
     proc, sysfs = tree(machine(process(OWN, 10), process(HERE, 900), process(OTHER, 20), available=4000))
     number_processes(proc)
-    holders = look((proc, sysfs), FakeGpu("GPU-1", total_bytes=999, free_bytes=9, processes={OTHER: 500}))
-    assert pids(holders)[0] == OTHER
+    consumers = look((proc, sysfs), FakeGpu("GPU-1", total_bytes=999, free_bytes=9, processes={OTHER: 500}))
+    assert pids(consumers)[0] == OTHER
 
 
 def test_what_the_reading_says_is_not_said_again(tree):
@@ -214,8 +214,8 @@ def test_a_holder_is_json_ready():
 
 
 def test_the_processes_of_this_machine_are_read():
-    holders = read_consumers(read_memory())
-    (own,) = (holder for holder in holders.shown if holder.own)
+    consumers = read_consumers(read_memory())
+    (own,) = (consumer for consumer in consumers.shown if consumer.own)
     assert own.pid == OWN
     assert own.rss_bytes > MIB
 

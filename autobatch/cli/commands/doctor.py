@@ -6,7 +6,7 @@ import os
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from autobatch._text import counted, format_bytes
+from autobatch._text import format_bytes, format_count
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal
 from autobatch.cli.console import LEVEL, held_back, import_keras
@@ -74,5 +74,5 @@ def _plan(plan: "TrainingPlan | None", width: int | None) -> list[str]:
 
 
 def _count(counts: dict[str, int]) -> str:
-    words = [counted(count, state) for state, count in counts.items() if state != "ok"]
+    words = [format_count(count, state) for state, count in counts.items() if state != "ok"]
     return f"{', '.join(words)}."

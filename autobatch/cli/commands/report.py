@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from autobatch._text import counted
+from autobatch._text import format_count
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal
 from autobatch.errors import ArgumentError, DataError
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutpu
     records = _records(map(Path, args.runs), output, terminal.err)
     write_report(records, output)
     data = {"written": str(output), "runs": [_described(record) for record in records]}
-    return CommandOutput(f"{counted(len(records), 'run')} in {output}", data)
+    return CommandOutput(f"{format_count(len(records), 'run')} in {output}", data)
 
 
 def _require_replaceable(output: Path) -> None:

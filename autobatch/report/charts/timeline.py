@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from autobatch._text import duration_words
+from autobatch._text import format_duration
 from autobatch.report.charts.axes import Frame, decimate, gutter, text_width
 from autobatch.report.charts.decision_marks import MARKS_BOTTOM, decision_marks, placed
 from autobatch.report.charts.scale import Scale, TickMaker, byte_ticks, count_ticks, second_ticks
@@ -64,7 +64,7 @@ def timeline(record: Record, *, wide: bool) -> Svg | None:
     marks = [] if not record.decisions else decision_marks(frame, x, placed(record))
     drawn_rows = ", ".join(row.title for row in rows)
     said = (
-        f"The run over {duration_words(until)}: {drawn_rows}; {len(record.decisions)} changes of the micro-batch and "
+        f"The run over {format_duration(until)}: {drawn_rows}; {len(record.decisions)} changes of the micro-batch and "
         f"{len(record.epochs)} epochs. The table of decisions below has all changes."
     )
     drawn = [_draw(row, part, x) for row, part in zip(rows, frame.rows(*[1.0] * len(rows), gap=_GAP), strict=True)]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from autobatch._text import counted, format_bytes
+from autobatch._text import format_bytes, format_count
 from autobatch.train.control.state import Room, Settings, Sight, State
 
 
@@ -59,9 +59,8 @@ class Demand:
         return f"{self._needs()} and the {self.room.limit} has {reach}, the reserve of {reserve} included: {missing}"
 
     def _needs(self) -> str:
-        return (
-            f"{counted(self.size, 'sample')} need{'s' if self.size == 1 else ''} up to {format_bytes(self.need_bytes)}"
-        )
+        verb = "needs" if self.size == 1 else "need"
+        return f"{format_count(self.size, 'sample')} {verb} up to {format_bytes(self.need_bytes)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from autobatch._text import counted, format_bytes
+from autobatch._text import format_bytes, format_count
 from autobatch.data.splitting import next_rung
 from autobatch.errors import ArgumentError
 
@@ -151,7 +151,7 @@ class Ceiling:
 
     def set_by(self, sight: Sight | None) -> str:
         """Says what ran out, and when it is tried again."""
-        ran_out = f"a micro-batch of {counted(self.size, 'sample')} ran out of {self.resource} memory"
+        ran_out = f"a micro-batch of {format_count(self.size, 'sample')} ran out of {self.resource} memory"
         room = self._room(sight)
         if room is None or self.failed_bytes is None:
             return f"{ran_out} and no reading says how much there was: so many are not tried again"
@@ -159,7 +159,7 @@ class Ceiling:
 
     def hit_by(self, sight: Sight) -> str:
         """Says that the budget has come back to where the size ran out."""
-        ran_out = f"{counted(self.size, 'sample')} ran out of {self.resource} memory before"
+        ran_out = f"{format_count(self.size, 'sample')} ran out of {self.resource} memory before"
         room = self._room(sight)
         if room is None or self.failed_bytes is None:
             return ran_out
