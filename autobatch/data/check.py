@@ -236,13 +236,13 @@ def _array_fits(wanted: Shape, shape: tuple[int, ...]) -> bool:
     return len(wanted) == len(shape) and all(side in (None, is_) for side, is_ in zip(wanted, shape, strict=True))
 
 
-def require_numeric_targets(demand: ModelSpec, targets: Any, named: str) -> None:
+def require_numeric_targets(spec: ModelSpec, targets: Any, named: str) -> None:
     """Checks targets that are handed over as they are.
 
     A loss of one's own may compare anything with anything, so only those of Keras are held to a form.
 
     Args:
-        demand: What the model asks.
+        spec: What the model asks.
         targets: An array with a row for each sample, or a nest of them for several outputs.
         named: Where they come from, for the message, such as `"y"`.
 
@@ -253,16 +253,16 @@ def require_numeric_targets(demand: ModelSpec, targets: Any, named: str) -> None
     arrays = [np.asarray(leaf) for leaf in leaves(targets)]
     for array in arrays:
         _require_numeric_type(array, named)
-    if demand.outputs and len(arrays) != demand.outputs:
-        message = f"The model has {demand.outputs} output{'s' * (demand.outputs > 1)}, and each is compared with one "
+    if spec.outputs and len(arrays) != spec.outputs:
+        message = f"The model has {spec.outputs} output{'s' * (spec.outputs > 1)}, and each is compared with one "
         received = f"{named} with {len(arrays)} array{'s' * (len(arrays) != 1)}"
-        raise ArgumentError(f"{message}array of targets. Received: {received}. Expected {demand.outputs}.")
-    if len(arrays) != 1 or demand.kind is None or demand.output is None:
+        raise ArgumentError(f"{message}array of targets. Received: {received}. Expected {spec.outputs}.")
+    if len(arrays) != 1 or spec.kind is None or spec.output is None:
         return
-    if demand.kind == "sparse":
-        _require_class_numbers(demand.loss, demand.output, arrays[0], named)
+    if spec.kind == "sparse":
+        _require_class_numbers(spec.loss, spec.output, arrays[0], named)
     else:
-        _require_target_shape(demand, demand.output, arrays[0], named)
+        _require_target_shape(spec, spec.output, arrays[0], named)
 
 
 def _require_numeric_type(array: Any, named: str) -> None:
@@ -273,16 +273,16 @@ def _require_numeric_type(array: Any, named: str) -> None:
     raise ArgumentError(f"{message}Received: {named} beginning with {first!r:.80}. Expected numbers.")
 
 
-def _require_target_shape(demand: ModelSpec, output: tuple[int | None, ...], array: Any, named: str) -> None:
+def _require_target_shape(spec: ModelSpec, output: tuple[int | None, ...], array: Any, named: str) -> None:
     shape = array.shape[1:]
     # Keras takes one number for a vector of one.
     one = shape in {(), (1,)} and output in {(), (1,)}
     fits = len(shape) == len(output) and all(side in (None, is_) for side, is_ in zip(output, shape, strict=False))
     if one or fits:
         return
-    message = f"The model returns {(None, *output)} and is compiled with {demand.loss}, which compares that with the "
+    message = f"The model returns {(None, *output)} and is compiled with {spec.loss}, which compares that with the "
     expected = f"{(None, *output)}"
-    if demand.kind == "categorical" and shape in {(), (1,)}:
+    if spec.kind == "categorical" and shape in {(), (1,)}:
         expected += ", one-hot vectors, or a sparse loss"
     raise ArgumentError(f"{message}same shape. Received: {named} of shape {array.shape}. Expected {expected}.")
 

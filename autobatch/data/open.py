@@ -18,66 +18,14 @@ from autobatch.data.batch import Batch
 from autobatch.data.images.flow_source import FlowSource
 from autobatch.data.images.from_arrays import open_arrays
 from autobatch.data.images.from_dataframe import open_dataframe
-from autobatch.data.images.from_folder import open_folder, require_generator
+from autobatch.data.images.from_folder import open_folder
 from autobatch.data.images.from_iterator import open_iterator
-from autobatch.data.images.iterator import is_addressable
+from autobatch.data.images.iterator import is_addressable, is_image_generator, require_image_generator
 from autobatch.data.images.transform import why_not_opencv
 from autobatch.data.model_spec import shapes_of
-from autobatch.data.options import DataOptions, ImageBackend, Subset
+from autobatch.data.options import DataOptions
 from autobatch.data.source import Source, Stream, is_source
 from autobatch.errors import ArgumentError
-
-
-def open_pictures(
-    model: Any,
-    datagen: Any,
-    source: Any,
-    *,
-    seed: int = 0,
-    subset: Subset = "training",
-    augment: bool = True,
-    image_backend: ImageBackend = "scipy",
-    options: Mapping[str, Any] | None = None,
-) -> tuple[FlowSource, tuple[str, ...]]:
-    """What a generator reads as a model takes it, and how that was inferred.
-
-    Args:
-        model: A compiled Keras model.
-        datagen: An `ImageDataGenerator`.
-        source: A folder with one subfolder for each class; a dataframe that names files; or arrays: pictures,
-            `(x, y)` or `(x, y, sample_weight)`, where `x` is a list or dict if there are inputs beside the pictures.
-        seed: What order and augmentation derive from.
-        subset: Which part to read if the generator has a `validation_split`; without one, all are for training.
-        augment: Whether pictures are transformed at random.
-        image_backend: What transforms them.
-        options: What the generator's flow takes for this kind of source; what is given wins.
-
-    Returns:
-        The source, and one sentence for each inference.
-
-    Raises:
-        ModelError: The model isn't compiled, or doesn't fit what is read.
-        ArgumentError: An option or a form of data that can't be meant, or contradicts the model.
-        DataError: A folder or files that can't be used.
-    """
-    require_generator(datagen)
-    wanted: dict[str, Any] = {
-        "seed": seed,
-        "subset": subset,
-        "augment": augment,
-        "image_backend": image_backend,
-        "options": options,
-    }
-    if isinstance(source, str | PathLike):
-        return open_folder(model, datagen, source, **wanted)
-    if hasattr(source, "columns") and hasattr(source, "iloc"):
-        return open_dataframe(model, datagen, source, **wanted)
-    if isinstance(source, tuple) or hasattr(source, "shape"):
-        return open_arrays(model, datagen, source, **wanted)
-    message = "A generator reads a folder, a dataframe or arrays. "
-    expected = "Expected a path, a pandas DataFrame, or (x, y) or (x, y, sample_weight) as a tuple of arrays."
-    raise ArgumentError(f"{message}Received: {type(source).__name__} {source!r:.80}. {expected}")
-
 
 _FEW = 8
 
@@ -127,13 +75,13 @@ class OpenedData:
         return self.ends_for_good or self.infinite
 
 
-def open_data(data: Any, source: Any, asked: DataOptions) -> OpenedData:
+def open_data(data: Any, source: Any, options: DataOptions) -> OpenedData:
     """Opens what a user gave.
 
     Args:
         data: A generator of pictures, or data by themselves.
         source: What the generator reads; targets where `data` are arrays of inputs; else `None`.
-        asked: What is asked for besides.
+        options: What is said beside them.
 
     Raises:
         ArgumentError: It is nothing that Keras trains on, or an option does not belong to it.
@@ -141,7 +89,7 @@ def open_data(data: Any, source: Any, asked: DataOptions) -> OpenedData:
         DataError: It cannot be read.
     """
     if is_image_generator(data):
-        return _from_generator(data, source, asked)
+        return _from_image_generator(data, source, options)
     if source is not None:
         _require_arrays(data, source)
         data = (data, source)
@@ -150,17 +98,12 @@ def open_data(data: Any, source: Any, asked: DataOptions) -> OpenedData:
         raise ArgumentError(msg)
     for tells, opens in _OPENERS:
         if tells(data):
-            if asked.options:
-                _refuse_options(asked.options, data)
-            _require_pictures(data, asked)
-            return opens(data, asked)
+            if options.flow:
+                _refuse_flow_options(options.flow, data)
+            _require_pictures(data, options)
+            return opens(data, options)
     msg = f"These are no data to train on. Received: {data!r:.200}. Expected {KINDS}."
     raise ArgumentError(msg)
-
-
-def is_image_generator(data: Any) -> bool:
-    """Whether it is an `ImageDataGenerator`."""
-    return hasattr(data, "flow_from_directory")
 
 
 def is_folder(data: Any) -> bool:
@@ -222,61 +165,76 @@ def few_of(data: Source | Stream) -> Batch:
     return quiet.read(indices, epoch=0)
 
 
-def _from_generator(datagen: Any, source: Any, asked: DataOptions) -> OpenedData:
-    options = dict(asked.options or {})
+def open_pictures(datagen: Any, source: Any, options: DataOptions) -> tuple[FlowSource, tuple[str, ...]]:
+    """What an `ImageDataGenerator` reads, as a model takes it, and one sentence for each thing that was inferred.
+
+    Args:
+        datagen: The generator.
+        source: A folder with one subfolder for each class; a dataframe that names files; or arrays: pictures,
+            `(x, y)` or `(x, y, sample_weight)`, where `x` is a list or dict if there are inputs beside the pictures.
+        options: What is said beside them.
+
+    Raises:
+        ModelError: The model isn't compiled, or doesn't fit what is read.
+        ArgumentError: An option or a form of data that can't be meant, or contradicts the model.
+        DataError: A folder or files that can't be used.
+    """
+    require_image_generator(datagen)
+    if isinstance(source, str | PathLike):
+        return open_folder(datagen, source, options)
+    if hasattr(source, "columns") and hasattr(source, "iloc"):
+        return open_dataframe(datagen, source, options)
+    if isinstance(source, tuple) or hasattr(source, "shape"):
+        return open_arrays(datagen, source, options)
+    message = "A generator reads a folder, a dataframe or arrays. "
+    expected = "Expected a path, a pandas DataFrame, or (x, y) or (x, y, sample_weight) as a tuple of arrays."
+    raise ArgumentError(f"{message}Received: {type(source).__name__} {source!r:.80}. {expected}")
+
+
+def _from_image_generator(datagen: Any, source: Any, options: DataOptions) -> OpenedData:
+    flow_options = dict(options.flow or {})
     if source is None:
-        source = options.pop("directory", None)
+        source = flow_options.pop("directory", None)
     if source is None:
         msg = (
             "A generator transforms pictures and has none of its own. Received: an ImageDataGenerator alone. Expected "
             "a folder, arrays or a dataframe after it."
         )
         raise ArgumentError(msg)
-    flow, notes = open_pictures(
-        asked.model,
-        datagen,
-        source,
-        seed=asked.drawn(),
-        subset=asked.subset,
-        augment=asked.augment,
-        image_backend=asked.image_backend,
-        options=options,
-    )
-    return OpenedData(flow, (*notes, *_backend_notes(flow, datagen, asked)))
+    flow, notes = open_pictures(datagen, source, replace(options, flow=flow_options))
+    return OpenedData(flow, (*notes, *_backend_notes(flow, datagen, options)))
 
 
-def _from_flow(flow: Any, asked: DataOptions) -> OpenedData:
-    source, notes = open_iterator(
-        asked.model, flow, seed=asked.seed, augment=asked.augment, image_backend=asked.image_backend
-    )
-    return OpenedData(source, (*notes, *_backend_notes(source, flow.image_data_generator, asked)), source.shuffles)
+def _from_flow(flow: Any, options: DataOptions) -> OpenedData:
+    source, notes = open_iterator(flow, options)
+    return OpenedData(source, (*notes, *_backend_notes(source, flow.image_data_generator, options)), source.shuffles)
 
 
-def _backend_notes(source: FlowSource, datagen: Any, asked: DataOptions) -> list[str]:
+def _backend_notes(source: FlowSource, datagen: Any, options: DataOptions) -> list[str]:
     """Says where OpenCV has been asked for and cannot be used."""
-    if asked.image_backend != "opencv" or not asked.augment or datagen is None:
+    if options.image_backend != "opencv" or not options.augment or datagen is None:
         return []
     channels = source.sample_shape[getattr(datagen, "channel_axis", 3) - 1]
     why = why_not_opencv(datagen, channels, source.transformed_dtype)
     return [] if why is None else [f"image_backend='opencv' is not used: {why}"]
 
 
-def _from_arrays(data: Any, asked: DataOptions) -> OpenedData:
-    return OpenedData(ArraySource(*arrays_of(data), seed=asked.drawn()))
+def _from_arrays(data: Any, options: DataOptions) -> OpenedData:
+    return OpenedData(ArraySource(*arrays_of(data), seed=options.drawn_seed))
 
 
-def _from_dataset(dataset: Any, asked: DataOptions) -> OpenedData:
-    stream = DatasetStream(dataset, seed=asked.drawn(), input_shapes=shapes_of(asked.model, "input_shape"))
+def _from_dataset(dataset: Any, options: DataOptions) -> OpenedData:
+    stream = DatasetStream(dataset, seed=options.drawn_seed, input_shapes=shapes_of(options.model, "input_shape"))
     return OpenedData(stream, stream.notes)
 
 
-def _from_py_dataset(dataset: Any, asked: DataOptions) -> OpenedData:
-    stream = PyDatasetStream(dataset, seed=asked.drawn(), shuffle=asked.shuffle)
+def _from_py_dataset(dataset: Any, options: DataOptions) -> OpenedData:
+    stream = PyDatasetStream(dataset, seed=options.drawn_seed, shuffle=options.shuffle)
     return OpenedData(stream, stream.notes)
 
 
-def _from_iterator(iterator: Iterator[Any], asked: DataOptions) -> OpenedData:
-    stream = BatchGeneratorStream(iterator, seed=asked.drawn())
+def _from_iterator(iterator: Iterator[Any], options: DataOptions) -> OpenedData:
+    stream = BatchGeneratorStream(iterator, seed=options.drawn_seed)
     return OpenedData(stream, stream.notes)
 
 
@@ -285,15 +243,15 @@ def is_ready(data: Any) -> bool:
     return all(hasattr(data, name) for name in ("read", "seed", "sample_bytes", "__len__"))
 
 
-def _from_source(source: Source, asked: DataOptions) -> OpenedData:
-    del asked  # a source has a seed of its own
+def _from_source(source: Source, options: DataOptions) -> OpenedData:
+    del options  # a source has a seed of its own
     return OpenedData(source, tuple(getattr(source, "notes", ())))
 
 
-def _from_mixture(mixture: Mixture, asked: DataOptions) -> OpenedData:
-    seed = asked.drawn()
-    of_part = replace(asked, seed=seed, options=None)
-    parts = [open_data(*_pair(part), _asked_of(part, of_part)) for part in mixture.parts]
+def _from_mixture(mixture: Mixture, options: DataOptions) -> OpenedData:
+    seed = options.drawn_seed
+    of_part = replace(options, seed=seed, flow=None)
+    parts = [open_data(*_pair(part), _options_of(part, of_part)) for part in mixture.parts]
     named = [part for part in parts if getattr(part.data, "class_indices", None)]
     for other in named[1:]:
         require_same_classes(other, named[0], "One folder of a mixture", "another")
@@ -309,24 +267,24 @@ def _pair(part: Any) -> tuple[Any, Any]:
     return (part[0], part[1]) if isinstance(part, tuple) and is_image_generator(part[0]) else (part, None)
 
 
-def _asked_of(part: Any, asked: DataOptions) -> DataOptions:
+def _options_of(part: Any, options: DataOptions) -> DataOptions:
     """Beside pictures there may be data that nothing transforms."""
-    return asked if _is_transformed(_pair(part)[0]) else replace(asked, image_backend="scipy")
+    return options if _is_transformed(_pair(part)[0]) else replace(options, image_backend="scipy")
 
 
 def _is_transformed(data: Any) -> bool:
     return is_image_generator(data) or is_addressable(data) or isinstance(data, Mixture)
 
 
-def _require_pictures(data: Any, asked: DataOptions) -> None:
+def _require_pictures(data: Any, options: DataOptions) -> None:
     """Refuses a backend for data that an `ImageDataGenerator` has no part in, or that have another already."""
     own = getattr(data, "image_backend", "scipy")
-    if asked.image_backend in ("scipy", own) or _is_transformed(data):
+    if options.image_backend in ("scipy", own) or _is_transformed(data):
         return
     msg = (
         "Only what an ImageDataGenerator reads is transformed here. "
-        f"Received: image_backend={asked.image_backend!r} with {type(data).__name__} as data. Expected it left out, or "
-        "given where the samples are made."
+        f"Received: image_backend={options.image_backend!r} with {type(data).__name__} as data. "
+        "Expected it left out, or given where the samples are made."
     )
     raise ArgumentError(msg)
 
@@ -346,8 +304,8 @@ def _require_arrays(data: Any, source: Any) -> None:
         raise ArgumentError(msg)
 
 
-def _refuse_folder(data: Any, asked: DataOptions) -> OpenedData:
-    del asked
+def _refuse_folder(data: Any, options: DataOptions) -> OpenedData:
+    del options
     msg = (
         "A folder alone does not say how its pictures become arrays. "
         f"Received: {data!r}. Expected fit(model, ImageDataGenerator(rescale=1 / 255), {data!r})."
@@ -355,7 +313,7 @@ def _refuse_folder(data: Any, asked: DataOptions) -> OpenedData:
     raise ArgumentError(msg)
 
 
-def _refuse_options(options: Mapping[str, Any], data: Any) -> None:
+def _refuse_flow_options(options: Mapping[str, Any], data: Any) -> None:
     name = next(iter(options))
     msg = (
         f"Only an ImageDataGenerator makes something of {name!r}. "

@@ -1,4 +1,4 @@
-"""What may be said about data: the options of a generator's flows, and what else is asked for beside the data."""
+"""What may be said about data: the options of a generator's flows, and what else is said beside the data."""
 
 import difflib
 import secrets
@@ -10,10 +10,51 @@ from typing import Any, Literal, TypedDict
 from autobatch.errors import ArgumentError
 
 ClassMode = Literal["categorical", "sparse", "binary", "input", "raw", "multi_output"] | None
-
 ColorMode = Literal["grayscale", "rgb", "rgba"]
-
 Subset = Literal["training", "validation"]
+
+ImageBackend = Literal["scipy", "opencv"]
+"""`"scipy"`: Keras' own pictures, bit for bit. `"opencv"`: faster, equal to them within a small tolerance."""
+
+
+class PictureOptions(TypedDict):
+    """What a source of pictures takes beside its flow."""
+
+    seed: int
+    augment: bool
+    image_backend: ImageBackend
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """What is said about data, beside the data themselves.
+
+    Attributes:
+        model: A compiled Keras model, which tells what is left out.
+        seed: What order and augmentation derive from; drawn if `None`.
+        flow: What the generator's flow takes for this kind of data; what is given wins over what is inferred.
+        subset: Which part to read if the generator has a `validation_split`; without one, all are for training.
+        augment: Whether pictures are transformed at random.
+        shuffle: Whether batches of a `PyDataset` come in a new order in every pass.
+        image_backend: What transforms pictures.
+    """
+
+    model: Any
+    seed: int | None = None
+    flow: Mapping[str, Any] | None = None
+    subset: Subset = "training"
+    augment: bool = True
+    shuffle: bool = True
+    image_backend: ImageBackend = "scipy"
+
+    @property
+    def drawn_seed(self) -> int:
+        """The seed, or one that is drawn now."""
+        return secrets.randbelow(2**31) if self.seed is None else self.seed
+
+    @property
+    def pictures(self) -> PictureOptions:
+        return {"seed": self.drawn_seed, "augment": self.augment, "image_backend": self.image_backend}
 
 
 class FolderOptions(TypedDict, total=False):
@@ -47,23 +88,17 @@ class FlowOptions(FolderOptions, total=False):
 
 
 _SAVING = ("save_to_dir", "save_prefix", "save_format")
-
 _FILES = ("target_size", "color_mode", "classes", "class_mode", "interpolation", "keep_aspect_ratio")
-
 NAMES: Mapping[str, tuple[str, ...]] = {
     "folder": tuple(FolderOptions.__annotations__),
     "dataframe": (*_FILES, *_SAVING, "subset", "x_col", "y_col", "weight_col", "directory", "validate_filenames"),
     "arrays": (*_SAVING, "subset", "ignore_class_split"),
 }
-
 """Which options each kind of data takes."""
 
 _ALONE = {"folder": "A folder", "dataframe": "A dataframe", "arrays": "Arrays"}
-
 _ELSEWHERE = {"sample_weight": " Weights are given with the data: (x, y, sample_weight)."}
-
 _FOLDER_MODES = ("categorical", "sparse", "binary", "input", None)
-
 _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "color_mode": ("grayscale", "rgb", "rgba"),
     "class_mode": (*_FOLDER_MODES, "raw", "multi_output"),
@@ -95,7 +130,7 @@ def require_options(options: Mapping[str, Any], beside: Iterable[str] = (), *, k
             message = f"{_ALONE.get(kind or '', 'Pictures')} cannot be read this way. "
             raise ArgumentError(f"{message}Received: {name}={options[name]!r}. Expected one of {expected}.")
     if "target_size" in options:
-        _check_target_size(options["target_size"])
+        _require_target_size(options["target_size"])
 
 
 def _misplaced(name: str, value: Any, kind: str) -> str:
@@ -113,38 +148,8 @@ def unknown(name: str, value: Any, known: Iterable[str]) -> str:
     return f"There is no option of that name.{hint} Received: {name}={value!r:.80}. Expected one of {', '.join(names)}."
 
 
-def _check_target_size(size: Any) -> None:
+def _require_target_size(size: Any) -> None:
     whole = isinstance(size, Sequence) and all(isinstance(side, int) and side > 0 for side in size)
     if not whole or len(size) != 2:
         message = f"Pictures need a height and a width. Received: target_size={size!r}. Expected two whole numbers > 0."
         raise ArgumentError(message)
-
-
-ImageBackend = Literal["scipy", "opencv"]
-
-
-@dataclass(frozen=True, slots=True)
-class DataOptions:
-    """What is asked for beside the data.
-
-    Attributes:
-        model: A Keras model, which tells what is left out.
-        seed: What order and augmentation derive from; drawn if `None`.
-        options: What the generator's flow takes.
-        subset: Which part to read if the generator holds some back for validation.
-        augment: Whether pictures are transformed at random.
-        shuffle: Whether batches of a `PyDataset` come in a new order in every pass.
-        image_backend: What transforms pictures.
-    """
-
-    model: Any
-    seed: int | None = None
-    options: Mapping[str, Any] | None = None
-    subset: Subset = "training"
-    augment: bool = True
-    shuffle: bool = True
-    image_backend: ImageBackend = "scipy"
-
-    def drawn(self) -> int:
-        """The seed, or one that is drawn now."""
-        return secrets.randbelow(2**31) if self.seed is None else self.seed

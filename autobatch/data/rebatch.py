@@ -9,7 +9,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from autobatch._arguments import require_whole
+from autobatch._arguments import require_count
 from autobatch.data.batch import map_leaves
 from autobatch.data.images.iterator import flow_kind, require_flow
 from autobatch.errors import ArgumentError, DataError
@@ -40,7 +40,7 @@ def accumulate_batches(data: Any, n: int) -> Any:
         x, y = next(autobatch.accumulate_batches(flow, 3))  # 96 samples
         ```
     """
-    require_whole("A larger batch is made of whole batches.", n=n)
+    require_count("A larger batch is made of whole batches.", optional=False, n=n)
     if flow_kind(data) is not None:
         return _FlowGroups(data, int(n))
     if isinstance(data, keras.utils.PyDataset):
@@ -177,7 +177,7 @@ def rebuild(flow: Any, *, batch_size: int, position: Position = "start") -> Any:
         ```
     """
     require_flow(flow)
-    require_whole("A batch has a whole number of samples.", batch_size=batch_size)
+    require_count("A batch has a whole number of samples.", optional=False, batch_size=batch_size)
     if position not in {"start", "next"}:
         message = "A flow begins anew or goes on. "
         raise ArgumentError(f"{message}Received: position={position!r}. Expected 'start' or 'next'.")

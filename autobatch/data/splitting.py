@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Any, overload
+from typing import overload
 
-from autobatch.errors import ArgumentError
+from autobatch._arguments import require_count
+
+_REFUSED = "A pass cannot be split this way."
 
 
 def near_equal(count: int, micro: int) -> tuple[int, ...]:
@@ -19,8 +20,8 @@ def near_equal(count: int, micro: int) -> tuple[int, ...]:
         >>> near_equal(10, 4)
         (4, 3, 3)
     """
-    _at_least(0, count=count)
-    _at_least(1, micro=micro)
+    require_count(_REFUSED, least=0, optional=False, count=count)
+    require_count(_REFUSED, least=1, optional=False, micro=micro)
     if count == 0:
         return ()
     parts = -(-count // micro)
@@ -42,8 +43,8 @@ class Updates(Sequence[tuple[int, int]]):
 
     def __post_init__(self) -> None:
         """Checks both numbers."""
-        _at_least(0, samples=self.samples)
-        _at_least(1, effective=self.effective)
+        require_count(_REFUSED, least=0, optional=False, samples=self.samples)
+        require_count(_REFUSED, least=1, optional=False, effective=self.effective)
 
     def __len__(self) -> int:
         """Number of updates."""
@@ -91,7 +92,7 @@ def rungs(effective: int, largest: int) -> tuple[int, ...]:
         >>> rungs(64, 30)
         (22, 16, 11, 8, 6, 4, 3, 2, 1)
     """
-    _at_least(1, effective=effective, largest=largest)
+    require_count(_REFUSED, least=1, optional=False, effective=effective, largest=largest)
     parts, powers = {1}, [2]
     while powers[-1] < effective:
         powers.append(powers[-1] * 2)
@@ -104,10 +105,3 @@ def rungs(effective: int, largest: int) -> tuple[int, ...]:
 def next_rung(size: int, ladder: Sequence[int]) -> int | None:
     """The largest size of the ladder that is below `size`, `None` when there is none."""
     return max((rung for rung in ladder if rung < size), default=None)
-
-
-def _at_least(least: int, **numbers: Any) -> None:
-    for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, Integral) or number < least:
-            message = f"A pass cannot be cut this way. Received: {name}={number!r}. Expected a whole number >= {least}."
-            raise ArgumentError(message)

@@ -11,7 +11,8 @@ from autobatch._arguments import require_count, require_seconds
 from autobatch.backend import read_memory_here, require_runnable
 from autobatch.backend.base import ForwardEngine
 from autobatch.data.check import require_compatible
-from autobatch.data.open import OpenedData, few_of, is_arrays, is_image_generator, most_samples, open_data
+from autobatch.data.images.iterator import is_image_generator
+from autobatch.data.open import OpenedData, few_of, is_arrays, most_samples, open_data
 from autobatch.data.options import DataOptions, FlowOptions, require_options
 from autobatch.data.splitting import number_of_updates
 from autobatch.errors import ArgumentError

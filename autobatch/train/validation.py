@@ -5,14 +5,14 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
-from numbers import Real
 from typing import Any, Protocol, cast
 
+from autobatch._arguments import require_fraction
 from autobatch.backend.base import Engine, Evaluator
 from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.adapters.mixture import Mixture
-from autobatch.data.images.iterator import is_addressable
-from autobatch.data.open import OpenedData, is_arrays, is_folder, is_image_generator, open_data, require_same_classes
+from autobatch.data.images.iterator import is_addressable, is_image_generator
+from autobatch.data.open import OpenedData, is_arrays, is_folder, open_data, require_same_classes
 from autobatch.data.options import DataOptions
 from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.data.source import Source, Stream, Supply, is_source
@@ -67,11 +67,7 @@ def held_back(fraction: Any, validation_data: Any) -> HeldBack | None:
     if not fraction or validation_data is not None:
         # Keras, too, leaves the split alone where data for validation are given.
         return None
-    if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 < float(fraction) < 1:
-        msg = (
-            f"This is no part of the data. Received: validation_split={fraction!r}. Expected a number between 0 and 1."
-        )
-        raise ArgumentError(msg)
+    require_fraction("This is no part of the data.", validation_split=fraction)
     return HeldBack(float(fraction))
 
 
@@ -122,7 +118,7 @@ def held_out(
     given = tuple(validation_data) if isinstance(validation_data, list) else validation_data
     # Pictures are not transformed at random, and nothing is put in another order.
     untold = DataOptions(asked.model, asked.seed, None, augment=False, shuffle=False)
-    plain = replace(untold, options=_options(asked))
+    plain = replace(untold, flow=_options(asked))
     said: tuple[str, ...] = ()
     if given is None:
         return _rest(data, source, training, plain, asked)
@@ -167,8 +163,8 @@ def _rest(
         return None, (
             "no validation: the flow is one part of what its generator splits; give the other as validation_data",
         )
-    if "subset" in (asked.options or {}):
-        subset = (asked.options or {})["subset"]
+    if "subset" in (asked.flow or {}):
+        subset = (asked.flow or {})["subset"]
         return None, (f"no validation: subset={subset!r} was given, so its other part is left alone",)
     rest = open_data(data, source, replace(plain, subset="validation"))
     require_same_classes(rest, training, "The part for validation", "the one for training")
@@ -178,7 +174,7 @@ def _rest(
 
 
 def _options(asked: DataOptions) -> dict[str, Any]:
-    return {name: value for name, value in (asked.options or {}).items() if name not in _NOT_FOR_VALIDATION}
+    return {name: value for name, value in (asked.flow or {}).items() if name not in _NOT_FOR_VALIDATION}
 
 
 def _whole(mixture: Mixture) -> Mixture:

@@ -5,6 +5,7 @@ from flows import echo_net, small_net, two_inputs, two_outputs
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.open import open_pictures
+from autobatch.data.options import DataOptions
 from autobatch.data.order import sample_seed
 from autobatch.errors import ArgumentError, ModelError
 
@@ -25,7 +26,7 @@ def sparse():
 
 
 def matched(model, source, datagen=None, *, role="training", **options):
-    return open_pictures(model, datagen or ImageDataGenerator(), source, seed=1, subset=role, options=options)
+    return open_pictures(datagen or ImageDataGenerator(), source, DataOptions(model, seed=1, subset=role, flow=options))
 
 
 def with_loss(model, loss):

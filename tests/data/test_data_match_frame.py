@@ -8,6 +8,7 @@ from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.images.from_folder import open_folder
 from autobatch.data.open import open_pictures
+from autobatch.data.options import DataOptions
 from autobatch.errors import ArgumentError, DataError, ModelError
 
 SPARSE = "sparse_categorical_crossentropy"
@@ -29,7 +30,7 @@ def sparse():
 def matched(model, folder, frame=None, datagen=None, *, role="training", **options):
     frame = frame_of(folder) if frame is None else frame
     options = {"directory": folder} | options
-    return open_pictures(model, datagen or ImageDataGenerator(), frame, seed=1, subset=role, options=options)
+    return open_pictures(datagen or ImageDataGenerator(), frame, DataOptions(model, seed=1, subset=role, flow=options))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_what_was_inferred_trains(folder, model, options):
 def test_it_is_the_folder_if_it_names_the_folders_files(folder):
     model, datagen = small_net(3, shape=(6, 6, 1)), ImageDataGenerator(rotation_range=30, rescale=1 / 255)
     frame, frame_notes = matched(model, folder, datagen=datagen)
-    directory, notes = open_folder(model, datagen, folder, seed=1)
+    directory, notes = open_folder(datagen, folder, DataOptions(model, seed=1))
     for epoch in range(2):
         one, other = frame.read(range(10), epoch), directory.read(range(10), epoch)
         assert np.array_equal(one.x, other.x)

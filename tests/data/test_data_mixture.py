@@ -211,7 +211,7 @@ def test_a_part_that_is_over_is_named():
 
 def test_without_lengths_the_samples_must_be_said():
     parts = [Part(0, 9), BatchGeneratorStream(numbered(1, [4]))]
-    with pytest.raises(ArgumentError, match=r"Part 1 of the mixture \(GeneratorStream\).*Expected mix\(parts"):
+    with pytest.raises(ArgumentError, match=r"Part 1 of the mixture \(BatchGeneratorStream\).*Expected mix\(parts"):
         MixStream(parts, (1, 1), seed=0)
 
 

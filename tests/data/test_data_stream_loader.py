@@ -273,7 +273,7 @@ def test_a_pass_that_is_broken_off_does_not_end():
 
 @pytest.mark.parametrize("wrong", [{"passes": 0}, {"max_bytes": 0}])
 def test_numbers_below_one_are_refused(wrong):
-    with pytest.raises(ArgumentError, match=r"Received: \w+=0\. Expected at least 1"):
+    with pytest.raises(ArgumentError, match=r"Received: \w+=0\. Expected a whole number of at least 1"):
         StreamLoader(Cards([1]), **wrong)
 
 

@@ -136,7 +136,7 @@ def test_each_sample_of_a_pass_is_used_once_and_in_order(row, micro, fits, world
     """Seen to fail with the rest of a stream's own batch dropped at the end of an update."""
     model, engine = net(metrics=None), Noting(fits)
     data, source, options = ROWS[row](world)
-    given = open_data(data, source, DataOptions(model, seed=1, options=options, shuffle=False))
+    given = open_data(data, source, DataOptions(model, seed=1, flow=options, shuffle=False))
     steps = 3 if row in ENDLESS else None
     plan = Plan(EFFECTIVE, EPOCHS, steps_per_epoch=steps, verbose=0, workers=2, shuffle=False)
     run(model, engine, given.data, Cutter(falling(micro, rungs(EFFECTIVE, micro), print)), plan)

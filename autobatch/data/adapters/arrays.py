@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from autobatch._arguments import require_fraction
 from autobatch.data.batch import EXPECTED, Batch, kept_type, leaves, map_leaves, refusal, shown
 from autobatch.data.order import as_indices
 from autobatch.errors import ArgumentError
@@ -139,9 +140,7 @@ class ArraySource:
         Raises:
             ArgumentError: One of the two would have no samples.
         """
-        if not 0 < fraction < 1:
-            msg = f"A part is held out for validation. Received: fraction={fraction!r}. Expected above 0 and below 1."
-            raise ArgumentError(msg)
+        require_fraction("A part is held out for validation.", fraction=fraction)
         at = math.floor(len(self) * (1.0 - fraction))
         if at in {0, len(self)}:
             msg = (

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from autobatch._arguments import require_count
 from autobatch.data.batch import Batch, concatenate, form_of
 from autobatch.data.order import as_indices, fold, permutation
 from autobatch.data.source import Source, without_saving
@@ -66,8 +67,7 @@ def mix(parts: Iterable[Any], weights: Sequence[float] | None = None, *, samples
         return Mixture(parts)
     weights = tuple(weights)
     _require_weights(weights, len(parts))
-    if samples is not None and (isinstance(samples, bool) or samples < 1):
-        raise ArgumentError(f"An epoch has samples. Received: samples={samples!r}. Expected a whole number >= 1.")
+    require_count("An epoch has samples.", samples=samples)
     return Mixture(parts, weights, samples)
 
 

@@ -1,6 +1,6 @@
 """Arrays of pictures made to fit a model: what is left out is inferred and said, what contradicts is refused."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from autobatch.data.images.infer import (
 )
 from autobatch.data.images.iterator import collected_warnings
 from autobatch.data.model_spec import ModelSpec
-from autobatch.data.options import ImageBackend, Subset, require_options
+from autobatch.data.options import DataOptions, require_options
 from autobatch.errors import ArgumentError
 
 _FORMS = "Expected pictures, (pictures, y) or (pictures, y, sample_weight) in a tuple."
@@ -163,17 +163,7 @@ def _require_same_classes(y: Any, cut: int) -> None:
         raise ArgumentError(f"{message}Received: {received}. Expected shuffled samples, or ignore_class_split=True.")
 
 
-def open_arrays(
-    model: Any,
-    datagen: Any,
-    source: Any,
-    *,
-    seed: int = 0,
-    subset: Subset = "training",
-    augment: bool = True,
-    image_backend: ImageBackend = "scipy",
-    options: Mapping[str, Any] | None = None,
-) -> tuple[FlowSource, tuple[str, ...]]:
+def open_arrays(datagen: Any, source: Any, options: DataOptions) -> tuple[FlowSource, tuple[str, ...]]:
     """Arrays as a model takes them, with the pictures among them transformed, and how that was inferred.
 
     Beside what Keras' own `flow` takes, inputs may be a dict, targets and weights lists or dicts for several outputs,
@@ -181,16 +171,11 @@ def open_arrays(
     so that an array of bytes isn't copied into one of floats.
 
     Args:
-        model: A compiled Keras model.
         datagen: An `ImageDataGenerator`.
         source: Pictures `(samples, height, width, channels)`, or a tuple of them, targets and weights. For several
             inputs the pictures are the first of a list, or the first of four dimensions in a dict; the others are
             handed over as they are.
-        seed: What order and augmentation derive from.
-        subset: Which part to read if the generator has a `validation_split`.
-        augment: Whether pictures are transformed at random.
-        image_backend: What transforms them.
-        options: `subset`, `ignore_class_split`, `save_to_dir`, `save_prefix` and `save_format`, as in `flow`.
+        options: What is said beside them.
 
     Returns:
         The source, and one sentence for each inference.
@@ -199,27 +184,25 @@ def open_arrays(
         ModelError: The model isn't compiled, or has fewer outputs than there are classes.
         ArgumentError: Arrays of different lengths or wrong shapes, or an option that doesn't belong to arrays.
     """
-    given: dict[str, Any] = dict(options or {})
+    given: dict[str, Any] = dict(options.flow or {})
     require_options(given, kind="arrays")
     require_subset(datagen, given.get("subset"))
-    demand = ModelSpec.of(model, several_inputs=True)
+    spec = ModelSpec.of(options.model, several_inputs=True)
     notes: list[str] = []
-    parts = ArrayParts.of(source, outputs=demand.outputs)
+    parts = ArrayParts.of(source, outputs=spec.outputs)
     channels_first = has_channels_first(datagen)
-    require_picture_shape(
-        demand, parts.pictures.shape[1:], channels_first=channels_first, received="x of such pictures"
-    )
-    require_array_inputs(model, parts.inputs())
-    parts = _with_targets(demand, parts, notes)
-    part = given.get("subset") or infer_subset(datagen, given, subset, notes, "the samples").get("subset")
+    require_picture_shape(spec, parts.pictures.shape[1:], channels_first=channels_first, received="x of such pictures")
+    require_array_inputs(options.model, parts.inputs())
+    parts = _with_targets(spec, parts, notes)
+    part = given.get("subset") or infer_subset(datagen, given, options.subset, notes, "the samples").get("subset")
     if part is not None:
         # Quantities differ in every sample, so only class numbers can be missing from a part.
-        classes = demand.kind == "sparse" and not given.get("ignore_class_split")
+        classes = spec.kind == "sparse" and not given.get("ignore_class_split")
         parts = parts.split(datagen._validation_split, part, same_classes=classes)
     saving = {name: given[name] for name in given if name.startswith("save_")}
     beside = ExtraArrays(parts.x, parts.y, parts.sample_weight)
     flow = _flow(datagen, parts.pictures, saving, notes)
-    flow_source = FlowSource(flow, seed=seed, augment=augment, beside=beside, image_backend=image_backend)
+    flow_source = FlowSource(flow, beside=beside, **options.pictures)
     note_unfitted(datagen, notes)
     return flow_source, tuple(notes)
 
@@ -233,15 +216,15 @@ def _flow(datagen: Any, pictures: Any, saving: dict[str, Any], notes: list[str])
     return flow
 
 
-def _with_targets(demand: ModelSpec, parts: ArrayParts, notes: list[str]) -> ArrayParts:
+def _with_targets(spec: ModelSpec, parts: ArrayParts, notes: list[str]) -> ArrayParts:
     if parts.y is not None:
-        require_numeric_targets(demand, parts.y, "y")
+        require_numeric_targets(spec, parts.y, "y")
         return parts
-    if demand.loss is None:
+    if spec.loss is None:
         return parts
-    if demand.is_picture_to_picture:
-        reason = f"the model's output has the shape of its input, and it is compiled with {demand.loss}"
+    if spec.is_picture_to_picture:
+        reason = f"the model's output has the shape of its input, and it is compiled with {spec.loss}"
         notes.append(f"y=x: {reason}")
         return parts.with_targets(PICTURES)
-    message = f"The model is compiled with {demand.loss}, which needs targets. "
+    message = f"The model is compiled with {spec.loss}, which needs targets. "
     raise ArgumentError(f"{message}Received: x alone. Expected (x, y), or a model without a loss.")

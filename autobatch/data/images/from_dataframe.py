@@ -21,7 +21,7 @@ from autobatch.data.images.infer import (
 )
 from autobatch.data.images.iterator import collected_warnings, without_printing
 from autobatch.data.model_spec import ModelSpec, output_names
-from autobatch.data.options import ClassMode, ImageBackend, Subset, require_options
+from autobatch.data.options import ClassMode, DataOptions, require_options
 from autobatch.errors import ArgumentError, DataError
 
 _X_COL, _Y_COL = "filename", "class"  # Keras' defaults
@@ -58,32 +58,32 @@ class Frame:
             frame._require("weight_col", options["weight_col"], "the column of sample weights")
         return frame
 
-    def infer_class_mode(self, demand: ModelSpec) -> tuple[ClassMode, str]:
+    def infer_class_mode(self, spec: ModelSpec) -> tuple[ClassMode, str]:
         """The `class_mode` that suits a model and the columns of targets, and why.
 
         Raises:
             ArgumentError: The columns can't give what the loss compares.
             ModelError: The model has an output that no label can stand for.
         """
-        name = demand.loss or "no loss"
+        name = spec.loss or "no loss"
         if isinstance(self.y_col, tuple):
-            if demand.outputs > 1:
-                return "multi_output", f"{len(self.y_col)} columns for {demand.outputs} outputs"
+            if spec.outputs > 1:
+                return "multi_output", f"{len(self.y_col)} columns for {spec.outputs} outputs"
             return "raw", f"{len(self.y_col)} columns of numbers, compiled with {name}"
         if self.y_col not in self.data.columns:
-            if demand.is_picture_to_picture or demand.loss is None:
-                return infer_class_mode(demand) if demand.is_picture_to_picture else (None, "no loss and no targets")
+            if spec.is_picture_to_picture or spec.loss is None:
+                return infer_class_mode(spec) if spec.is_picture_to_picture else (None, "no loss and no targets")
             self._require("y_col", self.y_col, "the column of targets")
-        if demand.outputs > 1 or not self._numeric(self.y_col):
-            return infer_class_mode(demand)
-        if demand.kind == "categorical":
+        if spec.outputs > 1 or not self._numeric(self.y_col):
+            return infer_class_mode(spec)
+        if spec.kind == "categorical":
             message = f"The model is compiled with {name}, which compares one-hot vectors, and numbers are none. "
             expected = "labels as strings, dataframe[y_col].astype(str), or a sparse loss"
             raise ArgumentError(f"{message}Received: y_col={self.y_col!r} of numbers. Expected {expected}.")
-        compares = "class numbers" if demand.kind == "sparse" else "numbers"
+        compares = "class numbers" if spec.kind == "sparse" else "numbers"
         return "raw", f"column {self.y_col!r} holds numbers, and {name} compares {compares}"
 
-    def check_class_mode(self, mode: ClassMode) -> None:
+    def require_class_mode(self, mode: ClassMode) -> None:
         """Checks a form of targets against the columns.
 
         Raises:
@@ -124,29 +124,15 @@ def _is_picture(path: str, formats: tuple[str, ...]) -> bool:
     return path.lower().endswith(formats) and os.path.isfile(path)  # noqa: PTH113 - as Keras tells it
 
 
-def open_dataframe(
-    model: Any,
-    datagen: Any,
-    dataframe: Any,
-    *,
-    seed: int = 0,
-    subset: Subset = "training",
-    augment: bool = True,
-    image_backend: ImageBackend = "scipy",
-    options: Mapping[str, Any] | None = None,
-) -> tuple[FlowSource, tuple[str, ...]]:
-    """The pictures that a dataframe names as a model takes them, and how that was inferred.
+def open_dataframe(datagen: Any, dataframe: Any, options: DataOptions) -> tuple[FlowSource, tuple[str, ...]]:
+    """The pictures that a dataframe names, as a model takes them, and how that was inferred.
+
+    `keep_aspect_ratio`, which Keras' `flow_from_dataframe` takes without a word and ignores, is heeded.
 
     Args:
-        model: A compiled Keras model with one input.
-        datagen: An `ImageDataGenerator`.
+        datagen: An `ImageDataGenerator`; its `validation_split` takes the first rows for validation.
         dataframe: A pandas `DataFrame` with a column of file names, and columns of labels, numbers or weights.
-        seed: What order and augmentation derive from.
-        subset: Which part to read if the generator has a `validation_split`: the first rows are for validation.
-        augment: Whether pictures are transformed at random.
-        image_backend: What transforms them.
-        options: What `flow_from_dataframe` takes; what is given wins. `keep_aspect_ratio`, which that method takes
-            without a word and ignores, is heeded.
+        options: What is said beside it.
 
     Returns:
         The source, and one sentence for each inference.
@@ -158,26 +144,26 @@ def open_dataframe(
             contradicts the model.
         DataError: A folder that isn't there, or no picture under any of the names.
     """
-    given: dict[str, Any] = dict(options or {})
+    given: dict[str, Any] = dict(options.flow or {})
     require_options(given, kind="dataframe")
     require_subset(datagen, given.get("subset"))
-    demand = ModelSpec.of(model)
+    spec = ModelSpec.of(options.model)
     notes: list[str] = []
     frame = Frame.of(dataframe, given)
-    flow_options = given | infer_picture(demand, datagen, given, notes)
+    flow_options = given | infer_picture(spec, datagen, given, notes)
     if "class_mode" not in given:
-        flow_options["class_mode"], reason = frame.infer_class_mode(demand)
+        flow_options["class_mode"], reason = frame.infer_class_mode(spec)
         notes.append(f"class_mode={flow_options['class_mode']!r}: {reason}")
-    frame.check_class_mode(flow_options["class_mode"])
-    flow_options |= infer_subset(datagen, given, subset, notes, "the rows")
+    frame.require_class_mode(flow_options["class_mode"])
+    flow_options |= infer_subset(datagen, given, options.subset, notes, "the rows")
     flow = _flow(datagen, frame, flow_options, notes)
-    source = FlowSource(flow, seed=seed, augment=augment, image_backend=image_backend)
+    source = FlowSource(flow, **options.pictures)
     if source.class_mode in {"raw", "multi_output"}:
-        require_numeric_targets(demand, source._flow.labels, f"y_col={frame.y_col!r}")
+        require_numeric_targets(spec, source._flow.labels, f"y_col={frame.y_col!r}")
     if source.class_mode == "multi_output":
-        pairs = zip(frame.y_col, output_names(model), strict=False)
+        pairs = zip(frame.y_col, output_names(options.model), strict=False)
         notes.extend(f"y_col: {column!r} is compared with output {name!r}" for column, name in pairs)
-    require_class_targets(demand, source)
+    require_class_targets(spec, source)
     note_empty(source, notes)
     note_unfitted(datagen, notes)
     return source, tuple(notes)

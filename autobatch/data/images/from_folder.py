@@ -1,6 +1,6 @@
 """A folder of pictures made to fit a model: what is left out is inferred and said, what contradicts is refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Unpack
@@ -18,20 +18,16 @@ from autobatch.data.images.infer import (
     require_class_targets,
     require_subset,
 )
-from autobatch.data.images.iterator import without_printing
+from autobatch.data.images.iterator import require_image_generator, without_printing
 from autobatch.data.model_spec import ModelSpec
-from autobatch.data.options import FolderOptions, ImageBackend, Subset, require_options
+from autobatch.data.options import DataOptions, FolderOptions, ImageBackend, require_options
 from autobatch.errors import ArgumentError, DataError
 
 _LAYOUT = "Expected a folder with one subfolder for each class, and the pictures inside those."
 
 
 def require_folder(directory: str | PathLike[str], classes: Sequence[str] | None) -> None:
-    """Checks that there is a folder to walk, and in it the classes that were asked for.
-
-    Raises:
-        DataError: There is none, it is a file, or it lacks a class.
-    """
+    """Refuses what is no folder to walk, or lacks a class that was asked for."""
     folder = Path(directory)
     if not folder.exists():
         raise DataError(f"There is no such folder: {folder}. {_LAYOUT}", str(folder))
@@ -44,17 +40,7 @@ def require_folder(directory: str | PathLike[str], classes: Sequence[str] | None
 
 
 def require_found(directory: str | PathLike[str], counts: dict[str, int], flow: Any) -> None:
-    """Checks what the walk found.
-
-    Args:
-        directory: The folder that was walked.
-        counts: For each class, how many pictures there are.
-        flow: The Keras flow that found them.
-
-    Raises:
-        DataError: No pictures, or pictures of one class only where classes are to be told apart.
-        ArgumentError: Another number of classes than a binary target can express.
-    """
+    """Refuses what the walk found, if that is nothing or one class only, or too many for a binary target."""
     folder = Path(directory)
     if not sum(counts.values()):
         raise DataError(_nothing_found(folder, counts, flow), str(folder))
@@ -117,7 +103,7 @@ class DirectorySource(FlowSource):
         image_backend: ImageBackend = "scipy",
         **options: Unpack[FolderOptions],
     ) -> None:
-        require_generator(datagen)
+        require_image_generator(datagen)
         require_options(options, kind="folder")
         require_subset(datagen, options.get("subset"))
         require_folder(directory, options.get("classes"))
@@ -136,17 +122,6 @@ class DirectorySource(FlowSource):
         return list(self._flow.filepaths)
 
 
-def require_generator(datagen: Any) -> None:
-    """Checks that pictures are to be read through an `ImageDataGenerator`.
-
-    Raises:
-        ArgumentError: They are not.
-    """
-    if not hasattr(datagen, "flow_from_directory"):
-        message = "Pictures are read through a Keras ImageDataGenerator."
-        raise ArgumentError(f"{message} Received: datagen={datagen!r}. Expected an ImageDataGenerator.")
-
-
 def _walk(datagen: Any, directory: str | PathLike[str], options: FolderOptions) -> Any:
     try:
         with without_printing():
@@ -156,27 +131,9 @@ def _walk(datagen: Any, directory: str | PathLike[str], options: FolderOptions) 
 
 
 def open_folder(
-    model: Any,
-    datagen: Any,
-    directory: str | PathLike[str],
-    *,
-    seed: int = 0,
-    subset: Subset = "training",
-    augment: bool = True,
-    image_backend: ImageBackend = "scipy",
-    options: Mapping[str, Any] | None = None,
+    datagen: Any, directory: str | PathLike[str], options: DataOptions
 ) -> tuple[DirectorySource, tuple[str, ...]]:
-    """The pictures of a folder as a model takes them, and how that was inferred.
-
-    Args:
-        model: A compiled Keras model with one input.
-        datagen: An `ImageDataGenerator`.
-        directory: A folder with one subfolder for each class.
-        seed: What order and augmentation derive from.
-        subset: Which part to read if the generator has a `validation_split`; without one, all are for training.
-        augment: Whether pictures are transformed at random.
-        image_backend: What transforms them.
-        options: What `flow_from_directory` takes; what is given wins.
+    """The pictures of a folder with one subfolder for each class, as a model takes them, and how that was inferred.
 
     Returns:
         The source, and one sentence for each inference, such as
@@ -188,17 +145,17 @@ def open_folder(
         ArgumentError: An option that doesn't exist, or contradicts the model.
         DataError: A folder that can't be used.
     """
-    given: dict[str, Any] = dict(options or {})
+    given: dict[str, Any] = dict(options.flow or {})
     require_options(given, kind="folder")
-    demand = ModelSpec.of(model)
+    spec = ModelSpec.of(options.model)
     notes: list[str] = []
-    flow = FolderOptions(**(given | infer_picture(demand, datagen, given, notes)))  # type: ignore[typeddict-item]
+    flow = FolderOptions(**(given | infer_picture(spec, datagen, given, notes)))  # type: ignore[typeddict-item]
     if "class_mode" not in given:
-        flow["class_mode"], reason = infer_class_mode(demand)
+        flow["class_mode"], reason = infer_class_mode(spec)
         notes.append(f"class_mode={flow['class_mode']!r}: {reason}")
-    flow.update(infer_subset(datagen, given, subset, notes, "each class"))
-    source = DirectorySource(datagen, directory, seed=seed, augment=augment, image_backend=image_backend, **flow)
-    require_class_targets(demand, source)
+    flow.update(infer_subset(datagen, given, options.subset, notes, "each class"))
+    source = DirectorySource(datagen, directory, **options.pictures, **flow)
+    require_class_targets(spec, source)
     note_empty(source, notes)
     note_unfitted(datagen, notes)
     return source, tuple(notes)

@@ -1,7 +1,7 @@
 """A flow that is built already, made to fit a model: its batch size is replaced, everything else is kept."""
 
 import copy
-import secrets
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,41 +11,26 @@ from autobatch.data.images.flow_source import FlowSource
 from autobatch.data.images.infer import note_unfitted, require_class_targets, require_picture_shape
 from autobatch.data.images.iterator import is_addressable, require_flow
 from autobatch.data.model_spec import ModelSpec
-from autobatch.data.options import ImageBackend
+from autobatch.data.options import DataOptions
 from autobatch.errors import ArgumentError
 
 
-def open_iterator(
-    model: Any,
-    flow: Any,
-    *,
-    seed: int | None = None,
-    augment: bool = True,
-    image_backend: ImageBackend = "scipy",
-) -> tuple[FlowSource, tuple[str, ...]]:
+def open_iterator(flow: Any, options: DataOptions) -> tuple[FlowSource, tuple[str, ...]]:
     """The samples of a flow as a model takes them, and what became of the flow's own settings.
 
     The flow is only looked at: its position, order and counters stay, and no folder is walked.
 
     Args:
-        model: A compiled Keras model.
         flow: What `flow`, `flow_from_directory` or `flow_from_dataframe` returned.
-        seed: What order and augmentation derive from; the flow's own if left out, or drawn if it has none.
-        augment: Whether pictures are transformed at random.
-        image_backend: What transforms them.
+        options: What is said beside it; without a seed, the flow's own counts, or one is drawn if it has none.
 
     Returns:
-        The source, whose `shuffles` is the flow's own, and one sentence for each thing that it didn't say itself.
+        The source, whose `shuffles` is the flow's own, and one sentence for each thing that it didn't say itself, such
+        as `"batch_size=32 of the flow is replaced"`.
 
     Raises:
         ModelError: The model isn't compiled, or doesn't fit the flow.
         ArgumentError: It is no flow of Keras', or contradicts the model.
-
-    Example:
-        ```python
-        flow = datagen.flow_from_directory("data/train", target_size=(64, 64), batch_size=32)
-        source, notes = match_built(model, flow)  # notes[0]: "batch_size=32 of the flow is replaced"
-        ```
     """
     kind = require_flow(flow)
     if not is_addressable(flow):
@@ -55,32 +40,27 @@ def open_iterator(
         )
     if len(flow) == 0:
         raise ArgumentError("The flow has no samples. Received: a flow of 0 samples. Expected at least one.")
-    demand = ModelSpec.of(model, several_inputs=kind == "arrays")
+    spec = ModelSpec.of(options.model, several_inputs=kind == "arrays")
     notes = [f"batch_size={flow.batch_size} of the flow is replaced"]
     if not flow.shuffle:
         notes.append("shuffle=False: the flow's own")
-    seed = _seed(flow, seed, notes)
-    source = FlowSource(_with_own_weights(flow, notes), seed=seed, augment=augment, image_backend=image_backend)
+    source = FlowSource(_with_own_weights(flow, notes), **_with_own_seed(options, flow, notes).pictures)
     channels_first = flow.data_format == "channels_first"
-    require_picture_shape(
-        demand, source.sample_shape, channels_first=channels_first, received="a flow of such pictures"
-    )
+    require_picture_shape(spec, source.sample_shape, channels_first=channels_first, received="a flow of such pictures")
     if kind == "arrays":
-        require_array_inputs(model, [flow.x, *flow.x_misc])
-    require_class_targets(demand, source)
+        require_array_inputs(options.model, [flow.x, *flow.x_misc])
+    require_class_targets(spec, source)
     if source.class_mode in {"raw", "multi_output"}:
-        require_numeric_targets(demand, flow.y if kind == "arrays" else flow.labels, "the flow's targets")
+        require_numeric_targets(spec, flow.y if kind == "arrays" else flow.labels, "the flow's targets")
     note_unfitted(flow.image_data_generator, notes)
     return source, tuple(notes)
 
 
-def _seed(flow: Any, seed: int | None, notes: list[str]) -> int:
-    if seed is not None:
-        return seed
-    if flow.seed is None:
-        return secrets.randbelow(2**31)
+def _with_own_seed(options: DataOptions, flow: Any, notes: list[str]) -> DataOptions:
+    if options.seed is not None or flow.seed is None:
+        return options
     notes.append(f"seed={flow.seed}: the flow's own")
-    return int(flow.seed)
+    return replace(options, seed=int(flow.seed))
 
 
 def _with_own_weights(flow: Any, notes: list[str]) -> Any:

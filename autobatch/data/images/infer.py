@@ -11,34 +11,18 @@ from autobatch.errors import ArgumentError, ModelError
 _KERAS_SIZE = 256
 
 
-def infer_picture(demand: ModelSpec, datagen: Any, given: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """The `target_size` and `color_mode` of pictures on disk; what was inferred is added to the notes.
-
-    Raises:
-        ModelError: The model takes pictures of a number of channels that no file has.
-        ArgumentError: What is given contradicts the model.
-    """
+def infer_picture(spec: ModelSpec, datagen: Any, given: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The `target_size` and `color_mode` of pictures on disk; what was inferred is added to the notes."""
     channels_first = has_channels_first(datagen)
-    size = _target_size(demand, given.get("target_size"), notes, channels_first=channels_first)
-    color = _color_mode(demand, given.get("color_mode"), notes, channels_first=channels_first)
+    size = _target_size(spec, given.get("target_size"), notes, channels_first=channels_first)
+    color = _color_mode(spec, given.get("color_mode"), notes, channels_first=channels_first)
     return {"target_size": size, "color_mode": color}
 
 
 def infer_subset(
     datagen: Any, given: Mapping[str, Any], subset: Subset, notes: list[str], whole: str
 ) -> dict[str, Subset]:
-    """The `subset` where the generator splits and none is given; else nothing.
-
-    Args:
-        datagen: The generator.
-        given: The options that were given.
-        subset: The part that is wanted.
-        notes: What was inferred is added here.
-        whole: What the generator splits, such as "each class".
-
-    Raises:
-        ArgumentError: A part for validation is wanted, and the generator splits nothing off.
-    """
+    """The `subset` where the generator splits `whole` (such as "each class") and none is given; else nothing."""
     if "subset" in given:
         return {}
     split = getattr(datagen, "_validation_split", 0) or 0
@@ -67,13 +51,9 @@ def has_channels_first(datagen: Any) -> bool:
     return getattr(datagen, "data_format", None) == "channels_first"
 
 
-def require_picture_shape(demand: ModelSpec, shape: tuple[int, ...], *, channels_first: bool, received: str) -> None:
-    """Checks that pictures of a shape that is settled are those that the model takes.
-
-    Raises:
-        ArgumentError: They aren't.
-    """
-    wanted = demand.input
+def require_picture_shape(spec: ModelSpec, shape: tuple[int, ...], *, channels_first: bool, received: str) -> None:
+    """Refuses pictures of a shape that is settled and that the model does not take."""
+    wanted = spec.input
     if wanted is None:
         return
     if all(side in (None, there) for side, there in zip(wanted, shape, strict=True)):
@@ -84,9 +64,9 @@ def require_picture_shape(demand: ModelSpec, shape: tuple[int, ...], *, channels
 
 
 def _target_size(
-    demand: ModelSpec, given: tuple[int, int] | None, notes: list[str], *, channels_first: bool
+    spec: ModelSpec, given: tuple[int, int] | None, notes: list[str], *, channels_first: bool
 ) -> tuple[int, int]:
-    sides = (None, None) if demand.input is None else demand.input[1:] if channels_first else demand.input[:2]
+    sides = (None, None) if spec.input is None else spec.input[1:] if channels_first else spec.input[:2]
     if given is not None:
         if any(side not in (None, wanted) for side, wanted in zip(sides, given, strict=True)):
             message = f"The model takes pictures of {sides[0]} x {sides[1]} (height x width)."
@@ -98,8 +78,8 @@ def _target_size(
     return size[0], size[1]
 
 
-def _color_mode(demand: ModelSpec, given: ColorMode | None, notes: list[str], *, channels_first: bool) -> ColorMode:
-    channels = None if demand.input is None else demand.input[0 if channels_first else 2]
+def _color_mode(spec: ModelSpec, given: ColorMode | None, notes: list[str], *, channels_first: bool) -> ColorMode:
+    channels = None if spec.input is None else spec.input[0 if channels_first else 2]
     if given is not None:
         if channels not in (None, COLORS[given]):
             message = f"The model takes pictures of {channels} channels, and {given!r} has {COLORS[given]}."
@@ -116,66 +96,62 @@ def _color_mode(demand: ModelSpec, given: ColorMode | None, notes: list[str], *,
             return mode
     layout = "(channels, height, width)" if channels_first else "(height, width, channels)"
     message = f"The model takes pictures of {channels} channels, and pictures on disk have 1, 3 or 4. "
-    raise ModelError(
-        message + f"Received: input shape {demand.input} read as {layout}, the ImageDataGenerator's format."
-    )
+    raise ModelError(message + f"Received: input shape {spec.input} read as {layout}, the ImageDataGenerator's format.")
 
 
-def infer_class_mode(demand: ModelSpec) -> tuple[ClassMode, str]:
+def infer_class_mode(spec: ModelSpec) -> tuple[ClassMode, str]:
     """The `class_mode` that suits a model's output and loss, and why.
 
     Raises:
         ModelError: The model has several outputs, or one that no label of a folder can stand for.
     """
-    if demand.outputs > 1:
-        message = f"The model has {demand.outputs} outputs, and nothing says what each is compared with. "
+    if spec.outputs > 1:
+        message = f"The model has {spec.outputs} outputs, and nothing says what each is compared with. "
         raise ModelError(message + "Give class_mode, with class_mode=None if the model computes its own loss.")
-    name = demand.loss or "no loss"
-    if demand.is_picture_to_picture and demand.kind not in {"sparse", "categorical"}:
+    name = spec.loss or "no loss"
+    if spec.is_picture_to_picture and spec.kind not in {"sparse", "categorical"}:
         return "input", f"the model's output has the shape of its input, and it is compiled with {name}"
-    if demand.output is not None and demand.units is None:
+    if spec.output is not None and spec.units is None:
         message = "A class labels a picture as a whole, and the model's output is not one vector. "
         raise ModelError(
-            f"{message}Received: output shape {(None, *demand.output)}. Expected (None, classes) or (None, 1)."
+            f"{message}Received: output shape {(None, *spec.output)}. Expected (None, classes) or (None, 1)."
         )
-    units = (
-        "an unknown number of outputs" if demand.units is None else f"{demand.units} output{'s' * (demand.units > 1)}"
-    )
-    if demand.kind == "sparse":
+    units = "an unknown number of outputs" if spec.units is None else f"{spec.units} output{'s' * (spec.units > 1)}"
+    if spec.kind == "sparse":
         return "sparse", f"{name} compares class numbers"
-    if demand.kind == "categorical":
+    if spec.kind == "categorical":
         return "categorical", f"{name} compares one-hot vectors"
-    return ("binary" if demand.units == 1 else "categorical"), f"{units}, compiled with {name}"
+    return ("binary" if spec.units == 1 else "categorical"), f"{units}, compiled with {name}"
 
 
-def require_class_targets(demand: ModelSpec, source: FlowSource) -> None:
-    """Checks that the classes which a source gives are what the model is compared with; numbers are `check_numbers`'.
+def require_class_targets(spec: ModelSpec, source: FlowSource) -> None:
+    """Refuses classes that the model isn't compared with; targets that are numbers are for `require_numeric_targets`.
 
     Raises:
         ModelError: There is another number of classes than the model has outputs.
         ArgumentError: The form of the targets isn't the loss' own.
     """
     mode = source.class_mode
-    if demand.outputs > 1 or mode in {"raw", "multi_output"}:
+    if spec.outputs > 1 or mode in {"raw", "multi_output"}:
         return
     if mode is None:
-        if demand.loss is not None:
-            message = f"The model is compiled with {demand.loss}, which needs targets. "
+        if spec.loss is not None:
+            message = f"The model is compiled with {spec.loss}, which needs targets. "
             arrays = source.kind == "arrays"
             form = "a flow of x alone. Expected x and y" if arrays else "class_mode=None. Expected a class_mode"
             raise ArgumentError(f"{message}Received: {form}, or a model without a loss.")
     elif mode == "input":
-        _require_picture_targets(demand, source)
-    elif demand.output is not None and demand.units is None:
-        message = f"The model's output {(None, *demand.output)} is not one vector, and {mode} targets are. "
+        _require_picture_targets(spec, source)
+    elif spec.output is not None and spec.units is None:
+        message = f"The model's output {(None, *spec.output)} is not one vector, and {mode} targets are. "
         raise ArgumentError(message + f"Received: class_mode={mode!r}. Expected 'input'.")
     else:
-        _require_form(demand, mode)
-        _require_class_count(demand, source, mode)
+        _require_form(spec, mode)
+        _require_class_count(spec, source, mode)
 
 
-def _require_picture_targets(demand: ModelSpec, source: FlowSource) -> None:
-    output = demand.output
+def _require_picture_targets(spec: ModelSpec, source: FlowSource) -> None:
+    output = spec.output
     if output is None:
         return
     same = len(output) == len(source.sample_shape) and all(
@@ -188,26 +164,26 @@ def _require_picture_targets(demand: ModelSpec, source: FlowSource) -> None:
         )
 
 
-def _require_form(demand: ModelSpec, mode: str) -> None:
+def _require_form(spec: ModelSpec, mode: str) -> None:
     one_hot = mode == "categorical"
-    if one_hot and demand.kind == "sparse":
+    if one_hot and spec.kind == "sparse":
         wanted, form = "'sparse'", "class numbers"
-    elif not one_hot and demand.kind == "categorical":
+    elif not one_hot and spec.kind == "categorical":
         wanted, form = "'categorical'", "one-hot vectors"
-    elif not one_hot and demand.kind in {"binary", "regression"} and (demand.units or 1) > 1:
-        wanted, form = "'categorical'", f"one number for each of {demand.units} outputs"
+    elif not one_hot and spec.kind in {"binary", "regression"} and (spec.units or 1) > 1:
+        wanted, form = "'categorical'", f"one number for each of {spec.units} outputs"
     else:
         return
-    message = f"The model is compiled with {demand.loss}, which compares {form}. "
+    message = f"The model is compiled with {spec.loss}, which compares {form}. "
     raise ArgumentError(f"{message}Received: class_mode={mode!r}. Expected {wanted}, or leave it out.")
 
 
-def _require_class_count(demand: ModelSpec, source: FlowSource, mode: str) -> None:
-    classes, units = len(source.class_indices), demand.units
-    yes_or_no = units == 1 and mode != "categorical" and demand.kind != "sparse"
+def _require_class_count(spec: ModelSpec, source: FlowSource, mode: str) -> None:
+    classes, units = len(source.class_indices), spec.units
+    yes_or_no = units == 1 and mode != "categorical" and spec.kind != "sparse"
     wanted = 2 if yes_or_no else units
     # A loss of one's own may compare class numbers with an embedding, which has as many numbers as it likes.
-    unrelated = mode == "sparse" and demand.kind is None and not yes_or_no
+    unrelated = mode == "sparse" and spec.kind is None and not yes_or_no
     if unrelated or wanted in (None, classes):
         return
     names = ", ".join(list(source.class_indices)[:5]) + (", ..." if classes > 5 else "")
@@ -226,11 +202,7 @@ def note_empty(source: FlowSource, notes: list[str]) -> None:
 
 
 def require_subset(datagen: Any, subset: str | None) -> None:
-    """Checks that a part of the pictures is only asked for where the generator splits them.
-
-    Raises:
-        ArgumentError: `validation_split` isn't set: Keras would take every picture for training and none to validate.
-    """
+    """Refuses a part where the generator splits none: Keras would take every picture for training, none to validate."""
     if subset is not None and not getattr(datagen, "_validation_split", 0):
         message = "The ImageDataGenerator splits nothing: its validation_split is 0. "
         raise ArgumentError(message + f"Received: subset={subset!r}. Expected None, or a validation_split above 0.")

@@ -36,6 +36,16 @@ def is_addressable(flow: Any) -> bool:
     return own is not None and all(getattr(type(flow), name) is getattr(own, name) for name in names)
 
 
+def is_image_generator(data: Any) -> bool:
+    return hasattr(data, "flow_from_directory")
+
+
+def require_image_generator(datagen: Any) -> None:
+    if not is_image_generator(datagen):
+        message = "Pictures are read through a Keras ImageDataGenerator."
+        raise ArgumentError(f"{message} Received: datagen={datagen!r}. Expected an ImageDataGenerator.")
+
+
 def require_flow(flow: Any) -> FlowKind:
     """What a flow reads.
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from autobatch._arguments import require_count
 from autobatch.data.batch import Batch, concatenate
 from autobatch.data.order import Order, sequential, shuffled
 from autobatch.data.source import Source
@@ -128,6 +129,9 @@ _CHUNK_SAMPLES = 8, 32
 _CHUNKS_PER_WORKER = 8
 
 
+_NOTHING = "There would be nothing to read."
+
+
 class Loader:
     """Hands out the samples of pass after pass, any number at a time, and reads ahead meanwhile.
 
@@ -171,7 +175,7 @@ class Loader:
         chunk: int | None = None,
     ) -> None:
         workers = min(8, usable_cores()) if workers is None else workers
-        _positive(workers=workers, max_bytes=max_bytes, chunk=chunk, passes=passes)
+        require_count(_NOTHING, workers=workers, max_bytes=max_bytes, chunk=chunk, passes=passes)
         if order is None:
             order = shuffled(source.seed, len(source)) if shuffle else sequential(len(source))
         self._source = source
@@ -237,7 +241,7 @@ class Loader:
             DataError: One of these samples can't be read. Nothing is taken, and the same `take` raises the same error
                 again; the samples before it can still be taken by themselves.
         """
-        _positive(number=number)
+        require_count(_NOTHING, number=number)
         if self._closed:
             raise ArgumentError("The loader is closed. Received: take() after close(). Expected a loader in use.")
         if not self._ahead:
@@ -333,9 +337,3 @@ def _chunk_samples(sample_bytes: int, max_bytes: int, workers: int) -> int:
     fewest, most = _CHUNK_SAMPLES
     wanted = min(most, max(fewest, _CHUNK_BYTES // max(1, sample_bytes)))
     return max(1, min(wanted, max_bytes // max(1, sample_bytes * (workers + 1))))
-
-
-def _positive(**numbers: int | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ArgumentError(f"There would be nothing to read. Received: {name}={number!r}. Expected at least 1.")

@@ -6,12 +6,16 @@ from itertools import count
 from types import TracebackType
 from typing import Self
 
+from autobatch._arguments import require_count
 from autobatch.data.batch import Batch, concatenate
 from autobatch.data.prefetch.read_ahead import Failure, Outlook, ReadAhead
 from autobatch.data.source import Stream
 from autobatch.errors import ArgumentError
 
 _STUCK_S = 1.0
+
+
+_NOTHING = "There would be nothing to read."
 
 
 class StreamLoader:
@@ -47,7 +51,7 @@ class StreamLoader:
     def __init__(
         self, stream: Stream, *, passes: int | None = None, start_epoch: int = 0, max_bytes: int = 256 * 2**20
     ) -> None:
-        _positive(passes=passes, max_bytes=max_bytes)
+        require_count(_NOTHING, passes=passes, max_bytes=max_bytes)
         if not stream.repeatable:
             passes = 1
         epochs = count(start_epoch) if passes is None else iter(range(start_epoch, start_epoch + passes))
@@ -95,7 +99,7 @@ class StreamLoader:
         Raises:
             Exception: What reading one of these samples raised. Those before it can still be taken.
         """
-        _positive(effective=effective)
+        require_count(_NOTHING, effective=effective)
         outlook = self._look_into_pass(effective)
         if outlook.samples < effective and isinstance(outlook.stop, Failure):
             raise self._failure(outlook.stop)
@@ -111,7 +115,7 @@ class StreamLoader:
             Exception: What reading one of these samples raised. Nothing is taken, the same `take` raises it again, and
                 the samples before it can still be taken by themselves.
         """
-        _positive(number=number)
+        require_count(_NOTHING, number=number)
         outlook = self._look_into_pass(number)
         if outlook.samples < number:
             if isinstance(outlook.stop, Failure):
@@ -179,9 +183,3 @@ class StreamLoader:
             f"The pass of epoch {self._epoch + self._between} has {left:,} samples left, and a batch never spans two. "
             f"Received: number={number}. Expected at most {left}."
         )
-
-
-def _positive(**numbers: int | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ArgumentError(f"There would be nothing to read. Received: {name}={number!r}. Expected at least 1.")
