@@ -27,50 +27,35 @@ Arrays = Sequence[np.ndarray[Any, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One comparison.
+    """One comparison."""
 
-    Attributes:
-        net: What is trained.
-        samples: Samples in an epoch.
-        effective: Samples behind one update.
-        micro: The most in a micro-batch.
-        weighted: Whether samples have weights.
-        reduction: How Keras' loss sums up.
-        quick: Whether it belongs to the short form.
-    """
-
-    net: str
-    samples: int
-    effective: int
-    micro: int
-    weighted: bool = False
-    reduction: str = "sum_over_batch_size"
-    quick: bool = False
+    net: str  # what is trained
+    samples: int  # samples in an epoch
+    effective: int  # samples behind one update
+    micro: int  # the most in a micro-batch
+    weighted: bool = False  # whether samples have weights
+    reduction: str = "sum_over_batch_size"  # how Keras' loss sums up
+    quick: bool = False  # whether it belongs to the short form
 
     @property
     def parts(self) -> int:
-        """Micro-batches of an update."""
         return -(-self.effective // self.micro)
 
     @property
     def promised(self) -> bool:
-        """Whether the update is to be that of the whole batch."""
         return self.net != "conv net with BatchNorm"
 
     @property
     def title(self) -> str:
-        """The net, and what is special about the loss."""
         weighted = ", sample weights" if self.weighted else ""
         return f"{self.net}{weighted}{', mean by weight' if self.reduction == 'mean_with_sample_weight' else ''}"
 
     @property
     def shape(self) -> str:
-        """How it is cut."""
         return f"{self.samples} samples, {self.effective} an update, in parts of up to {self.micro}"
 
 
 def conv_net(*, normalised: bool = False) -> Any:
-    """Two convolutions, with or without BatchNorm between them."""
     from keras import Sequential, layers
 
     between = [layers.BatchNormalization()] if normalised else []
@@ -80,7 +65,6 @@ def conv_net(*, normalised: bool = False) -> Any:
 
 
 def attention_net() -> Any:
-    """One encoder layer over the rows of a picture."""
     from keras import Model, layers
 
     picture = layers.Input((PIXELS, PIXELS, 3))
@@ -113,12 +97,7 @@ CASES = (
 
 
 def difference(case: Case, cache: str) -> dict[str, dict[str, float | None]]:
-    """How far both ways of accumulating end from the whole batch: weights, and BatchNorm's averages.
-
-    Args:
-        case: What to compare.
-        cache: A folder for the answers of probes.
-    """
+    """How far both ways of accumulating end from the whole batch: weights, and BatchNorm's averages."""
     import keras
 
     import autobatch
@@ -166,11 +145,6 @@ def _samples(case: Case) -> tuple[Any, Any, Any]:
 def relative_difference(found: Arrays, whole: Arrays, before: Arrays) -> float | None:
     """The largest difference between two ends, over the largest change from the beginning; `None` without values.
 
-    Args:
-        found: Values at the end of one training.
-        whole: Those at the end of the training that it should equal.
-        before: Those that both began with.
-
     Example:
         >>> ones = np.ones(2)
         >>> relative_difference([ones * 3.5], [ones * 3], [ones])
@@ -197,25 +171,16 @@ NOTES = (
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is timed.
+    """What is timed."""
 
-    Attributes:
-        model: Its name among the benchmarks' models.
-        effective: Samples behind one update.
-        parts: Micro-batches of an update.
-        updates: Updates in a turn.
-        turns: How often each side is timed.
-    """
-
-    model: str
-    effective: int
-    parts: int
-    updates: int
-    turns: int
+    model: str  # its name among the benchmarks' models
+    effective: int  # samples behind one update
+    parts: int  # micro-batches of an update
+    updates: int  # updates in a turn
+    turns: int  # how often each side is timed
 
     @property
     def micro(self) -> int:
-        """Samples in a micro-batch."""
         return self.effective // self.parts
 
 
@@ -260,7 +225,6 @@ def speed_over(result: dict[str, Any], other: str) -> Ratio:
 
 
 def speed_row(result: dict[str, Any]) -> list[Cell]:
-    """A line of the table of speeds."""
     sides = (PLAIN, KERAS, OURS)
     speeds = [float(f"{result['samples'] / statistics.median(result['seconds'][side]):.3g}") for side in sides]
     over = (str(speed_over(result, other)) for other in (PLAIN, KERAS))
@@ -268,7 +232,6 @@ def speed_row(result: dict[str, Any]) -> list[Cell]:
 
 
 def speed_goal(results: list[dict[str, Any]]) -> Goal:
-    """How near the slowest row comes."""
     worst = min(results, key=lambda result: speed_over(result, PLAIN).middle)
     over = speed_over(worst, PLAIN)
     measured = f"at least {over}, of {worst['model']} in micro-batches of {worst['micro']}"
@@ -276,7 +239,6 @@ def speed_goal(results: list[dict[str, Any]]) -> Goal:
 
 
 def exact_row(case: Case, found: dict[str, Any]) -> list[Cell]:
-    """A line of the table of differences."""
     differences = (found[side][what] for what in ("weights", "averages") for side in ("keras", "autobatch"))
     return [case.title, case.shape, *(None if one is None else f"{one:.1e}" for one in differences)]
 
@@ -289,7 +251,6 @@ def exact_goal(cases: dict[Case, dict[str, Any]]) -> Goal:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Times, and compares weights."""
     results = [timed(load) for load in (QUICK if args.quick else FULL)]
     with tempfile.TemporaryDirectory() as cache:
         cases = {case: difference(case, cache) for case in CASES if case.quick or not args.quick}

@@ -51,13 +51,7 @@ Run = dict[str, Any]
 
 
 class Scenes:
-    """Plays sides, and keeps what happened.
-
-    Args:
-        folder: For checkpoints and the probe's answer.
-        duration_s: Seconds that the hour is told in.
-        most: The largest size that is looked at as a safe one.
-    """
+    """Plays sides, and keeps what happened."""
 
     def __init__(self, folder: Path, duration_s: float, most: int = EFFECTIVE) -> None:
         self._folder, self.duration_s, self._most = folder, duration_s, most
@@ -86,7 +80,6 @@ class Scenes:
         return sizes[fitting - 1]
 
     def run(self, name: str, side: Side, scene: str, neighbours: tuple[Neighbour, ...], turn: int) -> float:
-        """Plays one side; returns images per minute of the clock."""
         with memory_group(LIMIT_BYTES) as group:
             played = play(side, neighbours, group=group, folder=self._folder, duration_s=self.duration_s, seed=turn)
             killed = kills(group) - played.killed_starting
@@ -151,7 +144,6 @@ def act(scenes: Scenes, scene: tuple[str, float], turns: int, *, others: bool = 
 
 
 def of(runs: list[Run], scene: str, who: str) -> list[Run]:
-    """The runs of a side in a scene, by turn."""
     chosen = [run for run in runs if run["scene"] == scene and run["side"] == who]
     return sorted(chosen, key=lambda run: int(run["turn"]))
 
@@ -164,7 +156,6 @@ def over_safe(runs: list[Run], scene: str, who: str, figure: str = "images") -> 
 
 
 def row(runs: list[Run], scene: str, who: str) -> list[Cell]:
-    """One line for all runs of a side in a scene."""
     chosen = of(runs, scene, who)
     number = len(chosen)
 
@@ -204,7 +195,6 @@ COLUMNS = (
 
 
 def goals(runs: list[Run]) -> list[Goal]:
-    """What was aimed at."""
     ours = [run for run in runs if run["side"] == OURS]
     reached = over_safe(runs, "tight", OURS)
     whole, epochs = (sum(run[figure] for run in ours) for figure in ("epochs_whole", "epochs"))
@@ -228,7 +218,6 @@ def goals(runs: list[Run]) -> list[Goal]:
 
 
 def charts(runs: list[Run]) -> list[Chart]:
-    """Images and memory over the hour, for the first script of the tight scene."""
     first = [run for run in runs if run["scene"] == "tight" and run["turn"] == 1]
     images = {f"{run['side']} ({run['size']})": run["trained"] for run in first}
     ours = next(run for run in first if run["side"] == OURS)
@@ -246,7 +235,6 @@ def charts(runs: list[Run]) -> list[Chart]:
 
 
 def notes(scenes: Scenes) -> list[str]:
-    """What to know of the figures."""
     peaks = ", ".join(f"{size}: {peak / MIB:,.0f}" for size, peak in sorted(scenes.peaks.items()))
     told = f"One minute of the hour takes {scenes.duration_s / MINUTES:.2f} s. The clock starts when the first update "
     net = f"MobileNetV2 at 96x96 on arrays in memory, SGD with momentum, {EFFECTIVE} samples an update; autobatch "
@@ -271,7 +259,6 @@ def notes(scenes: Scenes) -> list[str]:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """How long the full form is."""
     parser.add_argument("--seconds", type=float, default=90.0, help="that the hour is told in")
     parser.add_argument(
         "--turns", type=int, default=3, help="of autobatch and of the safe size, each with its own script"
@@ -279,7 +266,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Plays all sides."""
     # Told to end, it ends the processes that it has started and removes its control group, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     with tempfile.TemporaryDirectory() as name:
@@ -301,9 +287,5 @@ def measure(args: argparse.Namespace) -> Findings:
 
 if __name__ == "__main__":
     benchmark(
-        "adapting",
-        "Adapting",
-        "How much is trained in an hour in which neighbours come and go?",
-        measure,
-        options,
+        "adapting", "Adapting", "How much is trained in an hour in which neighbours come and go?", measure, options
     )

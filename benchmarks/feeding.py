@@ -51,25 +51,17 @@ BESIDE: dict[str, Any] = {"rescale": 1 / 255, "horizontal_flip": True}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Pictures of one size, transformed in one way.
+    """Pictures of one size, transformed in one way."""
 
-    Attributes:
-        side: Height and width of what is handed out, in pixels.
-        pictures: How many are read in a turn.
-        affine: Whether they are rotated, shifted, sheared and zoomed, beside being flipped.
-    """
-
-    side: int
-    pictures: int
-    affine: bool
+    side: int  # height and width of what is handed out, in pixels
+    pictures: int  # how many are read in a turn
+    affine: bool  # whether they are rotated, shifted, sheared and zoomed, beside being flipped
 
     @property
     def name(self) -> str:
-        """For people."""
         return f"{self.side} pixels, {'affine' if self.affine else 'flip only'}"
 
     def generator(self) -> ImageDataGenerator:
-        """What transforms them."""
         return ImageDataGenerator(**BESIDE, **(AFFINE if self.affine else {}))
 
 
@@ -78,7 +70,6 @@ QUICK = ((150, 192), (350, 96))
 
 
 def cases(*, quick: bool) -> list[Case]:
-    """What is measured."""
     sizes = QUICK if quick else FULL
     return [Case(side, pictures, affine) for affine in (True, False) for side, pictures in sizes]
 
@@ -93,7 +84,6 @@ def natural(numbers: np.random.Generator, height: int, width: int) -> Any:
 
 
 def write_pictures(folder: Path, side: int, count: int) -> None:
-    """Files of that size, give or take a fifth, of two classes."""
     numbers = np.random.default_rng(side)
     for number in range(count):
         place = folder / f"class{number % 2}"
@@ -135,7 +125,6 @@ def within_epoch(adapter: PyDatasetAdapter) -> Iterator[Any]:
 
 
 def our_side(case: Case, folder: Path, backend: ImageBackend) -> Callable[[], float]:
-    """The loader of a training."""
     size = (case.side, case.side)
     source = DirectorySource(case.generator(), folder, seed=1, image_backend=backend, target_size=size)
 
@@ -149,7 +138,6 @@ def our_side(case: Case, folder: Path, backend: ImageBackend) -> Callable[[], fl
 
 
 def sides_of(case: Case, folder: Path, *, opencv: bool) -> dict[str, Callable[[], float]]:
-    """Who reads the pictures of a case."""
     sides = {
         PLAIN: keras_side(case, folder),
         THREADS: keras_side(case, folder, workers=WORKERS),
@@ -225,7 +213,6 @@ def _seconds(step: Callable[[int], Any], number: int) -> float:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Pictures per second of each side in each case, and where their time goes."""
     random.seed(0)
     opencv = _has_opencv()
     turns = 3 if args.quick else 5
@@ -251,13 +238,6 @@ def measure(args: argparse.Namespace) -> Findings:
 def findings(
     measured: list[Case], speeds: Mapping[str, Mapping[str, list[float]]], times: Mapping[str, Mapping[str, float]]
 ) -> Findings:
-    """What the samples say.
-
-    Args:
-        measured: The cases, in order.
-        speeds: Of each case, for each side, its pictures per second in each turn.
-        times: Of some cases, for each stage, its milliseconds.
-    """
     sides = [side for side in next(iter(speeds.values())) if side != PLAIN]
     over = {
         case.name: {side: ratio(speeds[case.name][side], speeds[case.name][PLAIN]) for side in sides}

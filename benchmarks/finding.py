@@ -28,15 +28,10 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model under a budget.
+    """A model under a budget."""
 
-    Attributes:
-        net: Its name in `models.NETS`.
-        limit_mib: What the pool may hold.
-    """
-
-    net: str
-    limit_mib: int
+    net: str  # its name in `models.NETS`
+    limit_mib: int  # what the pool may hold
 
 
 ROWS = (
@@ -74,44 +69,23 @@ TO_KNOW = (
 
 @dataclass(slots=True)
 class Search:
-    """What a search did.
+    """What a search did."""
 
-    Attributes:
-        name: Whose it is.
-        tried: The sizes that were run, in order.
-        answer: The batch size it recommends, `None` if it has none.
-        error: What it raised instead.
-        trials_s: What its trials took.
-        ran_s: What those of them took that ran.
-        starts_s: What starting its processes took.
-        ran_out: How many trials ran out of memory.
-        peak_share: The most memory it used, over the budget.
-        answer_ran: Whether the answer was run to its end by the search itself.
-    """
-
-    name: str
-    tried: list[int]
-    answer: int | None
-    error: str | None
-    trials_s: float
-    ran_s: float
-    starts_s: float
-    ran_out: int
-    peak_share: float
-    answer_ran: bool
+    name: str  # whose it is
+    tried: list[int]  # the sizes that were run, in order
+    answer: int | None  # the batch size it recommends, `None` if it has none
+    error: str | None  # what it raised instead
+    trials_s: float  # what its trials took
+    ran_s: float  # what those of them took that ran
+    starts_s: float  # what starting its processes took
+    ran_out: int  # how many trials ran out of memory
+    peak_share: float  # the most memory it used, over the budget
+    answer_ran: bool  # whether the answer was run to its end by the search itself
 
 
 def searched(
     name: str, search: Callable[[Situation], tuple[int, int]], recorded: Recorded, budget: HardBudget
 ) -> Search:
-    """Has a search drive the trials, and notes what it did.
-
-    Args:
-        name: Whose it is.
-        search: Returns its answer, and how many processes it would have started.
-        recorded: The trials.
-        budget: Within which they run.
-    """
     tried: list[Tried] = []
 
     def attempt(size: int) -> Tried:
@@ -170,13 +144,7 @@ def foreign(peer: Peer) -> Callable[[Situation], tuple[int, int]]:
 
 
 def true_largest(recorded: Recorded, fine: int = FINE, beyond: int = _BEYOND) -> int:
-    """The largest size that runs, from going on until a few sizes in a row fail.
-
-    Args:
-        recorded: The trials so far.
-        fine: Up to how many samples each size counts; beyond, every hundredth.
-        beyond: How many sizes have to fail.
-    """
+    """The largest size that runs, from going on until a few sizes in a row fail."""
     ran = max(size for size, tried in recorded.known.items() if tried.ran)
     failures = 0
     while failures < beyond:
@@ -195,14 +163,6 @@ def row_of(
     budget_of: Callable[[str, int], HardBudget] = HardBudget,
     largest: Callable[[Recorded], int] = true_largest,
 ) -> Result:
-    """All searches under one budget.
-
-    Args:
-        row: The model, and the budget in MiB.
-        peers: Who searches beside us.
-        budget_of: Starts the process of the trials.
-        largest: Finds the largest size that runs.
-    """
     with budget_of(row.net, row.limit_mib) as budget:
         recorded = Recorded(budget.attempt)
         sides = {name: partial(own_search, budget=budget, reserve=reserve) for name, reserve in RESERVES.items()}
@@ -225,7 +185,6 @@ def row_of(
 
 
 def table_of(result: Result) -> Table:
-    """The searches of a row, one a line."""
     rows: list[list[Any]] = []
     for search in result["searches"]:
         answer = search["answer"]
@@ -273,24 +232,18 @@ class Standing:
     """How one of our searches stands beside the others, row by row.
 
     Attributes:
-        trials: How many it took.
-        ran_out: How many of them ran out of memory.
-        shares: Its answers over the largest sizes that fit, 0 where it had none.
-        times: Its seconds, starts and all, over those of the fastest other that had an answer.
         times_as_good: The same, among the others that ran their answer and found as much; rows without are left out.
-        times_that_ran: As `times_as_good`, but without what trials took that ran out of memory.
     """
 
-    trials: list[int]
-    ran_out: int
-    shares: list[float]
-    times: list[float]
+    trials: list[int]  # how many it took
+    ran_out: int  # how many of them ran out of memory
+    shares: list[float]  # its answers over the largest sizes that fit, 0 where it had none
+    times: list[float]  # its seconds, starts and all, over those of the fastest other that had an answer
     times_as_good: list[float]
-    times_that_ran: list[float]
+    times_that_ran: list[float]  # as `times_as_good`, but without what trials took that ran out of memory
 
     @classmethod
     def of(cls, results: list[Result], place: int) -> Self:
-        """The standing of the search in this place of every row."""
         own = [result["searches"][place] for result in results]
         others = [result["searches"][len(RESERVES) :] for result in results]
         answered = [[other for other in row if other["answer"]] for row in others]
@@ -318,7 +271,6 @@ def _over_fastest(own: list[dict[str, Any]], others: list[list[dict[str, Any]]],
 
 
 def goals_of(results: list[Result]) -> list[Goal]:
-    """What was aimed at, over all rows; judged by the search that keeps a reserve."""
     default, bare = (Standing.of(results, place) for place in range(len(RESERVES)))
 
     def both(tell: Callable[[Standing], str]) -> str:
@@ -358,7 +310,6 @@ def goals_of(results: list[Result]) -> list[Goal]:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """All rows."""
     present = [peer for peer in PEERS if peer.package is None or find_spec(peer.package)]
     peers = [peer for peer in present if not (args.quick and peer.name in QUICK_WITHOUT)]
     results = [row_of(row, peers) for row in (QUICK_ROWS if args.quick else ROWS)]

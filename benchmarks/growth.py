@@ -47,7 +47,6 @@ def over_probes(probes: dict[str, dict[int, Probed]]) -> list[Growth]:
 
 
 def probes_of(folder: Path, args: argparse.Namespace) -> dict[str, dict[int, Probed]]:
-    """Probes of growing models, folders and bounds."""
     data = numbers(8192)
     files = (10**3, 10**6)
     plans: dict[str, tuple[Iterable[int], Callable[[int], Probed]]] = {
@@ -55,18 +54,9 @@ def probes_of(folder: Path, args: argparse.Namespace) -> dict[str, dict[int, Pro
             (10**4, 10**6) if args.quick else (10**4, 10**5, 10**6, 10**7, 10**8),
             lambda size: probed(wide_net(size), data, 32),
         ),
-        LAYERS: (
-            (4, 32) if args.quick else (4, 16, 64, 128),
-            lambda size: probed(deep_net(size), data, 32),
-        ),
-        BATCH: (
-            () if args.quick else (1, 16, 256, 4096),
-            lambda size: probed(wide_net(10**4), data, size),
-        ),
-        FILES: (
-            () if args.quick else files,
-            lambda size: probed(picture_net(), flow_of(folder, size), 32),
-        ),
+        LAYERS: ((4, 32) if args.quick else (4, 16, 64, 128), lambda size: probed(deep_net(size), data, 32)),
+        BATCH: (() if args.quick else (1, 16, 256, 4096), lambda size: probed(wide_net(10**4), data, size)),
+        FILES: (() if args.quick else files, lambda size: probed(picture_net(), flow_of(folder, size), 32)),
     }
     found: dict[str, dict[int, Probed]] = {}
     for over, (sizes, probe) in plans.items():
@@ -77,7 +67,6 @@ def probes_of(folder: Path, args: argparse.Namespace) -> dict[str, dict[int, Pro
 
 
 def row(growth: Growth) -> list[Cell]:
-    """A line of the table of slopes."""
     points = growth.points
     ends = [
         f"{growth.over}: {points[0][0]:,.0f} to {points[-1][0]:,.0f}",
@@ -95,13 +84,11 @@ def _short(seconds: float) -> str:
 
 
 def probe_row(over: str, size: int, found: Probed) -> list[Cell]:
-    """A line of the table of probes."""
     parts = (found.total_s, found.start_s, found.compiling_s, found.here_s, found.steps_s)
     return [f"{size:,} {over}", found.trials, found.largest, *(round(part, 2) for part in parts)]
 
 
 def charts(growths: list[Growth]) -> list[Chart]:
-    """A chart for each quantity."""
     found = []
     for over in dict.fromkeys(growth.over for growth in growths):
         series = {growth.cost: growth.points for growth in growths if growth.over == over}
@@ -110,7 +97,6 @@ def charts(growths: list[Growth]) -> list[Chart]:
 
 
 def goals(growths: list[Growth]) -> list[Goal]:
-    """Whether everything grows as it may."""
     found = []
     for promise, limit in MOST.items():
         ours = [growth for growth in growths if growth.ours and growth.promise == promise]
@@ -122,7 +108,6 @@ def goals(growths: list[Growth]) -> list[Goal]:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Lets one thing after the other grow."""
     turns = 5 if args.quick else 11
     files = (10**3, 10**4, 10**5, 10**6)
     batches = (1, 16, 256, 4096) if args.quick else tuple(4**power for power in range(7))

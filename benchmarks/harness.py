@@ -58,7 +58,6 @@ __all__ = [
 
 
 def seconds_of(function: Callable[[], Any]) -> float:
-    """How long a call takes by the clock."""
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
@@ -71,15 +70,7 @@ def benchmark(
     measure: Callable[[argparse.Namespace], Findings],
     options: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> None:
-    """The whole of a benchmark's program: reads its arguments, measures, prints, and writes the file.
-
-    Args:
-        name: As its program is called.
-        title: For people.
-        question: What it answers, in a sentence.
-        measure: Measures; the arguments hold `quick`.
-        options: Adds arguments of its own.
-    """
+    """The whole of a benchmark's program: reads its arguments, measures, prints, and writes the file."""
     parser = argparse.ArgumentParser(description=f"{title}: {question}")
     parser.add_argument("--quick", action="store_true", help="a short form, for a look")
     parser.add_argument("--json", type=Path, help="where to keep the figures and all samples")
@@ -124,7 +115,6 @@ def command(name: str, words: Sequence[str]) -> str:
 
 
 def report(findings: Findings) -> list[str]:
-    """The lines that are printed."""
     goals = [f"Goal: {goal.text}: {verdict(goal.met)}; {goal.measured}" for goal in findings.goals]
     tables = [line for table in findings.tables for line in (*lines_of(table), "")]
     return [*tables, *goals, *findings.notes]

@@ -65,7 +65,6 @@ def speeds(played: Played) -> dict[str, float]:
 
 
 def told(run: dict[str, Any]) -> str:
-    """One line of the table."""
     fate = "lives" if run["trainer_status"] == 0 else f"dies ({run['trainer_status']})"
     other = "lives" if run["neighbour_status"] == 0 else f"dies ({run['neighbour_status']})"
     who = f"{run['trainer']}, {run['allocator']}"
@@ -125,7 +124,6 @@ def draw(run: dict[str, Any], place: Path) -> None:
 
 
 def main() -> None:
-    """Plays all runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rates", type=int, nargs="+", default=list(RATES), help="MiB/s")

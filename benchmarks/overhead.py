@@ -19,7 +19,6 @@ MODELS = ("small conv net", "MobileNetV2")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """The arguments of this benchmark."""
     parser.add_argument("--models", nargs="+", choices=NETS, default=list(MODELS))
     parser.add_argument("--sizes", type=int, nargs="+", help="samples in an update; 8 and 32, in the short form 8")
     parser.add_argument("--updates", type=int, help="updates in a turn; 12, in the short form 6")
@@ -27,7 +26,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def compare(name: str, size: int, updates: int, turns: int) -> dict[str, Any]:
-    """Seconds per update of both, turn by turn."""
     say(f"{name}, {size} samples an update: {turns} turns of {updates} updates")
     net = NETS[name]
     x, y = net.samples(size * updates)
@@ -44,12 +42,10 @@ def compare(name: str, size: int, updates: int, turns: int) -> dict[str, Any]:
 
 
 def over_keras(result: dict[str, Any]) -> Ratio:
-    """Our time over Keras', turn by turn."""
     return ratio(result["seconds"]["autobatch"], result["seconds"]["keras"])
 
 
 def row(result: dict[str, Any]) -> list[Cell]:
-    """A line of the table."""
     keras_ms, ours_ms = (round(statistics.median(result["seconds"][side]) * 1e3, 1) for side in ("keras", "autobatch"))
     return [result["model"], result["size"], keras_ms, ours_ms, _precise(over_keras(result))]
 
@@ -59,7 +55,6 @@ def _precise(over: Ratio) -> str:
 
 
 def goal(results: list[dict[str, Any]]) -> Goal:
-    """How near the slowest row comes."""
     worst = max(results, key=lambda result: over_keras(result).middle)
     over = over_keras(worst)
     measured = f"at most {_precise(over)}, of {worst['model']} at {worst['size']}"
@@ -67,7 +62,6 @@ def goal(results: list[dict[str, Any]]) -> Goal:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Compares every model at every size."""
     sizes = args.sizes or ([8] if args.quick else [8, 32])
     updates, turns = args.updates or (6 if args.quick else 12), args.turns or (5 if args.quick else 15)
     results = [compare(name, size, updates, turns) for name in args.models for size in sizes]

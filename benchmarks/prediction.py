@@ -31,19 +31,13 @@ PUBLISHED = "Published: DNNMem 14 to 16 % mean, LLMem 3 % mean, VeritasEst 5.5 %
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured of a model.
+    """What was measured of a model."""
 
-    Attributes:
-        peaks: Sizes and their peaks in bytes, above what the model holds.
-        moments: What a step asks for at any size, from recordings of the two smallest.
-    """
-
-    peaks: list[tuple[int, int]]
-    moments: AllocationProfile | None
+    peaks: list[tuple[int, int]]  # sizes and their peaks in bytes, above what the model holds
+    moments: AllocationProfile | None  # what a step asks for at any size, from recordings of the two smallest
 
 
 def peaks_of(net: str) -> Measured:
-    """Runs all sizes."""
     with HardBudget(net, ROOM_MIB) as budget:
         tried = [budget.attempt(size * LARGER.get(net, 1)) for size in SIZES]
         peaks = [(one.size, one.peak_bytes - budget.base_bytes) for one in tried if one.ran and one.peak_bytes]
@@ -83,7 +77,6 @@ def _beyond(values: list[float]) -> float:
 
 
 def row_of(name: str, made: list[dict[str, Any]]) -> list[Any]:
-    """A line of the table."""
     signed = errors(made)
     bounded = errors(made, "bound_bytes")
     return [
@@ -114,7 +107,6 @@ RANGES = (1.0, 1.5, 2.0, 4.0, FARTHEST)
 
 
 def earlier(result: Path) -> dict[str, Measured]:
-    """What an earlier run has measured."""
     samples = read_samples(result)
 
     def read(of: dict[str, Any]) -> Measured:
@@ -125,12 +117,10 @@ def earlier(result: Path) -> dict[str, Measured]:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """Where to take the peaks from."""
     parser.add_argument("--peaks", type=Path, help="an earlier result: predict what that has measured")
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """All models."""
     kept = earlier(args.peaks) if args.peaks else {}
     measured = {}
     for net in QUICK if args.quick else NETS:
@@ -164,11 +154,7 @@ def measure(args: argparse.Namespace) -> Findings:
         log_y=True,
     )
     samples = {
-        net: {
-            "peaks": of.peaks,
-            "moments": of.moments.to_list() if of.moments else [],
-            "predictions": made[net],
-        }
+        net: {"peaks": of.peaks, "moments": of.moments.to_list() if of.moments else [], "predictions": made[net]}
         for net, of in measured.items()
     }
     return Findings([by_model, by_distance], goals, notes, samples, [chart])

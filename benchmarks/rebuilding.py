@@ -29,7 +29,6 @@ OVER = {WALK: WALK, WALK_AND_DRAW: WALK_AND_DRAW, REBUILD: WALK, REBUILD_AND_DRA
 
 
 def fill(folder: Path, files: int = FILES) -> None:
-    """Gives one picture many names, in a folder for each class."""
     from PIL import Image
 
     picture = folder.parent / "picture.png"
@@ -50,7 +49,6 @@ def each_of(function: Callable[[], Any], calls: int) -> Callable[[], float]:
 
 
 def sides(folder: Path) -> dict[str, Callable[[], float]]:
-    """What is compared, each at a new size in every call."""
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     from autobatch.data.images.iterator import without_printing
@@ -77,13 +75,11 @@ def sides(folder: Path) -> dict[str, Callable[[], float]]:
 
 
 def row(name: str, samples: dict[str, list[float]]) -> list[Cell]:
-    """A line of the table."""
     faster = str(ratio(samples[OVER[name]], samples[name])) if OVER[name] != name else "-"
     return [name, float(f"{statistics.median(samples[name]) * 1e3:.3g}"), faster]
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Fills a folder, and compares."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "pictures"
         say(f"giving a picture {FILES:,} names")

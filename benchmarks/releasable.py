@@ -79,7 +79,6 @@ def _faults() -> int:
 
 
 def start(side: str, name: str, size: int, updates: int) -> dict[str, Any]:
-    """Runs a turn in a process of its own."""
     command = [sys.executable, __file__, "--turn", side, name, str(size), str(updates)]
     environ = {
         **os.environ,
@@ -92,7 +91,6 @@ def start(side: str, name: str, size: int, updates: int) -> dict[str, Any]:
 
 
 def compare(name: str, size: int, updates: int, turns: int) -> dict[str, Any]:
-    """All sides in turns; the side that goes first changes."""
     say(f"{name}, {size} samples: {turns} processes of each side")
     sides: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for number in range(turns):
@@ -102,8 +100,6 @@ def compare(name: str, size: int, updates: int, turns: int) -> dict[str, Any]:
 
 
 def row(result: dict[str, Any], side: str) -> list[Cell]:
-    """A line of the table."""
-
     def values(of: str, key: str) -> list[float]:
         return [sample[key] for sample in result["sides"][of]]
 
@@ -119,7 +115,6 @@ def row(result: dict[str, Any], side: str) -> list[Cell]:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """The arguments of this benchmark."""
     parser.add_argument("--models", nargs="+", choices=NETS, help="a small conv net and, in the full form, MobileNetV2")
     parser.add_argument("--sizes", type=int, nargs="+", help="samples in an update; 8 and 64, in the short form 64")
     parser.add_argument("--updates", type=int, default=12, help="timed updates in a turn")
@@ -127,7 +122,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Compares the allocators for every model at every size."""
     models = args.models or (MODELS[:1] if args.quick else MODELS)
     sizes, turns = args.sizes or ([64] if args.quick else [8, 64]), args.turns or (1 if args.quick else 5)
     results = [compare(name, size, args.updates, turns) for name in models for size in sizes]

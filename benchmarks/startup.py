@@ -29,7 +29,6 @@ HEAVY = ("import keras",)
 
 
 def starting(code: str) -> Callable[[], float]:
-    """Seconds that a fresh Python takes to run this."""
     return lambda: seconds_of(lambda: subprocess.run([sys.executable, "-c", code], check=True, capture_output=True))
 
 
@@ -43,19 +42,16 @@ def starts(args: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def readings(times: int = 200) -> list[float]:
-    """Seconds of each reading, without the first."""
     autobatch.read_memory()
     return [seconds_of(autobatch.read_memory) for _ in range(times)]
 
 
 def row(name: str, samples: list[float], bare_s: float) -> list[Cell]:
-    """A line of the table."""
     middle = statistics.median(samples)
     return [name, *(round(value * 1e3, 1) for value in (middle, min(samples), max(samples), middle - bare_s))]
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Starts, and reads."""
     seconds, read_s = starts(args), readings()
     bare_s = statistics.median(seconds["Python alone"])
     columns = ("process", "ms", "fastest", "slowest", "beyond Python alone")

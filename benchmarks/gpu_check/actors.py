@@ -55,11 +55,7 @@ class Memory(Protocol):
 
 
 class Cuda:
-    """The memory of the first GPU that `CUDA_VISIBLE_DEVICES` leaves.
-
-    Args:
-        driver: What answers like libcuda; `None` takes libcuda.
-    """
+    """The memory of the first GPU that `CUDA_VISIBLE_DEVICES` leaves."""
 
     def __init__(self, driver: Any = None) -> None:
         self._driver = ctypes.CDLL("libcuda.so.1") if driver is None else driver
@@ -93,7 +89,6 @@ class Cuda:
         return True
 
     def give(self, handle: tuple[int, int]) -> None:
-        """Gives it back to the device."""
         self._call("cuMemFree_v2", ctypes.c_uint64(handle[0]))
 
     def free_and_total(self) -> tuple[int, int]:
@@ -128,9 +123,6 @@ class Host:
 
     The kernel kills who takes more than there is, whoever that is, in the middle of a step; a GPU's driver refuses. So
     what is not there is not taken, nor the last that is.
-
-    Args:
-        group: The group's folder; `None` for the machine, of which there is always enough.
     """
 
     def __init__(self, group: Path | None = None) -> None:
@@ -155,7 +147,6 @@ class Host:
         return handle[0] == handle[len(handle) - 1] == _FILLED
 
     def give(self, handle: mmap.mmap) -> None:
-        """Gives it back to the group."""
         handle.close()
 
 
@@ -181,7 +172,6 @@ _PATIENCE_S = 5
 
 
 def say(kind: str, **facts: Any) -> None:
-    """Tells the check."""
     print(json.dumps({"kind": kind, "at_s": time.monotonic(), **facts}), flush=True)
 
 
@@ -234,7 +224,6 @@ def take(memory: Memory, part: dict[str, Any]) -> int:
 
 
 def churn(memory: Memory, part: dict[str, Any]) -> int:
-    """Takes and gives back until it fails, or is ended."""
     rounds = 0
     while True:
         try:
@@ -277,7 +266,6 @@ def search(memory: Memory, part: dict[str, Any]) -> int:
 
 
 def _own() -> dict[str, Any]:
-    """What this process reads of itself."""
     from autobatch.memory.sensors.gpu import read_devices
     from autobatch.memory.sensors.procfs import read_process
 

@@ -34,25 +34,15 @@ _OURS_ALONE = ("LD_LIBRARY_PATH", "XLA_FLAGS", "TF_GPU_ALLOCATOR")
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What became of a search and of the bystander.
+    """What became of a search and of the bystander."""
 
-    Attributes:
-        name: Who searched.
-        lived: Whether the bystander lived from before the search until after it.
-        rounds: How often it took its memory meanwhile.
-        ended: How the search ended: its exit status, `None` where it did not in time.
-        found: What it says that it found.
-        ran_out: How many of its trials ran out of memory, `None` where it does not tell.
-        why: Why it was not run.
-    """
-
-    name: str
-    lived: bool
-    rounds: int
-    ended: int | None = None
-    found: int | None = None
-    ran_out: int | None = None
-    why: str = ""
+    name: str  # who searched
+    lived: bool  # whether the bystander lived from before the search until after it
+    rounds: int  # how often it took its memory meanwhile
+    ended: int | None = None  # how the search ended: its exit status, `None` where it did not in time
+    found: int | None = None  # what it says that it found
+    ran_out: int | None = None  # how many of its trials ran out of memory, `None` where it does not tell
+    why: str = ""  # why it was not run
 
 
 def goals_of(all_of_them: Sequence[Beside]) -> list[Goal]:
@@ -89,12 +79,7 @@ def _killing(others: Sequence[Beside]) -> Goal:
 
 
 def beside(
-    stage: Stage,
-    name: str,
-    searching: Sequence[str],
-    amount: int,
-    environ: Mapping[str, str],
-    stop: Path | None = None,
+    stage: Stage, name: str, searching: Sequence[str], amount: int, environ: Mapping[str, str], stop: Path | None = None
 ) -> Beside:
     """Lets somebody search beside a bystander; who waits for `stop` once there is no more is left at that a while."""
     say(f"{name}, beside a bystander of {amount / MIB:,.0f} MiB")
@@ -143,7 +128,6 @@ def searches(stage: Stage, args: argparse.Namespace) -> dict[str, tuple[list[str
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Plays one search after another, each beside a bystander of its own."""
     with stages.opened(args.stage, 3000) as stage, tempfile.TemporaryDirectory() as folder:
         amount = stage.total_bytes() // (48 if stage.name == "cpu" else 16)
         others = searches(stage, args).items()
@@ -155,19 +139,16 @@ def measure(args: argparse.Namespace) -> Findings:
 
 
 def vars_of(one: Beside) -> dict[str, Any]:
-    """The same as JSON-ready values."""
     return {"name": one.name, "lived": one.lived, "rounds": one.rounds, "ended": one.ended, "found": one.found}
 
 
 def row_of(one: Beside) -> list[Cell]:
-    """A line of the table."""
     if one.why:
         return [one.name, None, None, None, None, one.why]
     return [one.name, "lived" if one.lived else "died", one.rounds, one.found, one.ran_out, None]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """The arguments of this check."""
     stages.options(parser)
     told = "the Python in which PyTorch and the peers are, else that of AUTOBATCH_PEER_PYTHON, else this one"
     parser.add_argument("--peer-python", default=os.environ.get("AUTOBATCH_PEER_PYTHON"), help=told)

@@ -25,34 +25,21 @@ FOLDER = Path(__file__).resolve().parent
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check.
+    """One check."""
 
-    Attributes:
-        name: What it is called on the command line; "faults" means all of `faults.*`.
-        title: For people.
-        asks: What it answers.
-        program: Its file, without the ending.
-        words: What the program is given besides where to write, its form and its stage.
-        deadline_s: After which its full form is ended.
-        quick_deadline_s: The same of its quick form.
-        needs: What must be there for it to be run: keys of `NEEDS`.
-    """
-
-    name: str
-    title: str
-    asks: str
-    program: str
-    words: tuple[str, ...] = ()
-    deadline_s: float = 300
-    quick_deadline_s: float = 150
-    needs: tuple[str, ...] = ("gpu",)
+    name: str  # what it is called on the command line; "faults" means all of `faults.*`
+    title: str  # for people
+    asks: str  # what it answers
+    program: str  # its file, without the ending
+    words: tuple[str, ...] = ()  # what the program is given besides where to write, its form and its stage
+    deadline_s: float = 300  # after which its full form is ended
+    quick_deadline_s: float = 150  # the same of its quick form
+    needs: tuple[str, ...] = ("gpu",)  # what must be there for it to be run: keys of `NEEDS`
 
     def path(self, folder: Path = FOLDER) -> Path:
-        """Where its program is."""
         return folder / f"{self.program}.py"
 
     def limit_s(self, *, quick: bool) -> float:
-        """Its deadline in a form."""
         return self.quick_deadline_s if quick else self.deadline_s
 
 
@@ -143,12 +130,10 @@ def select(checks: Iterable[Check], words: Iterable[str] | None) -> list[Check]:
 
 
 def names(checks: Iterable[Check]) -> list[str]:
-    """All words that name a check or several."""
     return list(dict.fromkeys(name for one in checks for name in _names(one)))
 
 
 def _names(check: Check) -> list[str]:
-    """A check's own name and those of the families it is in."""
     pieces = check.name.split(".")
     return [".".join(pieces[:count]) for count in range(1, len(pieces) + 1)]
 
@@ -158,7 +143,6 @@ _PATIENCE_S = 180
 
 
 def gpu() -> str | None:
-    """One that the driver tells of, and that TensorFlow can use."""
     reading = read_memory()
     if not reading.devices:
         return next((note for note in reading.notes if "GPU" in note or "CUDA" in note), "There is no GPU.")
@@ -170,7 +154,6 @@ def gpu() -> str | None:
 
 
 def pools() -> str | None:
-    """A GPU whose driver has memory pools."""
     found, notes = find_pools()
     if found and found[0]:
         return None
@@ -178,7 +161,6 @@ def pools() -> str | None:
 
 
 def cgroup() -> str | None:
-    """Root, and memory control groups."""
     try:
         with memory_group(2**30):
             return None

@@ -33,18 +33,12 @@ class Once:
         self._data, self._start = data, 0
 
     def take(self, number: int) -> Any:
-        """The next samples."""
         self._start += number
         return self._data[self._start - number : self._start]
 
 
 class Training:
-    """A model in training, at any size.
-
-    Args:
-        net: Its name in `models`.
-        device: What TensorFlow calls the place where it is trained.
-    """
+    """A model in training, at any size."""
 
     def __init__(self, net: str, device: str) -> None:
         from support.models import AT_224, NETS
@@ -55,7 +49,6 @@ class Training:
         self._engine = engine_for(self._net.compiled(jit_compile=False), self.batch(2))
 
     def batch(self, size: int) -> Any:
-        """So many random samples."""
         from autobatch.data.batch import Batch
 
         return Batch(*self._net.samples(size))
@@ -86,7 +79,6 @@ class Training:
         return self._bytes()["peak"]
 
     def held_bytes(self) -> int:
-        """What is held between updates."""
         return self._bytes()["current"]
 
     def speeds(self, size: int, turns: int, updates: int) -> list[float]:
@@ -101,7 +93,6 @@ class Training:
         return told
 
     def largest(self, sizes: list[int]) -> int | None:
-        """The first of these sizes that runs in one micro-batch."""
         return next((size for size in sizes if not self.update(self.batch(size))), None)
 
     def _bytes(self) -> dict[str, int]:
@@ -171,20 +162,13 @@ Told = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        cycles: How often memory runs out.
-        turns: How often the speed is taken, before and after.
-        updates: Updates in one of these turns.
-    """
-
-    cycles: int
-    turns: int
-    updates: int
+    cycles: int  # how often memory runs out
+    turns: int  # how often the speed is taken, before and after
+    updates: int  # updates in one of these turns
 
     def words(self) -> list[str]:
-        """As the scene takes it."""
         return ["--cycles", str(self.cycles), "--turns", str(self.turns), "--updates", str(self.updates)]
 
 
@@ -195,13 +179,6 @@ PLACES: dict[Device, tuple[str, int]] = {"gpu": ("MobileNetV2 at 224", 4096), "c
 
 
 def verdict(told: Told, cycles: int, device: Device) -> list[Goal]:
-    """What was aimed at.
-
-    Args:
-        told: What the scene has told.
-        cycles: How often memory was to run out.
-        device: Where; the speed counts on a GPU alone.
-    """
     before, after = told["before"], told["after"]
     ran_out = sum(bool(one["fell"]) for one in told["cycles"])
     calm = sum(one["calm"] for one in told["cycles"])
@@ -247,7 +224,6 @@ def _sizes(sizes: list[int]) -> str:
 
 
 def table_of(told: Told, title: str) -> Table:
-    """A cycle a line."""
     rows: list[list[Any]] = [
         [
             number,
@@ -261,7 +237,6 @@ def table_of(told: Told, title: str) -> Table:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Has the scene played, and judges it."""
     usual_net, usual_mib = PLACES[args.stage]
     net, limit_mib = args.net or usual_net, args.limit_mib or usual_mib
     effort = (LOOK if args.stage == "cpu" else QUICK) if args.quick else FULL
@@ -277,14 +252,12 @@ def measure(args: argparse.Namespace) -> Findings:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """The arguments of this check."""
     add_stage(parser)
     parser.add_argument("--net", help="the model to train, by its name in support/models.py")
     parser.add_argument("--limit-mib", type=int, help="what the training may take of the device")
 
 
 def scene() -> None:
-    """The process in which it happens: prints what it has seen."""
     reader = parser(__doc__)
     reader.add_argument("--scene", action="store_true")
     reader.add_argument("--net", required=True)

@@ -42,13 +42,11 @@ def binds(events: Sequence[Mapping[str, Any]], resource: str) -> tuple[bool | No
 
 
 def trains(events: Sequence[Mapping[str, Any]], status: int | None, killed: int) -> tuple[bool, str]:
-    """Whether it trained at its answer, and nobody was killed."""
     trained = next((event["updates"] for event in events if event["kind"] == "trained"), 0)
     return bool(trained) and status == 0 and not killed, f"{trained} updates, status {status}, {killed} killed"
 
 
 def probed(stage: Stage, case: str, most: int, limit: int | None) -> Actor:
-    """A probe that has ended, and what it said."""
     part = stage.part(case=case, most=most, limit=limit, trains=True)
     with Actor([sys.executable, "-u", str(PROBE), json.dumps(part)]) as one:
         one.ends(_PATIENCE_S)
@@ -59,7 +57,6 @@ def probed(stage: Stage, case: str, most: int, limit: int | None) -> Actor:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """One probe in which each binds."""
     runs: dict[str, tuple[Actor, int]] = {}
     with stages.opened(args.stage, 1800) as stage:
         if args.stage == "gpu":
@@ -87,7 +84,6 @@ def measure(args: argparse.Namespace) -> Findings:
 
 
 def row_of(resource: str, trial: Mapping[str, Any]) -> list[Cell]:
-    """A line of the table."""
     peaks = [trial["peaks"].get(name) for name in ("host", "device")]
     mib = [None if peak is None else round(peak / MIB) for peak in peaks]
     return [resource, trial["size"], trial["outcome"].lower().replace("_", " "), *mib]

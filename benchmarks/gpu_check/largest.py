@@ -38,12 +38,7 @@ Events = Sequence[Mapping[str, Any]]
 
 
 def probed(stage: Stage, **case: Any) -> tuple[list[dict[str, Any]], str]:
-    """What a probe says in a process of its own, and the end of what it prints where it failed.
-
-    Args:
-        stage: Where.
-        case: `net`, `policy`, `xla`, `most` and `limit`, as `probing.py` takes them.
-    """
+    """What a probe says in a process of its own, and the end of what it prints where it failed."""
     with Actor([sys.executable, "-u", str(PROBE), json.dumps(stage.part(case="net", **case))]) as one:
         one.ends(_PATIENCE_S)
         status = one.status
@@ -53,21 +48,9 @@ def probed(stage: Stage, **case: Any) -> tuple[list[dict[str, Any]], str]:
 
 
 def probe_table(events: Events, true_largest: int | None) -> Table:
-    """Each trial, and what came of them.
-
-    Args:
-        events: What the probe said.
-        true_largest: The largest size that an exhaustive search within the same limit has run, if there was one.
-    """
     resource = "device" if any("device" in event["peaks"] for event in _of(events, "tried")) else "host"
     rows: list[list[Cell]] = [
-        [
-            event["size"],
-            event["outcome"].lower().replace("_", " "),
-            _mib(event["peaks"].get(resource)),
-            None,
-            None,
-        ]
+        [event["size"], event["outcome"].lower().replace("_", " "), _mib(event["peaks"].get(resource)), None, None]
         for event in _of(events, "tried")
     ]
     found = next(_of(events, "found"), None)
@@ -128,23 +111,15 @@ Speeds = Mapping[str, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        peers: Who searches beside us.
-        beyond: How many sizes have to fail above the largest that runs.
-        turns: How often each size is timed.
-        steps: Steps in one of these turns.
-    """
-
-    peers: tuple[Peer, ...]
-    beyond: int
-    turns: int
-    steps: int
+    peers: tuple[Peer, ...]  # who searches beside us
+    beyond: int  # how many sizes have to fail above the largest that runs
+    turns: int  # how often each size is timed
+    steps: int  # steps in one of these turns
 
 
 def effort_of(stage: str, present: list[Peer], *, quick: bool) -> Effort:
-    """What a form of the check measures."""
     if not quick:
         return Effort(tuple(present), 3, 5, 20)
     if stage == "cpu":
@@ -153,7 +128,6 @@ def effort_of(stage: str, present: list[Peer], *, quick: bool) -> Effort:
 
 
 def auto_size(budget: HardBudget) -> int:
-    """What `batch_size="auto"` comes to."""
     recorded = Recorded(budget.attempt)
 
     def attempt(size: int) -> Any:
@@ -179,7 +153,6 @@ def speeds_of(budget: HardBudget, sizes: Mapping[str, int], effort: Effort) -> d
 
 
 def speed_table(sizes: Mapping[str, int], speeds: Speeds) -> Table:
-    """A size a line, beside the usual one where that fits."""
     usual = speeds.get(str(USUAL))
     rows: list[list[Cell]] = [
         [
@@ -218,7 +191,6 @@ def prediction_goals(made: list[dict[str, Any]]) -> list[Goal]:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """One net, in one precision, compiled by XLA or not."""
     present = [peer for peer in PEERS if peer.package is None or find_spec(peer.package)]
     effort = effort_of(args.stage, present, quick=args.quick)
     row = Row(args.net or USUAL_NETS[args.stage], args.limit_mib or LIMITS_MIB[args.stage])
@@ -261,7 +233,6 @@ def probed_itself(args: argparse.Namespace, row: Row, result: Result) -> tuple[l
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """The arguments of this check."""
     add_stage(parser)
     parser.add_argument("--net", choices=(NETS | AT_224), help="the model, by its name in support/models.py")
     parser.add_argument("--policy", choices=POLICIES, default=POLICIES[0], help="what it computes in")

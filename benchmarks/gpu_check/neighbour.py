@@ -25,25 +25,15 @@ _RAN_OUT = re.compile("a micro-batch of .* ran out of")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What is to be said of one play.
+    """What is to be said of one play."""
 
-    Attributes:
-        lived: Whether the training ended by itself, when it was told to.
-        neighbour: Whether the neighbour did.
-        shrank: How often it shrank before anything had run out.
-        rolled_back: How often something had run out.
-        grew: Whether it was back at its size in the end, `None` where it never shrank.
-        epochs: How many epochs had ended.
-        whole: In how many of them every sample was used exactly once.
-    """
-
-    lived: bool
-    neighbour: bool
-    shrank: int
-    rolled_back: int
-    grew: bool | None
-    epochs: int
-    whole: int
+    lived: bool  # whether the training ended by itself, when it was told to
+    neighbour: bool  # whether the neighbour did
+    shrank: int  # how often it shrank before anything had run out
+    rolled_back: int  # how often something had run out
+    grew: bool | None  # whether it was back at its size in the end, `None` where it never shrank
+    epochs: int  # how many epochs had ended
+    whole: int  # in how many of them every sample was used exactly once
 
 
 def told(played: Played) -> Told:
@@ -65,7 +55,6 @@ def told(played: Played) -> Told:
 
 
 def goals_of(plays: Sequence[Told]) -> list[Goal]:
-    """What was aimed at; nothing is reached by plays in which nothing happened."""
     count = len(plays)
     fell = [one for one in plays if one.shrank + one.rolled_back]
     epochs = sum(one.epochs for one in plays)
@@ -90,7 +79,6 @@ def goals_of(plays: Sequence[Told]) -> list[Goal]:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Plays the scene at every rate."""
     with stages.opened(args.stage, 2400) as stage:
         total = stage.total_bytes()
         shares = (16,) if args.stage == "cpu" else (8,) if args.quick else (64, 16, 4)
@@ -109,7 +97,6 @@ def measure(args: argparse.Namespace) -> Findings:
 
 
 def row_of(rate: int, played: Played, one: Told) -> list[Cell]:
-    """A line of the table."""
     statuses = f"died ({played.trainer}, {played.neighbours})"
     ends = ["lived" if lived else statuses for lived in (one.lived, one.neighbour)]
     grew = None if one.grew is None else "yes" if one.grew else "no"

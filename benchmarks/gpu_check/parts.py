@@ -19,7 +19,6 @@ DONE, FAILED, TIMED_OUT, SKIPPED = "done", "failed", "timed out", "skipped"
 
 
 def part(state: str, *, quick: bool, why: str = "", seconds: float = 0.0, result: Any = None) -> dict[str, Any]:
-    """What is known of a check, to be kept."""
     return {"state": state, "why": why, "quick": quick, "seconds": round(seconds, 1), "result": result}
 
 
@@ -29,14 +28,7 @@ def parts_of(samples: Mapping[str, Any]) -> dict[str, Part]:
 
 
 def due(checks: Iterable[Check], parts: Parts, *, quick: bool, again: Iterable[str] = ()) -> list[Check]:
-    """The checks that are still to be run: not done, done in the quick form where the full one is asked for, or named.
-
-    Args:
-        checks: Those asked for, in order.
-        parts: What is known.
-        quick: Whether the quick form is enough.
-        again: Names of checks to run whatever is known of them.
-    """
+    """The checks still to be run: not done, done in the quick form where the full one is asked for, or named."""
     named = set(again)
     return [one for one in checks if one.name in named or not _is_known(parts.get(one.name), quick=quick)]
 
@@ -55,14 +47,7 @@ def merged(parts: Parts, name: str, new: Part) -> dict[str, Part]:
 
 
 def compose(parts: Parts, checks: Sequence[Check], machine: Mapping[str, Any], command: str) -> dict[str, Any]:
-    """The values of one result, in the order of the list; parts that the list does not know come last and survive.
-
-    Args:
-        parts: What is known.
-        checks: All checks there are.
-        machine: What was measured on, for parts that do not tell.
-        command: What to type to measure it again.
-    """
+    """The values of one result, in the order of the list; parts that the list does not know come last and survive."""
     titles = {one.name: one.title for one in checks}
     order = [*titles, *sorted(parts.keys() - titles.keys())]
     asked = {one.name: one.asks for one in checks}

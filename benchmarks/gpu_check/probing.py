@@ -29,7 +29,6 @@ _UPDATES = 3
 
 
 def say(kind: str, **facts: Any) -> None:
-    """Tells the check."""
     print(json.dumps({"kind": kind, "at_s": time.monotonic(), **facts}), flush=True)
 
 
@@ -69,7 +68,6 @@ def net_of(part: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def main(part: dict[str, Any]) -> None:
-    """Looks for the largest size."""
     if part["case"] == "host":
         model, data = wide_pictures()
     elif part["case"] == "full":

@@ -46,10 +46,6 @@ _LISTS = {"processes": "nvmlDeviceGetComputeRunningProcesses", "drawing": "nvmlD
 def recorded(nvml: Any = None, proc: Path = Path("/proc")) -> dict[str, Any]:
     """The record of this machine.
 
-    Args:
-        nvml: What answers like `pynvml`; that module if left out.
-        proc: Where the kernel's process files are.
-
     Raises:
         pynvml.NVMLError: NVML does not run here, or names no GPU.
     """
@@ -96,7 +92,6 @@ def _gpu(nvml: Any, handle: Any) -> dict[str, Any]:
 
 
 def _figures(nvml: Any, handle: Any, ask: _Asking) -> dict[str, Any]:
-    """What a GPU tells, or a slice of one; 0 where it refuses."""
     memory = ask("nvmlDeviceGetMemoryInfo", lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
     version = getattr(nvml, "nvmlMemory_v2", None)
     newer = ask("nvmlDeviceGetMemoryInfo_v2", lambda: nvml.nvmlDeviceGetMemoryInfo(handle, version=version))
@@ -116,7 +111,6 @@ def _figures(nvml: Any, handle: Any, ask: _Asking) -> dict[str, Any]:
 
 
 def _slices(nvml: Any, handle: Any) -> dict[str, Any]:
-    """The slices of a GPU, by their numbers, which have gaps."""
     found = {}
     for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
         try:
@@ -221,7 +215,6 @@ def held_goals(stage: Stage, amount: int) -> tuple[list[Goal], list[list[Cell]],
 
 
 def by_the_tool() -> list[Goal]:
-    """Total, reserved and free, beside what nvidia-smi says."""
     device = read_devices(os.getpid())[0][0]
     try:
         words = _SMI.format(device.uuid).split()
@@ -304,7 +297,6 @@ def costs() -> tuple[list[Cell], list[Cell]]:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Reads the memory by every way there is."""
     amount = (256 if args.stage == "cpu" else 1024) * MIB
     with stages.opened(args.stage, 1500) as stage:
         say(f"an actor takes {amount / MIB:,.0f} MiB")

@@ -61,7 +61,6 @@ def _said_of(one: Played) -> str:
 
 
 def table_of(played: Mapping[str, Played]) -> Table:
-    """An allocator a line."""
     rows: list[list[Any]] = [
         [name, ", ".join(_cut_of(cut) for cut in one["cuts"]), len(one["messages"]), _first_of(one["messages"])]
         for name, one in played.items()
@@ -74,13 +73,11 @@ def _cut_of(cut: list[int]) -> str:
 
 
 def _first_of(messages: list[str]) -> str | None:
-    """The line of the first message that tells of the memory."""
     lines = messages[0].splitlines() if messages else []
     return next((line for line in lines if "llocat" in line or "memory" in line), lines[0] if lines else None)
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Plays it with each allocator; a CPU has one."""
     played: dict[str, Played] = {}
     for allocator in ALLOCATORS[:1] if args.stage == "cpu" else ALLOCATORS:
         played[allocator] = play(args.stage, allocator, args.limit_mib)
@@ -93,7 +90,6 @@ def measure(args: argparse.Namespace) -> Findings:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """The arguments of this check."""
     add_stage(parser)
     parser.add_argument("--limit-mib", type=int, default=LIMIT_MIB, help="what the training may take of the device")
 

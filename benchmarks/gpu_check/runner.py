@@ -31,31 +31,19 @@ CPU_STAGE = "cpu-stage"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the checks are run.
+    """How the checks are run."""
 
-    Attributes:
-        out: The folder of the file.
-        device: What the GPU is called.
-        stage: `"gpu"`, or `"cpu"` for a rehearsal without one.
-        quick: Whether in the quick form.
-        again: Checks to run whatever is known of them.
-        seconds: How long the run may take: nothing is begun whose deadline lies behind that.
-        programs: The folder with the programs.
-        grace_s: Seconds that a check has to tidy up once it is told to end.
-    """
-
-    out: Path
-    device: str
-    stage: str = "gpu"
-    quick: bool = False
-    again: tuple[str, ...] = ()
-    seconds: float | None = None
-    programs: Path = FOLDER
-    grace_s: float = 10.0
+    out: Path  # the folder of the file
+    device: str  # what the GPU is called
+    stage: str = "gpu"  # `"gpu"`, or `"cpu"` for a rehearsal without one
+    quick: bool = False  # whether in the quick form
+    again: tuple[str, ...] = ()  # checks to run whatever is known of them
+    seconds: float | None = None  # how long the run may take: nothing is begun whose deadline lies behind that
+    programs: Path = FOLDER  # the folder with the programs
+    grace_s: float = 10.0  # seconds that a check has to tidy up once it is told to end
 
     @property
     def file(self) -> Path:
-        """Where everything is kept."""
         return self.out / f"{slug(self.device)}.json"
 
 
@@ -65,17 +53,6 @@ def main(
     programs: Path = FOLDER,
     look: Callable[[], dict[str, Any]] = real_needs.look,
 ) -> int:
-    """Runs checks as the command line asks.
-
-    Args:
-        words: The command line; that of this process if left out.
-        checks: The checks there are.
-        programs: The folder with their programs.
-        look: Says what is missing here; a seam for tests.
-
-    Returns:
-        The exit status: 0, also where nothing can be checked; 1 where a check failed; 130 where somebody ended it.
-    """
     parser = _parser(checks)
     args = parser.parse_args(words)
     if args.stage == "cpu" and args.out is None:
@@ -111,17 +88,7 @@ def main(
 def run_due(
     chosen: Sequence[Check], checks: Sequence[Check], settings: Settings, missing: Mapping[str, str]
 ) -> list[str]:
-    """Runs what is due of the checks that were asked for, and keeps what each has found.
-
-    Args:
-        chosen: Those asked for.
-        checks: All there are.
-        settings: How.
-        missing: What is not here, with the reason.
-
-    Returns:
-        The names of those that failed.
-    """
+    """Runs what is due of the checks that were asked for, and keeps what each has found."""
     parts, began = read_parts(settings.file), time.monotonic()
     failed: list[str] = []
 
@@ -155,7 +122,6 @@ def run_due(
 
 
 def run_one(check: Check, settings: Settings) -> dict[str, Any]:
-    """Runs a check in a process of its own; what became of it."""
     settings.out.mkdir(parents=True, exist_ok=True)
     fresh = settings.out / f".{check.name}.fresh"
     fresh.unlink(missing_ok=True)
@@ -171,11 +137,7 @@ def run_one(check: Check, settings: Settings) -> dict[str, Any]:
         fresh.unlink(missing_ok=True)
     state = TIMED_OUT if ended.status is None else FAILED if problem else DONE
     return part(
-        state,
-        quick=settings.quick,
-        why=problem or "",
-        seconds=ended.seconds,
-        result=result if state == DONE else None,
+        state, quick=settings.quick, why=problem or "", seconds=ended.seconds, result=result if state == DONE else None
     )
 
 

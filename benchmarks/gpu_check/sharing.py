@@ -34,28 +34,19 @@ class Shrink:
     """A shrink, as the training told it.
 
     Attributes:
-        at_s: When it had been decided and what was free was given back.
-        before: Samples in a micro-batch until then.
-        after: The same from then on.
-        micro_s: How long one micro-batch took afterwards.
-        expected_bytes: What a micro-batch of the one size needs more than of the other.
         since_s: When micro-batches became as large as they were before: what was held earlier was for larger ones.
     """
 
-    at_s: float
-    before: int
-    after: int
-    micro_s: float
-    expected_bytes: int
+    at_s: float  # when it had been decided and what was free was given back
+    before: int  # samples in a micro-batch until then
+    after: int  # the same from then on
+    micro_s: float  # how long one micro-batch took afterwards
+    expected_bytes: int  # what a micro-batch of the one size needs more than of the other
     since_s: float = float("-inf")
 
 
 def verdict(curve: Curve, shrink: Shrink) -> tuple[bool | None, str]:
     """Whether enough came back in time, and in words; `None` where that was not seen.
-
-    Args:
-        curve: Moments, and the bytes that the training held.
-        shrink: What is judged.
 
     Example:
         >>> one = Shrink(1.0, 8, 4, 0.1, 400)
@@ -109,7 +100,6 @@ def shrinks_of(played: Played, resource: str) -> list[Shrink]:
 
 
 def curve_of(played: Played) -> tuple[list[tuple[float, int]], str]:
-    """What the training held over time, and where that is from."""
     own = [(one.at_s, one.held.get(played.pid, 0)) for one in played.samples]
     if any(held for _, held in own) or not played.samples:
         return own, "booked on its process"
@@ -126,7 +116,6 @@ def _at(told: Sequence[tuple[float, int]], moment: float) -> int:
 
 
 def rows_of(name: str, played: Played, curve: Curve, resource: str) -> tuple[list[list[Cell]], list[bool | None]]:
-    """A line for each shrink, and what is to be said of it."""
     rows: list[list[Cell]] = []
     verdicts = []
     for one in shrinks_of(played, resource):
@@ -148,7 +137,6 @@ def overall(verdicts: Sequence[bool | None]) -> bool | None:
 
 
 def chart_of(played: Played, curve: Curve) -> Chart:
-    """Bytes over time, of the training and of its neighbour."""
     start_s = curve[0][0] if curve else 0.0
     step = max(1, len(curve) // 400)
     held = [(event["at_s"], event["held"]) for events in played.held for event in events if "held" in event]
@@ -160,7 +148,6 @@ def chart_of(played: Played, curve: Curve) -> Chart:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Plays the scene with memory that is shared, and on a GPU once more with TensorFlow's default allocator."""
     with stages.opened(args.stage, 2400) as stage:
         total = stage.total_bytes()
         size = 32 if args.stage == "cpu" else 256

@@ -37,19 +37,13 @@ _CALM_UPDATES = 3
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A GPU, or a group that stands for one.
+    """A GPU, or a group that stands for one."""
 
-    Attributes:
-        name: `"gpu"` or `"cpu"`.
-        group: The control group that all processes of a check are in, `None` for none.
-    """
-
-    name: str
-    group: Path | None = None
+    name: str  # `"gpu"` or `"cpu"`
+    group: Path | None = None  # the control group that all processes of a check are in, `None` for none
 
     @property
     def resource(self) -> str:
-        """What autobatch calls the memory that is played with."""
         return "device" if self.name == "gpu" else "host"
 
     def part(self, **own: Any) -> dict[str, Any]:
@@ -57,11 +51,9 @@ class Stage:
         return {"group": str(self.group) if self.group else None, "of": "gpu" if self.name == "gpu" else "host", **own}
 
     def total_bytes(self) -> int:
-        """All there is."""
         return group_limit(self.group) if self.group and self.name == "cpu" else read_devices(0)[0][0].total_bytes
 
     def free_bytes(self) -> int:
-        """What nobody has taken."""
         return group_free(self.group) if self.group and self.name == "cpu" else read_devices(0)[0][0].free_bytes
 
     def held(self, pid: int) -> dict[int, int]:
@@ -93,23 +85,16 @@ def opened(name: str, limit_mib: int) -> Iterator[Stage]:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What all checks take."""
     add_stage(parser)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen from outside at one moment.
+    """What was seen from outside at one moment."""
 
-    Attributes:
-        at_s: When, on the clock of all processes; the reading had ended by then.
-        free_bytes: What nobody had taken.
-        held: Bytes of each process that was watched and its children.
-    """
-
-    at_s: float
-    free_bytes: int
-    held: Mapping[int, int] = field(default_factory=dict)
+    at_s: float  # when, on the clock of all processes; the reading had ended by then
+    free_bytes: int  # what nobody had taken
+    held: Mapping[int, int] = field(default_factory=dict)  # bytes of each process that was watched and its children
 
 
 class Sampler:
@@ -140,10 +125,6 @@ class Sampler:
 class Actor(actor.Actor):
     """A process that says what happens, a line of JSON each; it is gone when the block ends.
 
-    Args:
-        words: Its program and what it is given.
-        environ: Its environment; that of this process if left out.
-
     Attributes:
         events: What it has said so far.
     """
@@ -153,7 +134,6 @@ class Actor(actor.Actor):
         super().__init__(words, self._take_down, environ)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        """What it has said of one kind."""
         return [event for event in list(self.events) if event["kind"] == kind]
 
     def _take_down(self, line: str) -> None:
@@ -162,7 +142,6 @@ class Actor(actor.Actor):
 
 
 def in_role(stage: Stage, role: str, **part: Any) -> Actor:
-    """An actor of this stage, by its role in `actors.py`."""
     return Actor([sys.executable, "-u", str(ACTORS), role, json.dumps(stage.part(**part))])
 
 
@@ -181,30 +160,22 @@ class Played:
     """What happened.
 
     Attributes:
-        trainer: Exit status of the training.
         neighbours: Exit status of each neighbour; `None` for one that had not ended.
-        events: What the training said.
-        held: What the neighbours said, of each.
-        samples: What was seen from outside.
-        pid: The number of the training's process.
-        stderr: The end of what the training printed.
     """
 
-    trainer: int | None = None
+    trainer: int | None = None  # exit status of the training
     neighbours: list[int | None] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    held: list[list[dict[str, Any]]] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    pid: int = 0
-    stderr: str = ""
+    events: list[dict[str, Any]] = field(default_factory=list)  # what the training said
+    held: list[list[dict[str, Any]]] = field(default_factory=list)  # what the neighbours said, of each
+    samples: list[Sample] = field(default_factory=list)  # what was seen from outside
+    pid: int = 0  # the number of the training's process
+    stderr: str = ""  # the end of what the training printed
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        """What the training said of one kind."""
         return [event for event in self.events if event["kind"] == kind]
 
     @property
     def decisions(self) -> list[dict[str, Any]]:
-        """The changes of its micro-batch."""
         return self.of("changed")
 
 
@@ -213,14 +184,7 @@ Neighbour = Callable[[Stage, int], dict[str, Any]]
 
 
 def over_free(share: float, rate: int, hold_s: float, of: str | None = None) -> Neighbour:
-    """A neighbour that wants all that is free, and a share of what the training holds.
-
-    Args:
-        share: Of what the training holds.
-        rate: Bytes per second that it takes.
-        hold_s: How long it keeps everything.
-        of: Whose memory is meant: "gpu" or "host"; that of the stage if left out.
-    """
+    """A neighbour that wants all that is free, and a share of what the training holds."""
 
     def told(stage: Stage, held_bytes: int) -> dict[str, Any]:
         # Of a group the last bytes are left alone, see `Host`.
@@ -241,18 +205,7 @@ def play(
     calibrated: bool = False,
     wait_for_growth: bool = True,
 ) -> Played:
-    """Trains, lets the neighbours come one after another, and ends the training once it is back at its size.
-
-    Args:
-        stage: Where.
-        neighbours: Who comes.
-        size: The effective batch.
-        shared: Whether the training calls `autobatch.share_memory()`.
-        most: The largest micro-batch, `None` for any.
-        seed: Of the order of samples.
-        calibrated: Whether it is measured before what a sample adds to a step.
-        wait_for_growth: Whether to wait, a while, until the training is back at its size.
-    """
+    """Trains, lets the neighbours come one after another, and ends the training once it is back at its size."""
     played = Played()
     with tempfile.TemporaryDirectory() as folder:
         stop = Path(folder, "stop")

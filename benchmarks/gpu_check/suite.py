@@ -46,7 +46,6 @@ def goal(found: list[tuple[str, str, str]]) -> Goal:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Runs them, or on a CPU collects them."""
     words = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/memory", "tests/step"]
     if args.stage == "cpu":
         done = subprocess.run([*words, "--collect-only"], check=False, cwd=CHECKOUT, capture_output=True, text=True)

@@ -17,12 +17,10 @@ _START = 16_384
 
 
 def say(kind: str, **facts: Any) -> None:
-    """Tells the check."""
     print(json.dumps({"kind": kind, "at_s": time.monotonic(), **facts}), flush=True)
 
 
 def net() -> Any:
-    """Four convolutions of 64 to 256 channels."""
     from torch import nn
 
     widths, layers = (3, 64, 64, 128, 256), []
@@ -94,7 +92,6 @@ def lightning() -> int:
 
 
 def main(name: str) -> int:
-    """Searches; says what was found, or what is missing."""
     absent = [one for one in ("torch", name) if importlib.util.find_spec(one) is None]
     if absent:
         say("missing", why=f"{' and '.join(absent)} not installed")

@@ -22,10 +22,7 @@ from harness import Cell, Findings, Goal, Table, benchmark, say
 
 QUESTION = "Are the peaks of the trials those that are seen from outside, and is their memory gone afterwards?"
 POOL = "CUDA's pool"
-ALLOCATORS = {
-    "BFC, growing": {"TF_FORCE_GPU_ALLOW_GROWTH": "true"},
-    POOL: {"TF_GPU_ALLOCATOR": "cuda_malloc_async"},
-}
+ALLOCATORS = {"BFC, growing": {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}, POOL: {"TF_GPU_ALLOCATOR": "cuda_malloc_async"}}
 _PATIENCE_S = 200.0
 _GONE_S = 1.0
 _NEAR_BYTES = 64 * MIB
@@ -36,18 +33,14 @@ class Seen:
     """A trial, as it was told and as it was seen.
 
     Attributes:
-        size: Samples.
-        where: `"worker"` or `"caller"`.
-        told_bytes: The peak that was told, above what the process held before.
         seen_bytes: The most that was seen, above the same; `None` where nobody looked, or nothing is told of it.
-        budget_bytes: What it was allowed.
     """
 
-    size: int
-    where: str
-    told_bytes: int | None
+    size: int  # samples
+    where: str  # `"worker"` or `"caller"`
+    told_bytes: int | None  # the peak that was told, above what the process held before
     seen_bytes: int | None
-    budget_bytes: int | None
+    budget_bytes: int | None  # what it was allowed
 
     @property
     def error(self) -> float | None:
@@ -58,19 +51,11 @@ class Seen:
 
 
 def others(sample: Sample, pid: int) -> int:
-    """What the processes that a process has started hold."""
     return sum(held for one, held in sample.held.items() if one != pid)
 
 
 def seen_of(events: Sequence[Mapping[str, Any]], samples: Sequence[Sample], pid: int, resource: str) -> list[Seen]:
-    """Each trial beside what was seen of the processes of the probe while it ran.
-
-    Args:
-        events: What the probe said.
-        samples: What was seen.
-        pid: The process that asked for the probe; its trials run in others.
-        resource: Whose peaks are meant.
-    """
+    """Each trial beside what was seen of the processes of the probe while it ran."""
     begun = [event["at_s"] for event in events if event["kind"] == "trying"]
     ended = [event for event in events if event["kind"] == "tried"]
     found = next((event for event in events if event["kind"] == "found"), {})
@@ -138,7 +123,6 @@ def within_budget(rows: Sequence[Seen], reserve_bytes: int) -> tuple[bool | None
 
 
 def probed(stage: Stage, case: str, environ: Mapping[str, str], most: int, limit: int | None) -> dict[str, Any]:
-    """A probe, and what was seen of it."""
     part = stage.part(case=case, most=most, limit=limit)
     words = [sys.executable, "-u", str(PROBE), json.dumps(part)]
     with Actor(words, os.environ | dict(environ)) as one, Sampler(stage, one.pid) as sampler:
@@ -148,7 +132,6 @@ def probed(stage: Stage, case: str, environ: Mapping[str, str], most: int, limit
 
 
 def goals_of(name: str, run: Mapping[str, Any], rows: Sequence[Seen]) -> list[Goal]:
-    """What was aimed at with an allocator."""
     found = next((event for event in run["events"] if event["kind"] == "found"), {})
     reserve = next(iter(found.get("reserves", {}).values()), 0)
     gone = left_behind(run["events"], run["samples"], run["pid"])
@@ -177,7 +160,6 @@ def whole_goals(run: Mapping[str, Any]) -> list[Goal]:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Probes with each allocator, and where all is held already."""
     rows: list[list[Cell]] = []
     goals: list[Goal] = []
     notes: list[str] = []
@@ -203,7 +185,6 @@ def measure(args: argparse.Namespace) -> Findings:
 
 
 def row_of(name: str, one: Seen) -> list[Cell]:
-    """A line of the table."""
     bytes_of = (one.told_bytes, one.seen_bytes, one.budget_bytes)
     mib = [None if value is None else round(value / MIB) for value in bytes_of]
     return [name, one.size, one.where, *mib, None if one.error is None else round(100 * one.error, 1)]

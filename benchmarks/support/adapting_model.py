@@ -28,18 +28,15 @@ class UsedOnce(keras.metrics.Metric):
         self.counts = self.add_variable((IMAGES,), "zeros", name="counts")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Counts the samples with these numbers."""
         del y_pred, sample_weight
         numbers = ops.reshape(ops.cast(y_true, "int32"), (-1,))
         self.counts.assign_add(ops.sum(ops.one_hot(numbers, IMAGES, dtype=self.counts.dtype), axis=0))
 
     def result(self) -> Any:
-        """The number of them."""
         return ops.sum(ops.cast(ops.equal(self.counts, 1), "float32"))
 
 
 def build() -> Any:
-    """MobileNetV2, compiled."""
     keras.utils.set_random_seed(1)
     model = keras.applications.MobileNetV2((SIDE, SIDE, 3), weights=None, classes=CLASSES)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss_by_number, metrics=[UsedOnce()], jit_compile=False)

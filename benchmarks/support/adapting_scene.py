@@ -26,23 +26,15 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """Somebody who takes memory, keeps it and gives it back.
+    """Somebody who takes memory, keeps it and gives it back."""
 
-    Attributes:
-        start_s: When it comes, in seconds since the training's first update has ended.
-        amount_bytes: How much it takes.
-        rate: Bytes per second that it takes.
-        hold_s: How long it keeps everything.
-    """
-
-    start_s: float
-    amount_bytes: int
-    rate: int
-    hold_s: float
+    start_s: float  # when it comes, in seconds since the training's first update has ended
+    amount_bytes: int  # how much it takes
+    rate: int  # bytes per second that it takes
+    hold_s: float  # how long it keeps everything
 
     @property
     def end_s(self) -> float:
-        """When it has given everything back."""
         return self.start_s + self.amount_bytes / self.rate + self.hold_s
 
 
@@ -52,11 +44,6 @@ def script(seed: int, duration_s: float, largest_bytes: int) -> tuple[Neighbour,
     Gaps between them are 2 to 10 of the hour's minutes long, stays 2 to 9. Each takes from 30 % of `largest_bytes` up
     to all of them, one of the first three all, at 100 to 300 MiB per second of the clock: that is how fast processes
     start, and does not shrink with the hour.
-
-    Args:
-        seed: Of everything that is drawn.
-        duration_s: Seconds that the hour is told in.
-        largest_bytes: What the largest neighbour takes.
     """
     draw = random.Random(seed)  # noqa: S311 - a script, not a secret
     drawn = [tuple(draw.random() for _ in range(4)) for _ in range(MINUTES)]
@@ -86,20 +73,15 @@ class Life:
     """One process of a training, from its start to its end.
 
     Attributes:
-        size: The batch that it was started with.
-        started_s: When its process was started, on the clock of all that follows.
         updates: When each update had ended, and how many images were behind it.
-        saved_s: When each checkpoint was whole.
-        ended_s: When it ended, `None` while it runs.
-        status: Exit status; negative for a signal.
     """
 
-    size: int
-    started_s: float
+    size: int  # the batch that it was started with
+    started_s: float  # when its process was started, on the clock of all that follows
     updates: list[tuple[float, int]] = field(default_factory=list)
-    saved_s: list[float] = field(default_factory=list)
-    ended_s: float | None = None
-    status: int | None = None
+    saved_s: list[float] = field(default_factory=list)  # when each checkpoint was whole
+    ended_s: float | None = None  # when it ended, `None` while it runs
+    status: int | None = None  # exit status; negative for a signal
 
 
 def lost(life: Life) -> int:
@@ -113,11 +95,6 @@ def trained(lives: Sequence[Life], start_s: float, stop_s: float) -> list[tuple[
 
     Every life but the last goes on from the last checkpoint of those before it, so what came after that does not
     count any more as soon as the next one is started.
-
-    Args:
-        lives: In order.
-        start_s: What counts comes after it, as does the clock of the answer.
-        stop_s: What counts comes up to it.
     """
     changes = [(at_s, images) for life in lives for at_s, images in life.updates if start_s < at_s <= stop_s]
     changes += [(after.started_s, -lost(before)) for before, after in pairwise(lives)]
@@ -131,7 +108,6 @@ def trained(lives: Sequence[Life], start_s: float, stop_s: float) -> list[tuple[
 
 
 def at(steps: Sequence[tuple[float, int]], moments: Iterable[float]) -> list[tuple[float, float]]:
-    """A step function at some moments."""
     known = [moment for moment, _ in steps]
     return [(moment, float(steps[max(0, bisect_right(known, moment) - 1)][1])) for moment in moments]
 
@@ -147,13 +123,11 @@ class Side:
     """Who trains, and how.
 
     Attributes:
-        trainer: `"autobatch"` or `"keras"`.
-        size: The effective batch of the one, the batch of the other.
         restarted: Whether it is started anew at half the size, from its last checkpoint, each time it has died.
     """
 
-    trainer: str
-    size: int
+    trainer: str  # `"autobatch"` or `"keras"`
+    size: int  # the effective batch of the one, the batch of the other
     restarted: bool = False
 
 
@@ -162,26 +136,18 @@ class Played:
     """What happened; all moments are seconds of one clock.
 
     Attributes:
-        start_s: When the first update had ended: the script begins.
-        stop_s: When the hour was over.
-        lives: The processes of the training.
-        events: What they said besides updates and checkpoints.
-        neighbours: Exit status of each neighbour.
-        held: Moments, and bytes that the neighbours held.
         group: Moments, and bytes that all processes of the group held.
-        killed_starting: How many processes the kernel killed before the first update had ended: trials.
-        stderr: The end of what the last process printed.
     """
 
-    start_s: float = 0.0
-    stop_s: float = 0.0
-    lives: list[Life] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    neighbours: list[int] = field(default_factory=list)
-    held: list[tuple[float, int]] = field(default_factory=list)
+    start_s: float = 0.0  # when the first update had ended: the script begins
+    stop_s: float = 0.0  # when the hour was over
+    lives: list[Life] = field(default_factory=list)  # the processes of the training
+    events: list[dict[str, Any]] = field(default_factory=list)  # what they said besides updates and checkpoints
+    neighbours: list[int] = field(default_factory=list)  # exit status of each neighbour
+    held: list[tuple[float, int]] = field(default_factory=list)  # moments, and bytes that the neighbours held
     group: list[tuple[float, int]] = field(default_factory=list)
-    killed_starting: int = 0
-    stderr: str = ""
+    killed_starting: int = 0  # how many processes the kernel killed before the first update had ended: trials
+    stderr: str = ""  # the end of what the last process printed
 
     @property
     def deaths(self) -> int:
@@ -190,7 +156,6 @@ class Played:
 
 
 def actor(words: Sequence[str], said: Callable[[str], Any]) -> Actor:
-    """A process that is told to `said`, line by line."""
     return Actor([sys.executable, "-u", *words], said, os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"})
 
 
@@ -223,11 +188,9 @@ class _Training:
 
     @property
     def life(self) -> Life:
-        """The one that runs, or ended last."""
         return self._played.lives[-1]
 
     def begin(self, size: int) -> None:
-        """Starts a process at a size."""
         life = Life(size, time.monotonic())
         self._played.lives.append(life)
 
@@ -246,21 +209,18 @@ class _Training:
         self._actor = self._stack.enter_context(actor(words, said))
 
     def dead(self) -> bool:
-        """Whether it has ended, without having been told to."""
         if self._actor.status is None:
             return False
         self._ended()
         return True
 
     def end(self) -> None:
-        """Tells it to stop after its current update, and waits."""
         self._stop.touch()
         if self.life.status is None:
             self._actor.ends(30.0)
             self._ended()
 
     def close(self) -> None:
-        """Ends it at once."""
         self._stack.close()
         self._ended()
 
@@ -278,7 +238,6 @@ class _Neighbourhood:
         self._actors: list[Actor] = []
 
     def come(self, passed_s: float) -> None:
-        """Starts those whose time has come."""
         while self._due and self._due[0].start_s <= passed_s:
             one = self._due.pop(0)
             part = {"group": str(self._group), "rate": one.rate / MIB, "amount": one.amount_bytes / MIB}
@@ -302,14 +261,6 @@ def play(
     """Plays one side.
 
     A training that dies and is not restarted ends the play: nothing would change any more.
-
-    Args:
-        side: Who trains.
-        script: Who comes, and when.
-        group: The control group of all.
-        folder: For checkpoints and the probe's answer.
-        duration_s: How long the hour is.
-        seed: Of the order of samples.
     """
     played = Played()
     with contextlib.ExitStack() as stack:

@@ -33,7 +33,6 @@ from support.adapting_scene import IMAGES  # noqa: E402
 
 
 def say(kind: str, **facts: Any) -> None:
-    """Tells who has started it."""
     print(json.dumps({"kind": kind, "at_s": time.monotonic(), **facts}), flush=True)
 
 
@@ -79,7 +78,6 @@ def slopes(size: int) -> dict[str, float]:
 
 
 def train_ours(callback: Telling, part: dict[str, Any]) -> None:
-    """Trains as a user of autobatch does."""
     import autobatch
     from autobatch.results.run import Decision
 
@@ -116,7 +114,6 @@ def train_theirs(callback: Telling, part: dict[str, Any], checkpoints: Path | No
 
 
 def main(part: dict[str, Any]) -> None:
-    """Trains."""
     checkpoints = Path(part["checkpoints"]) if part.get("checkpoints") else None
     callback = Telling(part["size"], Path(part["stop"]), checkpoints)
     if part["trainer"] == "autobatch":

@@ -37,21 +37,13 @@ MOST_AT_THE_END = 1.7
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """One cost over one quantity.
+    """One cost over one quantity."""
 
-    Attributes:
-        cost: What it is.
-        over: What it is plotted against.
-        promise: How it may grow.
-        samples: From the quantity to the seconds of each turn.
-        ours: Whether it is autobatch's; otherwise it is there to compare.
-    """
-
-    cost: str
-    over: str
-    promise: Promise
-    samples: dict[int, list[float]]
-    ours: bool = True
+    cost: str  # what it is
+    over: str  # what it is plotted against
+    promise: Promise  # how it may grow
+    samples: dict[int, list[float]]  # from the quantity to the seconds of each turn
+    ours: bool = True  # whether it is autobatch's; otherwise it is there to compare
 
     @property
     def points(self) -> list[Point]:
@@ -60,12 +52,10 @@ class Growth:
 
     @property
     def slope(self) -> float:
-        """Over all points."""
         return slope(self.points)
 
     @property
     def at_the_end(self) -> float:
-        """Over the last factor of ten or more."""
         return slope(tail(self.points))
 
     @property
@@ -113,7 +103,6 @@ Cost = tuple[Promise, Callable[[int], Action]]
 
 
 def often(action: Action) -> Callable[[], float]:
-    """Seconds of one call, over as many as the clock needs."""
     calls = max(1, min(_CALLS, int(_ENOUGH_S / max(1e-9, seconds_of(action)))))
     return lambda: seconds_of(lambda: [action() for _ in range(calls)]) / calls
 
@@ -144,7 +133,6 @@ def reading(effective: int = 64) -> Action:
 
 
 def over_files(folder: Path, sizes: Iterable[int], turns: int) -> list[Growth]:
-    """What the index of a folder costs."""
     import autobatch
     from autobatch.data.images.flow_source import FlowSource
     from autobatch.data.order import permutation
@@ -180,7 +168,6 @@ def over_files(folder: Path, sizes: Iterable[int], turns: int) -> list[Growth]:
 
 
 def over_batch(sizes: Iterable[int], turns: int) -> list[Growth]:
-    """What the size of a batch costs."""
     from autobatch.data.batch import Batch
     from autobatch.data.prefetch.loader import Loader
     from autobatch.data.splitting import near_equal, rungs
@@ -202,10 +189,7 @@ def over_batch(sizes: Iterable[int], turns: int) -> list[Growth]:
             "cutting the next update in 8": ("flat", lambda size: lambda: near_equal(size, max(1, size // 8))),
             "cutting the next update in parts of 1": ("linear", lambda size: lambda: near_equal(size, 1)),
             "the sizes to choose from": ("logarithmic", lambda size: lambda: rungs(size, size)),
-            "choosing all sizes of a probe, running none": (
-                "logarithmic",
-                lambda size: lambda: searched(size),
-            ),
+            "choosing all sizes of a probe, running none": ("logarithmic", lambda size: lambda: searched(size)),
             "an epoch's start, with its first batch": ("linear", first_batch),
         },
         BATCH,
@@ -248,7 +232,6 @@ def _seconds_with(model: Any, start: Callable[[Any], None]) -> float:
 
 
 def _readings_beside(model: Any, turns: int) -> list[float]:
-    """Seconds of a reading while a model is there."""
     read = often(reading())
     seconds = [read() for _ in range(turns)]
     del model
@@ -259,7 +242,6 @@ PIXELS, CLASSES, INPUTS = 8, 2, 64
 
 
 def folder_of_two(folder: Path) -> Path:
-    """A folder of two classes with a picture each."""
     from PIL import Image
 
     for name in ("0", "1"):
@@ -292,7 +274,6 @@ def wide_net(parameters: int) -> Any:
 
 
 def deep_net(layers: int) -> Any:
-    """A net of so many narrow dense layers, compiled."""
     return dense_net(layers=layers, width=32)
 
 
@@ -308,7 +289,6 @@ def dense_net(layers: int, width: int) -> Any:
 
 
 def picture_net() -> Any:
-    """A net for the pictures of `flow_of`, compiled."""
     import keras
 
     layers = [keras.layers.Flatten(), keras.layers.Dense(CLASSES, activation="softmax")]
@@ -318,34 +298,23 @@ def picture_net() -> Any:
 
 
 def numbers(samples: int) -> tuple[Any, Any]:
-    """Random samples for the dense nets."""
     draw = np.random.default_rng(0)
     return draw.random((samples, INPUTS), dtype=np.float32), draw.integers(0, CLASSES, samples)
 
 
 @dataclass(slots=True)
 class Probed:
-    """Where the time of a probe goes, in seconds.
+    """Where the time of a probe goes, in seconds."""
 
-    Attributes:
-        total_s: All of it.
-        start_s: Starting worker processes, which import TensorFlow and rebuild the model, and ending them.
-        trials_s: Trials, with what they compile.
-        steps_s: The model's own steps in them.
-        trials: How many there were.
-        largest: The answer.
-    """
-
-    total_s: float = 0.0
-    start_s: float = 0.0
-    trials_s: float = 0.0
-    steps_s: float = 0.0
-    trials: int = 0
-    largest: int = 0
+    total_s: float = 0.0  # all of it
+    start_s: float = 0.0  # starting worker processes, which import TensorFlow and rebuild the model, and ending them
+    trials_s: float = 0.0  # trials, with what they compile
+    steps_s: float = 0.0  # the model's own steps in them
+    trials: int = 0  # how many there were
+    largest: int = 0  # the answer
 
     @property
     def beside_steps_s(self) -> float:
-        """Everything but the model's own steps."""
         return self.total_s - self.steps_s
 
     @property

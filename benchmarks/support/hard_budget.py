@@ -59,9 +59,6 @@ def environment(device: Device, limit_mib: int, allocator: Allocator = "bfc") ->
 def told_by(program: str, words: list[str], device: Device, limit_mib: int, allocator: Allocator) -> dict[str, Any]:
     """Runs a program in a process with a limit.
 
-    Returns:
-        What it tells in the last line of its output.
-
     Raises:
         RuntimeError: It failed; with its last words.
     """
@@ -75,7 +72,6 @@ def told_by(program: str, words: list[str], device: Device, limit_mib: int, allo
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """What a program takes that `told_by` starts."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", choices=NAMES, default="cpu")
     parser.add_argument("--allocator", default="bfc")
@@ -85,9 +81,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def limit(device: Device, limit_mib: int, allocator: Allocator = "bfc") -> list[Any]:
     """Sets what the environment cannot say.
-
-    Returns:
-        What has to be kept for as long as the limit is to hold.
 
     Raises:
         RuntimeError: TensorFlow sees no GPU.
@@ -146,36 +139,23 @@ class Tried:
     """What became of one size.
 
     Attributes:
-        size: Samples in the batch.
-        ending: How it ended; after the process has died, the next size gets another.
-        peak_bytes: The most the pool held in use, of all its steps.
-        seconds: From the question to the answer.
-        step_s: Of each step that ran.
         moments: What a step asks for at any size, as `Moments.to_list` writes it; empty until two sizes have run.
     """
 
-    size: int
-    ending: Ending
-    peak_bytes: int
-    seconds: float
-    step_s: tuple[float, ...] = ()
+    size: int  # samples in the batch
+    ending: Ending  # how it ended; after the process has died, the next size gets another
+    peak_bytes: int  # the most the pool held in use, of all its steps
+    seconds: float  # from the question to the answer
+    step_s: tuple[float, ...] = ()  # of each step that ran
     moments: tuple[tuple[int, int], ...] = ()
 
     @property
     def ran(self) -> bool:
-        """Whether every step ran to its end."""
         return self.ending == "ran"
 
 
 class HardBudget:
     """A process that tries sizes of a model within a hard limit.
-
-    Args:
-        net: Name of a model in `models.NETS`.
-        limit_mib: What the pool may hold.
-        device: Where the steps run.
-        policy: How the model computes, as Keras calls it; float32 if left out.
-        xla: Whether XLA compiles its steps.
 
     Attributes:
         limit_bytes: The limit in bytes.
@@ -216,7 +196,6 @@ class HardBudget:
         self.close()
 
     def attempt(self, size: int, steps: int = STEPS) -> Tried:
-        """Runs a few steps at one size."""
         if self._process.poll() is not None:
             self._start()
         began = time.perf_counter()
@@ -231,7 +210,6 @@ class HardBudget:
         return Tried(size, answer["ending"], answer["peak_bytes"], seconds, tuple(answer["step_s"]), moments)
 
     def close(self) -> None:
-        """Ends the process."""
         self._process.kill()
         self._process.communicate()
         self._errors.close()
@@ -255,7 +233,6 @@ class Recorded:
         self.known: dict[int, Tried] = {}
 
     def attempt(self, size: int) -> Tried:
-        """What came of a size."""
         if size not in self.known:
             self.known[size] = self._attempt(size)
         return self.known[size]
@@ -269,7 +246,6 @@ def _ran_out(error: Exception) -> bool:
 
 
 def serve(name: str, limit_mib: int, device: Device, policy: str, *, xla: bool) -> None:
-    """Answers sizes on stdin until it is closed."""
     out, sys.stdout = sys.stdout, sys.stderr
     import gc
 

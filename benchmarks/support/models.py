@@ -24,32 +24,18 @@ _FEW = 32
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """A model of the benchmarks.
+    """A model of the benchmarks."""
 
-    Attributes:
-        build: Makes it, with untrained weights.
-        x: Draws inputs for a number of samples.
-        y: Draws targets for a number of samples.
-        loss: What it is trained with.
-    """
-
-    build: Callable[[], Any]
-    x: Callable[[np.random.Generator, int], Any]
-    y: Callable[[np.random.Generator, int], Any]
-    loss: str = "sparse_categorical_crossentropy"
+    build: Callable[[], Any]  # makes it, with untrained weights
+    x: Callable[[np.random.Generator, int], Any]  # draws inputs for a number of samples
+    y: Callable[[np.random.Generator, int], Any]  # draws targets for a number of samples
+    loss: str = "sparse_categorical_crossentropy"  # what it is trained with
 
     def samples(self, count: int, seed: int = 0) -> tuple[Any, Any]:
-        """Random inputs and targets, `count` of each."""
         draw = np.random.default_rng(seed)
         return self.x(draw, count), self.y(draw, count)
 
     def compiled(self, *, jit_compile: bool | Literal["auto"] = "auto", policy: str = "float32") -> Any:
-        """The model with Adam, ready to train.
-
-        Args:
-            jit_compile: Whether XLA compiles its steps; by itself, Keras does that on GPUs alone.
-            policy: What it computes in, such as `"mixed_float16"`.
-        """
         from keras import config
 
         before = config.dtype_policy()
@@ -82,7 +68,6 @@ def _masks(draw: np.random.Generator, count: int) -> Any:
 
 
 def small_net(pixels: int = PIXELS) -> Any:
-    """A conv net of three layers."""
     from keras import Sequential, layers
 
     return Sequential(
@@ -176,7 +161,6 @@ class Arrays:
         return self._data.size
 
     def read(self, indices: Any, epoch: int) -> Batch:
-        """The samples at `indices`, the same in every epoch."""
         del epoch
         return self._data.take(indices)
 
@@ -190,20 +174,12 @@ def controller(effective: int, micro: int) -> Controller:
 
 
 class Ours:
-    """Trains a compiled model for an epoch at each call.
-
-    Args:
-        model: A compiled model.
-        data: The samples of an epoch.
-        effective: Samples behind one update.
-        micro: Samples in a micro-batch.
-    """
+    """Trains a compiled model for an epoch at each call."""
 
     def __init__(self, model: Any, data: Batch, effective: int, micro: int) -> None:
         self._model, self._data, self._effective, self._micro = model, data, effective, micro
         self._engine = engine_for(model, data[:2])
 
     def __call__(self) -> None:
-        """One epoch."""
         cutter = Cutter(controller(self._effective, self._micro))
         run(self._model, self._engine, Arrays(self._data), cutter, Plan(effective=self._effective, verbose=0))

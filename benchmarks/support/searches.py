@@ -49,36 +49,22 @@ class DiedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a search may know.
+    """What a search may know."""
 
-    Attributes:
-        attempt: Runs a size.
-        peak_bytes: What a size that ran has needed at most.
-        budget_bytes: How much there is.
-        samples: How many samples there are.
-    """
-
-    attempt: Attempt
-    peak_bytes: Callable[[int], int]
-    budget_bytes: int
-    samples: int
+    attempt: Attempt  # runs a size
+    peak_bytes: Callable[[int], int]  # what a size that ran has needed at most
+    budget_bytes: int  # how much there is
+    samples: int  # how many samples there are
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another way to a batch size.
+    """Another way to a batch size."""
 
-    Attributes:
-        name: For the tables.
-        search: Returns its answer; raises what the tool raises where it has none.
-        fresh_process: Whether each of its trials is a process of its own.
-        package: What must be installed, `None` for nothing.
-    """
-
-    name: str
-    search: Callable[[Situation], int]
-    fresh_process: bool = False
-    package: str | None = None
+    name: str  # for the tables
+    search: Callable[[Situation], int]  # returns its answer; raises what the tool raises where it has none
+    fresh_process: bool = False  # whether each of its trials is a process of its own
+    package: str | None = None  # what must be installed, `None` for nothing
 
 
 def accelerate(situation: Situation) -> int:
@@ -140,7 +126,6 @@ def lightning(mode: str) -> Callable[[Situation], int]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps other packages' remarks out of the tables."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -225,12 +210,7 @@ RESERVES = {"autobatch": Reserve(DEFAULT_RESERVE.fraction, 0), "autobatch, no re
 
 
 class ForeignSite:
-    """Where trials run, as the finder asks for it.
-
-    Args:
-        attempt: Runs a size.
-        base_bytes: What the process holds between steps.
-    """
+    """Where trials run, as the finder asks for it."""
 
     where = "worker"
 
@@ -265,7 +245,6 @@ class ForeignSite:
         return Reply(Outcome.RAN, told, wall_s=tried.seconds)
 
     def renew(self) -> None:
-        """Counts a start; the process is kept."""
         self.starts += 1
 
 

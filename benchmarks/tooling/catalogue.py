@@ -9,24 +9,15 @@ FOLDER = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One benchmark.
+    """One benchmark."""
 
-    Attributes:
-        name: Of its program, without the ending.
-        title: For people.
-        asks: What it answers.
-        deadline_s: After which its full form is ended; several times what it takes on two quiet cores.
-        quick_deadline_s: The same of its quick form.
-    """
-
-    name: str
-    title: str
-    asks: str
-    deadline_s: float = 1200
-    quick_deadline_s: float = 300
+    name: str  # of its program, without the ending
+    title: str  # for people
+    asks: str  # what it answers
+    deadline_s: float = 1200  # after which its full form is ended; several times what it takes on two quiet cores
+    quick_deadline_s: float = 300  # the same of its quick form
 
     def program(self, folder: Path = FOLDER) -> Path:
-        """Where it is."""
         return folder / f"{self.name}.py"
 
 

@@ -63,7 +63,6 @@ def drawable(chart: Chart) -> dict[str, list[Point]]:
 
 
 def remark(chart: Chart) -> str:
-    """What is not drawn, and why."""
     shown = drawable(chart)
     lost = sum(map(len, chart.series.values())) - sum(map(len, shown.values()))
     silent = [name for name, points in shown.items() if not points]
@@ -72,7 +71,6 @@ def remark(chart: Chart) -> str:
 
 
 def keys(chart: Chart) -> list[Key]:
-    """The legend, in the order of the lines."""
     return [
         Key(element("svg", _swatch(number), viewBox="0 0 34 16", class_="key long", aria_hidden="true"), name)
         for number, (name, points) in enumerate(drawable(chart).items())
@@ -81,12 +79,6 @@ def keys(chart: Chart) -> list[Key]:
 
 
 def draw(chart: Chart, *, wide: bool) -> Svg:
-    """The chart.
-
-    Args:
-        chart: At least one of its lines has a point to draw.
-        wide: For a screen, or else for a telephone.
-    """
     series = drawable(chart)
     across, up = ([point[axis] for points in series.values() for point in points] for axis in (0, 1))
     width, height = (560.0, 340.0) if wide else (340.0, 310.0)
@@ -144,7 +136,6 @@ def _axis_title(name: str, log: bool) -> str:  # noqa: FBT001 - handed over as a
 
 
 def _wrapped(said: str, width: float) -> list[str]:
-    """The words in lines that fit the paper."""
     words = said.split() or ["-"]
     lines = words[:1]
     for word in words[1:]:

@@ -17,27 +17,15 @@ _MARK = "AUTOBATCH_BENCHMARK_RUN"
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a process ended.
+    """How a process ended."""
 
-    Attributes:
-        seconds: How long it took.
-        status: Its exit status, negative for a signal; `None` where its deadline ended it.
-        left_behind: How many processes it had left behind; they are ended, too.
-    """
-
-    seconds: float
-    status: int | None
-    left_behind: int = 0
+    seconds: float  # how long it took
+    status: int | None  # its exit status, negative for a signal; `None` where its deadline ended it
+    left_behind: int = 0  # how many processes it had left behind; they are ended, too
 
 
 def run_child(command: Sequence[str], deadline_s: float, grace_s: float = 10.0, *, silent: bool = False) -> Ended:
     """Runs a command to its end.
-
-    Args:
-        command: What to run.
-        deadline_s: Seconds after which it is ended.
-        grace_s: Seconds that it has to tidy up once it is told to end.
-        silent: Whether what it prints on stdout is dropped.
 
     Raises:
         KeyboardInterrupt: Somebody asked for the end, and the processes have ended.

@@ -51,7 +51,6 @@ class Side:
             raise ValueError(f"{self.python} imports {done.stdout.strip()}, which is not in {self.checkout}.")
 
     def measure(self, entry: Entry, deadline_s: float | None = None, *, quick: bool) -> Tables | str:
-        """The tables of one run, or what went wrong."""
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "result.json")
             program = entry.program(self.checkout / "benchmarks")
@@ -132,7 +131,6 @@ def compared(
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Compares as the command line asks; the exit status: 0, 1 where a run failed, 2 where nothing can be compared."""
     args = _parser().parse_args(words)
     os.environ.pop("PYTHONPATH", None)  # would bring one side's modules to the other
     old = args.old.resolve()

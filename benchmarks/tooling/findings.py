@@ -15,76 +15,46 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows for people.
+    """Rows for people."""
 
-    Attributes:
-        title: What they show.
-        columns: Heads, with units where there are any.
-        rows: Short texts, or numbers that are rounded already; `None` where nothing was measured.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[list[Cell]]
+    title: str  # what they show
+    columns: tuple[str, ...]  # heads, with units where there are any
+    rows: list[list[Cell]]  # short texts, or numbers that are rounded already; `None` where nothing was measured
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What was aimed at, and how near it came.
+    """What was aimed at, and how near it came."""
 
-    Attributes:
-        text: The aim.
-        met: Whether it was reached, `None` where this form of the benchmark does not measure it.
-        measured: The figure, with its spread.
-    """
-
-    text: str
-    met: bool | None
-    measured: str
+    text: str  # the aim
+    met: bool | None  # whether it was reached, `None` where this form of the benchmark does not measure it
+    measured: str  # the figure, with its spread
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Lines over a common axis.
+    """Lines over a common axis."""
 
-    Attributes:
-        title: What they show.
-        x: The quantity across, with its unit.
-        y: The quantity upwards, with its unit.
-        series: From a line's name to its points.
-        log_x: Whether equal steps across are equal factors.
-        log_y: The same, upwards.
-    """
-
-    title: str
-    x: str
-    y: str
-    series: dict[str, list[tuple[float, float]]]
-    log_x: bool = False
-    log_y: bool = False
+    title: str  # what they show
+    x: str  # the quantity across, with its unit
+    y: str  # the quantity upwards, with its unit
+    series: dict[str, list[tuple[float, float]]]  # from a line's name to its points
+    log_x: bool = False  # whether equal steps across are equal factors
+    log_y: bool = False  # the same, upwards
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a benchmark has measured.
+    """What a benchmark has measured."""
 
-    Attributes:
-        tables: For people.
-        goals: What was aimed at.
-        notes: What to know of the figures.
-        samples: The raw measurements, JSON-ready.
-        charts: For the page.
-    """
-
-    tables: list[Table] = field(default_factory=list)
-    goals: list[Goal] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    samples: Any = None
-    charts: list[Chart] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)  # for people
+    goals: list[Goal] = field(default_factory=list)  # what was aimed at
+    notes: list[str] = field(default_factory=list)  # what to know of the figures
+    samples: Any = None  # the raw measurements, JSON-ready
+    charts: list[Chart] = field(default_factory=list)  # for the page
 
 
 def verdict(met: bool | None) -> str:  # noqa: FBT001 - the three answers to one question
-    """Whether a goal was reached, in words."""
     return {True: "reached", False: "NOT reached", None: "not measured in this form"}[met]
 
 
@@ -111,10 +81,6 @@ def _digits(middle: float) -> int:
 def ratio(samples: Sequence[float], over: Sequence[float]) -> Ratio:
     """`samples` over `over`, turn by turn.
 
-    Args:
-        samples: What one side measured, a value a turn.
-        over: What the other measured in the same turns, none of it 0.
-
     Raises:
         ValueError: There is no turn, or one side has more of them, or a divisor is 0.
 
@@ -136,12 +102,7 @@ def ratio(samples: Sequence[float], over: Sequence[float]) -> Ratio:
 
 
 def interleaved(sides: Mapping[str, Callable[[], float]], turns: int) -> dict[str, list[float]]:
-    """What each side measures in each turn; who goes first changes from turn to turn.
-
-    Args:
-        sides: From a name to what is measured; a warm-up is the caller's business.
-        turns: How often each is measured.
-    """
+    """What each side measures in each turn; who goes first changes from turn to turn."""
     samples: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(turns):
         for name in list(sides) if turn % 2 == 0 else list(sides)[::-1]:
@@ -180,7 +141,6 @@ def numeric(table: Table) -> list[bool]:
 
 
 def lines_of(table: Table) -> list[str]:
-    """The table as lines for a terminal, its title first."""
     cells = [list(table.columns), *texts(table)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
     right = numeric(table)

@@ -72,7 +72,6 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's name, as Linux tells it; else its family."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -89,27 +88,15 @@ _GOVERNORS = Path("/sys/devices/system/cpu")
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """A process that computes.
+    """A process that computes."""
 
-    Attributes:
-        pid: Of the process.
-        name: Of its program.
-        cores: How many it keeps busy.
-    """
-
-    pid: int
-    name: str
-    cores: float
+    pid: int  # of the process
+    name: str  # of its program
+    cores: float  # how many it keeps busy
 
 
 def disturbances(load: float | None, cores: int, busy: Sequence[Busy], governors: Collection[str] = ()) -> list[str]:
     """What may disturb a measurement, a sentence each.
-
-    Args:
-        load: The system's load average of the last minute; `None` where it says nothing of others.
-        cores: Of this machine.
-        busy: The processes of others that compute.
-        governors: What sets the processors' clock.
 
     Example:
         >>> disturbances(1.9, 2, [Busy(7, "make", 0.93)])[1]
@@ -130,12 +117,7 @@ def disturbances(load: float | None, cores: int, busy: Sequence[Busy], governors
 
 
 def look(seconds: float = 0.5, *, with_load: bool = True) -> list[str]:
-    """What may disturb a measurement now, from the load, the other processes and the processors' clock.
-
-    Args:
-        seconds: How long others are watched.
-        with_load: Whether the last minute counts; after a benchmark it tells of nothing else.
-    """
+    """What may disturb a measurement now, from the load, the other processes and the processors' clock."""
     load = os.getloadavg()[0] if with_load else None
     return disturbances(load, os.cpu_count() or 1, _busy(seconds), _governors())
 

@@ -14,27 +14,17 @@ WORDS: dict[State, str] = {"reached": "reached", "missed": "not reached", "open"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A goal, or a benchmark without one.
+    """A goal, or a benchmark without one."""
 
-    Attributes:
-        name: Of the benchmark.
-        title: Of it.
-        goal: What was aimed at.
-        measured: The figure.
-        state: Whether it was reached; `None` where nothing was aimed at.
-        is_there: Whether there is a result to look at.
-    """
-
-    name: str
-    title: str
-    goal: str
-    measured: str
-    state: State | None
-    is_there: bool = True
+    name: str  # of the benchmark
+    title: str  # of it
+    goal: str  # what was aimed at
+    measured: str  # the figure
+    state: State | None  # whether it was reached; `None` where nothing was aimed at
+    is_there: bool = True  # whether there is a result to look at
 
 
 def state_of(met: bool | None) -> State:  # noqa: FBT001 - the three answers to one question
-    """Whether a goal was reached."""
     return "open" if met is None else "reached" if met else "missed"
 
 
@@ -45,12 +35,10 @@ def rows_of(folder: Folder) -> list[Row]:
 
 
 def told(state: State, goal: str, measured: str) -> str:
-    """A goal and how near it came, in a line."""
     return f"{goal}; {measured}" if state == "open" else f"{goal}; measured: {measured}"
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """What has come out, in few words."""
     measured = [row for row in rows if row.is_there]
     goals = [row for row in measured if row.state is not None]
     if not goals:
@@ -64,7 +52,6 @@ def headline(rows: Sequence[Row]) -> str:
 
 
 def lead(folder: Folder) -> str:
-    """What the page is of, in a sentence or two."""
     named = f"{format_count(len(folder.results), 'benchmark')} measured"
     missing = f", {len(folder.missing)} not measured" if folder.missing else ""
     ratios = "Figures are ratios of sides that took turns within one run: medians, with their quartiles or range."
@@ -72,7 +59,6 @@ def lead(folder: Folder) -> str:
 
 
 def left_out(unreadable: tuple[str, str]) -> str:
-    """What is said of a file that could not be read."""
     name, why = unreadable
     return f"{name} is left out: {why}"
 

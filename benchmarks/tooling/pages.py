@@ -24,7 +24,6 @@ _NO_ANCHOR = re.compile(r"[^\w\- ]")
 
 
 def markdown_page(folder: Folder) -> str:
-    """The page; the same results give the same text."""
     blocks = [
         "<!-- made by benchmarks/report: edit the benchmarks, not this -->",
         "# Benchmarks",
@@ -82,7 +81,6 @@ def _section(result: Result, title: str, level: int) -> list[str]:
 
 
 def _origin(result: Result) -> list[str]:
-    """What to type, and where it was typed."""
     command = " ".join(result.command.split())
     fence = "`" * max(3, 1 + max(map(len, _TICKS.findall(command)), default=0))
     return [
@@ -180,7 +178,6 @@ class Group:
 
 
 def html_page(folder: Folder) -> str:
-    """The page; the same results give the same text."""
     rows = rows_of(folder)
     page = _template().render(
         headline=headline(rows),
@@ -256,14 +253,6 @@ def _figure(chart: Chart) -> Figure:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Writes the pages as the command line asks.
-
-    Args:
-        words: The command line; that of this process if left out.
-
-    Returns:
-        The exit status: 0, or 1 where a file could not be read.
-    """
     args = _parser().parse_args(words)
     results, gpu, out = places(args.results, args.gpu, args.out)
     folder = read_folder(results, gpu)

@@ -44,19 +44,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """All that is known.
+    """All that is known."""
 
-    Attributes:
-        results: In the order of the list, then by name.
-        missing: What the list holds and nobody has measured.
-        unreadable: Names of files, and what is wrong with each.
-        gpus: Results of a check on a GPU, by the name of its file.
-    """
-
-    results: tuple[Result, ...]
-    missing: tuple[Entry, ...]
-    unreadable: tuple[tuple[str, str], ...]
-    gpus: tuple[tuple[str, Result], ...]
+    results: tuple[Result, ...]  # in the order of the list, then by name
+    missing: tuple[Entry, ...]  # what the list holds and nobody has measured
+    unreadable: tuple[tuple[str, str], ...]  # names of files, and what is wrong with each
+    gpus: tuple[tuple[str, Result], ...]  # results of a check on a GPU, by the name of its file
 
 
 def read_folder(results: Path, gpu: Path | None = None, entries: Sequence[Entry] = ENTRIES) -> Folder:
@@ -91,7 +84,6 @@ def write_result(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def remove_result(path: Path) -> None:
-    """Removes a result and its samples, if there are any."""
     path.unlink(missing_ok=True)
     _samples_path(path).unlink(missing_ok=True)
 
@@ -131,7 +123,6 @@ def read_result(path: Path) -> Result:
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
-    """When, where and with what it was measured."""
     said = {
         "measured": _date(result.measured_at),
         "form": "quick: few turns, for a look" if result.quick else "full",
@@ -146,13 +137,11 @@ def facts(result: Result) -> list[tuple[str, str]]:
 
 
 def summary(result: Result) -> str:
-    """The same in a line."""
     form = "quick form, " if result.quick else ""
     return f"{form}{_date(result.measured_at)[:10]}, revision {result.revision or 'unknown'}, {machine_words(result)}"
 
 
 def machine_words(result: Result) -> str:
-    """The machine in a line: "AMD EPYC, 2 cores, 23.5 GiB"."""
     values = result.machine
     limit = values.get("memory_limit_bytes")
     words = [
@@ -166,7 +155,6 @@ def machine_words(result: Result) -> str:
 
 
 def versions(result: Result) -> str:
-    """What was installed: "autobatch 0.1.0, keras 3.15.1"."""
     packages = result.machine.get("packages") or {}
     return ", ".join(f"{name} {version or 'unknown'}" for name, version in packages.items())
 

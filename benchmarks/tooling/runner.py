@@ -20,21 +20,13 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How they are run.
+    """How they are run."""
 
-    Attributes:
-        programs: The folder with the programs.
-        results: The folder that the results go to.
-        quick: Whether in the quick form.
-        deadline_s: Instead of every benchmark's own.
-        grace_s: Seconds that one has to tidy up once it is told to end.
-    """
-
-    programs: Path
-    results: Path
-    quick: bool = False
-    deadline_s: float | None = None
-    grace_s: float = 10.0
+    programs: Path  # the folder with the programs
+    results: Path  # the folder that the results go to
+    quick: bool = False  # whether in the quick form
+    deadline_s: float | None = None  # instead of every benchmark's own
+    grace_s: float = 10.0  # seconds that one has to tidy up once it is told to end
 
 
 def look_around(first: bool) -> list[str]:  # noqa: FBT001 - what it is called with is said by its one caller
@@ -48,17 +40,6 @@ def main(
     programs: Path = FOLDER,
     disturbances: Callable[[bool], list[str]] = look_around,
 ) -> int:
-    """Runs benchmarks as the command line asks.
-
-    Args:
-        words: The command line; that of this process if left out.
-        entries: The benchmarks there are.
-        programs: The folder with their programs.
-        disturbances: Looks whether the machine is quiet; told whether this is the first look. A seam for tests.
-
-    Returns:
-        The exit status: 0, 1 where one failed, 130 where somebody ended it.
-    """
     args = _parser(entries, programs).parse_args(words)
     if args.list:
         print("\n".join(_listed(entries, programs)))
@@ -85,16 +66,7 @@ def select(entries: Sequence[Entry], only: Iterable[str] | None, skip: Iterable[
 def run_all(
     chosen: Sequence[Entry], settings: Settings, disturbances: Callable[[bool], list[str]] = look_around
 ) -> list[str]:
-    """Runs them, and says what runs, how long it took and what went wrong.
-
-    Args:
-        chosen: Which, in this order.
-        settings: How.
-        disturbances: As `main` takes it.
-
-    Returns:
-        The names of those that failed.
-    """
+    """Runs them, and says what runs, how long it took and what went wrong."""
     problems: dict[str, str] = {}
     took: dict[str, float] = {}
     for number, entry in enumerate(chosen, 1):
@@ -135,7 +107,6 @@ def keep(fresh: Path, result: Path) -> str | None:
 
 
 def say(text: str) -> None:
-    """Progress, for people who wait."""
     print(text, file=sys.stderr, flush=True)
 
 
