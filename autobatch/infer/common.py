@@ -16,7 +16,7 @@ from autobatch.data.open import OpenedData, few_of, is_arrays, most_samples, ope
 from autobatch.data.options import DataOptions, FlowOptions, require_options
 from autobatch.data.splitting import number_of_updates
 from autobatch.errors import ArgumentError
-from autobatch.memory.reading import Reserve, parse_reserve
+from autobatch.memory.budget import Reserve, parse_reserve
 from autobatch.probing.probe import open_cache
 from autobatch.probing.request import READ_AHEAD_BYTES, Task, held_bytes, parse_batch_size, request_for
 from autobatch.probing.trials.steps import warm_up_forward

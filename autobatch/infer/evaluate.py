@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from autobatch.backend import forward_engine_for, preserved_random_states
 from autobatch.data.options import FlowOptions
 from autobatch.infer.common import callback_list, prepare, start
-from autobatch.memory.reading import Reserve
+from autobatch.memory.budget import Reserve
 from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize
 from autobatch.results.run import Event

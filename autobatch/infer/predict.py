@@ -14,7 +14,8 @@ from autobatch.data.options import FlowOptions
 from autobatch.errors import DoesNotFitError
 from autobatch.infer.common import Running, callback_list, prepare, start, total_of
 from autobatch.infer.outputs import Rows
-from autobatch.memory.reading import Reserve, read_memory
+from autobatch.memory.budget import Reserve
+from autobatch.memory.reading import read_memory
 from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize, Task
 from autobatch.results.run import Event

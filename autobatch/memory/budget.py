@@ -1,29 +1,31 @@
-"""The part of a limit that is left free on purpose."""
+"""What limits the memory of this process, what is kept free of it, and what may be spent."""
 
 import operator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from autobatch._text import MIB, format_bytes
 from autobatch.errors import ArgumentError
 
+LimitKind = Literal["device", "host", "control group"]
+
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """How much of a limit to leave free: a fraction of its capacity, with a floor.
+    """How much of a limit to keep free: a fraction of its capacity, with a floor.
 
     The floor never takes more than half of a capacity, so that a small limit stays usable.
 
     Attributes:
         fraction: Part of the capacity, in [0, 1).
-        floor_bytes: The least to leave free.
+        floor_bytes: The least to keep free.
     """
 
     fraction: float = 0.08
     floor_bytes: int = 128 * MIB
 
     def bytes_of(self, capacity_bytes: int) -> int:
-        """Returns the bytes to leave free of a limit of `capacity_bytes`."""
+        """Returns the bytes to keep free of a limit of `capacity_bytes`."""
         return max(int(self.fraction * capacity_bytes), min(self.floor_bytes, capacity_bytes // 2))
 
 
@@ -76,9 +78,6 @@ def _fraction(value: Any) -> float | None:
     return number if 0.0 <= number < 1.0 else None
 
 
-LimitKind = Literal["device", "host", "control group"]
-
-
 @dataclass(frozen=True, slots=True)
 class Limit:
     """A device, the host, or a control group, as it stands to this process.
@@ -102,9 +101,9 @@ class Limit:
         """The most that this process could occupy now."""
         return self.occupied_bytes + self.available_bytes
 
-    def reserve_bytes(self, reserve: Reserve = DEFAULT_RESERVE) -> int:
-        """Returns what `reserve` leaves free of this limit."""
-        return reserve.bytes_of(self.capacity_bytes)
+    def budget(self, reserve: Reserve = DEFAULT_RESERVE) -> "Budget":
+        """Returns what may be spent of this limit beside a reserve."""
+        return Budget(self, reserve.bytes_of(self.capacity_bytes))
 
     def __str__(self) -> str:
         return (
@@ -138,16 +137,8 @@ class Budget:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the budget and its limit as JSON-ready values, in bytes."""
-        return {
-            "kind": self.limit.kind,
-            "detail": self.limit.detail,
-            "capacity_bytes": self.limit.capacity_bytes,
-            "available_bytes": self.limit.available_bytes,
-            "occupied_bytes": self.limit.occupied_bytes,
-            "reserve_bytes": self.reserve_bytes,
-            "budget_bytes": self.budget_bytes,
-            "free_bytes": self.free_bytes,
-        }
+        figures = {name: getattr(self, name) for name in ("reserve_bytes", "budget_bytes", "free_bytes")}
+        return asdict(self.limit) | figures
 
     def __str__(self) -> str:
         return (

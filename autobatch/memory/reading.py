@@ -1,4 +1,9 @@
-"""Everything that limits this process, read at one moment."""
+"""Everything that limits this process, read at one moment, or as it would be on a machine with less memory.
+
+A limit that a caller sets (`apply_limit`) covers what a host or a GPU has, and what is left of it beside this process.
+Not covered: what others hold counts only where it leaves less than the smaller machine would have, and nothing keeps a
+process from taking more.
+"""
 
 import os
 from collections.abc import Iterable
@@ -8,27 +13,11 @@ from typing import Any
 
 from autobatch._text import format_bytes
 from autobatch.errors import DeviceError
-from autobatch.memory.budget import DEFAULT_RESERVE, Budget, Limit, LimitKind, Reserve, parse_reserve
+from autobatch.memory.budget import DEFAULT_RESERVE, Budget, Limit, Reserve
 from autobatch.memory.sensors.cgroup import find_group, read_control_groups, read_pressure
 from autobatch.memory.sensors.gpu import add_own_use, read_devices
 from autobatch.memory.sensors.procfs import read_host, read_process
 from autobatch.memory.types import Allocator, ControlGroup, Device, HostMemory, Pressure, ProcessMemory
-
-__all__ = [
-    "DEFAULT_RESERVE",
-    "Allocator",
-    "Budget",
-    "ControlGroup",
-    "Device",
-    "HostMemory",
-    "Limit",
-    "LimitKind",
-    "MemoryReading",
-    "Pressure",
-    "ProcessMemory",
-    "Reserve",
-    "parse_reserve",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +77,24 @@ class MemoryReading:
         return self.device_limits + self.host_limits
 
     def budget(self, reserve: Reserve = DEFAULT_RESERVE) -> Budget:
-        """Returns the tightest budget of all limits: that of the binding limit.
+        """Returns the tightest budget of all limits beside a `reserve`: that of the binding limit.
 
         Training that runs on the CPU is not limited by a GPU that is there: ask `host_budget` then.
-
-        Args:
-            reserve: What to leave free of each limit.
         """
         return _tightest(self.limits, reserve)
 
     def budgets(self, reserve: Reserve = DEFAULT_RESERVE) -> tuple[Budget, ...]:
-        """Returns the budget of each limit, in the order of `limits`.
-
-        Args:
-            reserve: What to leave free of each limit.
-        """
-        return tuple(_spare(limit, reserve) for limit in self.limits)
+        """Returns the budget of each limit beside a `reserve`, in the order of `limits`."""
+        return tuple(limit.budget(reserve) for limit in self.limits)
 
     def host_budget(self, reserve: Reserve = DEFAULT_RESERVE) -> Budget:
-        """Returns the tightest budget of the host and the control groups, beside a reserve."""
+        """Returns the tightest budget of the host and the control groups, beside a `reserve`."""
         return _tightest(self.host_limits, reserve)
 
     def device_budget(self, reserve: Reserve = DEFAULT_RESERVE, index: int | None = None) -> Budget | None:
-        """Returns the tightest budget of the devices, or `None` where there is none.
+        """Returns the tightest budget of the devices beside a `reserve`, `None` where there is none.
 
-        Args:
-            reserve: What to leave free of a device.
-            index: Ask for "GPU:index" alone.
+        With an `index`, that of "GPU:index" alone.
         """
         pairs = zip(self.devices, self.device_limits, strict=True)
         limits = [limit for device, limit in pairs if index in {None, device.index}]
@@ -145,12 +125,8 @@ class MemoryReading:
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
 
-def _spare(limit: Limit, reserve: Reserve) -> Budget:
-    return Budget(limit, limit.reserve_bytes(reserve))
-
-
 def _tightest(limits: Iterable[Limit], reserve: Reserve) -> Budget:
-    return min((_spare(limit, reserve) for limit in limits), key=lambda budget: budget.free_bytes)
+    return min((limit.budget(reserve) for limit in limits), key=lambda budget: budget.free_bytes)
 
 
 def read_memory(
@@ -198,14 +174,9 @@ def read_memory(
 
 
 def apply_limit(reading: MemoryReading, limit_bytes: int, device_index: int | None = None) -> MemoryReading:
-    """The reading as if there were only so many bytes, with a note that says so.
+    """Returns the reading as if the host, or "GPU:device_index", had only so many bytes, with a note that says so.
 
     A limit above what there is changes nothing but the notes.
-
-    Args:
-        reading: What there is.
-        limit_bytes: How much there should be.
-        device_index: Limit "GPU:index" instead of the host.
 
     Raises:
         DeviceError: That GPU is not in the reading.
@@ -235,20 +206,14 @@ def apply_limit(reading: MemoryReading, limit_bytes: int, device_index: int | No
 
 
 def is_limited(reading: MemoryReading, limit_bytes: int | None, device_index: int | None = None) -> bool:
-    """Whether a limit is below what there is.
-
-    Args:
-        reading: What there is.
-        limit_bytes: How much there should be, `None` for no limit.
-        device_index: The limit is one of "GPU:index" instead of the host.
-    """
+    """Returns whether a limit of the host, or of "GPU:device_index", is below what there is; `None` is no limit."""
     return limit_bytes is not None and limit_bytes < _capacity(reading, device_index)[0]
 
 
 def overdrawn_bytes(reading: MemoryReading, limit_bytes: int, device_index: int | None = None) -> int:
-    """By how much this process is over a limit already, in bytes; 0 if it is not.
+    """Returns by how much this process is over a limit already; 0 if it is not.
 
-    A reading shows nothing left then, not less than nothing. Who is going to give something back needs to know more.
+    A reading then shows that nothing is left, never less than nothing; who is to give something back has to know more.
     """
     return max(0, _occupied(reading, device_index) - limit_bytes)
 

@@ -1,4 +1,4 @@
-"""What each sensor says, in bytes; `None` is unknown."""
+"""What each sensor reads, in bytes; `None` is unknown."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
@@ -12,7 +12,7 @@ class HostMemory:
     """The machine's memory.
 
     Attributes:
-        total_bytes: All of it.
+        total_bytes: Its capacity.
         available_bytes: What could be taken without swapping (the kernel's own estimate).
     """
 
@@ -35,7 +35,7 @@ class ProcessMemory:
 
 @dataclass(frozen=True, slots=True)
 class ControlGroup:
-    """A control group with a limit, that this process is in or below.
+    """A control group with a limit that applies to this process: its own, or one above.
 
     Attributes:
         version: 1 or 2.
@@ -59,7 +59,7 @@ class ControlGroup:
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """How much time was lost to waiting for memory over the last ten seconds (PSI).
+    """Time lost to waiting for memory over the last ten seconds (PSI).
 
     Attributes:
         some_avg10: Per cent of the time in which at least one task waited.
@@ -77,13 +77,13 @@ class Device:
     Attributes:
         index: Its number among the visible ones: k of "GPU:k". The driver's order; see `uuid` where that matters.
         uuid: Its identity.
-        name: What the maker calls it.
-        total_bytes: All of its memory.
+        name: Its product name.
+        total_bytes: Its capacity.
         free_bytes: What nobody has taken.
         used_by_this_process_bytes: What this process holds of it, `None` where nobody tells.
         reserved_bytes: What the driver keeps for itself, `None` where it does not tell that apart.
-        own_from: Who tells what this process holds: all of it ("driver"), all but CUDA's context ("pool"), or the
-            least that it can be ("allocator").
+        own_from: Who tells what this process holds: all of it ("driver"), all but CUDA's context ("pool"), or a lower
+            bound ("allocator").
     """
 
     index: int
@@ -99,7 +99,7 @@ class Device:
     def used_by_others_bytes(self) -> int | None:
         """What other processes hold, `None` where there is no telling them from this one.
 
-        What the driver keeps for itself is among it where that is not told apart.
+        What the driver keeps for itself counts as theirs where it is not told apart.
         """
         if self.used_by_this_process_bytes is None:
             return None
@@ -109,13 +109,13 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Allocator:
-    """The framework's own figures, given in by the caller.
+    """The framework's own figures, given by the caller.
 
     Attributes:
         current_bytes: In use by tensors now.
         peak_bytes: The most since the last reset.
-        device_index: k of "GPU:k", or `None` where it is the allocator of the CPU.
-        pool_bytes: What CUDA's memory pool holds of the device for it, `None` where it takes from none.
+        device_index: k of "GPU:k", or `None` for the CPU's allocator.
+        pool_bytes: What CUDA's memory pool holds of the device for it, `None` where it uses none.
     """
 
     current_bytes: int
@@ -126,13 +126,7 @@ class Allocator:
 
 @dataclass(frozen=True, slots=True)
 class ResidentProcess:
-    """A process that can be seen from here, and what it occupies on the host.
-
-    Attributes:
-        pid: Its number, as this process sees it.
-        name: What the kernel calls it.
-        rss_bytes: Resident now; pages that several share are counted in each.
-    """
+    """A process that can be seen from here; in `rss_bytes`, pages that several share are counted in each."""
 
     pid: int
     name: str
@@ -141,12 +135,9 @@ class ResidentProcess:
 
 @dataclass(frozen=True, slots=True)
 class DeviceUse:
-    """What the driver books on a process.
+    """What the driver books on a process; `index` is k of "GPU:k".
 
-    Attributes:
-        index: k of "GPU:k".
-        pid: The process' number, as the driver tells it: in a container that may be the machine's number.
-        used_bytes: What it holds of the device.
+    In a container, `pid` may be the machine's number instead of the container's.
     """
 
     index: int
@@ -189,13 +180,7 @@ class Consumer:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """The driver of the GPUs.
-
-    Attributes:
-        version: Its own version.
-        nvml_version: That of the library that tells of it.
-        cuda_version: The newest CUDA that it serves, as "12.4".
-    """
+    """The versions of the GPUs' driver, of NVML, and of the newest CUDA that it serves (as "12.4")."""
 
     version: str
     nvml_version: str | None = None

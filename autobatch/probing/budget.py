@@ -71,7 +71,7 @@ def own_budget(gpu: Accelerator, reserve: Reserve) -> Budget | None:
         reserve: What to leave free of the limit: an allocator that is full is full of holes.
     """
     limit = own_limit(gpu, gpu.in_use_bytes)
-    return None if limit is None else Budget(limit, limit.reserve_bytes(reserve))
+    return None if limit is None else limit.budget(reserve)
 
 
 def own_limit(gpu: Accelerator, kept_bytes: int) -> Limit | None:

@@ -15,7 +15,7 @@ from autobatch.data.open import OpenedData, few_of, open_data
 from autobatch.data.options import DataOptions, FlowOptions, ImageBackend
 from autobatch.data.splitting import number_of_updates
 from autobatch.errors import ArgumentError, ModelError
-from autobatch.memory.reading import Reserve
+from autobatch.memory.budget import Reserve
 from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.probe import open_cache
 from autobatch.probing.request import BatchSize, Task, prepare, read_ahead_bytes

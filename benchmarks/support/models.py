@@ -10,7 +10,8 @@ from autobatch.backend import engine_for
 from autobatch.backend.release import release_memory
 from autobatch.data.batch import Batch
 from autobatch.data.splitting import rungs
-from autobatch.memory.reading import DEFAULT_RESERVE, read_memory
+from autobatch.memory.budget import DEFAULT_RESERVE
+from autobatch.memory.reading import read_memory
 from autobatch.train.control.controller import Controller, Outside
 from autobatch.train.control.policy import Policy
 from autobatch.train.control.watcher import Rooms, Watch

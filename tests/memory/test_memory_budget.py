@@ -36,7 +36,9 @@ def test_the_budget_is_the_tightest_of_all_limits(reading, reserve):
     """Seen to fail with the least capacity chosen, and with the least available before the reserve."""
     budget = reading.budget(reserve)
     assert budget.limit in reading.limits
-    assert all(budget.free_bytes <= limit.available_bytes - limit.reserve_bytes(reserve) for limit in reading.limits)
+    assert all(
+        budget.free_bytes <= limit.available_bytes - limit.budget(reserve).reserve_bytes for limit in reading.limits
+    )
     assert budget.budget_bytes == max(0, budget.limit.occupied_bytes + budget.free_bytes)
 
 

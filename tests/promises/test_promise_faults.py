@@ -28,8 +28,9 @@ from autobatch.data.batch import Batch
 from autobatch.data.prefetch.loader import Loader
 from autobatch.data.splitting import updates
 from autobatch.errors import DataError, DoesNotFitError
+from autobatch.memory.budget import Reserve
 from autobatch.memory.peak_model import PeakModel
-from autobatch.memory.reading import MemoryReading, Reserve
+from autobatch.memory.reading import MemoryReading
 from autobatch.probing.request import ProbeRequest
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import RunReport

@@ -16,7 +16,8 @@ from nets import compiled, pictures
 
 import autobatch
 from autobatch.data.batch import Batch
-from autobatch.memory.reading import MemoryReading, Reserve
+from autobatch.memory.budget import Reserve
+from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device, Driver
 from autobatch.probing.cache import cache_key
 from autobatch.probing.recall import fingerprint

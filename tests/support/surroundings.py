@@ -11,7 +11,8 @@ import numpy as np
 from autobatch._atomic_file import Disk
 from autobatch.data.batch import Batch
 from autobatch.data.prefetch.loader import Loader
-from autobatch.memory.reading import MemoryReading, Reserve
+from autobatch.memory.budget import Reserve
+from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
 from autobatch.train.control.controller import Controller, Outside

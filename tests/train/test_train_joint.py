@@ -6,8 +6,8 @@ import pytest
 from surroundings import PLAIN, Clock
 
 from autobatch.backend.base import Accelerator
+from autobatch.memory.budget import Reserve
 from autobatch.memory.peak_model import PeakModel
-from autobatch.memory.reading import Reserve
 from autobatch.memory.types import Device
 from autobatch.probing.request import ProbeRequest
 from autobatch.results.probe import ProbeResult

@@ -3,8 +3,7 @@
 import pytest
 
 from autobatch._text import GIB
-from autobatch.memory.budget import Limit
-from autobatch.memory.reading import Reserve
+from autobatch.memory.budget import Limit, Reserve
 from autobatch.memory.types import Device, OwnFrom
 from autobatch.testing import memory_reading
 from autobatch.train.control.watcher import IncompleteReadingError, Rooms

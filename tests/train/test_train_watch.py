@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from surroundings import NOTHING_RESERVED, ROOMY, Clock, Sensor
 
-from autobatch.memory.reading import Reserve
+from autobatch.memory.budget import Reserve
 from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
 from autobatch.train.control.watcher import LEAST_S, MOST_S, Rooms, Watch

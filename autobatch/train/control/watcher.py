@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from autobatch._logging import log as _log
 from autobatch._text import format_bytes
-from autobatch.memory.budget import Limit
-from autobatch.memory.reading import MemoryReading, Reserve
+from autobatch.memory.budget import Limit, Reserve
+from autobatch.memory.reading import MemoryReading
 from autobatch.train.control.state import Room
 
 _PATIENCE = 20
@@ -52,7 +52,7 @@ class Rooms:
 
     def _room(self, limit: Limit, name: str = "") -> Room:
         # The budget is below zero by as much as others have eaten into the reserve beyond what this process occupies.
-        kept_free = limit.reserve_bytes(self._reserve)
+        kept_free = limit.budget(self._reserve).reserve_bytes
         name = name or f"{limit.kind} {limit.detail}".strip()
         return Room(limit.reach_bytes - kept_free, kept_free, name, limit.available_bytes)
 
