@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,15 @@ class Check:
     name: str  # what it is called on the command line; "faults" means all of `faults.*`
     title: str  # for people
     asks: str  # what it answers
-    program: str  # its file, without the ending
-    words: tuple[str, ...] = ()  # what the program is given besides where to write, its form and its stage
     deadline_s: float = 300  # after which its full form is ended
     quick_deadline_s: float = 150  # the same of its quick form
     needs: tuple[str, ...] = ("gpu",)  # what must be there for it to be run: keys of `NEEDS`
+    words: tuple[str, ...] = ()  # what the program is given besides where to write, its form and its stage
+
+    @property
+    def program(self) -> str:
+        """Its file, without the ending: one for each of the faults, one for all of `largest.*`."""
+        return self.name.removeprefix("faults.").partition(".")[0]
 
     def path(self, folder: Path = FOLDER) -> Path:
         return folder / f"{self.program}.py"
@@ -53,65 +58,25 @@ def _largest(net: str, policy: str, *, xla: bool) -> Check:
     words = ("--net", net, "--policy", _POLICIES[policy], *["--xla"] * xla)
     title = f"Largest size and speed: {net}, {policy}, {'with' if xla else 'without'} XLA"
     asks = "How near is the answer to the largest size, how soon, and how fast does it train?"
-    return Check(f"largest.{short}.{policy}.{how}", title, asks, "largest", words, 500, 300)
+    return Check(f"largest.{short}.{policy}.{how}", title, asks, 500, 300, words=words)
 
 
 CHECKS: tuple[Check, ...] = (
+    Check("readings", "Readings", "Are the readings of a GPU, and of who holds it, the driver's?", 240, 120),
+    Check("trials", "Trials", "Are told peaks those seen from outside, and is their memory gone?", 600, 400),
     Check(
-        "readings",
-        "Readings",
-        "Are the readings of a GPU, and of who holds it, the driver's?",
-        "readings",
-        (),
-        240,
-        120,
+        "sharing", "Sharing", "Do the bytes come back within one micro-batch of a shrink?", 500, 300, ("gpu", "pools")
     ),
-    Check(
-        "trials", "Trials", "Are told peaks those seen from outside, and is their memory gone?", "trials", (), 600, 400
-    ),
-    Check(
-        "sharing",
-        "Sharing",
-        "Do the bytes come back within one micro-batch of a shrink?",
-        "sharing",
-        deadline_s=500,
-        quick_deadline_s=300,
-        needs=("gpu", "pools"),
-    ),
-    Check(
-        "faults.bystander",
-        "A bystander",
-        "Does a job on the same GPU live through the search?",
-        "bystander",
-        (),
-        900,
-        540,
-    ),
-    Check(
-        "faults.neighbour",
-        "A neighbour",
-        "Does a training outlive a neighbour that grabs memory?",
-        "neighbour",
-        (),
-        900,
-        300,
-    ),
-    Check(
-        "faults.rollback", "A real failure", "Is what runs out of memory undone, bit for bit?", "rollback", (), 400, 240
-    ),
-    Check(
-        "faults.cycles", "Failures in a row", "Do 20 failures leave throughput and capacity?", "cycles", (), 500, 300
-    ),
-    Check(
-        "joint", "Joint limits", "Do the host and the GPU decide together?", "joint", (), 450, 450, ("gpu", "cgroup")
-    ),
+    Check("faults.bystander", "A bystander", "Does a job on the same GPU live through the search?", 900, 540),
+    Check("faults.neighbour", "A neighbour", "Does a training outlive a neighbour that grabs memory?", 900, 300),
+    Check("faults.rollback", "A real failure", "Is what runs out of memory undone, bit for bit?", 400, 240),
+    Check("faults.cycles", "Failures in a row", "Do 20 failures leave throughput and capacity?", 500, 300),
+    Check("joint", "Joint limits", "Do the host and the GPU decide together?", 450, 450, ("gpu", "cgroup")),
     *(_largest(net, "float32", xla=False) for net in _NETS),
-    Check("suite", "Tests", "Do the tests pass that need a GPU?", "suite", (), 400, 400),
+    Check("suite", "Tests", "Do the tests pass that need a GPU?", 400, 400),
     *(
         _largest(net, policy, xla=xla)
-        for net in _NETS
-        for policy in _POLICIES
-        for xla in (False, True)
+        for net, policy, xla in product(_NETS, _POLICIES, (False, True))
         if policy != "float32" or xla
     ),
 )
@@ -121,7 +86,7 @@ def select(checks: Iterable[Check], words: Iterable[str] | None) -> list[Check]:
     """The checks that some words name, in the order of the list; all if there are no words.
 
     Example:
-        >>> some = [Check(name, "", "", "") for name in ("readings", "faults.cycles", "faultless")]
+        >>> some = [Check(name, "", "") for name in ("readings", "faults.cycles", "faultless")]
         >>> [one.name for one in select(some, ["faults"])]
         ['faults.cycles']
     """

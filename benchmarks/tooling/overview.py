@@ -42,11 +42,8 @@ def headline(rows: Sequence[Row]) -> str:
     measured = [row for row in rows if row.is_there]
     goals = [row for row in measured if row.state is not None]
     if not goals:
-        return (
-            f"{format_count(len(measured), 'benchmark')} measured, no goal set"
-            if measured
-            else "Nothing was measured yet"
-        )
+        named = f"{format_count(len(measured), 'benchmark')} measured, no goal set"
+        return named if measured else "Nothing was measured yet"
     reached = sum(row.state == "reached" for row in goals)
     return f"{reached} of {format_count(len(goals), 'goal')} reached"
 

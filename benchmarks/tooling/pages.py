@@ -1,22 +1,27 @@
-"""The results as Markdown that GitHub shows; whatever a result holds is text and stays text."""
+"""The pages of the results: Markdown that GitHub shows, and one HTML page that needs nothing else.
+
+Whatever a result holds is text and stays text; the page has no script, no network, no second file.
+"""
 
 import argparse
 import functools
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tooling.catalogue import FOLDER
-from tooling.charts import Key, draw, drawable, keys, remark
+from tooling.charts import draw, drawable, keys, remark
 from tooling.findings import UNKNOWN, Chart, Goal, Table, numeric, texts
 from tooling.overview import WORDS, Row, State, headline, lead, left_out, rows_of, state_of, told
 from tooling.results import Folder, Result, facts, mixtures, read_folder, summary
 
-from autobatch.report.charts.svg import Svg, element, mark
+from autobatch.report.charts.svg import element, mark
 from autobatch.report.markdown import escaped
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _SIGNS: dict[State, str] = {"reached": "✓", "missed": "✗", "open": "·"}
 _TICKS = re.compile(r"`+")
@@ -112,69 +117,7 @@ def _list(lines: Iterable[str]) -> list[str]:
     return [body] if body else []
 
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
 _SHAPES: dict[State, str] = {"reached": "circle", "missed": "cross", "open": "dash"}
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table as the page takes it; `words` are the columns that stand to the left."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: list[list[str]]
-    words: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A chart in the two forms that a page holds."""
-
-    title: str
-    wide: Svg
-    narrow: Svg
-    legend: list[Key]
-    remark: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A goal with its mark."""
-
-    sign: Svg
-    state: State
-    word: str
-    goal: str
-    measured: str
-    told: str
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """What the page says of one benchmark."""
-
-    name: str
-    title: str
-    question: str
-    verdicts: list[Verdict]
-    grids: list[Grid]
-    figures: list[Figure]
-    notes: tuple[str, ...]
-    command: str
-    origin: str
-    facts: list[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The goals of one benchmark in the table above all."""
-
-    name: str
-    title: str
-    is_there: bool
-    verdicts: list[Verdict]
 
 
 def html_page(folder: Folder) -> str:
@@ -203,53 +146,46 @@ def _template() -> "Template":
     return environment.get_template("results.html.jinja")
 
 
-def _html_section(result: Result, name: str, title: str) -> Section:
-    return Section(
-        name=name,
-        title=title,
-        question=result.question,
-        verdicts=[_html_verdict(state_of(one.met), one.text, one.measured) for one in result.goals],
-        grids=[_grid(table) for table in result.tables],
-        figures=[_figure(chart) for chart in result.charts if any(drawable(chart).values())],
-        notes=result.notes,
-        command=result.command,
-        origin=summary(result),
-        facts=facts(result),
-    )
+def _html_section(result: Result, name: str, title: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": title,
+        "question": result.question,
+        "verdicts": [_html_verdict(state_of(one.met), one.text, one.measured) for one in result.goals],
+        "grids": [_grid(table) for table in result.tables],
+        "figures": [_figure(chart) for chart in result.charts if any(drawable(chart).values())],
+        "notes": result.notes,
+        "command": result.command,
+        "origin": summary(result),
+        "facts": facts(result),
+    }
 
 
-def _groups(rows: Sequence[Row]) -> list[Group]:
-    groups: dict[str, Group] = {}
+def _groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    groups: dict[str, dict[str, Any]] = {}
     for row in rows:
-        group = groups.setdefault(row.name, Group(row.name, row.title, row.is_there, []))
-        group.verdicts.append(_html_verdict(row.state, row.goal, row.measured))
+        new = {"name": row.name, "title": row.title, "is_there": row.is_there, "verdicts": []}
+        groups.setdefault(row.name, new)["verdicts"].append(_html_verdict(row.state, row.goal, row.measured))
     return list(groups.values())
 
 
-def _html_verdict(state: State | None, goal: str, measured: str) -> Verdict:
-    shown = state or "open"
-    return Verdict(
-        _sign(shown), shown, WORDS[state] if state else "no goal", goal, measured, told(shown, goal, measured)
-    )
+def _html_verdict(state: State | None, goal: str, measured: str) -> dict[str, Any]:
+    shown, word = state or "open", WORDS[state] if state else "no goal"
+    shape = mark(_SHAPES[shown], 8, 8, "", f"sign {shown}")
+    sign = element("svg", shape, viewBox="0 0 16 16", class_="key", aria_hidden="true")
+    facts = {"goal": goal, "measured": measured, "told": told(shown, goal, measured)}
+    return {"sign": sign, "state": shown, "word": word, **facts}
 
 
-def _sign(state: State) -> Svg:
-    shape = mark(_SHAPES[state], 8, 8, "", f"sign {state}")
-    return element("svg", shape, viewBox="0 0 16 16", class_="key", aria_hidden="true")
+def _grid(table: Table) -> dict[str, Any]:
+    """A table as the page takes it; `words` are the columns that stand to the left."""
+    words = {place for place, right in enumerate(numeric(table)) if not right}
+    return {"title": table.title, "head": table.columns, "rows": texts(table), "words": words}
 
 
-def _grid(table: Table) -> Grid:
-    right = numeric(table)
-    return Grid(table.title, table.columns, texts(table), _places(not end for end in right))
-
-
-def _places(flags: Iterable[bool]) -> frozenset[int]:
-    return frozenset(place for place, flag in enumerate(flags) if flag)
-
-
-def _figure(chart: Chart) -> Figure:
+def _figure(chart: Chart) -> dict[str, Any]:
     wide, narrow = (draw(chart, wide=form) for form in (True, False))
-    return Figure(chart.title, wide, narrow, keys(chart), remark(chart))
+    return {"title": chart.title, "wide": wide, "narrow": narrow, "legend": keys(chart), "remark": remark(chart)}
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -64,9 +64,7 @@ def values(title="Good", *, quick=False, measured_at="2026-01-02T03:04:05+00:00"
 def checks(*names, needs=()):
     # Far above what a program needs that does nothing, on the slowest of machines; the one that hangs waits for it.
     limit_s = {"hanging": 1}
-    return tuple(
-        Check(name, name.title(), f"Why {name}?", name, (), *[limit_s.get(name, 60)] * 2, needs) for name in names
-    )
+    return tuple(Check(name, name.title(), f"Why {name}?", *[limit_s.get(name, 60)] * 2, needs) for name in names)
 
 
 def run(folder, *names, words=(), needs=(), found=HERE):
