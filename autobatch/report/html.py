@@ -10,9 +10,10 @@ from autobatch._json import to_json_values
 from autobatch._text import format_count
 from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
+from autobatch.report.charts.contents import Trials, memory_content, throughput_content
 from autobatch.report.charts.svg import Svg, element, join, mark, rule
 from autobatch.report.charts.timeline import timeline
-from autobatch.report.charts.trial_marks import SHAPES, Trials, has_speed, is_speed
+from autobatch.report.charts.trial_marks import SHAPES
 from autobatch.report.charts.trials import memory_chart, throughput_chart
 from autobatch.report.runs import Record
 from autobatch.report.summary import answers, comparison, headline, is_good, lead
@@ -184,21 +185,26 @@ def _trials(record: Record) -> Trials:
 def _charts(trials: Trials, name: str) -> list[Chart]:
     named = enumerate(trials.resources, 1)
     charts = [_memory(trials, resource, f"{name}-memory-{number}") for number, resource in named]
-    return [*charts, _throughput(trials, f"{name}-speed")] if has_speed(trials) else charts
+    speeds = _throughput(trials, f"{name}-speed")
+    return charts if speeds is None else [*charts, speeds]
 
 
 def _memory(trials: Trials, resource: str, name: str) -> Chart:
-    wide, narrow = (memory_chart(trials, resource, wide=form) for form in (True, False))
+    shown = memory_content(trials, resource)
+    wide, narrow = (memory_chart(shown, wide=form) for form in (True, False))
     keys = (*_outcome_keys(trials.all), *_keys_of(wide, ("chosen", "fitted", "worst", "limit", "hatch")))
     return Chart(name, f"Memory on the {resource} against batch size", wide, narrow, keys)
 
 
-def _throughput(trials: Trials, name: str) -> Chart:
-    wide, narrow = (throughput_chart(trials, wide=form) for form in (True, False))
-    shown = [trial for trial in trials.all if is_speed(trial.samples_per_s)]
-    silent = len(trials.all) - len(shown)
+def _throughput(trials: Trials, name: str) -> Chart | None:
+    shown = throughput_content(trials)
+    if shown is None:
+        return None
+    sizes = [trial.size for trial in trials.all]
+    wide, narrow = (throughput_chart(shown, sizes, wide=form) for form in (True, False))
+    silent = len(trials.all) - len(shown.measured)
     remark = f"Without a speed, and so not shown: {silent} of {len(trials.all)} trials." if silent else ""
-    keys = (*_outcome_keys(shown), *_keys_of(wide, ("chosen",)))
+    keys = (*_outcome_keys(trial for trial, _ in shown.measured), *_keys_of(wide, ("chosen",)))
     return Chart(name, "Throughput against batch size", wide, narrow, keys, remark)
 
 
@@ -260,7 +266,7 @@ def _missing(record: Record, trials: Trials, over_time: Chart | None) -> list[st
         said.append("No trial was run, so there is no chart of memory or throughput.")
     elif not trials.resources:
         said.append("No trial measured a peak, so there is no chart of memory.")
-    if record.trials and not has_speed(trials):
+    if record.trials and throughput_content(trials) is None:
         said.append("No trial measured a speed, so there is no chart of throughput.")
     if record.kind == "fit" and record.begun is None:
         said.append("Nothing was trained, so there is no run over time.")

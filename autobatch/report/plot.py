@@ -3,14 +3,23 @@
 A figure is made without pyplot, so there is nothing to close, no display is needed, and no other figure is touched.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from autobatch._text import GIB, MIB, format_bytes, format_count
 from autobatch.errors import MissingExtraError
+from autobatch.report.charts.contents import (
+    Known,
+    MemoryContent,
+    Row,
+    RunContent,
+    Trials,
+    memory_content,
+    run_content,
+    throughput_content,
+)
 from autobatch.results.probe import ProbeResult
-from autobatch.results.run import Decision, RunReport, Seen
+from autobatch.results.run import RunReport
 from autobatch.results.trial import Outcome
 
 if TYPE_CHECKING:
@@ -18,9 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart.
-_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
-_EFFICIENT = 0.95
-_FAR = 8  # a budget beyond so many times the highest peak would press the peaks to the ground
+_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+_FAR = 8  # a budget beyond so many times the highest peak is named, not drawn
 _PIECES = 64  # of the fitted line, which has a bend where one size only was measured
 _MEASURED = (
     ("measured peak", "o", _BLUE, Outcome.RAN),
@@ -40,40 +48,43 @@ def plot_probe(result: ProbeResult, ax: "Axes | None" = None) -> "Figure":
         MissingExtraError: matplotlib is not installed.
     """
     figure_class = _figure_class()
+    trials = Trials(result.trials, result, result.models)
     resources = sorted(result.budgets, key=lambda name: name != result.binding)
     if ax is not None:
-        _memory(ax, result, resources[0] if resources else "host")
+        _draw_memory(ax, memory_content(trials, resources[0] if resources else "host"))
         return ax.get_figure(root=True)  # type: ignore[return-value]  # an axes that was handed over has a figure
     count = len(resources) + 1
     figure = figure_class(figsize=(5.2 * count, 4.8), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
     for panel, name in zip(panels, resources, strict=False):
-        _memory(panel, result, name)
-    _throughput(panels[-1], result)
+        _draw_memory(panel, memory_content(trials, name))
+    _draw_throughput(panels[-1], trials)
     figure.suptitle(_text(result.summary()), fontsize="medium")
     return figure
 
 
 def plot_run(report: RunReport) -> "Figure":
-    """Micro-batch, memory and headroom over time, with every decision marked.
+    """Micro-batch, headroom and memory over time, with every decision marked.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    figure = _figure_class()(figsize=(11, 7), layout="constrained")
-    micro, memory, headroom = figure.subplots(3, 1, sharex=True, height_ratios=(2, 3, 2))
-    seen, decisions = report.observations, report.decisions
-    unit, seconds = _time_unit([one.at_s for one in seen] + [one.at_s or 0.0 for one in decisions])
-    _micro_batches(micro, report, seconds)
-    _memory_over_time(memory, seen, seconds)
-    _headroom_over_time(headroom, seen, seconds)
-    for panel in (micro, memory, headroom):
-        for decision in decisions:
-            panel.axvline((decision.at_s or 0.0) / seconds, color=_GREY, linewidth=0.8, linestyle=":", zorder=0)
-        _mark_epochs(panel, seen, seconds)
-        _legend_beside(panel)
-    headroom.set_xlabel(f"time since the run began ({unit}); epochs begin at the grey lines")
-    figure.suptitle(f"batch_size={report.effective}: {_changes(decisions)}", fontsize="medium")
+    shown = run_content(report.observations, report.decisions, first_size=report.micro)
+    figure = _figure_class()(figsize=(11, 2 + 1.8 * max(1, len(shown.rows))), layout="constrained")
+    panels = figure.subplots(max(1, len(shown.rows)), 1, sharex=True, squeeze=False)[:, 0]
+    unit, seconds = _time_unit(shown.until_s)
+    for panel, row in zip(panels, shown.rows, strict=False):
+        _draw_row(panel, row, seconds)
+        if row.unit == "samples":
+            panel.axhline(report.effective, color=_GREY, linestyle="--", linewidth=1, label="effective batch, at first")
+            _mark_decisions(panel, shown, seconds)
+        for decision in shown.decisions:
+            panel.axvline(decision.at_s / seconds, color=_GREY, linewidth=0.8, linestyle=":", zorder=0)
+        panel.grid(visible=True, alpha=0.25)
+        panel.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    panels[-1].set_xlabel(f"time since the run began ({unit})")
+    changes = f"changed {format_count(len(report.decisions), 'time')}" if report.decisions else "stayed"
+    figure.suptitle(f"batch_size={report.effective}: the micro-batch {changes}", fontsize="medium")
     return figure
 
 
@@ -85,132 +96,91 @@ def _figure_class() -> "type[Figure]":
     return Figure
 
 
-def _memory(ax: "Axes", result: ProbeResult, name: str) -> None:
+def _draw_memory(ax: "Axes", shown: MemoryContent) -> None:
     """Peaks of one resource with the fitted line, and what they may come to."""
-    model = result.models.get(name)
-    measured = [trial for trial in result.trials if name in trial.peaks]
-    sizes = [trial.size for trial in result.trials] or [result.batch_size]
+    model, budget, failed = shown.model, shown.budget_bytes, [trial for trial in shown.silent if not trial.outcome.ran]
+    sizes = [trial.size for trial in (*(trial for trial, _ in shown.measured), *shown.silent)] or [shown.chosen or 1]
     end = round(max(sizes) * 1.06) + 1
-    highest = max([trial.peaks[name] for trial in measured] + [0 if model is None else model.predict(end)])
-    budget = result.budgets.get(name)
-    far = budget is not None and budget > _FAR * highest > 0
-    unit, word = _byte_unit(highest if far else max(highest, budget or 0))
+    highest = max(shown.highest_bytes, 0 if model is None else model.predict(end))
+    near = shown.budget_is_near(_FAR) or highest == 0
+    unit, word = _byte_unit(max(highest, budget or 0) if near else highest)
     if model is not None:
-        points = [
-            (size, model.predict(size)) for size in sorted({round(end * n / _PIECES) for n in range(_PIECES + 1)})
-        ]
+        along = sorted({round(end * number / _PIECES) for number in range(_PIECES + 1)})
         label = f"fitted: {_amount(model.fixed_bytes)} + {_amount(model.per_sample_bytes)} a sample"
-        ax.plot([x for x, _ in points], [y / unit for _, y in points], color=_BLUE, linewidth=1.2, label=label)
+        ax.plot(along, [model.predict(size) / unit for size in along], color=_BLUE, linewidth=1.2, label=label)
     for label, marker, color, outcome in _MEASURED:
-        some = [(trial.size, trial.peaks[name] / unit) for trial in measured if trial.outcome is outcome]
+        some = [(trial.size, peak / unit) for trial, peak in shown.measured if trial.outcome is outcome]
         if some:
-            ax.plot([size for size, _ in some], [peak for _, peak in some], marker, color=color, label=label, zorder=3)
-    _failures(ax, result)
-    _chosen(ax, result.batch_size, None if name not in result.peaks else result.peaks[name] / unit)
-    if budget is not None:
-        _budget(ax, budget, result.reserves.get(name, 0), _text(result.limits.get(name, name)), 0 if far else unit)
-    ax.set(xlabel="batch size (samples)", ylabel=f"peak memory of a step ({word})", title=f"memory: {name}")
+            ax.plot(*zip(*some, strict=True), marker, color=color, label=label, zorder=3)
+    if failed:  # at the bottom, since nobody knows how high they would have come
+        places = [trial.size for trial in failed], [0.03] * len(failed)
+        ax.plot(*places, "x", color=_RED, transform=ax.get_xaxis_transform(), label="did not run", zorder=4)
+    proof = [peak for trial, peak in shown.measured if trial.size == shown.chosen and trial.outcome is Outcome.RAN]
+    _mark_chosen(ax, shown.chosen, proof[-1] / unit if proof else None)
+    if budget is not None and near:
+        top = (budget + shown.reserve_bytes) / unit
+        ax.axhline(budget / unit, color=_RED, label=f"budget ({_text(shown.limit)})")
+        ax.axhspan(budget / unit, top, color=_RED, alpha=0.12, linewidth=0, label="reserve")
+    elif budget is not None:
+        said = f"budget: {format_bytes(budget)} ({_text(shown.limit)}), far above this picture"
+        ax.text(0.5, 0.97, said, transform=ax.transAxes, ha="center", va="top", color=_RED, fontsize="small")
+    ax.set(xlabel="batch size (samples)", ylabel=f"peak memory of a step ({word})", title=f"memory: {shown.resource}")
     ax.set_xlim(0, end)
-    ax.set_ylim(0, 1.3 * highest / unit if far else None)
+    ax.set_ylim(0, None if near else 1.3 * highest / unit)
     _legend_below(ax)
 
 
-def _budget(ax: "Axes", budget: int, reserve: int, limit: str, unit: int) -> None:
-    """The budget with the reserve above it; said only, without a unit, where it is too far above to be drawn."""
-    if unit:
-        ax.axhline(budget / unit, color=_RED, label=f"budget ({limit})")
-        ax.axhspan(budget / unit, (budget + reserve) / unit, color=_RED, alpha=0.12, linewidth=0, label="reserve")
-    else:
-        said = f"budget: {format_bytes(budget)} ({limit}), far above this picture"
-        ax.text(0.5, 0.97, said, transform=ax.transAxes, ha="center", va="top", color=_RED, fontsize="small")
-
-
-def _throughput(ax: "Axes", result: ProbeResult) -> None:
+def _draw_throughput(ax: "Axes", trials: Trials) -> None:
     """Samples per second of every size that ran."""
-    fast = sorted((trial.size, trial.samples_per_s) for trial in result.trials if trial.samples_per_s is not None)
+    shown = throughput_content(trials)
     ax.set(xlabel="batch size (samples)", ylabel="throughput (samples/s)", title="throughput")
-    if not fast:
+    if shown is None:
         ax.text(0.5, 0.5, "no speed was measured", transform=ax.transAxes, ha="center", color=_GREY)
         return
-    ax.plot([size for size, _ in fast], [speed for _, speed in fast], "o-", color=_GREEN, label="measured")
-    best = max(speed for _, speed in fast)
-    ax.axhline(_EFFICIENT * best, color=_GREY, linestyle="--", linewidth=1, label="95 % of the best")
-    proof = result.proof
-    _chosen(ax, result.batch_size, proof.samples_per_s if proof else None)
+    ax.plot(list(shown.fastest), list(shown.fastest.values()), "o-", color=_GREEN, label="measured")
+    ax.axhline(shown.efficient, color=_GREY, linestyle="--", linewidth=1, label="95 % of the best")
+    _mark_chosen(ax, shown.chosen, shown.fastest.get(shown.chosen or 0))
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else "")
     ax.set_ylim(bottom=0)
     _legend_below(ax)
 
 
-def _failures(ax: "Axes", result: ProbeResult) -> None:
-    """Sizes that did not run stand at the bottom, since nobody knows how high they would have come."""
-    failed = [trial.size for trial in result.trials if not trial.outcome.ran]
-    if failed:
-        bottom = [0.03] * len(failed)
-        ax.plot(failed, bottom, "x", color=_RED, transform=ax.get_xaxis_transform(), label="did not run", zorder=4)
-
-
-def _chosen(ax: "Axes", size: int, height: float | None) -> None:
+def _mark_chosen(ax: "Axes", size: int | None, height: float | None) -> None:
+    if size is None:
+        return
     if height is None:
         ax.axvline(size, color=_ORANGE, linewidth=1.5, label=f"chosen: {size}")
     else:
         ax.plot([size], [height], "o", ms=13, mfc="none", mec=_ORANGE, mew=2, zorder=4, label=f"chosen: {size}")
 
 
-def _micro_batches(ax: "Axes", report: RunReport, seconds: float) -> None:
-    seen, decisions = report.observations, report.decisions
-    ax.axhline(report.effective, color=_GREY, linestyle="--", linewidth=1, label="effective batch, at first")
-    phases = dict.fromkeys([one.phase for one in seen] + [one.phase for one in decisions])
-    for phase, color in zip(phases, (_BLUE, _PURPLE), strict=False):
-        points = _sizes(phase, seen, decisions)
-        times, sizes = [at_s / seconds for at_s, _ in points], [size for _, size in points]
-        ax.step(times, sizes, where="post", color=color, label=f"micro-batch, {phase}")
+def _draw_row(ax: "Axes", row: Row, seconds: float) -> None:
+    low, high = row.range
+    unit, word = (1, "samples") if row.unit == "samples" else _byte_unit(max(abs(low), high))
+    name = row.title.partition(",")[0]
+    times, values = _known(row.points, seconds, unit)
+    ax.plot(times, values, color=_BLUE, label=name, drawstyle="steps-post" if row.stepped else "default")
+    if row.has_limit:
+        ax.plot(*_known(row.limit, seconds, unit), color=_RED, linewidth=1.2, label="budget")
+    if low < 0:
+        ax.axhline(0, color=_RED, linewidth=1)
+    ax.set_ylabel(word)
+    ax.set_ylim(low / unit, high / unit)
+
+
+def _known(points: Iterable[Known], seconds: float, unit: int) -> tuple[list[float], list[float]]:
+    """Times and values to plot: what is not known is a hole in the line."""
+    pairs = [(at_s / seconds, float("nan") if value is None else value / unit) for at_s, value in points]
+    return [at for at, _ in pairs], [value for _, value in pairs]
+
+
+def _mark_decisions(ax: "Axes", shown: RunContent, seconds: float) -> None:
     for label, marker, color, grows in (("shrinks", "v", _RED, False), ("grows", "^", _GREEN, True)):
-        some = [one for one in decisions if (one.after > one.before) is grows]
+        some = [one for one in shown.decisions if (one.decision.after > one.decision.before) is grows]
+        times = [one.at_s / seconds for one in some]
         if some:
-            times = [(one.at_s or 0.0) / seconds for one in some]
-            ax.plot(times, [one.after for one in some], marker, color=color, label=label, zorder=4)
-    ax.set_ylabel("samples")
-    ax.set_ylim(bottom=0)
-
-
-def _memory_over_time(ax: "Axes", seen: Sequence[Seen], seconds: float) -> None:
-    held = [("this process on the host", _BLUE, [one.rss_bytes for one in seen])]
-    if any(one.device_bytes is not None for one in seen):
-        held.append(("this process on the device", _GREEN, [one.device_bytes or 0 for one in seen]))
-    budgets = [one.budget_bytes or 0 for one in seen]
-    unit, word = _byte_unit(max([*budgets, *(value for _, _, values in held for value in values)], default=0))
-    times = [one.at_s / seconds for one in seen]
-    for label, color, values in held:
-        ax.plot(times, [value / unit for value in values], color=color, label=label)
-    limits = ", ".join(dict.fromkeys(one.limit.partition("/")[0].strip() for one in seen if one.limit))
-    ax.plot(times, [value / unit for value in budgets], color=_RED, linewidth=1.2, label=f"budget ({_text(limits)})")
-    ax.set_ylabel(f"memory ({word})")
-    ax.set_ylim(bottom=0)
-
-
-def _headroom_over_time(ax: "Axes", seen: Sequence[Seen], seconds: float) -> None:
-    known = [(one.at_s / seconds, one.headroom_bytes) for one in seen if one.headroom_bytes is not None]
-    unit, word = _byte_unit(max((abs(value) for _, value in known), default=0))
-    ax.axhline(0, color=_RED, linewidth=1)
-    ax.plot([at for at, _ in known], [value / unit for _, value in known], color=_ORANGE, label="headroom")
-    ax.set_ylabel(f"headroom ({word})")
-
-
-def _sizes(phase: str, seen: Iterable[Seen], decisions: Iterable[Decision]) -> list[tuple[float, int]]:
-    """The micro-batch of a phase over time: as it was read, and as it was changed in between."""
-    points = [(one.at_s, 0, one.micro) for one in seen if one.phase == phase]
-    for one in decisions:
-        if one.phase == phase and one.at_s is not None:
-            points += [(one.at_s, 1, one.before), (one.at_s, 2, one.after)]
-    return [(at_s, size) for at_s, _, size in sorted(points)]
-
-
-def _mark_epochs(ax: "Axes", seen: Sequence[Seen], seconds: float) -> None:
-    for before, after in pairwise(seen):
-        if after.epoch > before.epoch:
-            ax.axvline(after.at_s / seconds, color=_GREY, alpha=0.25, linewidth=2, zorder=0)
+            ax.plot(times, [one.decision.after for one in some], marker, color=color, label=label, zorder=4)
 
 
 def _legend_below(ax: "Axes") -> None:
@@ -218,18 +188,8 @@ def _legend_below(ax: "Axes") -> None:
     ax.legend(fontsize="small", frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
 
 
-def _legend_beside(ax: "Axes") -> None:
-    ax.grid(visible=True, alpha=0.25)
-    ax.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _changes(decisions: Sequence[Decision]) -> str:
-    return f"the micro-batch changed {format_count(len(decisions), 'time')}" if decisions else "the micro-batch stayed"
-
-
-def _time_unit(times: Iterable[float]) -> tuple[str, float]:
-    longest = max(times, default=0.0)
-    return next(((name, size) for name, size in reversed(_UNITS_S.items()) if longest >= 3 * size), ("s", 1.0))
+def _time_unit(longest_s: float) -> tuple[str, float]:
+    return next(((name, size) for name, size in reversed(_UNITS_S.items()) if longest_s >= 3 * size), ("s", 1.0))
 
 
 def _byte_unit(highest: float) -> tuple[int, str]:

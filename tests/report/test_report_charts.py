@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
-from autobatch.report.charts.trial_marks import SHAPES, Trials, has_speed
-from autobatch.report.charts.trials import memory_chart, throughput_chart
+from autobatch.report.charts import trials as charts_of_trials
+from autobatch.report.charts.contents import Trials, memory_content, throughput_content
+from autobatch.report.charts.trial_marks import SHAPES
 from autobatch.results.trial import Outcome, Trial
 
 FORMS = [True, False]
@@ -38,6 +39,15 @@ def drawn(chart):
 
 def trials_of(trials, **changes):
     return Trials(trials, replace(result_of(trials), **changes), peak_models(trials))
+
+
+def memory_chart(trials, resource, *, wide):
+    return charts_of_trials.memory_chart(memory_content(trials, resource), wide=wide)
+
+
+def throughput_chart(trials, *, wide):
+    sizes = [trial.size for trial in trials.all]
+    return charts_of_trials.throughput_chart(throughput_content(trials), sizes, wide=wide)
 
 
 def texts(chart):
@@ -107,7 +117,7 @@ def test_any_trials_are_drawn_on_the_paper_and_no_two_labels_touch(trials, budge
     """Seen to fail with labels that were put to the right of their marks, whatever was there."""
     known = trials_of(trials, batch_size=trials[-1].size, budgets={"host": budget})
     charts = [memory_chart(known, name, wide=wide) for name in known.resources]
-    charts += [throughput_chart(known, wide=wide)] if has_speed(known) else []
+    charts += [throughput_chart(known, wide=wide)] if throughput_content(known) is not None else []
     for chart in charts:
         width, height = (float(number) for number in drawn(chart).get("viewBox").split()[2:])
         boxes = [extent(one) for one in drawn(chart).iter("text")]

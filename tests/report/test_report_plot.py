@@ -13,6 +13,7 @@ from saved_runs import ran, result
 
 from autobatch._text import GIB, MIB
 from autobatch.errors import MissingExtraError
+from autobatch.report.charts.contents import run_content
 from autobatch.results.run import Decision, RunReport, Seen
 from autobatch.results.trial import Outcome, Trial
 
@@ -73,31 +74,20 @@ def test_an_axes_of_ones_own_gets_the_memory_alone():
     assert len(figure.axes) == 2
 
 
-def test_a_run_shows_micro_batch_memory_and_headroom_over_time():
-    micro, memory, headroom = report().plot().axes
-    assert labels(micro) == [
-        "effective batch, at first",
-        "micro-batch, training",
-        "micro-batch, validation",
-        "shrinks",
-        "grows",
-    ]
-    assert labels(memory) == ["this process on the host", "budget (host)"]
-    assert (micro.get_ylabel(), memory.get_ylabel(), headroom.get_ylabel()) == (
-        "samples",
-        "memory (GiB)",
-        "headroom (GiB)",
-    )
-    training = next(line for line in micro.get_lines() if line.get_label() == "micro-batch, training")
-    assert list(zip(*training.get_data(), strict=True)) == [
-        (1.0, 8),
-        (1.5, 8),
-        (1.5, 4),
-        (2.0, 4),
-        (3.0, 4),
-        (3.0, 8),
-        (3.5, 8),
-    ]
+def test_a_run_shows_micro_batch_headroom_and_memory_over_time():
+    micro, headroom, memory = report().plot().axes
+    assert labels(micro) == ["micro-batch", "effective batch, at first", "shrinks", "grows"]
+    assert labels(headroom) == ["headroom"]
+    assert labels(memory) == ["occupied on the host (RSS)", "budget"]
+    assert [ax.get_ylabel() for ax in (micro, headroom, memory)] == ["samples", "GiB", "GiB"]
+    sizes = next(line for line in micro.get_lines() if line.get_label() == "micro-batch")
+    assert list(zip(*sizes.get_data(), strict=True)) == [(1.0, 8), (1.5, 4), (2.5, 8), (3.5, 8)]
+
+
+def test_a_picture_shows_what_the_page_shows():
+    """Both are drawn from one description: the rows of a run, and the trials of a probe."""
+    rows = run_content(report().observations, report().decisions).rows
+    assert [labels(ax)[0] for ax in report().plot().axes] == [row.title.partition(",")[0] for row in rows]
 
 
 @pytest.mark.parametrize(

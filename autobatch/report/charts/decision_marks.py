@@ -1,39 +1,17 @@
 """The decisions of a training as numbered marks above its timeline."""
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from autobatch.report.charts.axes import FONT, Frame, text_width
+from autobatch.report.charts.contents import Placed
 from autobatch.report.charts.scale import Scale
 from autobatch.report.charts.svg import Svg, element, rule, text
-from autobatch.report.runs import Record, Seen
-from autobatch.results.run import Decision
 
 MARKS_BOTTOM = 31.0  # of the row of numbered marks
-
 _MIDDLE = 22.0
-
 _RADIUS = 9.0
-
 _OVERHANG = 8.0  # a mark may stand that far beyond the plot
-
 _TITLED = 10  # reasons in one title: more than that nobody reads
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A decision with the number that it has in the list, counted from 1, and its time."""
-
-    number: int
-    at_s: float
-    decision: Decision
-
-
-def placed(record: Record) -> list[Placed]:
-    """The decisions that have a time of their own or one by what was seen at the same update."""
-    found = ((number, _time_of(decision, record.observations), decision) for number, decision in _numbered(record))
-    return [Placed(number, at_s, decision) for number, at_s, decision in found if at_s is not None]
 
 
 def decision_marks(frame: Frame, x: Scale, decisions: Sequence[Placed]) -> list[Svg]:
@@ -92,14 +70,3 @@ def _mark(group: Sequence[Placed], x: Scale) -> Svg:
     )
     number = text(_numbers(group), (left + right) / 2, _MIDDLE + FONT * 0.35, "badge-text", "middle")
     return element("g", element("title", "\n".join(said)), shape, number)
-
-
-def _numbered(record: Record) -> Iterable[tuple[int, Decision]]:
-    return enumerate(record.decisions, 1)
-
-
-def _time_of(decision: Decision, observations: Sequence[Seen]) -> float | None:
-    if decision.at_s is not None:
-        return decision.at_s if math.isfinite(decision.at_s) else None
-    place = (decision.epoch, decision.update)
-    return next((seen.at_s for seen in observations if (seen.epoch, seen.update) >= place), None)

@@ -1,17 +1,12 @@
 """What the charts of trials have in common: their frame, their marks and what is written beside them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from autobatch.memory.peak_model import PeakModel
 from autobatch.report.charts.axes import Frame, Labels
 from autobatch.report.charts.scale import Scale, count_ticks, doubling_ticks
 from autobatch.report.charts.svg import Svg, join, mark
-from autobatch.results.probe import ProbeResult
 from autobatch.results.text import outcome_words
 from autobatch.results.trial import Outcome, Trial
-
-AT_WORST = "_at_worst"
 
 SHAPES = {
     Outcome.RAN: "circle",
@@ -26,39 +21,6 @@ SHAPES = {
 }
 
 _LEAST_GUTTER = 46.0
-
-_TOO_FAST = 1e12  # samples/s that nobody has measured: a file that was tampered with
-
-
-@dataclass(frozen=True, slots=True)
-class Trials:
-    """The trials of one record with what they are judged by.
-
-    Attributes:
-        all: In order.
-        result: What the probe found, `None` where it found nothing.
-        models: Per resource, the fitted line.
-    """
-
-    all: tuple[Trial, ...]
-    result: ProbeResult | None
-    models: Mapping[str, PeakModel]
-
-    @property
-    def resources(self) -> list[str]:
-        """The resources of which a peak was measured; their worst cases belong to them."""
-        named = {name.removesuffix(AT_WORST) for trial in self.all for name in trial.peaks}
-        return sorted(named, key=lambda name: (name != "device", name))
-
-    @property
-    def chosen(self) -> int | None:
-        """The size that was chosen."""
-        return self.result.batch_size if self.result else None
-
-
-def has_speed(trials: Trials) -> bool:
-    """Whether there is anything to draw a chart of throughput from."""
-    return any(is_speed(trial.samples_per_s) for trial in trials.all)
 
 
 def frame_of(wide: bool, left: float) -> Frame:  # noqa: FBT001 - one of two forms
@@ -97,8 +59,3 @@ def outcome_label(labels: Labels, trial: Trial, across: float, up: float) -> Svg
     if trial.outcome is Outcome.RAN:
         return Svg()
     return labels.beside(f"{trial.size} {outcome_words(trial.outcome)}", across, up, "warning")
-
-
-def is_speed(speed: float | None) -> bool:
-    """Whether a speed is there and can be drawn."""
-    return speed is not None and 0 <= speed < _TOO_FAST

@@ -5,125 +5,92 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autobatch._text import format_bytes
-from autobatch.memory.peak_model import PeakModel
-from autobatch.probing.search import EFFICIENT_FRACTION
 from autobatch.report.charts.axes import FONT, Labels, gutter, text_width
+from autobatch.report.charts.contents import MemoryContent, ThroughputContent
 from autobatch.report.charts.scale import Scale, byte_ticks, number_ticks, size_scale
 from autobatch.report.charts.svg import Point, Svg, band, box, element, join, line, mark, rule, text
-from autobatch.report.charts.trial_marks import (
-    AT_WORST,
-    Trials,
-    chosen_label,
-    dot,
-    form,
-    frame_of,
-    is_speed,
-    outcome_label,
-    size_axis,
-)
+from autobatch.report.charts.trial_marks import chosen_label, dot, form, frame_of, outcome_label, size_axis
 from autobatch.results.text import outcome_words
 from autobatch.results.trial import Outcome, Trial
 
-_FAR = 3.0  # a budget beyond this multiple of all else would press the rest against the axis
-
+_FAR = 3.0  # a budget beyond this multiple of all else is named, not drawn
 _CURVE_POINTS = 48
-
 _NO_PEAK = "no peak"
-
 _STRIP = 24.0  # the height of the row for trials without one
+_LEAST_SPEED = 0.001  # samples/s at the top of an axis whose labels would be all noughts
 
 
-def memory_chart(trials: Trials, resource: str, *, wide: bool) -> Svg:
+def memory_chart(shown: MemoryContent, *, wide: bool) -> Svg:
     """Peak memory of one resource against batch size: measured, fitted, and what it may come to.
 
     Args:
-        trials: At least one of them, each with a size from 1 up.
-        resource: `"host"` or `"device"`.
+        shown: At least one trial of it.
         wide: For a screen, or else for a telephone.
     """
-    return _MemoryChart(trials, resource, wide).draw()
+    return _MemoryChart(shown, wide).draw()
 
 
 class _MemoryChart:
     """One chart of memory while it is put together."""
 
-    def __init__(self, trials: Trials, resource: str, wide: bool) -> None:  # noqa: FBT001 - one of two forms
-        self._trials, self._resource, self._wide = trials, resource, wide
-        result = trials.result
-        self._budget = result.budgets.get(resource) if result else None
-        self._reserve = result.reserves.get(resource, 0) if result else 0
-        self._model = trials.models.get(resource)
-        self._sizes = [trial.size for trial in trials.all]
-        self._top = self._highest() * 1.12 or 1.0
-        self._near = self._budget is not None and self._budget <= self._top * _FAR / 1.12
-        if self._near and self._budget is not None:
-            self._top = max(self._top, (self._budget + self._reserve) * 1.06)
-        self._silent = [trial for trial in trials.all if resource not in trial.peaks]
-        named = text_width(_NO_PEAK) + 12 if self._silent else 0
+    def __init__(self, shown: MemoryContent, wide: bool) -> None:  # noqa: FBT001 - one of two forms
+        self._shown, self._wide = shown, wide
+        self._top = shown.highest_bytes * 1.12 or 1.0
+        if shown.budget_is_near(_FAR) and shown.budget_bytes is not None:
+            self._top = max(self._top, (shown.budget_bytes + shown.reserve_bytes) * 1.06)
+        named = text_width(_NO_PEAK) + 12 if shown.silent else 0
         frame = frame_of(wide, max(gutter(byte_ticks, 0, self._top), named))
         self._note_y = frame.top - 4
-        self._frame = replace(frame, top=frame.top + _STRIP) if self._silent else frame
-        self._x = size_scale(self._sizes, self._frame.left, self._frame.right)
+        self._frame = replace(frame, top=frame.top + _STRIP) if shown.silent else frame
+        sizes = [trial.size for trial in (*(trial for trial, _ in shown.measured), *shown.silent)]
+        self._x = size_scale(sizes, self._frame.left, self._frame.right)
         self._y = Scale(0, self._top, self._frame.bottom, self._frame.top)
         self._labels = Labels(self._frame)
 
     def draw(self) -> Svg:
         """The chart."""
-        places = [(trial, self._x(trial.size), self._y(trial.peaks[self._resource])) for trial in self._measured()]
+        places = [(trial, self._x(trial.size), self._y(peak)) for trial, peak in self._shown.measured]
         for _, across, up in places:
             self._labels.keep_free(across, up)
         limits = self._limits()
         return self._frame.drawing(
             self._said(),
             limits[0],
-            self._frame.y_axis(self._y, byte_ticks, f"{self._resource} memory, peak above the baseline"),
+            self._frame.y_axis(self._y, byte_ticks, f"{self._shown.resource} memory, peak above the baseline"),
             size_axis(self._frame, self._x),
             self._fitted(),
             *limits[1:],
             self._worst(),
             self._strip(),
             *(self._mark(*place) for place in places),
-            chosen_label(self._labels, places, self._trials.chosen),
+            chosen_label(self._labels, places, self._shown.chosen),
             self._chosen_line(places),
             *(outcome_label(self._labels, *place) for place in places),
             class_=form(self._wide),
         )
 
-    def _measured(self) -> list[Trial]:
-        return [trial for trial in self._trials.all if self._resource in trial.peaks]
-
-    def _highest(self) -> float:
-        """The most that is drawn besides the budget."""
-        names = (self._resource, self._resource + AT_WORST)
-        peaks = [trial.peaks[name] for trial in self._trials.all for name in names if name in trial.peaks]
-        chosen = [self._upper(self._trials.chosen)] if self._trials.chosen else []
-        return max([*peaks, *chosen], default=0)
-
-    def _upper(self, size: int) -> float:
-        return self._model.upper(size) if self._model and _is_usable(self._model) else 0
-
     def _limits(self) -> tuple[Svg, ...]:
         """The reserve, the budget, and what they are called."""
-        frame, budget = self._frame, self._budget
+        frame, budget, reserve = self._frame, self._shown.budget_bytes, self._shown.reserve_bytes
         if budget is None:
             return (Svg(),)
-        if not self._near:
+        if not self._shown.budget_is_near(_FAR):
             said = f"↑ budget {format_bytes(budget)}" + ", above this chart" * self._wide
             # Above the plot there is always room for it: nothing else stands between the title and the first line.
             return Svg(), text(said, frame.right, self._note_y, "label", "end")
         at = self._y(budget)
-        over = self._y(budget + self._reserve)
-        hatched = _hatched(frame.left, over, frame.right, at) if self._reserve else Svg()
+        over = self._y(budget + reserve)
+        hatched = _hatched(frame.left, over, frame.right, at) if reserve else Svg()
         lines = rule((frame.left, at), (frame.right, at), "limit")
         self._labels.keep_off_line(at)
         named = self._labels.along(f"budget {format_bytes(budget)}", at, below=True)
-        above = f"reserve {format_bytes(self._reserve)}"
-        return hatched, lines, named, self._labels.along(above, at) if self._reserve else Svg()
+        above = f"reserve {format_bytes(reserve)}"
+        return hatched, lines, named, self._labels.along(above, at) if reserve else Svg()
 
     def _fitted(self) -> Svg:
         """The fitted line in its margin, as far as the plot reaches."""
-        model = self._model
-        if model is None or not _is_usable(model):
+        model = self._shown.model
+        if model is None:
             return Svg()
         sizes = _along(self._x)
         middle = [(self._x(size), model.predict(size)) for size in sizes]
@@ -139,10 +106,10 @@ class _MemoryChart:
     def _strip(self) -> Svg:
         """A row above the plot for the trials that measured no peak of this resource."""
         frame, middle = self._frame, self._frame.top - _STRIP / 2 - 2
-        if not self._silent:
+        if not self._shown.silent:
             return Svg()
         labels = Labels(replace(frame, top=middle - _STRIP / 2, bottom=middle + _STRIP / 2))
-        places = [(trial, self._x(trial.size), middle) for trial in self._silent]
+        places = [(trial, self._x(trial.size), middle) for trial in self._shown.silent]
         for _, across, up in places:
             labels.keep_free(across, up)
         return join(
@@ -158,45 +125,46 @@ class _MemoryChart:
         )
 
     def _worst(self) -> Svg:
-        name = self._resource + AT_WORST
-        trials = [trial for trial in self._trials.all if name in trial.peaks]
+        peaks = {id(trial): peak for trial, peak in self._shown.measured}
         return join(
             join(
                 [
-                    rule((self._x(t.size), self._y(t.peaks.get(self._resource, 0))), self._at(t, name), "worst"),
-                    mark("dash", *self._at(t, name), f"{t.size}: at worst {format_bytes(t.peaks[name])}", "worst"),
+                    rule(self._at(trial, peaks.get(id(trial), 0)), self._at(trial, worst), "worst"),
+                    mark("dash", *self._at(trial, worst), f"{trial.size}: at worst {format_bytes(worst)}", "worst"),
                 ]
             )
-            for t in trials
+            for trial, worst in self._shown.worst
         )
 
-    def _at(self, trial: Trial, name: str) -> Point:
-        return self._x(trial.size), self._y(trial.peaks[name])
+    def _at(self, trial: Trial, count: int) -> Point:
+        return self._x(trial.size), self._y(count)
 
     def _mark(self, trial: Trial, across: float, up: float) -> Svg:
-        said = f"{trial.size} samples: {outcome_words(trial.outcome)}, peak {format_bytes(trial.peaks[self._resource])}"
-        return dot(trial, across, up, said, self._trials.chosen)
+        peak = format_bytes(trial.peaks[self._shown.resource])
+        said = f"{trial.size} samples: {outcome_words(trial.outcome)}, peak {peak}"
+        return dot(trial, across, up, said, self._shown.chosen)
 
     def _chosen_line(self, places: Sequence[tuple[Trial, float, float]]) -> Svg:
         """The chosen size on the fitted line where its own trial measured no peak."""
-        chosen = self._trials.chosen
+        chosen = self._shown.chosen
         if chosen is None or any(trial.size == chosen and trial.outcome is Outcome.RAN for trial, _, _ in places):
             return Svg()
-        if self._model is None or not _is_usable(self._model):
+        model = self._shown.model
+        if model is None:
             return Svg()
-        across, up = self._x(chosen), self._y(self._model.predict(chosen))
+        across, up = self._x(chosen), self._y(model.predict(chosen))
         self._labels.keep_free(across, up)
-        said = f"{chosen} samples, chosen: about {format_bytes(self._model.predict(chosen))} by the fitted line"
+        said = f"{chosen} samples, chosen: about {format_bytes(model.predict(chosen))} by the fitted line"
         return join(
             [mark("ring", across, up, said, "chosen", 8), self._labels.beside(f"{chosen} chosen", across, up, "strong")]
         )
 
     def _said(self) -> str:
-        measured = len(self._measured())
-        budget = "" if self._budget is None else f" The budget is {format_bytes(self._budget)}."
-        chosen = "" if self._trials.chosen is None else f" The chosen size is {self._trials.chosen}."
+        shown = self._shown
+        budget = "" if shown.budget_bytes is None else f" The budget is {format_bytes(shown.budget_bytes)}."
+        chosen = "" if shown.chosen is None else f" The chosen size is {shown.chosen}."
         return (
-            f"{self._resource} memory against batch size, {measured} measured peaks.{budget}{chosen} "
+            f"{shown.resource} memory against batch size, {len(shown.measured)} measured peaks.{budget}{chosen} "
             "The table of trials has all of it."
         )
 
@@ -221,49 +189,36 @@ def _along(scale: Scale) -> list[int]:
     return sorted({max(1, round(size)) for size in sizes})
 
 
-def _is_usable(model: PeakModel) -> bool:
-    numbers = (model.fixed_bytes, model.per_sample_bytes, model.residual, model.least_bytes)
-    return all(math.isfinite(number) for number in numbers) and model.largest_size >= 1
-
-
-_LEAST_SPEED = 0.001  # samples/s at the top of an axis whose labels would be all noughts
-
-
-def throughput_chart(trials: Trials, *, wide: bool) -> Svg:
+def throughput_chart(shown: ThroughputContent, sizes: Sequence[int], *, wide: bool) -> Svg:
     """Samples per second against batch size, with 95 % of the best and the chosen size.
 
     Args:
-        trials: At least one of them with a speed.
+        shown: The speeds.
+        sizes: Of all trials, so that this axis is that of the memory.
         wide: For a screen, or else for a telephone.
     """
-    measured = [(trial, trial.samples_per_s) for trial in trials.all if is_speed(trial.samples_per_s)]
-    best = max(speed for trial, speed in measured if speed is not None)
-    top = max(best * 1.15, _LEAST_SPEED)
+    top = max(shown.best * 1.15, _LEAST_SPEED)
     frame = frame_of(wide, gutter(number_ticks, 0, top))
-    x = size_scale([trial.size for trial in trials.all], frame.left, frame.right)
-    y = Scale(0, top, frame.bottom, frame.top)
+    x, y = size_scale(list(sizes), frame.left, frame.right), Scale(0, top, frame.bottom, frame.top)
     labels = Labels(frame)
-    places = [(trial, x(trial.size), y(speed or 0)) for trial, speed in measured]
+    places = [(trial, x(trial.size), y(speed)) for trial, speed in shown.measured]
     for _, across, up in places:
         labels.keep_free(across, up)
-    kept = y(EFFICIENT_FRACTION * best)
+    kept = y(shown.efficient)
     labels.keep_off_line(kept)
-    # A line through the best speed of each size, because a size may have been tried twice.
-    fastest = {
-        trial.size: (across, up) for trial, across, up in sorted(places, key=lambda place: (place[0].size, -place[2]))
-    }
     said = (
-        f"Throughput against batch size; the best is {best:,.1f} samples per second. The table of trials has all of it."
+        f"Throughput against batch size; the best is {shown.best:,.1f} samples per second. "
+        "The table of trials has all of it."
     )
     return frame.drawing(
         said,
         frame.y_axis(y, number_ticks, "samples/s"),
         size_axis(frame, x),
-        line(list(fastest.values()), "thread"),
+        line([(x(size), y(speed)) for size, speed in shown.fastest.items()], "thread"),
         rule((frame.left, kept), (frame.right, kept), "limit"),
-        *(dot(trial, across, up, _speed_title(trial), trials.chosen) for trial, across, up in places),
+        *(dot(trial, across, up, _speed_title(trial), shown.chosen) for trial, across, up in places),
         labels.along("95 % of the best", kept, below=True),
-        chosen_label(labels, places, trials.chosen),
+        chosen_label(labels, places, shown.chosen),
         *(outcome_label(labels, *place) for place in places),
         class_=form(wide),
     )
