@@ -31,15 +31,15 @@ class Case:
 
     net: str  # what is trained
     samples: int  # samples in an epoch
-    effective: int  # samples behind one update
-    micro: int  # the most in a micro-batch
+    effective_batch_size: int  # samples behind one update
+    micro_batch_size: int  # the most in a micro-batch
     weighted: bool = False  # whether samples have weights
     reduction: str = "sum_over_batch_size"  # how Keras' loss sums up
     quick: bool = False  # whether it belongs to the short form
 
     @property
     def parts(self) -> int:
-        return -(-self.effective // self.micro)
+        return -(-self.effective_batch_size // self.micro_batch_size)
 
     @property
     def promised(self) -> bool:
@@ -52,7 +52,9 @@ class Case:
 
     @property
     def shape(self) -> str:
-        return f"{self.samples} samples, {self.effective} an update, in parts of up to {self.micro}"
+        return (
+            f"{self.samples} samples, {self.effective_batch_size} an update, in parts of up to {self.micro_batch_size}"
+        )
 
 
 def conv_net(*, normalised: bool = False) -> Any:
@@ -121,12 +123,17 @@ def difference(case: Case, cache: str) -> dict[str, dict[str, float | None]]:
 
     x, y, weight = data
     plain: dict[str, Any] = {"epochs": EPOCHS, "shuffle": False, "verbose": 0}
-    micro = max(1, round(case.effective / case.parts))
+    micro = max(1, round(case.effective_batch_size / case.parts))
     before = trained(None, lambda _: None)
-    whole = trained(None, lambda model: model.fit(x, y, case.effective, sample_weight=weight, **plain))
+    whole = trained(None, lambda model: model.fit(x, y, case.effective_batch_size, sample_weight=weight, **plain))
     keras_own = trained(case.parts, lambda model: model.fit(x, y, micro, sample_weight=weight, **plain))
     given = (x, y) if weight is None else (x, y, weight)
-    cut: dict[str, Any] = {"batch_size": case.effective, "max_batch_size": case.micro, "seed": 0, "cache": cache}
+    cut: dict[str, Any] = {
+        "batch_size": case.effective_batch_size,
+        "max_batch_size": case.micro_batch_size,
+        "seed": 0,
+        "cache": cache,
+    }
     ours = trained(None, lambda model: autobatch.fit(model, given, **cut, **plain))
     sides = {"keras": keras_own, "autobatch": ours}
     return {
@@ -174,14 +181,14 @@ class Load:
     """What is timed."""
 
     model: str  # its name among the benchmarks' models
-    effective: int  # samples behind one update
+    effective_batch_size: int  # samples behind one update
     parts: int  # micro-batches of an update
     updates: int  # updates in a turn
     turns: int  # how often each side is timed
 
     @property
-    def micro(self) -> int:
-        return self.effective // self.parts
+    def micro_batch_size(self) -> int:
+        return self.effective_batch_size // self.parts
 
 
 FULL = (
@@ -205,17 +212,22 @@ def compiled(name: str, parts: int | None = None) -> Any:
 
 def timed(load: Load) -> dict[str, Any]:
     """Seconds of a turn of each side; all of them see the same samples."""
-    say(f"{load.model}, {load.effective} samples an update in {load.parts}: {load.turns} turns")
-    x, y = NETS[load.model].samples(load.effective * load.updates)
+    say(f"{load.model}, {load.effective_batch_size} samples an update in {load.parts}: {load.turns} turns")
+    x, y = NETS[load.model].samples(load.effective_batch_size * load.updates)
     plain, keras_own = compiled(load.model), compiled(load.model, load.parts)
     sides = {
-        PLAIN: lambda: plain.fit(x, y, batch_size=load.micro, verbose=0),
-        KERAS: lambda: keras_own.fit(x, y, batch_size=load.micro, verbose=0),
-        OURS: Ours(compiled(load.model), Batch(x, y), load.effective, load.micro),
+        PLAIN: lambda: plain.fit(x, y, batch_size=load.micro_batch_size, verbose=0),
+        KERAS: lambda: keras_own.fit(x, y, batch_size=load.micro_batch_size, verbose=0),
+        OURS: Ours(compiled(load.model), Batch(x, y), load.effective_batch_size, load.micro_batch_size),
     }
     clocked = {name: lambda side=side: seconds_of(side) for name, side in sides.items()}
     interleaved(clocked, 1)  # compiles
-    facts = {"model": load.model, "effective": load.effective, "micro": load.micro, "samples": len(y)}
+    facts = {
+        "model": load.model,
+        "effective": load.effective_batch_size,
+        "micro": load.micro_batch_size,
+        "samples": len(y),
+    }
     return facts | {"seconds": interleaved(clocked, load.turns)}
 
 

@@ -45,13 +45,13 @@ SETTINGS = frozenset(
         "trial_timeout",
         "validation",
         "validation_split",
-        "when_memory_changes",
+        "on_memory_pressure",
     }
 )
 
 ONE_SHOT = frozenset(
     {
-        "ceiling",
+        "max_micro_batch_size",
         "dry_run",
         "force",
         "help",
@@ -62,7 +62,7 @@ ONE_SHOT = frozenset(
         "output",
         "show_config",
         "typed",
-        "validation_ceiling",
+        "max_validation_batch_size",
         "watch",
     }
 )

@@ -39,16 +39,16 @@ class Updates(Sequence[tuple[int, int]]):
     """
 
     samples: int
-    effective: int
+    effective_batch_size: int
 
     def __post_init__(self) -> None:
         """Checks both numbers."""
         require_count(_REFUSED, least=0, optional=False, samples=self.samples)
-        require_count(_REFUSED, least=1, optional=False, effective=self.effective)
+        require_count(_REFUSED, least=1, optional=False, effective=self.effective_batch_size)
 
     def __len__(self) -> int:
         """Number of updates."""
-        return len(range(0, self.samples, self.effective))
+        return len(range(0, self.samples, self.effective_batch_size))
 
     @overload
     def __getitem__(self, index: int) -> tuple[int, int]: ...
@@ -56,13 +56,13 @@ class Updates(Sequence[tuple[int, int]]):
     def __getitem__(self, index: slice) -> tuple[tuple[int, int], ...]: ...
     def __getitem__(self, index: int | slice) -> tuple[int, int] | tuple[tuple[int, int], ...]:
         """The window of one update, or those of a slice of them."""
-        starts = range(0, self.samples, self.effective)
+        starts = range(0, self.samples, self.effective_batch_size)
         if isinstance(index, slice):
             return tuple(self._window(start) for start in starts[index])
         return self._window(starts[index])
 
     def _window(self, start: int) -> tuple[int, int]:
-        return start, min(start + self.effective, self.samples)
+        return start, min(start + self.effective_batch_size, self.samples)
 
 
 def updates(samples: int, effective: int) -> Updates:

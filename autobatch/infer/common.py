@@ -23,36 +23,36 @@ from autobatch.probing.trials.steps import warm_up_forward
 from autobatch.probing.tuner import find_batch_size
 from autobatch.results.run import EVALUATION, PREDICTION, Event, RunReport
 from autobatch.train.callbacks import require_callbacks
-from autobatch.train.control.setup import Seams, Steering
-from autobatch.train.microbatch import Cutter
-from autobatch.train.recorder import Diary
+from autobatch.train.control.setup import ControllerSetup, ControlSeams
+from autobatch.train.microbatch import MicroBatchRunner
+from autobatch.train.recorder import Recorder
 from autobatch.train.run_log import RunLog
 from autobatch.train.schedule import first_rung
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class InferenceRun:
     """What an evaluation or a prediction runs with.
 
     Attributes:
         engine: What runs micro-batches.
         cutter: Keeps their size.
-        effective: Samples behind one step, as Keras counts them.
+        effective_batch_size: Samples behind one step, as Keras counts them.
         report: What was chosen, and why.
         diary: What is decided under way.
     """
 
     engine: ForwardEngine
-    cutter: Cutter
-    effective: int
+    cutter: MicroBatchRunner
+    effective_batch_size: int
     report: RunReport
-    diary: Diary
+    diary: Recorder
 
     def steps(self, samples: int | None, asked: int | None) -> int | None:
         """How many steps there will be, `None` if that is not known."""
         if samples is None:
             return asked
-        whole = number_of_updates(samples, self.effective)
+        whole = number_of_updates(samples, self.effective_batch_size)
         return whole if asked is None else min(whole, asked)
 
 
@@ -64,8 +64,8 @@ def start(
     cache: bool | str | PathLike[str],
     verbose: Any,
     on_event: Callable[[Event], None] | None,
-    seams: Seams | None = None,
-) -> Running:
+    seams: ControlSeams | None = None,
+) -> InferenceRun:
     """Finds the size, says it, and gets everything ready to run.
 
     Args:
@@ -92,10 +92,10 @@ def start(
     evaluates = task.question.step == "evaluate"
     if not (model.jit_compile or model.run_eagerly):
         warm_up_forward(engine, task.samples[:micro], evaluates=evaluates)
-    diary = Diary(report, on_event, log=unwritten, verbose=verbose)
-    steering = Steering(found, task.question, before, diary, cuttable=True, seams=seams)
+    diary = Recorder(report, on_event, log=unwritten, verbose=verbose)
+    steering = ControllerSetup(found, task.question, before, diary, cuttable=True, seams=seams)
     controller = steering.controller(EVALUATION if evaluates else PREDICTION, effective, micro)
-    return Running(engine, Cutter(controller), effective, report, diary)
+    return InferenceRun(engine, MicroBatchRunner(controller), effective, report, diary)
 
 
 def callback_list(model: Any, callbacks: Any, verbose: Any, steps: int | None) -> Any:
@@ -107,7 +107,7 @@ def callback_list(model: Any, callbacks: Any, verbose: Any, steps: int | None) -
     )
 
 
-class Untargeted:
+class InputsOnly:
     """What a model takes, and no loss: data that are opened for it need no targets.
 
     Args:
@@ -136,7 +136,7 @@ Kind = Literal["evaluate", "predict"]
 
 def total_of(task: Task, steps: int | None) -> int | None:
     """The most samples that so many steps run on, `None` where that is not known beforehand."""
-    known, effective = task.given.samples, task.question.effective
+    known, effective = task.given.samples, task.question.effective_batch_size
     if steps is None or effective is None:
         return known
     return min(known or steps * effective, steps * effective)
@@ -202,5 +202,5 @@ def _opened(kind: Kind, model: Any, data: Any, source: Any, flow: FlowOptions) -
             options.setdefault("class_mode", None)
     elif kind == "predict" and isinstance(data, list) and source is None and is_arrays(data):
         data = (data,)  # nothing is compared, so they are several inputs
-    taking = model if kind == "evaluate" else Untargeted(model)
+    taking = model if kind == "evaluate" else InputsOnly(model)
     return open_data(data, source, DataOptions(taking, 0, options, augment=False, shuffle=False))

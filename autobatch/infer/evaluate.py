@@ -95,7 +95,7 @@ def evaluate(
         running = start(model, engine, task, cache=cache, verbose=verbose, on_event=on_event)
         evaluation = DataValidation(
             task.given.data,
-            effective=running.effective,
+            effective=running.effective_batch_size,
             cutter=running.cutter,
             steps=steps,
             workers=workers,

@@ -11,7 +11,7 @@ from autobatch.errors import DataError, ModelError
 Allow = Callable[[int], None]
 
 
-class Rows:
+class OutputRows:
     """Gathers the outputs of micro-batches in arrays that hold those of all samples.
 
     With their number known, the arrays are made once, in the form of the first outputs. Otherwise the parts are kept

@@ -12,8 +12,8 @@ from autobatch._text import format_bytes
 from autobatch.backend import forward_engine_for, preserved_random_states
 from autobatch.data.options import FlowOptions
 from autobatch.errors import DoesNotFitError
-from autobatch.infer.common import Running, callback_list, prepare, start, total_of
-from autobatch.infer.outputs import Rows
+from autobatch.infer.common import InferenceRun, callback_list, prepare, start, total_of
+from autobatch.infer.outputs import OutputRows
 from autobatch.memory.budget import Reserve
 from autobatch.memory.reading import read_memory
 from autobatch.memory.sensors.nvml import hold_nvml
@@ -101,15 +101,15 @@ def predict(
             each_bytes = engine.output_bytes(task.samples)
         task = _with_results(task, total, each_bytes)
         running = start(model, engine, task, cache=cache, verbose=verbose, on_event=on_event)
-        rows = Rows(total, lambda needed: require_room(needed, task.question.reserve))
+        rows = OutputRows(total, lambda needed: require_room(needed, task.question.reserve))
         return run(model, running, task, rows, steps=steps, callbacks=callbacks, verbose=verbose, workers=workers)
 
 
 def run(
     model: Any,
-    running: Running,
+    running: InferenceRun,
     task: Task,
-    rows: Rows,
+    rows: OutputRows,
     *,
     steps: int | None,
     callbacks: Any,
@@ -124,7 +124,7 @@ def run(
     with one_pass(task.given.data, workers=workers, max_bytes=READ_AHEAD_BYTES) as supply:
         feed = Feed(supply)
         for step in count() if steps is None else range(steps):
-            size = supply.window(running.effective)
+            size = supply.window(running.effective_batch_size)
             if not size:
                 break
             running.diary.progress.update, start_row = step, rows.filled
@@ -164,7 +164,7 @@ def _with_results(task: Task, total: int | None, each_bytes: int | None) -> Task
     return replace(task, question=replace(task.question, result_bytes=total * each_bytes))
 
 
-def _for_callbacks(callbacks: Any, rows: Rows, start: int) -> Any:
+def _for_callbacks(callbacks: Any, rows: OutputRows, start: int) -> Any:
     """The outputs of a step: tensors, as in Keras, where somebody may look at them."""
     outputs = rows.since(start)
     if not callbacks:

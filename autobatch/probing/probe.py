@@ -168,7 +168,7 @@ class DryRun:
     mode: Mode
     cap: int
     cap_reason: str
-    effective: int | None = None
+    effective_batch_size: int | None = None
     budgets: Mapping[str, int] = field(default_factory=dict)
     limits: Mapping[str, str] = field(default_factory=dict)
     reserves: Mapping[str, int] = field(default_factory=dict)
@@ -195,7 +195,7 @@ class DryRun:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _for_effective(self) -> str:
-        return "" if self.effective is None else f" for an effective batch of {self.effective}"
+        return "" if self.effective_batch_size is None else f" for an effective batch of {self.effective_batch_size}"
 
     def _budget(self, name: str) -> str:
         budget, reserve = format_bytes(self.budgets[name]), format_bytes(self.reserves[name])
@@ -237,7 +237,7 @@ def dry_run(model: Any, data: Any, source: Any = None, *, seams: TunerSeams | No
         mode=question.mode,
         cap=question.cap,
         cap_reason=question.cap_reason,
-        effective=question.effective,
+        effective_batch_size=question.effective_batch_size,
         budgets=budgets.now,
         limits=budgets.limits,
         reserves=budgets.reserves,

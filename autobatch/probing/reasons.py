@@ -26,14 +26,14 @@ def choice_reason(question: ProbeRequest, size: int, fast: Trial | None) -> str:
     if question.mode == "auto":
         speed = "" if fast is None or fast.samples_per_s is None else f" ({fast.samples_per_s:,.0f} samples/s)"
         return f"{size} is the smallest size within 5 % of the best throughput measured{speed}."
-    if question.effective is None:
+    if question.effective_batch_size is None:
         return f"{size} is the largest size that ran within the budget."
-    if size == question.effective:
+    if size == question.effective_batch_size:
         return f"The effective batch of {size} samples fits at once."
-    parts = -(-question.effective // size)
+    parts = -(-question.effective_batch_size // size)
     return (
-        f"The effective batch of {question.effective} samples is run as {parts} micro-batches, the fewest of a size "
-        "that fits."
+        f"The effective batch of {question.effective_batch_size} samples is run as {parts} micro-batches, the fewest "
+        "of a size that fits."
     )
 
 
@@ -57,9 +57,9 @@ def bound_reason(
         default=None,
     )
     upcoming, nothing = worth_trying(best, len(trials)), f"Nothing above {best}"
-    if question.effective is not None:
+    if question.effective_batch_size is not None:
         above = [rung for rung in question.rungs if rung > best]
-        cut = f"that {question.effective} samples are cut into"
+        cut = f"that {question.effective_batch_size} samples are cut into"
         if not above:
             return f"{best} is the largest size {cut} up to {question.cap}, {question.cap_reason}."
         upcoming, nothing = min(above), f"Nothing above {best} {cut}"

@@ -112,7 +112,7 @@ def _is_answer(search: EarlierSearch, question: ProbeRequest, budgets: StepBudge
     if not budgets.room_to_grow(answer) and sum(trial.size == answer.size for trial in trials) < 2:
         return False  # it was not the answer then, so it has run a few updates only
     upcoming = _next_size(search, best, question, budgets)
-    if question.effective is not None:
+    if question.effective_batch_size is not None:
         return upcoming <= best.size
     grows = upcoming > _WORTH_A_NEW_PROBE * best.size
     if question.mode == "auto":

@@ -29,7 +29,7 @@ class ProbeRequest:
         mode: `"auto"`, `"largest"`, or `"micro"` for the micro-batch of an effective batch.
         cap: The largest size that makes sense: samples, effective batch, or the user's bound.
         cap_reason: Which of them, in words.
-        effective: The effective batch in mode `"micro"`.
+        effective_batch_size: The effective batch in mode `"micro"`.
         reserve: What to leave free of each limit.
         read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
         trial_timeout_s: Seconds that one trial, or the start of the worker, may take.
@@ -41,7 +41,7 @@ class ProbeRequest:
     mode: Mode
     cap: int
     cap_reason: str = "what was asked for"
-    effective: int | None = None
+    effective_batch_size: int | None = None
     reserve: Reserve = DEFAULT_RESERVE
     read_ahead_bytes: int = 0
     trial_timeout_s: float = 300.0
@@ -52,7 +52,7 @@ class ProbeRequest:
     @property
     def rungs(self) -> tuple[int, ...]:
         """The sizes that an effective batch is cut into, descending, up to the largest that makes sense; else none."""
-        return () if self.effective is None else rungs(self.effective, self.cap)
+        return () if self.effective_batch_size is None else rungs(self.effective_batch_size, self.cap)
 
     @property
     def beside_bytes(self) -> int:
@@ -61,7 +61,7 @@ class ProbeRequest:
 
     def lasting(self) -> dict[str, Any]:
         """The part that an earlier answer must share to be of use; the budget is read anew each time."""
-        return {"effective": self.effective} | ({} if self.step == "train" else {"step": self.step})
+        return {"effective": self.effective_batch_size} | ({} if self.step == "train" else {"step": self.step})
 
 
 def request_for(

@@ -194,8 +194,8 @@ class Tuner:
         if self._question.mode == "auto":
             while (size := next_throughput_size(self._trials)) is not None:
                 self._try(site, size)
-        if self._question.effective is not None:
-            self._try_rungs(site, rungs(self._question.effective, best.size))
+        if self._question.effective_batch_size is not None:
+            self._try_rungs(site, rungs(self._question.effective_batch_size, best.size))
 
     def _find_largest(self, site: Executor) -> None:
         confirmed: set[int] = set()
@@ -236,7 +236,7 @@ class Tuner:
 
     def _try(self, site: Executor, size: int, *, fresh: bool = False, enough_s: float | None = None) -> None:
         self._require_time()
-        options = {"effective": self._question.effective, "enough_s": enough_s}
+        options = {"effective": self._question.effective_batch_size, "enough_s": enough_s}
         where, best = site.where, self._largest()
         self._on_start(size)
         answer = site.trial(size, options, timeout_s=self._question.trial_timeout_s, fresh=fresh)
@@ -304,7 +304,9 @@ class Tuner:
             raise no_answer_error(self._trials, budgets.now[name], budgets.limit(name), question) from self._last_error
         best = self._answer()
         if best is None:
-            raise ProbeError(f"No micro-batch that {question.effective} samples are cut into ran.", self._trials)
+            raise ProbeError(
+                f"No micro-batch that {question.effective_batch_size} samples are cut into ran.", self._trials
+            )
         fast = most_efficient(self._trials, budgets=budgets.now)
         chosen = fast.size if question.mode == "auto" and fast is not None else best.size
         return ProbeResult(
@@ -312,7 +314,7 @@ class Tuner:
             mode=question.mode,
             largest=best.size,
             efficient=fast.size if fast else None,
-            effective=question.effective,
+            effective_batch_size=question.effective_batch_size,
             trials=tuple(self._trials),
             models={name: in_whole_bytes(model) for name, model in peak_models(self._trials).items()},
             budgets=dict(budgets.now),
@@ -327,7 +329,7 @@ class Tuner:
         self, chosen: int, best: Trial, fast: Trial | None, beside_bytes: Mapping[str, int]
     ) -> tuple[str, ...]:
         why = choice_reason(self._question, chosen, fast)
-        if chosen == self._question.effective:
+        if chosen == self._question.effective_batch_size:
             return (why,)
         taken = {**beside_bytes, WORST: beside_bytes.get("host", 0)}
         budgets = less({**self.budgets.now, **self.budgets.guards(self._trials)}, taken)

@@ -69,14 +69,14 @@ def plot_run(report: RunReport) -> "Figure":
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    shown = run_content(report.observations, report.decisions, first_size=report.micro)
+    shown = run_content(report.observations, report.decisions, first_size=report.micro_batch_size)
     figure = _figure_class()(figsize=(11, 2 + 1.8 * max(1, len(shown.rows))), layout="constrained")
     panels = figure.subplots(max(1, len(shown.rows)), 1, sharex=True, squeeze=False)[:, 0]
     unit, seconds = _time_unit(shown.until_s)
     for panel, row in zip(panels, shown.rows, strict=False):
         _draw_row(panel, row, seconds)
         if row.unit == "samples":
-            panel.axhline(report.effective, color=_GREY, linestyle="--", linewidth=1, label="effective batch, at first")
+            panel.axhline(report.effective_batch_size, color=_GREY, linestyle="--", linewidth=1, label="effective batch, at first")
             _mark_decisions(panel, shown, seconds)
         for decision in shown.decisions:
             panel.axvline(decision.at_s / seconds, color=_GREY, linewidth=0.8, linestyle=":", zorder=0)
@@ -84,7 +84,7 @@ def plot_run(report: RunReport) -> "Figure":
         panel.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     panels[-1].set_xlabel(f"time since the run began ({unit})")
     changes = f"changed {format_count(len(report.decisions), 'time')}" if report.decisions else "stayed"
-    figure.suptitle(f"batch_size={report.effective}: the micro-batch {changes}", fontsize="medium")
+    figure.suptitle(f"batch_size={report.effective_batch_size}: the micro-batch {changes}", fontsize="medium")
     return figure
 
 

@@ -26,7 +26,7 @@ def seen_of(line: Values) -> Seen:
         epoch=int(line["epoch"]),
         update=int(line["update"]),
         phase=str(line["phase"]),
-        micro=int(line["micro"]),
+        micro_batch_size=int(line["micro_batch_size"]),
         headroom_bytes=whole(line["headroom_bytes"]),
         rss_bytes=int(line["rss_bytes"]),
         device_bytes=sum(known) if known else None,
@@ -95,14 +95,14 @@ class Begun:
     """What a training began with.
 
     Attributes:
-        effective: Samples behind one update.
-        micro: Samples in a micro-batch.
+        effective_batch_size: Samples behind one update.
+        micro_batch_size: Samples in a micro-batch.
         accumulation_steps: Micro-batches in one update.
         seed: What order and augmentation derive from.
     """
 
-    effective: int
-    micro: int
+    effective_batch_size: int
+    micro_batch_size: int
     accumulation_steps: int
     seed: int
 

@@ -22,7 +22,7 @@ def fit_headline(record: Record) -> str:
         "error": f"Ended by an error after {epochs}",
         "unfinished": f"{epochs} so far",
     }
-    return f"{said.get(record.outcome, epochs)}, {begun.effective} samples an update"
+    return f"{said.get(record.outcome, epochs)}, {begun.effective_batch_size} samples an update"
 
 
 def of_training(record: Record) -> list[Answered]:
@@ -39,9 +39,9 @@ def _how_cut(record: Record) -> str:
     if begun is None:
         return "Nothing was trained."
     if begun.accumulation_steps == 1:
-        return f"{begun.effective} samples behind each update, at first in one micro-batch."
-    parts = f"{begun.accumulation_steps} micro-batches of up to {begun.micro}"
-    return f"{begun.effective} samples behind each update, at first in {parts}."
+        return f"{begun.effective_batch_size} samples behind each update, at first in one micro-batch."
+    parts = f"{begun.accumulation_steps} micro-batches of up to {begun.micro_batch_size}"
+    return f"{begun.effective_batch_size} samples behind each update, at first in {parts}."
 
 
 def _what_limited(record: Record) -> str:
@@ -200,7 +200,7 @@ def comparison(record: Record) -> Mapping[str, str]:
 
 def _size_words(record: Record) -> str:
     if record.begun is not None:
-        return str(record.begun.effective)
+        return str(record.begun.effective_batch_size)
     if record.result is not None:
         return str(record.result.samples_per_update)
     return "-" if record.best_so_far is None else f"{record.best_so_far} so far"

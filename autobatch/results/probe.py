@@ -11,7 +11,7 @@ from autobatch.memory.peak_model import PeakModel
 from autobatch.results.text import explanations, summary_line, trial_table, verdict_text
 from autobatch.results.trial import Outcome, Trial
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Mode = Literal["auto", "largest", "micro"]
 
@@ -35,7 +35,7 @@ class ProbeResult:
         from_cache: Whether the trials are those of an earlier probe of the same model, data shape and machine.
         reasons: Why this size, one sentence for each decision.
         notes: What could not be read or may make the answer less certain.
-        effective: The effective batch in mode `"micro"`, in samples.
+        effective_batch_size: The effective batch in mode `"micro"`, in samples.
 
     Example:
         >>> trial = Trial(8, Outcome.RAN, {"host": 2**30}, wall_s=2.0)
@@ -56,7 +56,7 @@ class ProbeResult:
     from_cache: bool = False
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    effective: int | None = None
+    effective_batch_size: int | None = None
 
     @property
     def accumulation_steps(self) -> int:
@@ -66,7 +66,7 @@ class ProbeResult:
     @property
     def samples_per_update(self) -> int:
         """What to give to a training as `batch_size`: the effective batch where one was asked for."""
-        return self.effective or self.batch_size
+        return self.effective_batch_size or self.batch_size
 
     @property
     def proof(self) -> Trial | None:
@@ -138,7 +138,7 @@ class ProbeResult:
             "mode": self.mode,
             "largest": self.largest,
             "efficient": self.efficient,
-            "effective": self.effective,
+            "effective_batch_size": self.effective_batch_size,
             "accumulation_steps": self.accumulation_steps,
             "trials": [trial.to_dict() for trial in self.trials],
             "models": {name: asdict(in_whole_bytes(model)) for name, model in self.models.items()},
@@ -184,7 +184,9 @@ class ProbeResult:
             from_cache=bool(values["from_cache"]),
             reasons=tuple(values["reasons"]),
             notes=tuple(values["notes"]),
-            effective=None if values["effective"] is None else int(values["effective"]),
+            effective_batch_size=None
+            if values["effective_batch_size"] is None
+            else int(values["effective_batch_size"]),
         )
 
 

@@ -18,7 +18,7 @@ class Seen:
         epoch: The epoch, counted from 0.
         update: The update of that epoch, counted from 0.
         phase: `"training"` or `"validation"`.
-        micro: Samples in a micro-batch.
+        micro_batch_size: Samples in a micro-batch.
         headroom_bytes: What was left above the need of such a micro-batch, `None` where the need is not known.
         rss_bytes: What the process occupied on the host.
         device_bytes: What it occupied on all devices together, `None` where nobody tells.
@@ -30,7 +30,7 @@ class Seen:
     epoch: int
     update: int
     phase: str
-    micro: int
+    micro_batch_size: int
     headroom_bytes: int | None
     rss_bytes: int
     device_bytes: int | None
@@ -38,7 +38,7 @@ class Seen:
     limit: str | None
 
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 EVALUATION, PREDICTION = "evaluation", "prediction"
 
@@ -88,7 +88,7 @@ class Observation:
         epoch: The epoch, counted from 0.
         update: The update of that epoch, counted from 0.
         phase: `"training"` or `"validation"`.
-        micro: Samples in a micro-batch.
+        micro_batch_size: Samples in a micro-batch.
         headroom_bytes: What is left above the need of such a micro-batch, the reserve included; `None` where the need
             is not known.
         reading: Everything that was read.
@@ -98,7 +98,7 @@ class Observation:
     epoch: int
     update: int
     phase: str
-    micro: int
+    micro_batch_size: int
     headroom_bytes: int | None
     reading: MemoryReading
 
@@ -111,8 +111,8 @@ class RunReport:
     """The report of one run of `autobatch.fit`.
 
     Attributes:
-        effective: Samples behind one update, as the run began.
-        micro: Samples in one forward and backward pass, as the run began; it changes by `decisions`.
+        effective_batch_size: Samples behind one update, as the run began.
+        micro_batch_size: Samples in one forward and backward pass, as the run began; it changes by `decisions`.
         seed: What order and augmentation derive from: the same seed gives the same run.
         probe: The trials that the size rests on.
         readings: What limited the process: before the run, then after each epoch.
@@ -123,8 +123,8 @@ class RunReport:
         log_file: The run's log, `None` where none was asked for.
     """
 
-    effective: int
-    micro: int
+    effective_batch_size: int
+    micro_batch_size: int
     seed: int
     probe: ProbeResult
     readings: list[MemoryReading]
@@ -136,12 +136,12 @@ class RunReport:
     @property
     def accumulation_steps(self) -> int:
         """Micro-batches in one update, as the run began."""
-        return -(-self.effective // self.micro)
+        return -(-self.effective_batch_size // self.micro_batch_size)
 
     def chosen(self) -> str:
         """One line: the batch size, how it is cut, and why."""
-        cut = f"micro-batch {self.micro} x {self.accumulation_steps}"
-        return f"batch_size={self.effective} ({cut}). {' '.join(self.probe.reasons)}"
+        cut = f"micro-batch {self.micro_batch_size} x {self.accumulation_steps}"
+        return f"batch_size={self.effective_batch_size} ({cut}). {' '.join(self.probe.reasons)}"
 
     def say(self, verbose: Any) -> None:
         """Logs what was chosen and why and, unless `verbose` is 0, prints it, as Keras prints its progress."""
@@ -155,8 +155,8 @@ class RunReport:
         """The report as JSON-ready values; the observations are in the run's log."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "effective": self.effective,
-            "micro": self.micro,
+            "effective_batch_size": self.effective_batch_size,
+            "micro_batch_size": self.micro_batch_size,
             "accumulation_steps": self.accumulation_steps,
             "seed": self.seed,
             "probe": self.probe.to_dict(),

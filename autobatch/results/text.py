@@ -17,8 +17,8 @@ def how_big(result: "ProbeResult") -> str:
     size, steps = result.batch_size, result.accumulation_steps
     if steps > 1:
         return (
-            f"An update of {result.effective} samples is safe as {steps} micro-batches of up to {size}, whose "
-            "gradients are added up: one of that size has run within the budget."
+            f"An update of {result.effective_batch_size} samples is safe as {steps} micro-batches of up to {size}, "
+            "whose gradients are added up: one of that size has run within the budget."
         )
     if result.largest > size:
         return (

@@ -24,25 +24,32 @@ from autobatch.probing.tuner import find_batch_size
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Event, RunReport
 from autobatch.train.callbacks import require_callbacks
-from autobatch.train.checkpoint.resume import Saved, facts_of, opened
-from autobatch.train.checkpoint.saver import Keeper
-from autobatch.train.control.setup import Steering
+from autobatch.train.checkpoint.resume import RunFolder, open_run_folder, run_facts
+from autobatch.train.checkpoint.saver import Saver
+from autobatch.train.control.setup import ControllerSetup
 from autobatch.train.learning_rate import Rule, parse_rule, scale
-from autobatch.train.loop import Plan, Resizing, run
-from autobatch.train.microbatch import Cutter
-from autobatch.train.recorder import Diary
+from autobatch.train.loop import Resizing, TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
+from autobatch.train.recorder import Recorder
 from autobatch.train.remarks import (
-    what_cutting_means,
-    what_few_updates_mean,
-    what_is_idle,
-    what_resizing_means,
-    what_steps_mean,
+    accumulation_remarks,
+    few_updates_remarks,
+    resizing_remark,
+    step_remarks,
+    unused_rule_remarks,
 )
 from autobatch.train.run_log import run_log
-from autobatch.train.schedule import Schedule, Sizes, first_rung, parse_schedule, sizes_for
-from autobatch.train.validation import DataValidation, Validation, held_back, held_out, require_readable, require_steps
+from autobatch.train.schedule import Schedule, Sizes, choose_sizes, first_rung, parse_schedule
+from autobatch.train.validation import (
+    DataValidation,
+    Validation,
+    open_validation,
+    parse_validation_split,
+    require_random_access,
+    require_steps,
+)
 
-WhenMemoryChanges = Literal["keep", "resize"]
+OnMemoryPressure = Literal["accumulate", "resize"]
 EffectiveBatch = BatchSize | Sequence[tuple[int, int]] | Callable[[int], int]
 
 
@@ -52,7 +59,7 @@ def fit(
     source: Any = None,
     *,
     batch_size: EffectiveBatch = "auto",
-    when_memory_changes: WhenMemoryChanges = "keep",
+    on_memory_pressure: OnMemoryPressure = "accumulate",
     scale_learning_rate: Rule | None = None,
     epochs: int = 1,
     initial_epoch: int = 0,
@@ -102,9 +109,9 @@ def fit(
             one, or the effective batch in samples, run in smaller micro-batches if it does not fit at once. Pairs
             `[(0, 64), (5, 128)]` of an epoch and the effective batch from then on, or a function from the epoch to it,
             change it under way, as Smith et al. (2018, arXiv 1711.00489) do instead of lowering the learning rate.
-        when_memory_changes: `"keep"` keeps the effective batch and accumulates gradients over smaller micro-batches.
-            `"resize"` makes every micro-batch an update of its own: more and smaller ones while memory is tight, never
-            more samples than `batch_size`.
+        on_memory_pressure: `"accumulate"` keeps the effective batch and accumulates gradients over smaller
+            micro-batches. `"resize"` makes every micro-batch an update of its own: more and smaller ones while memory
+            is tight, never more samples than `batch_size`.
         scale_learning_rate: How the learning rate follows an effective batch that changes: `"linear"` (for SGD) or
             `"sqrt"` (for Adam), relative to `batch_size` or that of the first epoch; it stays if left out. The rate
             that callbacks see and set stays the one for that reference; a schedule goes by updates of that size.
@@ -168,10 +175,10 @@ def fit(
     require_seconds(checkpoint_every_s=checkpoint_every_s)
     require_callbacks(callbacks)
     require_image_backend(image_backend)
-    resizes = _require_when(when_memory_changes) == "resize"
+    resizes = _require_when(on_memory_pressure) == "resize"
     rule, schedule = parse_rule(scale_learning_rate), parse_schedule(batch_size)
-    with hold_nvml(), run_log(log_dir, verbose) as log, opened(checkpoint) as earlier:
-        split = held_back(validation_split, validation_data)
+    with hold_nvml(), run_log(log_dir, verbose) as log, open_run_folder(checkpoint) as earlier:
+        split = parse_validation_split(validation_split, validation_data)
 
         def opening(data: Any, source: Any, asked: DataOptions) -> OpenedData:
             given = open_data(data, source, asked) if split is None else split.open(data, source, asked)
@@ -195,13 +202,13 @@ def fit(
             opens=opening,
         )
         if earlier is not None:
-            facts = facts_of(
-                require_readable(task.given),
+            facts = run_facts(
+                require_random_access(task.given),
                 source,
                 class_weight,
                 shuffle=bool(shuffle),
                 steps_per_epoch=steps_per_epoch,
-                when_memory_changes=when_memory_changes,
+                on_memory_pressure=on_memory_pressure,
                 scale_learning_rate=rule,
                 image_backend=getattr(task.data, "image_backend", image_backend),
             )
@@ -209,17 +216,17 @@ def fit(
             earlier.require_model(model)
         asked = DataOptions(model, task.data.seed, flow, shuffle=shuffle, image_backend=image_backend)
         if split is None:
-            validation, said = held_out(data, source, validation_data, task.given, asked)
+            validation, said = open_validation(data, source, validation_data, task.given, asked)
         else:
-            validation, said = split.held_back(data, source, asked), ()
+            validation, said = split.open_held_back(data, source, asked), ()
         if validation is not None:
             require_steps(validation, validation_steps=validation_steps)
             require_compatible(model, few_of(validation.data), "validation_data", step="evaluate")
         readings = [read_memory_here()]
         found = find_batch_size(model, task.samples, task.question, cache=open_cache(cache), on_trial=log.tried)
         log.found(found)
-        sizes = sizes_for(
-            task.question.effective,
+        sizes = choose_sizes(
+            task.question.effective_batch_size,
             found.batch_size,
             schedule,
             samples=task.given.samples,
@@ -230,8 +237,8 @@ def fit(
             saved = earlier.begun_with(facts, sizes.at or (lambda _: sizes.largest), epochs)
         resizing = Resizing(resizes, lambda size: scale(rule, size, sizes.reference), sizes.reference)
         report = RunReport(
-            effective=sizes.effective,
-            micro=sizes.micro,
+            effective_batch_size=sizes.effective_batch_size,
+            micro_batch_size=sizes.micro_batch_size,
             seed=task.data.seed,
             probe=found,
             readings=readings,
@@ -240,26 +247,27 @@ def fit(
                 *(() if earlier is None else earlier.notes),
                 *said,
                 *found.notes,
-                *([what_resizing_means(sizes.largest, rule)] if resizes else _what_cutting_means(model, sizes, found)),
-                *what_steps_mean(
+                *([resizing_remark(sizes.largest, rule)] if resizes else _what_cutting_means(model, sizes, found)),
+                *step_remarks(
                     model,
                     stream=task.given.samples is None,
-                    effective=sizes.effective,
+                    effective=sizes.effective_batch_size,
                     steps_per_epoch=steps_per_epoch,
                 ),
-                *what_few_updates_mean(
-                    steps_per_epoch or (task.given.samples and number_of_updates(task.given.samples, sizes.effective)),
-                    sizes.effective,
+                *few_updates_remarks(
+                    steps_per_epoch
+                    or (task.given.samples and number_of_updates(task.given.samples, sizes.effective_batch_size)),
+                    sizes.effective_batch_size,
                     chosen=task.question.mode != "micro",
                 ),
-                *what_is_idle(rule, changes=resizes or schedule is not None),
+                *unused_rule_remarks(rule, changes=resizes or schedule is not None),
             ),
             log_file=None if log.path is None else str(log.path),
         )
         report.say(verbose)
         log.begins(report)
-        plan = Plan(
-            effective=sizes.effective,
+        plan = TrainingPlan(
+            effective_batch_size=sizes.effective_batch_size,
             epochs=epochs,
             initial_epoch=initial_epoch,
             steps_per_epoch=steps_per_epoch,
@@ -273,7 +281,7 @@ def fit(
             effective_at=sizes.at,
             resizing=resizing if resizes or (rule is not None and schedule is not None) else None,
         )
-        diary = Diary(report, on_event, log=log, verbose=verbose)
+        diary = Recorder(report, on_event, log=log, verbose=verbose)
         beside = _Beside(validation, validation_steps, validation_batch_size, saved, checkpoint_every_s, diary)
         history = _train(model, task, sizes, report, plan, beside)
     history.autobatch = report
@@ -287,20 +295,22 @@ class _Beside:
     validation: OpenedData | None
     steps: int | None
     size: int | None
-    saved: Saved | None
+    saved: RunFolder | None
     every_s: float
-    diary: Diary
+    diary: Recorder
 
 
-def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, beside: _Beside) -> Any:
+def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: TrainingPlan, beside: _Beside) -> Any:
     """Trains as planned, under a controller, and returns Keras' `History`."""
     before, saved, diary = read_memory_here(), beside.saved, beside.diary
     resizes = plan.resizing is not None and plan.resizing.follows_memory
     engine = engine_for(model, task.samples, rescaled=plan.resizing is not None)
     evaluated = beside.validation is not None
-    warm_up_untouched(model, engine, task.samples[: sizes.micro], accumulated=not resizes, evaluated=evaluated)
+    warm_up_untouched(
+        model, engine, task.samples[: sizes.micro_batch_size], accumulated=not resizes, evaluated=evaluated
+    )
     keeper = None if saved is None else _keeper(saved, beside.every_s, diary)
-    steering = Steering(
+    steering = ControllerSetup(
         report.probe,
         task.question,
         before,
@@ -311,8 +321,8 @@ def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, 
         urge=None if keeper is None else keeper.urge,
         # Said already where the run begins with updates that are cut.
         cut=None
-        if resizes or sizes.micro < sizes.effective
-        else lambda micro, effective: what_cutting_means(model, micro, effective),
+        if resizes or sizes.micro_batch_size < sizes.effective_batch_size
+        else lambda micro, effective: accumulation_remarks(model, micro, effective),
     )
     validation = _validation(beside, report, steering, plan)
     plan = replace(
@@ -324,7 +334,7 @@ def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, 
         keeper=keeper,
         standing=None if saved is None else saved.restore(model, plan.epochs),
     )
-    cutter = Cutter(steering.controller("training", sizes.effective, sizes.micro))
+    cutter = MicroBatchRunner(steering.controller("training", sizes.effective_batch_size, sizes.micro_batch_size))
     try:
         return run(model, engine, task.data, cutter, plan)
     finally:
@@ -332,29 +342,29 @@ def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Plan, 
             validation.close()
 
 
-def _keeper(saved: Saved, every_s: float, diary: Diary) -> Keeper:
-    return Keeper(
+def _keeper(saved: RunFolder, every_s: float, diary: Recorder) -> Saver:
+    return Saver(
         saved.checkpoint,
         every_s,
         saved.journal,
         run=saved.run,
-        ceiling=saved.ceiling,
+        ceiling=saved.max_micro_batch_size,
         lasting=saved.lasting,
         note=diary.note,
     )
 
 
-def _require_when(when: Any) -> WhenMemoryChanges:
-    if when in get_args(WhenMemoryChanges):
+def _require_when(when: Any) -> OnMemoryPressure:
+    if when in get_args(OnMemoryPressure):
         return when  # type: ignore[no-any-return]
     msg = (
-        "This is nothing that can be done when memory changes. "
-        f"Received: when_memory_changes={when!r}. Expected 'keep' or 'resize'."
+        "A training cannot respond to memory pressure this way. "
+        f"Received: on_memory_pressure={when!r}. Expected 'accumulate' or 'resize'."
     )
     raise ArgumentError(msg)
 
 
-def _asked(batch_size: Any, schedule: Schedule | None, saved: Saved | None, epochs: range) -> Any:
+def _asked(batch_size: Any, schedule: Schedule | None, saved: RunFolder | None, epochs: range) -> Any:
     """The effective batch to look for: the largest of a schedule, that of the run that goes on, or what was given."""
     if schedule is not None:
         if saved is not None:
@@ -364,17 +374,19 @@ def _asked(batch_size: Any, schedule: Schedule | None, saved: Saved | None, epoc
 
 
 def _what_cutting_means(model: Any, sizes: Sizes, found: ProbeResult) -> list[str]:
-    return what_cutting_means(model, first_rung(sizes.largest, found.batch_size), sizes.largest)
+    return accumulation_remarks(model, first_rung(sizes.largest, found.batch_size), sizes.largest)
 
 
-def _validation(beside: _Beside, report: RunReport, steering: Steering, plan: Plan) -> Validation | None:
+def _validation(beside: _Beside, report: RunReport, steering: ControllerSetup, plan: TrainingPlan) -> Validation | None:
     if beside.validation is None:
         return None
-    effective = beside.size or report.effective
+    effective = beside.size or report.effective_batch_size
     return DataValidation(
         beside.validation.data,
         effective=effective,
-        cutter=Cutter(steering.controller("validation", effective, first_rung(effective, report.micro))),
+        cutter=MicroBatchRunner(
+            steering.controller("validation", effective, first_rung(effective, report.micro_batch_size))
+        ),
         steps=beside.steps,
         workers=plan.workers,
         max_bytes=plan.max_bytes,
@@ -398,7 +410,7 @@ def _require_cuttable(engine: Engine, samples: Batch, effective: int, micro: int
     return cuttable
 
 
-def _after_epoch(report: RunReport, diary: Diary, epoch: int, logs: Mapping[str, Any]) -> None:
+def _after_epoch(report: RunReport, diary: Recorder, epoch: int, logs: Mapping[str, Any]) -> None:
     diary.epoch_ended(epoch, logs)
     try:
         report.readings.append(read_memory_here())

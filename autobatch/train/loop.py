@@ -21,11 +21,11 @@ from autobatch.backend.base import Engine
 from autobatch.data.source import Source, Stream
 from autobatch.data.splitting import near_equal, number_of_updates
 from autobatch.train.callbacks import Bar
-from autobatch.train.checkpoint.saver import Keeper
-from autobatch.train.checkpoint.store import Standing
+from autobatch.train.checkpoint.saver import Saver
+from autobatch.train.checkpoint.store import CheckpointState
 from autobatch.train.control.policy import Policy
-from autobatch.train.microbatch import Cutter
-from autobatch.train.passes import Feed, Reading, passes_of
+from autobatch.train.microbatch import MicroBatchRunner
+from autobatch.train.passes import Feed, PassOptions, passes_of
 from autobatch.train.recorder import Progress
 from autobatch.train.validation import Validation
 
@@ -52,11 +52,11 @@ class Resizing:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """What a run is to do.
 
     Attributes:
-        effective: Samples behind one update.
+        effective_batch_size: Samples behind one update.
         epochs: The epoch to end before.
         initial_epoch: The epoch to begin with.
         steps_per_epoch: Updates in an epoch; one pass over the samples if `None`.
@@ -77,7 +77,7 @@ class Plan:
         standing: Where to go on; from the beginning if `None`.
     """
 
-    effective: int
+    effective_batch_size: int
     epochs: int = 1
     initial_epoch: int = 0
     steps_per_epoch: int | None = None
@@ -94,19 +94,19 @@ class Plan:
     effective_at: Callable[[int], int] | None = None
     policy_for: Callable[[int], Policy] | None = None
     resizing: Resizing | None = None
-    keeper: Keeper | None = None
-    standing: Standing | None = None
+    keeper: Saver | None = None
+    standing: CheckpointState | None = None
 
     def effective_of(self, epoch: int) -> int:
         """Samples behind one update of an epoch."""
-        return self.effective if self.effective_at is None else self.effective_at(epoch)
+        return self.effective_batch_size if self.effective_at is None else self.effective_at(epoch)
 
-    def reading(self) -> Reading:
+    def reading(self) -> PassOptions:
         """How samples are read for it."""
-        return Reading(self.effective_of, self.steps_per_epoch, self.shuffle, self.workers, self.max_bytes)
+        return PassOptions(self.effective_of, self.steps_per_epoch, self.shuffle, self.workers, self.max_bytes)
 
 
-def run(model: Any, engine: Engine, data: Source | Stream, cutter: Cutter, plan: Plan) -> Any:
+def run(model: Any, engine: Engine, data: Source | Stream, cutter: MicroBatchRunner, plan: TrainingPlan) -> Any:
     """Trains the model and returns its `History`.
 
     Where data come to an end before the last epoch does, training ends there, with a warning, as in Keras.
@@ -117,11 +117,13 @@ def run(model: Any, engine: Engine, data: Source | Stream, cutter: Cutter, plan:
 
 
 class _Run:
-    def __init__(self, model: Any, engine: Engine, data: Source | Stream, cutter: Cutter, plan: Plan) -> None:
+    def __init__(
+        self, model: Any, engine: Engine, data: Source | Stream, cutter: MicroBatchRunner, plan: TrainingPlan
+    ) -> None:
         self._model, self._engine, self._cutter, self._plan = model, engine, cutter, plan
         self._passes = passes_of(data, plan.reading())
         self._controller = cutter.controller
-        self._effective = plan.effective
+        self._effective = plan.effective_batch_size
         self._callbacks, self._bar = callback_list(model, plan, self._passes.updates(plan.initial_epoch))
 
     def go(self) -> Any:
@@ -259,7 +261,11 @@ class _Run:
     @property
     def _in_force(self) -> int:
         """The effective batch as it is now, whatever the last updates of a window come to."""
-        return near_equal(self._effective, self._controller.micro)[0] if self._follows_memory else self._effective
+        return (
+            near_equal(self._effective, self._controller.micro_batch_size)[0]
+            if self._follows_memory
+            else self._effective
+        )
 
     def _rescale(self, done: float, size: int) -> None:
         if self._plan.resizing is not None:
@@ -277,7 +283,7 @@ class _Run:
                 self._bar.expect(steps)
 
     def _own_logs(self) -> dict[str, Any]:
-        micro, headroom = min(self._controller.micro, self._in_force), self._controller.headroom_bytes
+        micro, headroom = min(self._controller.micro_batch_size, self._in_force), self._controller.headroom_bytes
         return {
             "autobatch/micro_batch": micro,
             "autobatch/accumulation_steps": -(-self._in_force // micro),
@@ -289,16 +295,16 @@ class _Run:
         if keeper is not None and (at_once or keeper.due):
             keeper.keep(self._model, self._standing(epoch, update))
 
-    def _standing(self, epoch: int, update: int) -> Standing:
+    def _standing(self, epoch: int, update: int) -> CheckpointState:
         number, position = self._passes.position()
         history = self._model.history
-        return Standing(
+        return CheckpointState(
             epoch=epoch,
             update=update,
             pass_number=number,
             position=position,
-            effective=self._plan.effective_of(min(epoch, self._plan.epochs - 1)),
-            ceiling=self._controller.ceiling,
+            effective_batch_size=self._plan.effective_of(min(epoch, self._plan.epochs - 1)),
+            max_micro_batch_size=self._controller.max_micro_batch_size,
             seed=self._passes.seed,
             samples=self._passes.length or 0,
             history=history.history,
@@ -307,12 +313,12 @@ class _Run:
         )
 
 
-def _clock(model: Any, standing: Standing | None) -> float:
+def _clock(model: Any, standing: CheckpointState | None) -> float:
     """Updates of the reference batch that the optimizer has behind it."""
     return float(model.optimizer.iterations.numpy()) if standing is None else standing.clock
 
 
-def callback_list(model: Any, plan: Plan, steps: int | None) -> tuple[Any, Bar | None]:
+def callback_list(model: Any, plan: TrainingPlan, steps: int | None) -> tuple[Any, Bar | None]:
     """The user's callbacks with Keras' own beside them, in Keras' order, and the progress bar if it is ours."""
     if isinstance(plan.callbacks, keras.callbacks.CallbackList):
         return plan.callbacks, None

@@ -13,7 +13,7 @@ from autobatch.train.passes import Feed
 Cut = Callable[[int, int], Sequence[int]]
 
 
-class Cutter:
+class MicroBatchRunner:
     """Runs batches in micro-batches of the size that a controller allows.
 
     Args:
@@ -58,9 +58,9 @@ class Cutter:
             DoesNotFitError: Not even one sample fits any more.
         """
         while True:
-            part = feed.take(self._cut(most, self.controller.micro)[0])
+            part = feed.take(self._cut(most, self.controller.micro_batch_size)[0])
             self.controller.look()
-            if part.size <= self.controller.micro:
+            if part.size <= self.controller.micro_batch_size:
                 before(part.size)
                 self.controller.runs(part.size)
                 whole = BatchTotals.of(part) if engine.needs_weights else BatchTotals(part.size)
@@ -101,7 +101,7 @@ class Cutter:
         """The effective batch; its weights only where a loss divides by them, since that needs all samples at once."""
         if not engine.needs_weights:
             return BatchTotals(size)
-        first = feed.take(min(size, self.controller.micro))
+        first = feed.take(min(size, self.controller.micro_batch_size))
         feed.put_back(first)
         if first.sample_weight is None:
             return BatchTotals(size)
@@ -111,11 +111,11 @@ class Cutter:
 
     def _run(self, step: Callable[[Batch], Logs], feed: Feed, size: int) -> Logs:
         controller, logs = self.controller, cast("Logs", {})
-        todo = list(self._cut(size, controller.micro))
+        todo = list(self._cut(size, controller.micro_batch_size))
         while todo:
             part = feed.take(todo[0])
             controller.look()
-            if part.size > controller.micro:
+            if part.size > controller.micro_batch_size:
                 feed.put_back(part)
             else:
                 controller.runs(part.size)
@@ -128,6 +128,6 @@ class Cutter:
                     del todo[0]
             del part
             # A size that has grown serves from the next update on: what is left here is cut already.
-            if todo and todo[0] > controller.micro:
-                todo = list(self._cut(sum(todo), controller.micro))
+            if todo and todo[0] > controller.micro_batch_size:
+                todo = list(self._cut(sum(todo), controller.micro_batch_size))
         return logs

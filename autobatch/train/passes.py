@@ -16,12 +16,12 @@ from autobatch.data.prefetch.loader import Loader
 from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.data.source import Source, Stream, Supply, is_source
 from autobatch.data.splitting import number_of_updates
-from autobatch.train.checkpoint.store import Standing
+from autobatch.train.checkpoint.store import CheckpointState
 from autobatch.train.schedule import Position, position_after
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PassOptions:
     """How samples are read.
 
     Attributes:
@@ -61,7 +61,7 @@ class Passes(Protocol):
     def updates(self, epoch: int) -> int | None:
         """How many updates an epoch has; `None` if it goes on until the pass is used up."""
 
-    def open(self, first: int, epochs: int, standing: Standing | None) -> Supply:
+    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Supply:
         """Begins to read for the epochs from `first` on, or from where an earlier run stood."""
 
     @property
@@ -75,9 +75,9 @@ class Passes(Protocol):
         """The pass that the next update draws from, and the samples taken from it."""
 
 
-def passes_of(data: Source | Stream, reading: Reading) -> Passes:
+def passes_of(data: Source | Stream, reading: PassOptions) -> Passes:
     """The passes over what was given."""
-    return OverSource(data, reading) if is_source(data) else OverStream(cast("Stream", data), reading)
+    return SourcePasses(data, reading) if is_source(data) else StreamPasses(cast("Stream", data), reading)
 
 
 def one_pass(data: Source | Stream, *, workers: int | None, max_bytes: int) -> Loader | StreamLoader:
@@ -87,13 +87,13 @@ def one_pass(data: Source | Stream, *, workers: int | None, max_bytes: int) -> L
     return StreamLoader(cast("Stream", data), passes=1, max_bytes=max_bytes)
 
 
-class OverSource:
+class SourcePasses:
     """Passes over samples that can be read in any order."""
 
     supply: Supply
     only_one = False
 
-    def __init__(self, source: Source, reading: Reading) -> None:
+    def __init__(self, source: Source, reading: PassOptions) -> None:
         self._source, self._reading = source, reading
         self._first_pass, self.skipped = 0, 0
 
@@ -111,7 +111,7 @@ class OverSource:
         """How many updates an epoch has."""
         return self._reading.steps_per_epoch or number_of_updates(self.length, self._reading.effective_of(epoch))
 
-    def open(self, first: int, epochs: int, standing: Standing | None) -> Supply:
+    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Supply:
         """The samples from the next one on, as a run from the beginning would have come to them."""
         first_pass, taken = self._stands_before(first)
         if standing is not None and standing.epoch == first:
@@ -148,13 +148,13 @@ class OverSource:
         return position_after(((reading.effective_of(e), reading.steps_per_epoch) for e in range(epoch)), self.length)
 
 
-class OverStream:
+class StreamPasses:
     """Passes over batches as they come."""
 
     supply: Supply
     skipped = 0
 
-    def __init__(self, stream: Stream, reading: Reading) -> None:
+    def __init__(self, stream: Stream, reading: PassOptions) -> None:
         self._stream, self._reading = stream, reading
         self.length: int | None = most_samples(stream)
         self.only_one = not stream.repeatable
@@ -169,7 +169,7 @@ class OverStream:
         del epoch
         return self._reading.steps_per_epoch
 
-    def open(self, first: int, epochs: int, standing: Standing | None) -> Supply:
+    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Supply:
         """The samples from the beginning: a stream cannot be entered in the middle."""
         assert standing is None  # noqa: S101 - checkpoints of streams are refused before
         whole = self._reading.steps_per_epoch is None

@@ -99,7 +99,7 @@ class Change:
     held_bytes: int | None = None
 
 
-class Diary:
+class Recorder:
     """Keeps a run's report up to date, and tells whoever wants to know.
 
     Args:

@@ -11,13 +11,13 @@ from autobatch.train.learning_rate import Rule
 _FEW_UPDATES = 10
 
 
-def what_resizing_means(effective: int, rule: Rule | None) -> str:
+def resizing_remark(effective: int, rule: Rule | None) -> str:
     """What follows where the effective batch follows memory."""
     rate = "stays as it is" if rule is None else f"follows by the {rule} rule"
     return f"The effective batch follows memory, up to {effective} samples; the learning rate {rate}."
 
 
-def what_cutting_means(model: Any, micro: int, effective: int) -> list[str]:
+def accumulation_remarks(model: Any, micro: int, effective: int) -> list[str]:
     """What follows where an update is run in several micro-batches; nothing where it is not."""
     if micro >= effective:
         return []
@@ -36,7 +36,7 @@ def what_cutting_means(model: Any, micro: int, effective: int) -> list[str]:
     return said
 
 
-def what_steps_mean(model: Any, *, stream: bool, effective: int, steps_per_epoch: int | None) -> list[str]:
+def step_remarks(model: Any, *, stream: bool, effective: int, steps_per_epoch: int | None) -> list[str]:
     """What counts as a step, where that may be otherwise than one thinks."""
     said = []
     if stream and steps_per_epoch is not None:
@@ -50,7 +50,7 @@ def what_steps_mean(model: Any, *, stream: bool, effective: int, steps_per_epoch
     return said
 
 
-def what_few_updates_mean(updates: int | None, effective: int, *, chosen: bool) -> list[str]:
+def few_updates_remarks(updates: int | None, effective: int, *, chosen: bool) -> list[str]:
     """What follows where a size that was found leaves little to an epoch; nothing for one that was asked for.
 
     Args:
@@ -64,9 +64,9 @@ def what_few_updates_mean(updates: int | None, effective: int, *, chosen: bool) 
     return [f"{left} Where that is too few to learn by, give a smaller batch_size=, or more epochs."]
 
 
-def what_is_idle(rule: Rule | None, *, changes: bool) -> list[str]:
+def unused_rule_remarks(rule: Rule | None, *, changes: bool) -> list[str]:
     """What was asked for and has nothing to do."""
     if rule is None or changes:
         return []
     held = f"scale_learning_rate={rule!r} has nothing to do: the effective batch is held."
-    return [f"{held} It changes with when_memory_changes='resize', or with a schedule as batch_size."]
+    return [f"{held} It changes with on_memory_pressure='resize', or with a schedule as batch_size."]

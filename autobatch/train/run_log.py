@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from autobatch.memory.reading import MemoryReading
     from autobatch.results.run import Decision, RunReport
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _LONGEST_MESSAGE = 10_000
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
-class Appending:
+class AppendOnlyFile:
     """A new file that lines are added to: a seam, so that a test can have any operation fail.
 
     Raises:
@@ -74,7 +74,7 @@ class LogDir(PathLike[str]):
 
     folder: str | PathLike[str]
     command: str | None = None
-    opens: Callable[[Path], Appending] = Appending
+    opens: Callable[[Path], AppendOnlyFile] = AppendOnlyFile
 
     def __fspath__(self) -> str:
         return fspath(self.folder)
@@ -98,7 +98,7 @@ class RunLog:
 
     def __init__(
         self,
-        file: Appending | None = None,
+        file: AppendOnlyFile | None = None,
         path: Path | None = None,
         *,
         tell: Callable[[str], None] = lambda _: None,
@@ -139,7 +139,7 @@ class RunLog:
 
     def begins(self, report: "RunReport") -> None:
         """Writes down what the training begins with."""
-        names = ("effective", "micro", "accumulation_steps", "seed")
+        names = ("effective_batch_size", "micro_batch_size", "accumulation_steps", "seed")
         values = {name: getattr(report, name) for name in names}
         self.write("begin", {**values, "notes": list(report.notes)}, sync=True)
 
@@ -176,7 +176,7 @@ class RunLog:
             with contextlib.suppress(OSError):
                 file.close()
 
-    def _append(self, file: Appending, line: bytes) -> None:
+    def _append(self, file: AppendOnlyFile, line: bytes) -> None:
         # What a full disk has cut off stands on a line of its own, so that it spoils no other.
         was_torn, self._torn = self._torn, True
         line = b"\n" + line if was_torn else line
@@ -185,7 +185,7 @@ class RunLog:
         if written < len(line):
             raise OSError(errno.ENOSPC, f"there was room for {format_bytes(written)} of {format_bytes(len(line))}")
 
-    def _sync(self, file: Appending) -> None:
+    def _sync(self, file: AppendOnlyFile) -> None:
         if not file.sync():
             raise OSError(errno.ENOENT, "the file has been removed")
 
@@ -256,7 +256,7 @@ def _opened(log_dir: str | PathLike[str], tell: Callable[[str], None]) -> RunLog
     return log
 
 
-def _new_file(log_dir: LogDir, began: dt.datetime) -> tuple[Appending, Path]:
+def _new_file(log_dir: LogDir, began: dt.datetime) -> tuple[AppendOnlyFile, Path]:
     """The file, and its name: that of the moment and the process, with a number for the next ones of that second."""
     folder, number = Path(fspath(log_dir)), 1
     stem = f"{began:%Y%m%d-%H%M%S}-{os.getpid()}"

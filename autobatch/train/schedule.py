@@ -169,21 +169,21 @@ class Sizes:
     """How many samples stand behind an update, and how many are run at once.
 
     Attributes:
-        effective: Samples behind one update of the first epoch.
-        micro: Samples in a micro-batch at first.
+        effective_batch_size: Samples behind one update of the first epoch.
+        micro_batch_size: Samples in a micro-batch at first.
         largest: The most samples behind one update of any epoch.
         reference: The effective batch that the learning rate is for: that of epoch 0.
         at: From the epoch to its effective batch, `None` where it is always the same.
     """
 
-    effective: int
-    micro: int
+    effective_batch_size: int
+    micro_batch_size: int
     largest: int
     reference: int
     at: Callable[[int], int] | None = None
 
 
-def sizes_for(
+def choose_sizes(
     asked: int | None, found: int, schedule: Schedule | None, *, samples: int | None, first_epoch: int
 ) -> Sizes:
     """The sizes of a run.

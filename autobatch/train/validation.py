@@ -17,14 +17,14 @@ from autobatch.data.options import DataOptions
 from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.data.source import Source, Stream, Supply, is_source
 from autobatch.errors import ArgumentError
-from autobatch.train.microbatch import Cutter
+from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed, one_pass
 
 _NOT_FOR_VALIDATION = {"subset", "save_to_dir"}
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBack:
+class ValidationSplit:
     """Arrays of which a part is held back for validation: `fit(..., validation_split=...)`.
 
     Attributes:
@@ -42,7 +42,7 @@ class HeldBack:
         kept, _ = self._split(data, source, asked)
         return OpenedData(kept)
 
-    def held_back(self, data: Any, source: Any, asked: DataOptions) -> OpenedData:
+    def open_held_back(self, data: Any, source: Any, asked: DataOptions) -> OpenedData:
         """Opens the last part."""
         return OpenedData(self._split(data, source, asked)[1])
 
@@ -58,7 +58,7 @@ class HeldBack:
         return ArgumentError(f"{advice} Received: validation_split={self.fraction}. Expected it left out.")
 
 
-def held_back(fraction: Any, validation_data: Any) -> HeldBack | None:
+def parse_validation_split(fraction: Any, validation_data: Any) -> ValidationSplit | None:
     """What is held back of arrays; `None` if that was not asked for.
 
     Raises:
@@ -68,7 +68,7 @@ def held_back(fraction: Any, validation_data: Any) -> HeldBack | None:
         # Keras, too, leaves the split alone where data for validation are given.
         return None
     require_fraction("This is no part of the data.", validation_split=fraction)
-    return HeldBack(float(fraction))
+    return ValidationSplit(float(fraction))
 
 
 def require_steps(given: OpenedData, **steps: int | None) -> None:
@@ -83,7 +83,7 @@ def require_steps(given: OpenedData, **steps: int | None) -> None:
             raise ArgumentError(msg)
 
 
-def require_readable(given: OpenedData) -> Source:
+def require_random_access(given: OpenedData) -> Source:
     """The data, if a run over them can be gone on with in the middle.
 
     Raises:
@@ -99,7 +99,7 @@ def require_readable(given: OpenedData) -> Source:
     return given.data
 
 
-def held_out(
+def open_validation(
     data: Any, source: Any, validation_data: Any, training: OpenedData, asked: DataOptions
 ) -> tuple[OpenedData | None, tuple[str, ...]]:
     """What to validate on, and what to say about it.
@@ -227,7 +227,7 @@ class DataValidation:
         data: Source | Stream,
         *,
         effective: int,
-        cutter: Cutter,
+        cutter: MicroBatchRunner,
         steps: int | None,
         workers: int | None,
         max_bytes: int,

@@ -58,13 +58,17 @@ class Training:
         import numpy as np
 
         from autobatch.data.splitting import rungs
-        from autobatch.train.control.controller import falling
-        from autobatch.train.microbatch import Cutter
+        from autobatch.train.control.controller import controller_without_sensors
+        from autobatch.train.microbatch import MicroBatchRunner
         from autobatch.train.passes import Feed
 
         fell: list[tuple[int, int]] = []
         ladder = rungs(data.size, data.size)
-        cutter = Cutter(falling(micro or data.size, ladder, lambda before, after, _: fell.append((before, after))))
+        cutter = MicroBatchRunner(
+            controller_without_sensors(
+                micro or data.size, ladder, lambda before, after, _: fell.append((before, after))
+            )
+        )
         logs = cutter.update(self._engine, Feed(Once(data)), data.size)
         np.asarray(logs["loss"])  # waits for the device
         return fell

@@ -80,7 +80,7 @@ def shrinks_of(played: Played, resource: str) -> list[Shrink]:
     ends = played.of("end")
     if not per_sample or not ends or len(updates) < 2:
         return []
-    effective = ends[-1]["effective"]
+    effective = ends[-1]["effective_batch_size"]
     quickest_s = min(later - sooner for sooner, later in pairwise(updates)) / effective
     changes = played.decisions
     found = []

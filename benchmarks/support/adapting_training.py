@@ -101,7 +101,13 @@ def train_ours(callback: Telling, part: dict[str, Any]) -> None:
         on_event=event,
     )
     report = history.autobatch
-    say("end", micro=report.micro, effective=report.effective, notes=report.notes, report=str(report))
+    say(
+        "end",
+        micro=report.micro_batch_size,
+        effective=report.effective_batch_size,
+        notes=report.notes,
+        report=str(report),
+    )
 
 
 def train_theirs(callback: Telling, part: dict[str, Any], checkpoints: Path | None) -> None:

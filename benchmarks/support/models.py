@@ -12,11 +12,11 @@ from autobatch.data.batch import Batch
 from autobatch.data.splitting import rungs
 from autobatch.memory.budget import DEFAULT_RESERVE
 from autobatch.memory.reading import read_memory
-from autobatch.train.control.controller import Controller, Outside
+from autobatch.train.control.controller import Controller, ControllerHooks
 from autobatch.train.control.policy import Policy
-from autobatch.train.control.watcher import Rooms, Watch
-from autobatch.train.loop import Plan, run
-from autobatch.train.microbatch import Cutter
+from autobatch.train.control.watcher import Rooms, Watcher
+from autobatch.train.loop import TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
 
 PIXELS, CLASSES = 96, 10
 TOKENS, VOCABULARY = 128, 8_000
@@ -170,7 +170,9 @@ def controller(effective: int, micro: int) -> Controller:
     """A controller that reads the memory as in a training and has something to weigh; what it decides is to stay."""
     held = read_memory().process.rss_bytes
     policy = Policy(rungs(effective, micro), {"host": lambda samples: held + 2**30 + samples})
-    outside = Outside(changed=print, watch=Watch(read_memory, Rooms(DEFAULT_RESERVE)), release_memory=release_memory)
+    outside = ControllerHooks(
+        changed=print, watch=Watcher(read_memory, Rooms(DEFAULT_RESERVE)), release_memory=release_memory
+    )
     return Controller(policy, micro, outside)
 
 
@@ -182,5 +184,11 @@ class Ours:
         self._engine = engine_for(model, data[:2])
 
     def __call__(self) -> None:
-        cutter = Cutter(controller(self._effective, self._micro))
-        run(self._model, self._engine, Arrays(self._data), cutter, Plan(effective=self._effective, verbose=0))
+        cutter = MicroBatchRunner(controller(self._effective, self._micro))
+        run(
+            self._model,
+            self._engine,
+            Arrays(self._data),
+            cutter,
+            TrainingPlan(effective_batch_size=self._effective, verbose=0),
+        )

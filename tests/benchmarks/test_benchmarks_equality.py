@@ -36,6 +36,9 @@ def test_cases_cover_what_is_promised_and_what_is_not():
     assert {case.promised for case in CASES} == {True, False}
 
 
-@pytest.mark.parametrize("facet", [lambda c: c.effective % c.micro != 0, lambda c: c.samples % c.effective != 0])
+@pytest.mark.parametrize(
+    "facet",
+    [lambda c: c.effective_batch_size % c.micro_batch_size != 0, lambda c: c.samples % c.effective_batch_size != 0],
+)
 def test_cases_cover_even_and_uneven_cuts(facet):
     assert {bool(facet(case)) for case in CASES} == {True, False}

@@ -8,7 +8,7 @@ from gpu_check.bystander import CONTROL, Beside
 from gpu_check.stage import MIB, Played, Sample
 from support.adapting_scene import IMAGES
 
-from autobatch.train.control.state import ceiling_of
+from autobatch.train.control.state import oom_limit_of
 
 SHRINK = sharing.Shrink(at_s=10.0, before=64, after=16, micro_s=0.1, expected_bytes=1000)
 HELD = [(9.8, 2000), (9.9, 2000)]
@@ -63,7 +63,7 @@ def test_a_shrink_is_judged_by_what_a_sample_adds_and_how_long_one_takes():
         {"kind": "changed", "at_s": 2.1, "before": 8, "after": 2},
         *({"kind": "update", "at_s": at_s} for at_s in (3.0, 5.0, 9.0)),
         {"kind": "changed", "at_s": 9.1, "before": 2, "after": 8},
-        {"kind": "end", "at_s": 10.0, "effective": 8},
+        {"kind": "end", "at_s": 10.0, "effective_batch_size": 8},
     ]
     assert sharing.shrinks_of(Played(events=events), "device") == [sharing.Shrink(2.1, 8, 2, 0.5, 60)]
     assert sharing.shrinks_of(Played(events=events), "host") == []
@@ -104,7 +104,7 @@ def test_a_neighbour_is_outlived_only_if_room_was_made_and_nothing_was_lost(play
 
 def test_only_what_ran_out_itself_was_rolled_back():
     """Seen to fail with the reasons that tell of an earlier failure, and by other words than those of the product."""
-    ceiling = ceiling_of(64, "device", None, 0.02)
+    ceiling = oom_limit_of(64, "device", None, 0.02)
     played = Played(0, [0], [OUT, changed(64, 16, ceiling.set_by(None)), changed(64, 16, f"{HIT}, with 1 GiB")])
     assert (neighbour.told(played).rolled_back, neighbour.told(played).shrank) == (2, 1)
 

@@ -29,7 +29,7 @@ from autobatch.errors import (
     TooLateError,
     UpdateInterruptedError,
 )
-from autobatch.train.checkpoint.saver import Supervised
+from autobatch.train.checkpoint.saver import SupervisedFolder
 from autobatch.train.checkpoint.store import CHECKPOINT_NAME
 from autobatch.train.run_log import LogDir
 
@@ -102,8 +102,8 @@ def test_every_exit_code_is_explained_in_the_help_of_every_command():
         ["fit", "m:model", "DIR", "--restarts", "-1"],
         ["fit", "m:model", "DIR", "--restarts", "many"],
         ["fit", "m:model", "DIR", "--checkpoint-every", "0"],
-        ["fit", "m:model", "DIR", "--ceiling", "0"],
-        ["fit", "m:model", "DIR", "--validation-ceiling", "0"],
+        ["fit", "m:model", "DIR", "--max-micro-batch-size", "0"],
+        ["fit", "m:model", "DIR", "--max-validation-batch-size", "0"],
         ["probe", "m:model", "DIR", "--checkpoint", "runs/7"],
         ["fit", "m:model", "DIR", "--val", "DIR"],
         ["probe", "m:model", "DIR", "--batch-size", "0"],
@@ -213,13 +213,16 @@ def test_fit_passes_epochs_and_validation_on_and_saves_the_model(tmp_path, pictu
 @pytest.mark.parametrize(
     ("words", "options"),
     [
-        (["--checkpoint", "runs/7"], {"checkpoint": Supervised("runs/7")}),
-        (["--checkpoint", "runs/7", "--ceiling", "8"], {"checkpoint": Supervised("runs/7", 8), "max_batch_size": 8}),
-        (["--validation-ceiling", "8"], {"validation_batch_size": 8}),
+        (["--checkpoint", "runs/7"], {"checkpoint": SupervisedFolder("runs/7")}),
+        (
+            ["--checkpoint", "runs/7", "--max-micro-batch-size", "8"],
+            {"checkpoint": SupervisedFolder("runs/7", 8), "max_batch_size": 8},
+        ),
+        (["--max-validation-batch-size", "8"], {"validation_batch_size": 8}),
         (["--checkpoint-every", "5"], {"checkpoint_every_s": 5.0}),
-        (["--ceiling", "8"], {"max_batch_size": 8}),
-        (["--ceiling", "8", "--max-batch-size", "16"], {"max_batch_size": 8}),
-        (["--ceiling", "8", "--max-batch-size", "4"], {"max_batch_size": 4}),
+        (["--max-micro-batch-size", "8"], {"max_batch_size": 8}),
+        (["--max-micro-batch-size", "8", "--max-batch-size", "16"], {"max_batch_size": 8}),
+        (["--max-micro-batch-size", "8", "--max-batch-size", "4"], {"max_batch_size": 4}),
         (["--restarts", "0"], {}),
     ],
     ids=str,

@@ -184,7 +184,7 @@ def test_what_to_type_next_keeps_what_a_training_shares(words, following, pictur
 
 def micro(effective):
     """What is found for an effective batch that only fits in pieces."""
-    return replace(RESULT, mode="micro", effective=effective)
+    return replace(RESULT, mode="micro", effective_batch_size=effective)
 
 
 def test_what_to_type_next_is_the_effective_batch_that_was_taken(pictures):
@@ -259,7 +259,7 @@ def test_a_dry_run_tries_nothing(pictures):
     assert [name for name, _, _ in fake.calls] == ["dry_run"]
     assert fake.calls[0][2] == {"batch_size": "auto", "cache": True, "limit": 8 * 2**30}
     data = only_json(run(fake, "probe", "m:model", pictures, "--dry-run", "--json")[1])
-    assert data == {"schema_version": 1, "kind": "dry_run", "first": 1}
+    assert data == {"schema_version": 2, "kind": "dry_run", "first": 1}
 
 
 def test_reports_are_written_by_their_ending(pictures, tmp_path):

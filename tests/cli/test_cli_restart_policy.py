@@ -8,11 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autobatch.cli.supervisor.restart_policy import Attempts, Bounds, Death, End, Restart, Trace, after_death
-from autobatch.train.checkpoint.saver import VALIDATION, Running
-from autobatch.train.checkpoint.store import Standing
+from autobatch.train.checkpoint.saver import VALIDATION, InFlight
+from autobatch.train.checkpoint.store import CheckpointState
 
 KILLED = -signal.SIGKILL
-STANDING = Standing(epoch=1, update=14, pass_number=1, position=896, effective=64, ceiling=None, seed=7, samples=1000)
+STANDING = CheckpointState(
+    epoch=1,
+    update=14,
+    pass_number=1,
+    position=896,
+    effective_batch_size=64,
+    max_micro_batch_size=None,
+    seed=7,
+    samples=1000,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +44,7 @@ STANDING = Standing(epoch=1, update=14, pass_number=1, position=896, effective=6
 )
 def test_any_other_end_is_handed_on_and_never_called_out_of_memory(status, code, said):
     """Seen to fail with SIGSEGV taken for out of memory. The kernel's count has risen: for somebody else."""
-    verdict = after_death(Death(status, 0, 5), Trace(Running(32), STANDING), Attempts(0, 3))
+    verdict = after_death(Death(status, 0, 5), Trace(InFlight(32), STANDING), Attempts(0, 3))
     assert isinstance(verdict, End)
     assert (verdict.status, verdict.gave_up) == (code, False)
     assert verdict.message is None if said is None else f"ended by {said}." in verdict.message
@@ -55,7 +64,7 @@ def test_any_other_end_is_handed_on_and_never_called_out_of_memory(status, code,
 )
 def test_a_kill_is_for_memory_if_the_kernel_says_so_or_says_nothing(before, after, for_memory, sure, status):
     """Seen to fail with the counts left out."""
-    verdict = after_death(Death(status, before, after), Trace(Running(32), STANDING), Attempts(0, 3))
+    verdict = after_death(Death(status, before, after), Trace(InFlight(32), STANDING), Attempts(0, 3))
     assert isinstance(verdict, Restart) == for_memory
     assert ("cannot be read here" in verdict.message) != sure
     if not for_memory:
@@ -64,31 +73,31 @@ def test_a_kill_is_for_memory_if_the_kernel_says_so_or_says_nothing(before, afte
 
 
 @pytest.mark.parametrize(
-    ("trace", "attempts", "ceiling"),
+    ("trace", "attempts", "bound"),
     [
-        (Trace(Running(64), STANDING), Attempts(0, 3), 32),
-        (Trace(Running(32), STANDING), Attempts(1, 3, bounds=Bounds(32)), 22),
-        (Trace(Running(22), STANDING), Attempts(2, 3, bounds=Bounds(32)), 16),
-        (Trace(Running(2), STANDING), Attempts(0, 1), 1),
+        (Trace(InFlight(64), STANDING), Attempts(0, 3), 32),
+        (Trace(InFlight(32), STANDING), Attempts(1, 3, bounds=Bounds(32)), 22),
+        (Trace(InFlight(22), STANDING), Attempts(2, 3, bounds=Bounds(32)), 16),
+        (Trace(InFlight(2), STANDING), Attempts(0, 1), 1),
         pytest.param(
-            Trace(Running(64), STANDING), Attempts(1, 3, bounds=Bounds(16)), 11, id="what is written is from before"
+            Trace(InFlight(64), STANDING), Attempts(1, 3, bounds=Bounds(16)), 11, id="what is written is from before"
         ),
-        pytest.param(Trace(Running(64)), Attempts(0, 3), 32, id="no checkpoint"),
-        pytest.param(Trace(Running(5)), Attempts(0, 3), 3, id="no checkpoint, an odd size"),
+        pytest.param(Trace(InFlight(64)), Attempts(0, 3), 32, id="no checkpoint"),
+        pytest.param(Trace(InFlight(5)), Attempts(0, 3), 3, id="no checkpoint, an odd size"),
         pytest.param(Trace(None, STANDING), Attempts(0, 3), None, id="before its first micro-batch"),
         pytest.param(Trace(None, STANDING), Attempts(1, 3, bounds=Bounds(8)), 8, id="the same, bounded"),
         pytest.param(Trace(), Attempts(0, 3), None, id="nothing is known"),
     ],
 )
-def test_it_goes_on_below_the_micro_batch_that_was_running(trace, attempts, ceiling):
+def test_it_goes_on_below_the_micro_batch_that_was_running(trace, attempts, bound):
     verdict = after_death(Death(KILLED, 0, 1), trace, attempts)
     assert isinstance(verdict, Restart)
-    assert verdict.bounds == Bounds(ceiling)
+    assert verdict.bounds == Bounds(bound)
     assert f"Restart {attempts.restarts + 1} of {attempts.allowed} " in verdict.message
 
 
 def test_a_restart_says_what_was_killed_where_it_goes_on_and_how_large():
-    verdict = after_death(Death(KILLED, 0, 1), Trace(Running(32), STANDING), Attempts(0, 3))
+    verdict = after_death(Death(KILLED, 0, 1), Trace(InFlight(32), STANDING), Attempts(0, 3))
     assert verdict.message == (
         "the kernel killed the training for memory at a micro-batch of 32. "
         "Restart 1 of 3 from epoch 2, after update 14, with micro-batches of at most 22."
@@ -98,11 +107,11 @@ def test_a_restart_says_what_was_killed_where_it_goes_on_and_how_large():
 @pytest.mark.parametrize(
     ("trace", "attempts", "said"),
     [
-        (Trace(Running(1), STANDING), Attempts(0, 3), "no smaller micro-batch"),
+        (Trace(InFlight(1), STANDING), Attempts(0, 3), "no smaller micro-batch"),
         (Trace(None, STANDING), Attempts(1, 3, bounds=Bounds(1)), "no smaller micro-batch"),
-        (Trace(Running(32), STANDING), Attempts(3, 3), "restarted 3 times"),
-        (Trace(Running(32), STANDING), Attempts(1, 1), "restarted once"),
-        (Trace(Running(32), STANDING), Attempts(0, 0), "--restarts allows no more"),
+        (Trace(InFlight(32), STANDING), Attempts(3, 3), "restarted 3 times"),
+        (Trace(InFlight(32), STANDING), Attempts(1, 1), "restarted once"),
+        (Trace(InFlight(32), STANDING), Attempts(0, 0), "--restarts allows no more"),
         (Trace(), Attempts(3, 3), "before its first micro-batch"),
     ],
 )
@@ -122,9 +131,9 @@ def test_it_gives_up_at_one_sample_and_when_no_restart_is_left(trace, attempts, 
 )
 def test_killed_again_and_again_it_ends_and_the_micro_batch_only_falls(micro, effective, allowed, death):
     """Each training runs at the bound that it was given."""
-    standing = Standing(0, 0, 0, 0, effective, None, 1, 512)
+    standing = CheckpointState(0, 0, 0, 0, effective, None, 1, 512)
     attempts, ran = Attempts(0, allowed), [min(micro, effective)]
-    while isinstance(verdict := after_death(death, Trace(Running(ran[-1]), standing), attempts), Restart):
+    while isinstance(verdict := after_death(death, Trace(InFlight(ran[-1]), standing), attempts), Restart):
         attempts = Attempts(attempts.restarts + 1, allowed, verdict.bounds)
         ran.append(verdict.bounds.training)
     assert verdict.gave_up
@@ -135,11 +144,11 @@ def test_killed_again_and_again_it_ends_and_the_micro_batch_only_falls(micro, ef
 @pytest.mark.parametrize(
     ("trace", "bounds", "after"),
     [
-        (Trace(Running(64, VALIDATION), STANDING), Bounds(), Bounds(None, 32)),
-        (Trace(Running(64, VALIDATION), STANDING), Bounds(8), Bounds(8, 32)),
-        (Trace(Running(64, VALIDATION), STANDING), Bounds(1), Bounds(1, 32)),
-        (Trace(Running(64, VALIDATION), STANDING), Bounds(8, 16), Bounds(8, 8)),
-        (Trace(Running(64), STANDING), Bounds(None, 1), Bounds(32, 1)),
+        (Trace(InFlight(64, VALIDATION), STANDING), Bounds(), Bounds(None, 32)),
+        (Trace(InFlight(64, VALIDATION), STANDING), Bounds(8), Bounds(8, 32)),
+        (Trace(InFlight(64, VALIDATION), STANDING), Bounds(1), Bounds(1, 32)),
+        (Trace(InFlight(64, VALIDATION), STANDING), Bounds(8, 16), Bounds(8, 8)),
+        (Trace(InFlight(64), STANDING), Bounds(None, 1), Bounds(32, 1)),
     ],
     ids=str,
 )
@@ -150,7 +159,7 @@ def test_a_kill_in_one_phase_never_lowers_the_other(trace, bounds, after):
 
 
 def test_a_kill_in_validation_is_said_to_be_one():
-    verdict = after_death(Death(KILLED, 0, 1), Trace(Running(64, VALIDATION), STANDING), Attempts(0, 3, Bounds(8)))
+    verdict = after_death(Death(KILLED, 0, 1), Trace(InFlight(64, VALIDATION), STANDING), Attempts(0, 3, Bounds(8)))
     assert verdict.message == (
         "the kernel killed the training for memory at a micro-batch of validation of 64. "
         "Restart 1 of 3 from epoch 2, after update 14, with micro-batches of at most 8 and of at most 32 in validation."
@@ -158,7 +167,7 @@ def test_a_kill_in_validation_is_said_to_be_one():
 
 
 def test_validation_that_is_killed_at_one_sample_gives_up():
-    verdict = after_death(Death(KILLED, 0, 1), Trace(Running(1, VALIDATION), STANDING), Attempts(0, 3, Bounds(8)))
+    verdict = after_death(Death(KILLED, 0, 1), Trace(InFlight(1, VALIDATION), STANDING), Attempts(0, 3, Bounds(8)))
     assert isinstance(verdict, End)
     assert "no smaller micro-batch" in verdict.message
 
@@ -166,7 +175,7 @@ def test_validation_that_is_killed_at_one_sample_gives_up():
 def test_a_kill_while_the_model_is_saved_lowers_nothing():
     """Nor does it give up at one sample. Seen to fail with a finished training taken for one that runs."""
     done = replace(STANDING, finished=True)
-    verdict = after_death(Death(KILLED, 0, 1), Trace(Running(1), done), Attempts(0, 3, Bounds(1)))
+    verdict = after_death(Death(KILLED, 0, 1), Trace(InFlight(1), done), Attempts(0, 3, Bounds(1)))
     assert verdict == Restart(
         Bounds(1),
         "the kernel killed the training for memory after its last epoch, before the model was saved. "
@@ -176,6 +185,6 @@ def test_a_kill_while_the_model_is_saved_lowers_nothing():
 
 def test_what_was_running_may_be_larger_than_the_effective_batch_of_the_checkpoint():
     """A schedule has raised it since. Seen to fail with the rungs of the stored size: from 128 to 16 at once."""
-    stored = replace(STANDING, effective=16)
-    verdict = after_death(Death(KILLED, 0, 1), Trace(Running(128), stored), Attempts(0, 3))
+    stored = replace(STANDING, effective_batch_size=16)
+    verdict = after_death(Death(KILLED, 0, 1), Trace(InFlight(128), stored), Attempts(0, 3))
     assert verdict.bounds == Bounds(64)

@@ -20,10 +20,19 @@ from autobatch.cli.supervisor.child_process import ChildProcess, tied_command, t
 from autobatch.cli.supervisor.supervise import supervise
 from autobatch.errors import ArgumentError
 from autobatch.train.checkpoint.format import encoded
-from autobatch.train.checkpoint.saver import Journal, Running
-from autobatch.train.checkpoint.store import CHECKPOINT_NAME, Standing, locked
+from autobatch.train.checkpoint.saver import InFlight, InFlightJournal
+from autobatch.train.checkpoint.store import CHECKPOINT_NAME, CheckpointState, folder_lock
 
-STANDING = Standing(epoch=1, update=14, pass_number=1, position=896, effective=64, ceiling=None, seed=7, samples=1000)
+STANDING = CheckpointState(
+    epoch=1,
+    update=14,
+    pass_number=1,
+    position=896,
+    effective_batch_size=64,
+    max_micro_batch_size=None,
+    seed=7,
+    samples=1000,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -71,11 +80,10 @@ class Scene:
 
 
 def dies(number=signal.SIGKILL, *, micro=None, folder=None, phase="training"):
-    written = (
-        ""
-        if micro is None
-        else f"open({str(folder / 'micro.json')!r}, 'w').write('{json.dumps({'micro': micro, 'phase': phase})}')\n"
-    )
+    written = ""
+    if micro is not None:
+        entry = json.dumps({"micro_batch_size": micro, "phase": phase})
+        written = f"open({str(folder / 'in_flight.json')!r}, 'w').write('{entry}')\n"
     return f"{written}os.kill(os.getpid(), {int(number)})"
 
 
@@ -100,7 +108,7 @@ def test_a_crash_is_named_and_not_restarted(kills, scene):
     status, said = scene.play(dies(signal.SIGSEGV), kills=kills)
     assert (status, said) == (139, "autobatch: the training was ended by SIGSEGV.\n")
     error = {"kind": "KilledTraining", "message": "the training was ended by SIGSEGV."}
-    assert scene.answer.data == {"schema_version": 1, "outcome": "foreign_error", "exit_code": 139, "error": error}
+    assert scene.answer.data == {"schema_version": 2, "outcome": "foreign_error", "exit_code": 139, "error": error}
 
 
 def test_a_kill_by_somebody_else_is_not_restarted(scene):
@@ -124,8 +132,8 @@ def test_killed_twice_for_memory_it_goes_on_smaller_and_smaller(scene):
     users = ["m:model", "DIR", "--checkpoint", str(scene.folder)]
     assert scene.words == [
         own + users,
-        [*own, "--ceiling", "32", *users],
-        [*own, "--ceiling", "22", *users],
+        [*own, "--max-micro-batch-size", "32", *users],
+        [*own, "--max-micro-batch-size", "22", *users],
     ]
     assert all(args_of(words).in_process for words in scene.words)
 
@@ -134,16 +142,16 @@ def test_killed_in_validation_only_validation_gets_smaller(scene):
     """Seen to fail with the phase left out of the journal."""
     leave_checkpoint(scene.folder)
     scene.play(dies(micro=64, folder=scene.folder, phase="validation"), "sys.exit(0)", kills=[0, 1, 1, 1])
-    assert "--ceiling" not in scene.words[1]
-    assert args_of(scene.words[1]).validation_ceiling == 32
+    assert "--max-micro-batch-size" not in scene.words[1]
+    assert args_of(scene.words[1]).max_validation_batch_size == 32
 
 
 def test_a_folder_that_another_training_uses_is_refused_before_anything_of_it_is_touched(scene):
     """Seen to fail with the journal cleared at once: that of the other training was lost."""
-    Journal(scene.folder).write(8)
-    with locked(scene.folder), pytest.raises(ArgumentError, match=f"in use by process {os.getpid()}"):
+    InFlightJournal(scene.folder).write(8)
+    with folder_lock(scene.folder), pytest.raises(ArgumentError, match=f"in use by process {os.getpid()}"):
         scene.play()
-    assert Journal(scene.folder).read() == Running(8)
+    assert InFlightJournal(scene.folder).read() == InFlight(8)
 
 
 def test_where_the_kernel_shows_no_count_a_kill_is_taken_for_memory_and_that_is_said(scene):
@@ -166,9 +174,9 @@ def test_when_no_restart_is_left_it_fails_and_says_where_the_checkpoint_is(scene
 def test_a_size_that_an_earlier_training_wrote_down_is_not_taken_for_this_one(scene):
     """Seen to fail with the journal left as it is."""
     leave_checkpoint(scene.folder)
-    Journal(scene.folder).write(8)
+    InFlightJournal(scene.folder).write(8)
     scene.play(dies(), "sys.exit(0)", kills=[0, 1, 1, 1])
-    assert "--ceiling" not in scene.words[1]
+    assert "--max-micro-batch-size" not in scene.words[1]
 
 
 def test_a_damaged_checkpoint_is_an_error_after_a_kill(scene):

@@ -71,7 +71,12 @@ def test_any_takes_get_each_sample_of_a_pass_once_and_in_order(sizes, wanted, bo
 
 
 @settings(deadline=None)
-@given(sizes=BATCHES, effective=st.integers(1, 60), micro=st.integers(1, 20), bound=st.integers(1, 400))
+@given(
+    sizes=BATCHES,
+    effective=st.integers(1, 60),
+    micro=st.integers(1, 20),
+    bound=st.integers(1, 400),
+)
 def test_a_short_last_update_is_known_before_its_first_micro_batch(sizes, effective, micro, bound):
     """Seen to fail with `window` answered from the batches that happen to be there."""
     windows, total = [], sum(sizes)

@@ -9,10 +9,10 @@ from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.prefetch.loader import Loader
 from autobatch.data.splitting import rungs
 from autobatch.errors import DataError, ModelError
-from autobatch.infer.outputs import Rows
+from autobatch.infer.outputs import OutputRows
 from autobatch.testing import FakeEngine
-from autobatch.train.control.controller import falling
-from autobatch.train.microbatch import Cutter
+from autobatch.train.control.controller import controller_without_sensors
+from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed
 
 SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=8)
@@ -28,7 +28,7 @@ def test_rows_are_in_order_and_since_gives_the_last_ones(sizes: list[int], begin
     """Seen to fail with the parts of an unknown number joined last first."""
     begin = min(begin, len(sizes) - 1)
     total = None if more is None else sum(sizes) + more
-    rows = Rows(total)
+    rows = OutputRows(total)
     mark = 0
     for place, size in enumerate(sizes):
         mark = rows.filled if place == begin else mark
@@ -43,7 +43,7 @@ def test_rows_are_in_order_and_since_gives_the_last_ones(sizes: list[int], begin
 
 def test_what_all_rows_take_is_asked_for_before_it_is_taken() -> None:
     asked: list[int] = []
-    rows = Rows(1000, asked.append)
+    rows = OutputRows(1000, asked.append)
     rows.add(nest(0, 2), 2)
     rows.add(nest(2, 2), 2)
     assert asked == [1000 * 3 * 8]
@@ -55,13 +55,13 @@ def test_what_all_rows_take_is_asked_for_before_it_is_taken() -> None:
 )
 def test_outputs_that_are_no_rows_are_refused(outputs: object, words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        Rows(10).add(outputs, 2)
+        OutputRows(10).add(outputs, 2)
 
 
 @pytest.mark.parametrize("other", [np.zeros((2, 4)), np.zeros((2, 3), np.int32)], ids=["shape", "type"])
 def test_outputs_of_another_form_than_before_are_refused(other: np.ndarray) -> None:
     """Seen to fail with numbers cut off to fit."""
-    rows = Rows(10)
+    rows = OutputRows(10)
     rows.add(np.zeros((2, 3)), 2)
     with pytest.raises(ModelError, match="differ from sample to sample"):
         rows.add(other, 2)
@@ -69,15 +69,15 @@ def test_outputs_of_another_form_than_before_are_refused(other: np.ndarray) -> N
 
 def test_without_any_sample_there_is_no_result() -> None:
     with pytest.raises(DataError, match="nothing to predict"):
-        Rows(None).result()
+        OutputRows(None).result()
 
 
 @given(st.integers(1, 40), st.integers(1, 16), st.integers(1, 16), st.sets(st.integers(1, 30)))
 def test_every_sample_is_predicted_once_whatever_fails(count: int, step: int, micro: int, fails: set[int]) -> None:
     """Calls that run out of memory are redone. Seen to fail with what was handed in not put back."""
     engine = FakeEngine(lambda call, size: call in fails and size > 1)
-    cutter = Cutter(falling(min(micro, step), rungs(step, step), lambda *_: None))
-    rows = Rows(count)
+    cutter = MicroBatchRunner(controller_without_sensors(min(micro, step), rungs(step, step), lambda *_: None))
+    rows = OutputRows(count)
     with Loader(ArraySource(np.arange(count)), shuffle=False, passes=1, workers=1) as loader:
         feed = Feed(loader)
         while size := loader.window(step):

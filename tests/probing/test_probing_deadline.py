@@ -18,7 +18,7 @@ from autobatch.testing import memory_reading
 GIB = 2**30
 SAMPLES = pictures(4)
 MODEL = compiled(conv_net())  # nothing is run on it
-QUESTION = ProbeRequest("micro", cap=256, effective=256)
+QUESTION = ProbeRequest("micro", cap=256, effective_batch_size=256)
 
 
 def probed(timeout_s=None, on_trial=None, question=QUESTION, cache=None):

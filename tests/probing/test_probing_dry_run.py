@@ -36,7 +36,7 @@ def look(model=None, data=(DATA.x, DATA.y), **options):
 )
 def test_it_tells_what_would_be_looked_for(options, mode, cap, effective, reason):
     found = look(**options)
-    assert (found.mode, found.cap, found.effective, found.cap_reason) == (mode, cap, effective, reason)
+    assert (found.mode, found.cap, found.effective_batch_size, found.cap_reason) == (mode, cap, effective, reason)
     assert found.first_size == 2
     assert str(cap) in str(found)
 

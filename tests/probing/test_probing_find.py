@@ -178,7 +178,7 @@ def cut(cache, free_mib, *, most=64, neighbour_mib=0, **site):
         taken = next(others) + worker.takes_bytes * worker.open
         return memory_reading(host_total_bytes=4 * GIB, host_available_bytes=free_bytes - taken)
 
-    question = ProbeRequest("micro", most, "the most that was allowed", effective=64)
+    question = ProbeRequest("micro", most, "the most that was allowed", effective_batch_size=64)
     return find_batch_size(compiled(conv_net()), SAMPLES, question, cache=cache, seams=TunerSeams(read, worker))
 
 

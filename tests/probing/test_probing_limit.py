@@ -34,7 +34,7 @@ def read():
 
 def look(limit_gib, kept=None, mode="largest"):
     limit = None if limit_gib is None else int(limit_gib * GIB)
-    question = ProbeRequest(mode, cap=4096, limit_bytes=limit, effective=4096 if mode == "micro" else None)
+    question = ProbeRequest(mode, cap=4096, limit_bytes=limit, effective_batch_size=4096 if mode == "micro" else None)
     return find_batch_size(model(), SAMPLES, question, cache=kept, seams=TunerSeams(read, FakeSite()))
 
 

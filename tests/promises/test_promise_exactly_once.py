@@ -21,8 +21,8 @@ from autobatch.data.source import Source
 from autobatch.data.splitting import near_equal, rungs, updates
 from autobatch.errors import DoesNotFitError
 from autobatch.testing import FakeEngine
-from autobatch.train.control.controller import falling
-from autobatch.train.microbatch import Cutter
+from autobatch.train.control.controller import controller_without_sensors
+from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed
 
 
@@ -47,8 +47,8 @@ class Numbered:
 class Disturbance:
     """How a run is cut, and which of its calls fail."""
 
-    effective: int
-    micro: int
+    effective_batch_size: int
+    micro_batch_size: int
     passes: int
     faults: frozenset[int]
     workers: int
@@ -74,8 +74,8 @@ class Disturbance:
 def disturbances(draw: st.DrawFn) -> Disturbance:
     effective = draw(st.integers(1, 20))
     return Disturbance(
-        effective=effective,
-        micro=draw(st.integers(1, effective)),
+        effective_batch_size=effective,
+        micro_batch_size=draw(st.integers(1, effective)),
         passes=draw(st.integers(1, 3)),
         faults=draw(st.frozensets(st.integers(1, 60), max_size=20)),
         workers=draw(st.integers(1, 3)),
@@ -88,7 +88,12 @@ def disturbances(draw: st.DrawFn) -> Disturbance:
 
 def run(source: Source, how: Disturbance, engine: Engine, *, shuffle: bool = True) -> None:
     """Trains for some passes, as the loop does."""
-    cutter = Cutter(falling(how.micro, rungs(how.effective, how.effective), lambda *decision: None), how.cut)
+    cutter = MicroBatchRunner(
+        controller_without_sensors(
+            how.micro_batch_size, rungs(how.effective_batch_size, how.effective_batch_size), lambda *decision: None
+        ),
+        how.cut,
+    )
     with Loader(
         source,
         shuffle=shuffle,
@@ -99,7 +104,7 @@ def run(source: Source, how: Disturbance, engine: Engine, *, shuffle: bool = Tru
     ) as loader:
         feed = Feed(loader)
         for _ in range(how.passes):
-            for start, stop in updates(len(source), how.effective):
+            for start, stop in updates(len(source), how.effective_batch_size):
                 cutter.update(engine, feed, stop - start)
 
 
@@ -109,7 +114,7 @@ def require_undisturbed(source: Source, how: Disturbance, engine: FakeEngine) ->
     made = iter(engine.updates)
     for epoch in range(how.passes):
         order = permutation(source.seed, epoch, len(source))
-        for start, stop in updates(len(source), how.effective):
+        for start, stop in updates(len(source), how.effective_batch_size):
             used = concatenate(next(made))
             expected = source.read(order[start:stop], epoch)
             assert used.x.tobytes() == expected.x.tobytes()
@@ -165,7 +170,7 @@ def test_an_update_that_ends_in_an_error_is_no_update(count: int, how: Disturban
     with contextlib.suppress(KeyboardInterrupt):
         run(source, how, engine)
     assert engine.pending == []
-    sizes = [stop - start for _ in range(how.passes) for start, stop in updates(count, how.effective)]
+    sizes = [stop - start for _ in range(how.passes) for start, stop in updates(count, how.effective_batch_size)]
     assert [sum(part.size for part in update) for update in engine.updates] == sizes[: len(engine.updates)]
 
 
@@ -178,7 +183,7 @@ def test_what_never_fits_ends_in_an_error_and_not_in_a_loop(how: Disturbance, co
     with contextlib.suppress(DoesNotFitError):
         run(source, how, engine)
         assert engine.calls <= after
-    assert engine.calls <= after + len(rungs(how.effective, how.effective)) + 1
+    assert engine.calls <= after + len(rungs(how.effective_batch_size, how.effective_batch_size)) + 1
     assert engine.pending == []
 
 
@@ -188,10 +193,15 @@ def test_evaluation_sees_every_sample_once(count: int, how: Disturbance) -> None
     """Seen to fail with a failed micro-batch's samples not put back."""
     source = Numbered(count)
     engine = FakeEngine(how.fails)
-    cutter = Cutter(falling(how.micro, rungs(how.effective, how.effective), lambda *decision: None), how.cut)
+    cutter = MicroBatchRunner(
+        controller_without_sensors(
+            how.micro_batch_size, rungs(how.effective_batch_size, how.effective_batch_size), lambda *decision: None
+        ),
+        how.cut,
+    )
     with Loader(source, shuffle=False, passes=1, workers=1, chunk=how.chunk) as loader:
         feed = Feed(loader)
-        for start, stop in updates(count, how.effective):
+        for start, stop in updates(count, how.effective_batch_size):
             cutter.evaluate(engine, feed, stop - start)
     assert concatenate(engine.evaluated).x[:, 0].tolist() == list(range(count))
 
@@ -201,12 +211,17 @@ def test_evaluation_sees_every_sample_once(count: int, how: Disturbance) -> None
 def test_the_micro_batch_only_falls_and_says_so(how: Disturbance) -> None:
     """Seen to fail with the size of the failed part forgotten: the same size would fail again."""
     decisions: list[tuple[int, int]] = []
-    ladder = rungs(how.effective, how.effective)
-    cutter = Cutter(falling(how.micro, ladder, lambda before, after, _: decisions.append((before, after))), how.cut)
+    ladder = rungs(how.effective_batch_size, how.effective_batch_size)
+    cutter = MicroBatchRunner(
+        controller_without_sensors(
+            how.micro_batch_size, ladder, lambda before, after, _: decisions.append((before, after))
+        ),
+        how.cut,
+    )
     engine = FakeEngine(how.fails)
     with Loader(Numbered(30), passes=1, workers=1) as loader:
         feed = Feed(loader)
-        for start, stop in updates(30, how.effective):
+        for start, stop in updates(30, how.effective_batch_size):
             cutter.update(engine, feed, stop - start)
     assert all(after < before and after in ladder for before, after in decisions)
-    assert cutter.controller.micro == (decisions[-1][1] if decisions else how.micro)
+    assert cutter.controller.micro_batch_size == (decisions[-1][1] if decisions else how.micro_batch_size)

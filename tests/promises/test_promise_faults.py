@@ -35,14 +35,14 @@ from autobatch.probing.request import ProbeRequest
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import RunReport
 from autobatch.results.trial import Outcome, Trial
-from autobatch.train.checkpoint.saver import Journal, Keeper
-from autobatch.train.checkpoint.store import Checkpoint
-from autobatch.train.control.controller import falling
-from autobatch.train.control.setup import Seams, Steering
-from autobatch.train.loop import Plan, run
-from autobatch.train.microbatch import Cutter
+from autobatch.train.checkpoint.saver import InFlightJournal, Saver
+from autobatch.train.checkpoint.store import CheckpointStore
+from autobatch.train.control.controller import controller_without_sensors
+from autobatch.train.control.setup import ControllerSetup, ControlSeams
+from autobatch.train.loop import TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed
-from autobatch.train.recorder import Diary
+from autobatch.train.recorder import Recorder
 from autobatch.train.validation import DataValidation
 
 SAMPLES, EFFECTIVE, EPOCHS = 20, 8, 2
@@ -173,16 +173,16 @@ class Lab:
         folder = folder or self._folder / str(self._runs)
         clock = Clock(step_s=3.0)  # a reading is always due
         report = RunReport(EFFECTIVE, EFFECTIVE, 5, None, [])  # type: ignore[arg-type]
-        diary = Diary(report, clock=clock)
-        checkpoint = Checkpoint(folder, faults.disk("checkpoint"))
-        journal = Journal(folder, faults.disk("journal"))
-        keeper = Keeper(checkpoint, 0.5, journal, note=diary.note, clock=clock)
+        diary = Recorder(report, clock=clock)
+        checkpoint = CheckpointStore(folder, faults.disk("checkpoint"))
+        journal = InFlightJournal(folder, faults.disk("journal"))
+        keeper = Saver(checkpoint, 0.5, journal, note=diary.note, clock=clock)
         steering = self._steering(faults, diary, keeper, journal, clock)
         engine = Noting(self.engine, self.source)
         validation = DataValidation(
             Labelled(6),
             effective=4,
-            cutter=Cutter(steering.controller("validation", 4, 4)),
+            cutter=MicroBatchRunner(steering.controller("validation", 4, 4)),
             steps=None,
             workers=1,
             max_bytes=2**20,
@@ -194,7 +194,7 @@ class Lab:
         else:
             put_back(self.model, self._start)
         source = Labelled(SAMPLES, lambda: faults.check("data"))
-        plan = Plan(
+        plan = TrainingPlan(
             EFFECTIVE,
             EPOCHS,
             verbose=0,
@@ -208,7 +208,13 @@ class Lab:
         self.loss.fails = lambda call: faults.due("step")
         error = None
         try:
-            run(self.model, engine, source, Cutter(steering.controller("training", EFFECTIVE, EFFECTIVE)), plan)
+            run(
+                self.model,
+                engine,
+                source,
+                MicroBatchRunner(steering.controller("training", EFFECTIVE, EFFECTIVE)),
+                plan,
+            )
         except Exception as caught:  # noqa: BLE001 - which ones may come is what is tested
             error = caught
         finally:
@@ -221,8 +227,8 @@ class Lab:
         if key not in self._calm:
             put_back(self.model, self._start)
             replay = iter(cuts)
-            controller = falling(EFFECTIVE, (EFFECTIVE,), lambda *decision: None)
-            cutter = Cutter(controller, lambda count, micro: next(replay))
+            controller = controller_without_sensors(EFFECTIVE, (EFFECTIVE,), lambda *decision: None)
+            cutter = MicroBatchRunner(controller, lambda count, micro: next(replay))
             with Loader(self.source, passes=EPOCHS, workers=1) as loader:
                 feed = Feed(loader)
                 for size in WINDOWS[: len(cuts)]:
@@ -235,7 +241,9 @@ class Lab:
         variables = [*self.model.trainable_variables, *self.model.optimizer.variables]
         return {f"{place} {variable.path}": variable.numpy().tobytes() for place, variable in enumerate(variables)}
 
-    def _steering(self, faults: Faults, diary: Diary, keeper: Keeper, journal: Journal, clock: Clock) -> Steering:
+    def _steering(
+        self, faults: Faults, diary: Recorder, keeper: Saver, journal: InFlightJournal, clock: Clock
+    ) -> ControllerSetup:
         sensor = Sensor(*BUDGETS)
 
         def read() -> MemoryReading:
@@ -250,8 +258,8 @@ class Lab:
         models = {"host": PeakModel(0.0, float(PER_SAMPLE), 0.0, EFFECTIVE)}
         found = ProbeResult(EFFECTIVE, "micro", EFFECTIVE, None, (trial,), models=models)
         question = ProbeRequest("micro", EFFECTIVE, "the effective batch", EFFECTIVE, Reserve(0.0, 0), 0, 1.0)
-        seams = Seams(read, clock, clock.sleep, give_back, PLAIN, least_s=0.05, patience_s=60.0)
-        return Steering(
+        seams = ControlSeams(read, clock, clock.sleep, give_back, PLAIN, least_s=0.05, patience_s=60.0)
+        return ControllerSetup(
             found, question, Sensor(0)(), diary, cuttable=True, running=journal.write, urge=keeper.urge, seams=seams
         )
 
@@ -269,10 +277,10 @@ def require_intact(lab: Lab, faults: Faults, done: Ended) -> None:
     assert list(chain.from_iterable(made)) == EVERYTHING[: sum(map(len, made))]
     assert [len(update) for update in made] == WINDOWS[: len(made)]
     assert lab.learned() == lab.undisturbed(done.engine.cuts)
-    assert {entry.name for entry in done.folder.iterdir()} <= {"training.checkpoint", "micro.json"}
+    assert {entry.name for entry in done.folder.iterdir()} <= {"training.checkpoint", "in_flight.json"}
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("autobatch")]
     assert len(set(done.report.notes)) == len(done.report.notes)
-    Checkpoint(done.folder).load()  # whole, or not there
+    CheckpointStore(done.folder).load()  # whole, or not there
     if done.error is None:
         assert len(made) == len(WINDOWS)
         assert list(done.folder.iterdir()) == []

@@ -67,7 +67,12 @@ def test_a_training_says_what_it_chose_why_and_on_what_it_rests(folder: Path) ->
     assert isinstance(report.probe, ProbeResult)
     assert all(isinstance(reading, MemoryReading) for reading in report.readings)
     assert report.readings
-    assert (report.effective, report.micro, report.seed, report.accumulation_steps) == (4, 4, 5, 1)
+    assert (report.effective_batch_size, report.micro_batch_size, report.seed, report.accumulation_steps) == (
+        4,
+        4,
+        5,
+        1,
+    )
     assert report.probe.reasons
     assert report.chosen().startswith("batch_size=4")
     assert all(reason in report.chosen() for reason in report.probe.reasons)
@@ -84,7 +89,7 @@ def test_the_report_is_json_and_comes_back(folder: Path) -> None:
     """Seen to fail with a reading handed over as it is."""
     history = autobatch.fit(stays_here(), ImageDataGenerator(), folder, max_batch_size=4, cache=False, verbose=0)
     values = json.loads(json.dumps(history.autobatch.to_dict(), allow_nan=False))
-    assert values["probe"]["batch_size"] == values["micro"] == values["effective"]
+    assert values["probe"]["batch_size"] == values["micro_batch_size"] == values["effective_batch_size"]
     assert ProbeResult.from_dict(values["probe"]).to_dict() == history.autobatch.probe.to_dict()
     assert values["readings"][0]["host"]["total_bytes"] > 0
     assert values["notes"]
@@ -204,8 +209,8 @@ CHANGES: dict[str, Callable[[], str]] = {
     "larger pictures": lambda: key(samples=pictures(4, side=9, classes=2)),
     "float64 pictures": lambda: key(samples=Batch(SAMPLES.x.astype(np.float64), SAMPLES.y)),
     "sample weights": lambda: key(samples=Batch(SAMPLES.x, SAMPLES.y, np.ones(4, np.float32))),
-    "an effective batch": lambda: key(question=ProbeRequest("micro", 64, effective=64)),
-    "another effective batch": lambda: key(question=ProbeRequest("micro", 64, effective=32)),
+    "an effective batch": lambda: key(question=ProbeRequest("micro", 64, effective_batch_size=64)),
+    "another effective batch": lambda: key(question=ProbeRequest("micro", 64, effective_batch_size=32)),
     "a larger machine": lambda: key(reading=memory_reading(host_total_bytes=128 * GIB)),
     "dropout": lambda: key(lambda: net_with(keras.layers.Dropout(0.5))),
     "an activation": lambda: key(lambda: net_with(keras.layers.Activation("relu"))),

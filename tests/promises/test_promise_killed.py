@@ -124,7 +124,7 @@ def test_a_training_killed_at_a_random_micro_batch_ends_as_if_it_had_not_been(se
     assert told.kills == len(plan.lives), told.remarks
     assert told.remarks.count("the kernel killed the training for memory") == len(plan.lives)
     assert plan.goes_on() in told.remarks
-    assert told.data["run"]["micro"] == SMALLER[len(plan.lives)]
+    assert told.data["run"]["micro_batch_size"] == SMALLER[len(plan.lives)]
     assert told.seen.tolist() == peace.seen.tolist()
     assert relative_l2(told.weights, peace.weights) < 1e-5
     assert told.data["epochs"] == peace.data["epochs"]

@@ -37,7 +37,7 @@ def test_a_training_is_read_back(tmp_path):
     assert (record.kind, record.outcome, record.command) == ("fit", "done", "python train.py")
     assert record.begun == Begun(8, 8, 1, 3)
     assert record.result == result()
-    assert [(seen.micro, seen.device_bytes) for seen in record.observations] == [(8, None), (4, 3)]
+    assert [(seen.micro_batch_size, seen.device_bytes) for seen in record.observations] == [(8, None), (4, 3)]
     assert record.decisions == (Decision(0, 1, "training", 8, 4, "others | took it", 4.3, -(2**20)),)
     assert record.notes == ("a", "b")
     assert record.raw == fit_lines()
@@ -97,16 +97,17 @@ NO_RUNS = {
     "a number": "3",
     "events without a run": '{"event": "begin"}\n',
     "bytes": "\x89PNG\r\n\x1a\n\0\0",
-    "a probe without anything": '{"schema_version": 1, "kind": "probe"}',
+    "a probe without anything": '{"schema_version": 2, "kind": "probe"}',
     "a probe whose trials are none": json.dumps(probe_object() | {"trials": [{"size": 1}]}),
     "a probe of lists": json.dumps(probe_object() | {"result": [1]}),
     "brackets without end": "[" * 100_000,
-    "a report of nothing": '{"schema_version": 1, "kind": "report", "runs": [{"name": "x", "raw": null}]}',
-    "a report of a report": '{"schema_version": 1, "kind": "report", "runs": [{"name": "x", "raw": {"runs": []}}]}',
-    "a report without runs": '{"schema_version": 1, "kind": "report"}',
-    "a training whose numbers are none": '{"event":"run","schema_version":1}\n{"event":"observation","at_s":"x"}\n',
+    "a report of nothing": '{"schema_version": 2, "kind": "report", "runs": [{"name": "x", "raw": null}]}',
+    "a report of a report": '{"schema_version": 2, "kind": "report", "runs": [{"name": "x", "raw": {"runs": []}}]}',
+    "a report without runs": '{"schema_version": 2, "kind": "report"}',
+    "a training whose numbers are none": '{"event":"run","schema_version":2}\n{"event":"observation","at_s":"x"}\n',
     "a training without an end of numbers": json.dumps(fit_lines()[0])
-    + '\n{"event":"begin","effective":Infinity,"micro":1,"accumulation_steps":1,"seed":1,"notes":[]}',
+    + '\n{"event":"begin","effective_batch_size":Infinity,"micro_batch_size":1,"accumulation_steps":1,'
+    + '"seed":1,"notes":[]}',
 }
 
 

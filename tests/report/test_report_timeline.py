@@ -160,7 +160,7 @@ def test_nothing_with_a_time_is_no_timeline(changes):
                 replace(one, headroom_bytes=None, device_bytes=None, budget_bytes=None) for one in seen(9)
             )
         },
-        {"observations": tuple(replace(one, rss_bytes=0, micro=0) for one in seen(9))},
+        {"observations": tuple(replace(one, rss_bytes=0, micro_batch_size=0) for one in seen(9))},
     ],
 )
 def test_what_is_missing_leaves_the_rest(changes, wide):

@@ -40,7 +40,7 @@ RESULTS = st.builds(
     from_cache=st.booleans(),
     reasons=st.lists(st.text()).map(tuple),
     notes=st.lists(st.text()).map(tuple),
-    effective=st.none() | st.integers(1, 10**6),
+    effective_batch_size=st.none() | st.integers(1, 10**6),
 )
 
 RESULT = ProbeResult(
@@ -74,7 +74,7 @@ def test_a_result_survives_json(result):
 @given(RESULTS)
 def test_any_result_can_be_printed_and_ends_with_the_line_to_copy(result):
     assert str(result).endswith(result.summary())
-    assert result.summary().startswith(f"batch_size={result.effective or result.batch_size}  (")
+    assert result.summary().startswith(f"batch_size={result.effective_batch_size or result.batch_size}  (")
     assert "\n" not in result.summary() or any("\n" in limit for limit in result.limits.values())
 
 
@@ -111,7 +111,7 @@ def test_the_binding_resource_is_the_fullest():
         {"trials": [{"size": 1}]},
         {"models": {"host": {"unknown": 1}}},
         {"budgets": []},
-        {"effective": "all"},
+        {"effective_batch_size": "all"},
     ],
 )
 def test_what_is_no_result_is_refused(change):
@@ -144,7 +144,7 @@ IN_PARTS = ProbeResult(
     limits={"host": "host, as if it had 1.0 GiB"},
     reserves={"host": 128 * 2**20},
     reasons=("Of 256 samples,\nfour parts.",),
-    effective=256,
+    effective_batch_size=256,
 )
 
 
@@ -157,7 +157,7 @@ def test_the_line_of_an_effective_batch_is_what_a_training_takes():
 
 @pytest.mark.parametrize(("effective", "size", "steps"), [(None, 7, 1), (7, 7, 1), (8, 7, 2), (256, 64, 4), (1, 1, 1)])
 def test_an_update_has_as_many_micro_batches_as_its_samples_need(effective, size, steps):
-    result = ProbeResult(size, "micro" if effective else "auto", size, None, (), effective=effective)
+    result = ProbeResult(size, "micro" if effective else "auto", size, None, (), effective_batch_size=effective)
     assert result.accumulation_steps == steps
     assert result.to_dict()["accumulation_steps"] == steps
 

@@ -34,9 +34,9 @@ from autobatch.probing.trials.steps import warm_up_untouched
 from autobatch.probing.trials.worker import Worker
 from autobatch.probing.tuner import TunerSeams, find_batch_size
 from autobatch.results.probe import ProbeResult
-from autobatch.train.control.controller import falling
-from autobatch.train.loop import Plan, run
-from autobatch.train.microbatch import Cutter
+from autobatch.train.control.controller import controller_without_sensors
+from autobatch.train.loop import TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
 
 CLASSES = 10
 
@@ -108,8 +108,10 @@ def train(model: Any, source: Endless, size: int) -> dict[str, int]:
     warm_up_untouched(model, engine, source.few, accumulated=False, evaluated=True)
     ran: list[int] = []
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ran.append(batch))
-    plan = Plan(effective=size, steps_per_epoch=UPDATES, callbacks=[watch], verbose=0, max_bytes=READ_AHEAD_BYTES)
-    run(model, engine, source, Cutter(falling(size, (), lambda *decision: None)), plan)
+    plan = TrainingPlan(
+        effective_batch_size=size, steps_per_epoch=UPDATES, callbacks=[watch], verbose=0, max_bytes=READ_AHEAD_BYTES
+    )
+    run(model, engine, source, MicroBatchRunner(controller_without_sensors(size, (), lambda *decision: None)), plan)
     batch = source.read(range(size), 0)
     engine.evaluate(batch, BatchTotals.of(batch))
     return {"updates": len(ran), "growth_bytes": int(peak_rss_bytes() or 0) - before}

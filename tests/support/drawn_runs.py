@@ -83,7 +83,7 @@ def seen(count=400, until_s=150.0):
             epoch=n * 3 // count,
             update=n,
             phase="training",
-            micro=256,
+            micro_batch_size=256,
             headroom_bytes=None if n % 50 == 7 else int(GIB * (2.0 + 3.0 * math.sin(n / 40))),
             rss_bytes=int(GIB * (5 + math.cos(n / 30))),
             device_bytes=6 * GIB + n,

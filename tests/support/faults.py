@@ -12,8 +12,8 @@ from autobatch.backend.base import BatchTotals
 from autobatch.backend.tensorflow.engine import TensorFlowEngine
 from autobatch.data.batch import Batch
 from autobatch.data.splitting import rungs
-from autobatch.train.control.controller import falling
-from autobatch.train.microbatch import Cutter
+from autobatch.train.control.controller import controller_without_sensors
+from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed
 
 EFFECTIVE = 16
@@ -88,7 +88,9 @@ def train(
     feed = Feed(InMemory(data))
     replay = iter(cuts or ())
     options: dict[str, Any] = {} if cuts is None else {"cut": lambda count, micro: next(replay)}
-    cutter = Cutter(falling(micro, rungs(EFFECTIVE, EFFECTIVE), lambda *decision: None), **options)
+    cutter = MicroBatchRunner(
+        controller_without_sensors(micro, rungs(EFFECTIVE, EFFECTIVE), lambda *decision: None), **options
+    )
     model.reset_metrics()
     for start in range(0, data.size, EFFECTIVE):
         cutter.update(engine, feed, min(EFFECTIVE, data.size - start))

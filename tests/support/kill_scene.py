@@ -76,7 +76,7 @@ def _maybe_die() -> np.int32:
 
 def _training() -> bool:
     # Until a size is written down, trials and the warm-up run: those are not the training's micro-batches.
-    return (Path(os.environ["KILL_SCENE"]) / "run" / "micro.json").exists()
+    return (Path(os.environ["KILL_SCENE"]) / "run" / "in_flight.json").exists()
 
 
 def _take_everything() -> None:

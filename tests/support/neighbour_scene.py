@@ -238,7 +238,11 @@ def train(part: dict[str, Any]) -> None:
 
     def event(happened: Any) -> None:
         if isinstance(happened, Observation):
-            facts = {"micro": happened.micro, "phase": happened.phase, "headroom_bytes": happened.headroom_bytes}
+            facts = {
+                "micro": happened.micro_batch_size,
+                "phase": happened.phase,
+                "headroom_bytes": happened.headroom_bytes,
+            }
             _say("seen", **facts, rss_bytes=happened.reading.process.rss_bytes)
         else:
             _say("changed", micro=happened.after, **asdict(happened))

@@ -61,8 +61,8 @@ def _train() -> dict[str, Any]:
 
     from autobatch.data.splitting import rungs
     from autobatch.errors import OutOfMemoryError
-    from autobatch.train.control.controller import falling
-    from autobatch.train.microbatch import Cutter
+    from autobatch.train.control.controller import controller_without_sensors
+    from autobatch.train.microbatch import MicroBatchRunner
     from autobatch.train.passes import Feed
 
     class Heard(faults.Watched):
@@ -84,7 +84,9 @@ def _train() -> dict[str, Any]:
     hit = _model()
     engine = Heard(hit, data[:2])
     ladder = rungs(EFFECTIVE, EFFECTIVE)
-    cutter = Cutter(falling(EFFECTIVE, ladder, lambda before, after, _: decisions.append((before, after))))
+    cutter = MicroBatchRunner(
+        controller_without_sensors(EFFECTIVE, ladder, lambda before, after, _: decisions.append((before, after)))
+    )
     feed = Feed(faults.InMemory(data))
     hit.reset_metrics()
     for start in range(0, SAMPLES, EFFECTIVE):

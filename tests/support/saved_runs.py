@@ -45,7 +45,7 @@ def probe_object(found: ProbeResult | None = None, **changes: Any) -> dict[str, 
     """What `autobatch probe --json` prints."""
     found = found or result()
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "kind": "probe",
         "autobatch": "0.1.0",
         "started_at": STARTED_AT,
@@ -68,7 +68,7 @@ def observation(at_s: float, micro: int = 8, **changes: Any) -> dict[str, Any]:
         "epoch": 0,
         "update": 1,
         "phase": "training",
-        "micro": micro,
+        "micro_batch_size": micro,
         "headroom_bytes": 5 * MIB,
         "rss_bytes": 700 * MIB,
         "available_bytes": 900 * MIB,
@@ -80,13 +80,21 @@ def observation(at_s: float, micro: int = 8, **changes: Any) -> dict[str, Any]:
 
 def fit_lines() -> list[dict[str, Any]]:
     """What `fit(..., log_dir=...)` writes, a training that shrinks once."""
-    head = {"schema_version": 1, "kind": "fit", "autobatch": "0.1.0", "started_at": STARTED_AT}
+    head = {"schema_version": 2, "kind": "fit", "autobatch": "0.1.0", "started_at": STARTED_AT}
     decision = {"epoch": 0, "update": 1, "phase": "training", "before": 8, "after": 4, "reason": "others | took it"}
     return [
         {"event": "run", "at_s": 0.0, **head, "command": "python train.py", "environment": ENVIRONMENT},
         *({"event": "trial", "at_s": 1.0, **trial.to_dict()} for trial in result().trials),
         {"event": "probe", "at_s": 4.0, "result": result().to_dict()},
-        {"event": "begin", "at_s": 4.1, "effective": 8, "micro": 8, "accumulation_steps": 1, "seed": 3, "notes": ["a"]},
+        {
+            "event": "begin",
+            "at_s": 4.1,
+            "effective_batch_size": 8,
+            "micro_batch_size": 8,
+            "accumulation_steps": 1,
+            "seed": 3,
+            "notes": ["a"],
+        },
         observation(4.2),
         {
             "event": "decision",

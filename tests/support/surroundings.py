@@ -15,16 +15,17 @@ from autobatch.memory.budget import Reserve
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
-from autobatch.train.control.controller import Controller, Outside
-from autobatch.train.control.policy import Policy, Settings
-from autobatch.train.control.watcher import Rooms, Watch
+from autobatch.train.control.controller import Controller, ControllerHooks
+from autobatch.train.control.policy import Policy
+from autobatch.train.control.state import ControllerConfig
+from autobatch.train.control.watcher import Rooms, Watcher
 
 LADDER = (8, 4, 2, 1)
 PER_SAMPLE = 100
 ROOMY = 8 * PER_SAMPLE
 NOTHING_RESERVED = Reserve(fraction=0.0, floor_bytes=0)
 # Numbers that are easy to follow: no margins, and nothing for what others may go on taking.
-PLAIN = Settings(patience=2, margin=0.0, foresight=0.0, clearly=0.1)
+PLAIN = ControllerConfig(patience=2, margin=0.0, foresight=0.0, clearly=0.1)
 
 
 class Clock:
@@ -81,7 +82,7 @@ def _nth(entries: list[Any], number: int) -> Any:
     return entries[min(number, len(entries)) - 1]
 
 
-class Eager(Watch):
+class Eager(Watcher):
     """Reads before every micro-batch, however long an interval is."""
 
     @property
@@ -103,11 +104,11 @@ class Run:
         *,
         micro: int = 8,
         ladder: tuple[int, ...] = LADDER,
-        settings: Settings = PLAIN,
+        settings: ControllerConfig = PLAIN,
         clock: Clock | None = None,
         least_s: float | None = None,
-        watch: Watch | None = None,
-        needs: dict[str, Callable[[int], int]] | None = None,
+        watch: Watcher | None = None,
+        footprints: dict[str, Callable[[int], int]] | None = None,
         gpu: int | None = None,
         **outside: Any,
     ) -> None:
@@ -116,7 +117,7 @@ class Run:
         self.seen: list[tuple[int, int | None]] = []
         self.notes: list[str] = []
         if watch is None and sensor is not None:
-            kind, interval_s = (Eager, 0.5) if least_s is None else (Watch, least_s)
+            kind, interval_s = (Eager, 0.5) if least_s is None else (Watcher, least_s)
             watch = kind(sensor, Rooms(NOTHING_RESERVED, gpu), clock=self.clock, least_s=interval_s)
         self.watch = watch
         outside = {
@@ -125,8 +126,8 @@ class Run:
             "note": self._note,
             "sleep": self.clock.sleep,
         } | outside
-        policy = Policy(ladder, {"host": need} if needs is None else needs, settings)
-        self.controller = Controller(policy, micro, Outside(watch=watch, **outside))
+        policy = Policy(ladder, {"host": need} if footprints is None else footprints, settings)
+        self.controller = Controller(policy, micro, ControllerHooks(watch=watch, **outside))
 
     @property
     def sizes(self) -> list[tuple[int, int]]:

@@ -9,9 +9,9 @@ from autobatch.backend import engine_for
 from autobatch.data.images.from_folder import open_folder
 from autobatch.data.options import DataOptions
 from autobatch.data.splitting import rungs
-from autobatch.train.control.controller import falling
-from autobatch.train.loop import Plan, run
-from autobatch.train.microbatch import Cutter
+from autobatch.train.control.controller import controller_without_sensors
+from autobatch.train.loop import TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.validation import DataValidation
 
 EFFECTIVE = 8
@@ -50,7 +50,7 @@ class Bench:
         if validate:
             plan["validation"] = self.validation(model, micro, validation_steps)
         plan = {"epochs": 2, "verbose": 0, "shuffle": False, "workers": 1} | plan
-        return run(model, engine, source, cutter(micro), Plan(effective=EFFECTIVE, **plan))
+        return run(model, engine, source, cutter(micro), TrainingPlan(effective_batch_size=EFFECTIVE, **plan))
 
     def validation(self, model: Any, micro: int, steps: int | None) -> DataValidation:
         """The held-out pictures, in order."""
@@ -63,8 +63,8 @@ class Bench:
         return self.datagen.flow_from_directory(folder, target_size=(8, 8), batch_size=EFFECTIVE, shuffle=False)
 
 
-def cutter(micro: int) -> Cutter:
-    return Cutter(falling(micro, rungs(EFFECTIVE, micro), lambda *decision: None))
+def cutter(micro: int) -> MicroBatchRunner:
+    return MicroBatchRunner(controller_without_sensors(micro, rungs(EFFECTIVE, micro), lambda *decision: None))
 
 
 @pytest.fixture(scope="session")

@@ -287,7 +287,7 @@ def test_every_message_of_a_bad_argument_says_what_was_received(folders: Path, n
 def test_a_size_above_the_number_of_samples_is_capped_and_said(folders: Path) -> None:
     """Seen to fail with the remark left out."""
     history = autobatch.fit(in_process(), ImageDataGenerator(), folders / "good", batch_size=64, cache=False, verbose=0)
-    assert history.autobatch.effective == 10
+    assert history.autobatch.effective_batch_size == 10
     assert any("batch_size=64" in note and "10" in note for note in history.autobatch.notes)
     assert len(history.epoch) == 1
 

@@ -16,17 +16,17 @@ from autobatch._atomic_file import Disk
 from autobatch.backend import engine_for, state_variables
 from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError, DataError
-from autobatch.train.checkpoint.saver import Journal, Running, micro_below
-from autobatch.train.checkpoint.store import Checkpoint, Standing
+from autobatch.train.checkpoint.saver import InFlight, InFlightJournal, next_smaller_micro_batch
+from autobatch.train.checkpoint.store import CheckpointState, CheckpointStore
 
 DATA = pictures(16)
-STANDING = Standing(
+STANDING = CheckpointState(
     epoch=2,
     update=3,
     pass_number=1,
     position=12,
-    effective=8,
-    ceiling=4,
+    effective_batch_size=8,
+    max_micro_batch_size=4,
     seed=7,
     samples=16,
     history={"loss": [0.5, 0.25]},
@@ -63,7 +63,7 @@ def values(model):
 def saved(tmp_path):
     """A model and its checkpoint."""
     model, _ = built()
-    checkpoint = Checkpoint(tmp_path / "runs" / "7")
+    checkpoint = CheckpointStore(tmp_path / "runs" / "7")
     checkpoint.save(model, STANDING)
     return model, checkpoint
 
@@ -73,7 +73,7 @@ def test_every_variable_comes_back_bit_for_bit(name, tmp_path):
     """Seen to fail with the optimizer's variables left out of `state_variables`, and with the metrics left out."""
     model, engine = built(optimizers()[name])
     trained(3, model, engine)
-    checkpoint = Checkpoint(tmp_path)
+    checkpoint = CheckpointStore(tmp_path)
     checkpoint.save(model, STANDING)
     before = values(model)
     other, _ = built(optimizers()[name], seed=5)
@@ -86,7 +86,7 @@ def test_a_restored_training_goes_on_as_the_one_that_was_never_stopped(name, tmp
     """Seen to fail with the seeds of dropout layers left out of `state_variables`."""
     model, engine = built(optimizers()[name])
     trained(2, model, engine)
-    checkpoint = Checkpoint(tmp_path)
+    checkpoint = CheckpointStore(tmp_path)
     checkpoint.save(model, STANDING)
     trained(3, model, engine)
     other, other_engine = built(optimizers()[name], seed=5)
@@ -102,7 +102,7 @@ def test_numbers_that_numpy_does_not_know_come_back(tmp_path):
     finally:
         keras.config.set_dtype_policy("float32")
     assert "bfloat16" in {variable.dtype for variable in state_variables(model)}
-    checkpoint = Checkpoint(tmp_path)
+    checkpoint = CheckpointStore(tmp_path)
     checkpoint.save(model, STANDING)
     checkpoint.restore(other, checkpoint.load())
     assert values(other) == values(model)
@@ -111,7 +111,7 @@ def test_numbers_that_numpy_does_not_know_come_back(tmp_path):
 def test_the_seed_that_keras_shares_comes_back_even_where_nothing_has_drawn_from_it(tmp_path):
     """Seen to fail with the seed taken for a variable of the model: the model is then called another one."""
     model, _ = built()
-    checkpoint = Checkpoint(tmp_path)
+    checkpoint = CheckpointStore(tmp_path)
     keras.utils.clear_session(free_memory=False)
     keras.random.normal((1,))
     checkpoint.save(model, STANDING)
@@ -170,7 +170,7 @@ def test_weights_of_the_same_model_that_was_built_again_are_not_refused(saved):
 
 
 def test_where_there_is_none_there_is_none(tmp_path):
-    assert Checkpoint(tmp_path / "no" / "such").load() is None
+    assert CheckpointStore(tmp_path / "no" / "such").load() is None
 
 
 def test_what_is_cleared_is_gone_and_the_folder_stays(saved):
@@ -188,7 +188,7 @@ DAMAGE = {
     "one byte short": lambda body: body[:-1],
     "one byte more": lambda body: body + b"x",
     "foreign": lambda body: b"PK\x03\x04" + body,
-    "another version": lambda body: body.replace(b"checkpoint 1\n", b"checkpoint 9\n", 1),
+    "another version": lambda body: body.replace(b"checkpoint 2\n", b"checkpoint 9\n", 1),
 }
 
 
@@ -215,7 +215,7 @@ def test_any_flipped_bit_is_noticed(saved):
 
 
 def test_a_folder_in_its_place_is_an_error(tmp_path):
-    checkpoint = Checkpoint(tmp_path)
+    checkpoint = CheckpointStore(tmp_path)
     checkpoint.path.mkdir()
     with pytest.raises(DataError, match="cannot be read"):
         checkpoint.load()
@@ -235,7 +235,7 @@ def test_a_file_that_changed_since_it_was_loaded_is_not_restored(saved):
 
 def test_a_description_without_a_standing_is_an_error(saved, monkeypatch):
     model, checkpoint = saved
-    monkeypatch.setattr(Standing, "to_dict", lambda standing: {"epoch": 1})
+    monkeypatch.setattr(CheckpointState, "to_dict", lambda standing: {"epoch": 1})
     checkpoint.save(model, STANDING)
     with pytest.raises(DataError, match="describes no training"):
         checkpoint.load()
@@ -244,7 +244,7 @@ def test_a_description_without_a_standing_is_an_error(saved, monkeypatch):
 def test_a_history_of_any_numbers_survives(saved):
     model, checkpoint = saved
     odd = {"loss": [math.nan, math.inf], "rate": [np.float32(0.5)], "per_class": [np.array([1.0, 2.0])], "o": [object]}
-    checkpoint.save(model, Standing(0, 0, 0, 0, 8, None, 1, 16, history=odd))
+    checkpoint.save(model, CheckpointState(0, 0, 0, 0, 8, None, 1, 16, history=odd))
     history = checkpoint.load().standing.history
     assert math.isnan(history["loss"][0])
     assert (history["loss"][1], history["rate"], history["per_class"]) == (math.inf, [0.5], [[1.0, 2.0]])
@@ -309,12 +309,12 @@ def failed_with(number, checkpoint, model, standing):
 def test_whichever_operation_of_a_save_fails_a_whole_checkpoint_stays_and_no_draft(for_good, number, saved):
     """Seen to fail with the file written in place, and with the draft left where it is after an error."""
     model, checkpoint = saved
-    old, new = STANDING, Standing(3, 0, 3, 0, 8, 4, 7, 16)
+    old, new = STANDING, CheckpointState(3, 0, 3, 0, 8, 4, 7, 16)
     failures = 0
     for first in range(1, 1000):
         checkpoint.save(model, old)
         disk = FailingDisk(first, number, for_good=for_good)
-        failing = Checkpoint(checkpoint.path.parent, disk)
+        failing = CheckpointStore(checkpoint.path.parent, disk)
         failures += failed_with(number, failing, model, new)
         found = checkpoint.load().standing
         assert [entry.name for entry in checkpoint.path.parent.iterdir()] == [checkpoint.path.name]
@@ -338,7 +338,7 @@ def test_a_save_that_was_killed_half_way_leaves_the_one_before_and_the_next_one_
             """A dead process removes nothing."""
 
     with pytest.raises(SystemExit):
-        Checkpoint(checkpoint.path.parent, Killed()).save(model, STANDING)
+        CheckpointStore(checkpoint.path.parent, Killed()).save(model, STANDING)
     assert len(list(checkpoint.path.parent.iterdir())) == 2
     assert checkpoint.load().standing == STANDING
     checkpoint.save(model, STANDING)
@@ -346,45 +346,54 @@ def test_a_save_that_was_killed_half_way_leaves_the_one_before_and_the_next_one_
 
 
 def test_the_journal_says_what_was_written_last(tmp_path):
-    journal = Journal(tmp_path / "run")
+    journal = InFlightJournal(tmp_path / "run")
     assert journal.read() is None
     journal.write(8)
     journal.write(4)
-    assert journal.read() == Running(4)
+    assert journal.read() == InFlight(4)
     journal.write(4, "validation")
-    assert journal.read() == Running(4, "validation")
+    assert journal.read() == InFlight(4, "validation")
     journal.clear()
     assert journal.read() is None
     assert list((tmp_path / "run").iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "body", ["", "{", "[]", '{"micro": "4", "phase": "training"}', '{"micro": 4, "phase": []}', '{"size": 4}', "null"]
+    "body",
+    [
+        "",
+        "{",
+        "[]",
+        '{"micro_batch_size": "4", "phase": "training"}',
+        '{"micro_batch_size": 4, "phase": []}',
+        '{"size": 4}',
+        "null",
+    ],
 )
 def test_a_journal_that_makes_no_sense_says_nothing(body, tmp_path):
-    journal = Journal(tmp_path)
+    journal = InFlightJournal(tmp_path)
     journal.path.write_text(body)
     assert journal.read() is None
 
 
 def test_a_journal_that_cannot_be_written_says_what_it_said_before(tmp_path):
-    Journal(tmp_path).write(8)
+    InFlightJournal(tmp_path).write(8)
     for first in range(1, 6):
-        failing = Journal(tmp_path, FailingDisk(first))
+        failing = InFlightJournal(tmp_path, FailingDisk(first))
         with pytest.raises(OSError, match="made to fail"):
             failing.write(8)
-        assert Journal(tmp_path).read() == Running(8)
-    assert json.loads(failing.path.read_bytes()) == {"micro": 8, "phase": "training"}
+        assert InFlightJournal(tmp_path).read() == InFlight(8)
+    assert json.loads(failing.path.read_bytes()) == {"micro_batch_size": 8, "phase": "training"}
 
 
 @given(effective=st.integers(1, 4096), data=st.data())
 def test_the_next_smaller_micro_batch_is_a_rung_that_is_no_less_than_half(effective, data):
     micro = data.draw(st.integers(1, effective))
-    after = micro_below(micro, effective)
+    after = next_smaller_micro_batch(micro, effective)
     assert after is None if micro == 1 else after in rungs(effective, effective)
     assert after is None or (after < micro and 2 * after >= micro - 1)
 
 
 @given(micro=st.integers(1, 4096))
 def test_where_the_effective_batch_is_not_known_the_micro_batch_is_halved(micro):
-    assert micro_below(micro, None) == (None if micro == 1 else -(-micro // 2))
+    assert next_smaller_micro_batch(micro, None) == (None if micro == 1 else -(-micro // 2))

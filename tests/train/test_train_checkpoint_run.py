@@ -29,12 +29,12 @@ from autobatch._atomic_file import draft_of
 from autobatch.backend import engine_for
 from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError, DataError
-from autobatch.train.checkpoint.saver import Keeper
-from autobatch.train.checkpoint.store import CHECKPOINT_NAME, Checkpoint
+from autobatch.train.checkpoint.saver import Saver
+from autobatch.train.checkpoint.store import CHECKPOINT_NAME, CheckpointStore
 from autobatch.train.control.policy import Policy
 from autobatch.train.learning_rate import scale
-from autobatch.train.loop import Plan, Resizing, run
-from autobatch.train.microbatch import Cutter
+from autobatch.train.loop import Resizing, TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.schedule import parse_schedule
 from autobatch.train.validation import DataValidation
 
@@ -142,7 +142,7 @@ class Bench:
     def plan(self, case, **more):
         effective_at = parse_schedule(case.schedule).at if case.schedule else None
         resizing = Resizing(case.follows, lambda size: scale("linear", size, EFFECTIVE), EFFECTIVE)
-        return Plan(
+        return TrainingPlan(
             EFFECTIVE,
             case.epochs,
             steps_per_epoch=case.steps,
@@ -162,7 +162,7 @@ class Bench:
         engine = Noting(self._engines[case.rescaled], self.source)
         error = None
         try:
-            run(self.model, engine, self.source, Cutter(one.controller), self.plan(case, **more))
+            run(self.model, engine, self.source, MicroBatchRunner(one.controller), self.plan(case, **more))
         except InterruptedHereError as caught:
             error = caught
         return error, engine.updates
@@ -170,7 +170,12 @@ class Bench:
     def _validation(self):
         one = Run(Sensor(5 * PER_SAMPLE))
         return DataValidation(
-            Numbered(11), effective=4, cutter=Cutter(one.controller), steps=None, workers=1, max_bytes=2**20
+            Numbered(11),
+            effective=4,
+            cutter=MicroBatchRunner(one.controller),
+            steps=None,
+            workers=1,
+            max_bytes=2**20,
         )
 
 
@@ -183,7 +188,7 @@ def bench():
 
 def keeper(folder, **options):
     """Saves after every update."""
-    return Keeper(Checkpoint(folder, **options), 0.5, clock=Clock(step_s=1.0))
+    return Saver(CheckpointStore(folder, **options), 0.5, clock=Clock(step_s=1.0))
 
 
 def ended(model):
@@ -226,7 +231,7 @@ def test_wherever_it_is_interrupted_it_ends_as_the_whole_run_does(name, bench, t
             error, head = bench.train(case, callbacks=[Interrupts(hook, number)], keeper=keeper(folder))
             if error is None:
                 break
-            checkpoint = Checkpoint(folder)
+            checkpoint = CheckpointStore(folder)
             stored = checkpoint.load()
             if stored is None:
                 bench.begin()
@@ -252,7 +257,7 @@ def test_a_new_model_in_the_place_of_the_old_one_goes_on(bench, tmp_path):
     bench.begin()
     bench.train(CASES["whole passes"], callbacks=[Interrupts("on_train_batch_end", 5)], keeper=keeper(tmp_path))
     fresh = Bench()
-    checkpoint = Checkpoint(tmp_path)
+    checkpoint = CheckpointStore(tmp_path)
     fresh.spoil()
     fresh.train(CASES["whole passes"], standing=checkpoint.restore(fresh.model, checkpoint.load()))
     weights, *rest = ended(fresh.model)
@@ -267,7 +272,7 @@ def test_on_a_full_disk_the_training_finishes_and_says_so_once(bench, tmp_path):
     bench.train(case)
     expected = ended(bench.model)
     bench.begin()
-    full = Keeper(Checkpoint(tmp_path, FailingDisk(full_disk)), 0.5, note=notes.add, clock=Clock(step_s=1.0))
+    full = Saver(CheckpointStore(tmp_path, FailingDisk(full_disk)), 0.5, note=notes.add, clock=Clock(step_s=1.0))
     assert bench.train(case, keeper=full)[0] is None
     assert ended(bench.model) == expected
     assert list(tmp_path.iterdir()) == []
@@ -297,7 +302,7 @@ def test_what_callbacks_remember_of_their_own_is_not_kept(bench, tmp_path):
     assert bench.model.history.epoch == [0, 1, 2]
     bench.begin()
     bench.train(case, callbacks=[stopping(), Interrupts("on_train_batch_begin", 7)], keeper=keeper(tmp_path))
-    checkpoint = Checkpoint(tmp_path)
+    checkpoint = CheckpointStore(tmp_path)
     standing = checkpoint.restore(bench.model, checkpoint.load())
     bench.train(case, callbacks=[stopping()], standing=standing)
     assert bench.model.history.epoch == [0, 1, 2, 3, 4]
@@ -346,7 +351,7 @@ def test_fit_called_again_goes_on_and_ends_as_if_nothing_had_happened(folder, tm
     expected = fit(folder, whole)
     place = tmp_path / "run"
     _interrupted(folder, place)
-    assert Checkpoint(place).load().standing.epoch == 1
+    assert CheckpointStore(place).load().standing.epoch == 1
     resumed = stays_here(seed=7)
     history = fit(folder, resumed, checkpoint=place, **again)
     assert history.epoch == expected.epoch == [0, 1, 2]
@@ -371,7 +376,7 @@ def test_a_run_that_was_begun_otherwise_is_not_gone_on_with(name, folder, begun)
     with pytest.raises(ArgumentError, match="begun otherwise") as caught:
         fit(folder, stays_here(), checkpoint=begun, **options)
     assert f"Received: {received}" in str(caught.value)
-    assert Checkpoint(begun).load() is not None
+    assert CheckpointStore(begun).load() is not None
 
 
 def test_other_samples_are_refused(begun, tmp_path):
@@ -391,7 +396,7 @@ def test_another_model_is_refused_and_left_alone(folder, begun):
 def test_a_damaged_checkpoint_is_an_error_before_anything_starts(tmp_path):
     place = tmp_path / "run"
     place.mkdir()
-    (place / CHECKPOINT_NAME).write_bytes(b"autobatch checkpoint 1\nnothing")
+    (place / CHECKPOINT_NAME).write_bytes(b"autobatch checkpoint 2\nnothing")
     with pytest.raises(DataError, match="damaged"):
         fit(tmp_path / "not there", stays_here(), checkpoint=place)
 

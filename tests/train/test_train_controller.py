@@ -25,11 +25,11 @@ from autobatch.errors import DoesNotFitError, OutOfMemoryError
 from autobatch.results.run import Decision, Observation, RunReport
 from autobatch.testing import FakeEngine
 from autobatch.train.control.policy import Policy
-from autobatch.train.control.watcher import Rooms, Watch
-from autobatch.train.loop import Plan, run
-from autobatch.train.microbatch import Cutter
+from autobatch.train.control.watcher import Rooms, Watcher
+from autobatch.train.loop import TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed
-from autobatch.train.recorder import Change, Diary
+from autobatch.train.recorder import Change, Recorder
 from autobatch.train.validation import DataValidation
 
 GONE = OSError("gone")
@@ -43,7 +43,7 @@ def fits(samples):
 def train(one, engine, *, samples=32, effective=8, passes=1):
     """Trains as the loop does and returns the sizes of the micro-batches of each update."""
     with Loader(Numbered(samples), passes=passes, workers=1) as loader:
-        feed, cutter = Feed(loader), Cutter(one.controller)
+        feed, cutter = Feed(loader), MicroBatchRunner(one.controller)
         for _ in range(passes):
             for start, stop in updates(samples, effective):
                 cutter.update(engine, feed, stop - start)
@@ -162,7 +162,7 @@ def test_what_does_not_come_back_ends_in_an_error_that_says_what_is_missing():
     # A reading before every micro-batch: the third update is in the middle when memory is gone.
     one = Run(Sensor(*[fits(4)] * 5, 30), micro=4)
     with Loader(source, passes=2, workers=1) as loader:
-        feed, cutter = Feed(loader), Cutter(one.controller)
+        feed, cutter = Feed(loader), MicroBatchRunner(one.controller)
         cutter.update(engine, feed, 8)
         cutter.update(engine, feed, 8)
         weights = [np.array(weight) for weight in model.weights]
@@ -182,7 +182,9 @@ def given(host_bytes=0, device_bytes=None, **holds):
 def test_memory_is_given_back_at_shrinks_only():
     """Seen to fail with memory given back at every change."""
     calls = []
-    one = Run(Sensor(fits(2), fits(2), ROOMY), release_memory=lambda: calls.append(one.controller.micro) or given())
+    one = Run(
+        Sensor(fits(2), fits(2), ROOMY), release_memory=lambda: calls.append(one.controller.micro_batch_size) or given()
+    )
     train(one, FakeEngine(), samples=40)
     assert [after for _, after in one.sizes] == [2, 4, 8]
     assert calls == [2]
@@ -216,7 +218,9 @@ def test_what_is_not_held_is_not_explained():
 def test_a_gpu_that_is_lost_under_way_is_not_asked_what_it_holds():
     """Seen to fail with a KeyError."""
     sensor = Sensor(ROOMY, fits(4), gpu_budgets=[ROOMY, None])
-    one = Run(sensor, needs={"host": need, "device": need}, gpu=0, release_memory=lambda: given(device="No pools."))
+    one = Run(
+        sensor, footprints={"host": need, "device": need}, gpu=0, release_memory=lambda: given(device="No pools.")
+    )
     train(one, FakeEngine(), samples=200)  # a limit that is missing counts as gone after some readings
     assert one.sizes == [(8, 4)]
 
@@ -269,7 +273,7 @@ def test_when_the_sensor_fails_after_a_failure_the_size_falls_all_the_same():
 @pytest.mark.parametrize(("cause", "resource"), [(None, "device"), (MemoryError(), "host")])
 def test_what_python_itself_could_not_allocate_was_the_hosts(cause, resource):
     sensor = Sensor(ROOMY, gpu_budgets=[ROOMY])
-    one = Run(sensor, needs={"host": need, "device": need}, gpu=0)
+    one = Run(sensor, footprints={"host": need, "device": need}, gpu=0)
     one.controller.ran_out(OutOfMemoryError("too large", 8), cause)
     assert f"ran out of {resource} memory" in one.changes[0].reason
 
@@ -285,7 +289,7 @@ def test_another_effective_batch_is_a_decision_that_is_told():
     one = Run(Sensor(2 * ROOMY))
     one.controller.look()
     one.controller.adopt(Policy((16, 8, 4, 2, 1), {"host": need}, PLAIN), "the effective batch is 16 samples now")
-    assert one.controller.micro == 16
+    assert one.controller.micro_batch_size == 16
     assert [(change.before, change.after, change.reason) for change in one.changes] == [
         (8, 16, "the effective batch is 16 samples now")
     ]
@@ -295,7 +299,7 @@ def test_the_same_size_under_another_policy_is_none():
     one = Run(Sensor(ROOMY))
     one.controller.look()
     one.controller.adopt(Policy((16, 8, 4, 2, 1), {"host": need}, PLAIN), "the effective batch is 16 samples now")
-    assert one.controller.micro == 8
+    assert one.controller.micro_batch_size == 8
     assert one.changes == []
 
 
@@ -303,7 +307,7 @@ def test_a_size_that_ran_out_stays_out_under_another_policy():
     one = Run(Sensor(ROOMY))
     train(one, FakeEngine(lambda call, size: size == 8), samples=16)
     one.controller.adopt(Policy((16, 8, 4, 2, 1), {"host": need}, PLAIN), "the effective batch is 16 samples now")
-    assert one.controller.micro == 4
+    assert one.controller.micro_batch_size == 4
 
 
 class Silent:
@@ -317,7 +321,12 @@ class Silent:
 
 def validation(one, samples=16, effective=8):
     return DataValidation(
-        Numbered(samples), effective=effective, cutter=Cutter(one.controller), steps=None, workers=1, max_bytes=2**20
+        Numbered(samples),
+        effective=effective,
+        cutter=MicroBatchRunner(one.controller),
+        steps=None,
+        workers=1,
+        max_bytes=2**20,
     )
 
 
@@ -346,7 +355,7 @@ def test_memory_that_was_lost_while_training_is_seen_before_the_first_validation
     Seen to fail with a reading only when one is due: validation began at the size of an hour before.
     """
     clock, sensor = Clock(), Sensor(ROOMY, ROOMY, fits(2))
-    watch = Watch(sensor, Rooms(NOTHING_RESERVED), clock=clock, least_s=1.0)
+    watch = Watcher(sensor, Rooms(NOTHING_RESERVED), clock=clock, least_s=1.0)
     training, validating = (Run(None, watch=watch, clock=clock) for _ in range(2))
     engine = FakeEngine()
     validation(validating).run(Silent(), engine, Silent())
@@ -358,8 +367,8 @@ def test_memory_that_was_lost_while_training_is_seen_before_the_first_validation
 
 
 def diary(on_event=None, clock=None):
-    report = RunReport(effective=8, micro=8, seed=1, probe=None, readings=[])
-    return report, Diary(report, on_event, clock or Clock())
+    report = RunReport(effective_batch_size=8, micro_batch_size=8, seed=1, probe=None, readings=[])
+    return report, Recorder(report, on_event, clock or Clock())
 
 
 def test_a_listener_gets_every_reading_and_every_decision_in_order():
@@ -373,7 +382,7 @@ def test_a_listener_gets_every_reading_and_every_decision_in_order():
     )
     train(one, FakeEngine(), samples=16)
     assert [type(event).__name__ for event in events[:3]] == ["Observation", "Observation", "Decision"]
-    assert [(event.micro, event.headroom_bytes) for event in events[:2]] == [(8, 5), (4, 0)]
+    assert [(event.micro_batch_size, event.headroom_bytes) for event in events[:2]] == [(8, 5), (4, 0)]
     assert events[0].reading.host.available_bytes == ROOMY + 5
     assert [event for event in events if isinstance(event, Decision)] == report.decisions
     assert {(event.epoch, event.update, event.phase) for event in events} == {(2, 4, "training")}
@@ -400,9 +409,9 @@ def test_what_a_listener_raises_ends_the_training_unchanged_and_no_thread_stays(
         seen=lambda *what: book.seen("training", *what),
     )
     engine, threads = FakeEngine(), set(threading.enumerate())
-    plan = Plan(effective=8, verbose=0, workers=2)
+    plan = TrainingPlan(effective_batch_size=8, verbose=0, workers=2)
     with pytest.raises(type(error)) as caught:
-        run(small_net(), engine, Numbered(64), Cutter(one.controller), plan)
+        run(small_net(), engine, Numbered(64), MicroBatchRunner(one.controller), plan)
     assert caught.value is error
     assert set(threading.enumerate()) <= threads
     assert engine.pending == []
@@ -444,7 +453,7 @@ def test_a_micro_batch_of_weights_is_looked_up_before_the_reading():
 
     engine, one = FakeEngine(needs_weights=True), Run(Sensor(ROOMY, fits(2)))
     with Loader(Weighted(16), passes=1, workers=1) as loader:
-        feed, cutter = Feed(loader), Cutter(one.controller)
+        feed, cutter = Feed(loader), MicroBatchRunner(one.controller)
         cutter.update(engine, feed, 8)
         cutter.update(engine, feed, 8)
     assert [[part.size for part in update] for update in engine.updates] == [[8], [2] * 4]

@@ -357,7 +357,7 @@ class Pair:
             validation_data=held_out,
             **options,
         )
-        assert history.autobatch.micro == micro
+        assert history.autobatch.micro_batch_size == micro
         return history
 
     def _flow(self, folder: Path) -> Any:

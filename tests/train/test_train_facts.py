@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autobatch.data.adapters.arrays import ArraySource
-from autobatch.train.checkpoint.resume import facts_of, first_difference, sizes_of
+from autobatch.train.checkpoint.resume import batch_size_facts, first_difference, run_facts
 
 
 def facts(paths=("data/a/1.png", "data/b/2.png"), classes=None, directory="data", class_weight=None, **options):
     pictures = SimpleNamespace(filepaths=list(paths), class_indices=classes or {"a": 0, "b": 1})
-    return facts_of(pictures, directory, class_weight, **options)
+    return run_facts(pictures, directory, class_weight, **options)
 
 
 def test_a_folder_that_was_moved_holds_the_same_pictures():
@@ -41,7 +41,7 @@ def test_facts_survive_json():
 @given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=12), data=st.data())
 def test_sizes_come_back_from_their_pairs_and_every_difference_is_found(sizes, data):
     epochs = len(sizes)
-    told = json.loads(json.dumps(sizes_of(sizes.__getitem__, epochs)))
+    told = json.loads(json.dumps(batch_size_facts(sizes.__getitem__, epochs)))
     assert first_difference(told["batch_size"], sizes.__getitem__, epochs) is None
     assert told["epochs"] == epochs
     place = data.draw(st.integers(0, epochs - 1))
@@ -55,7 +55,7 @@ def test_arrays_are_known_by_what_is_in_them():
     numbers = np.arange(3.0)
 
     def told(x):
-        return facts_of(ArraySource(x), None, None)["pictures"]
+        return run_facts(ArraySource(x), None, None)["pictures"]
 
     assert told(numbers) == told(numbers.copy())
     assert told(numbers) != told(numbers + 1)

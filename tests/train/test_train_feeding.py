@@ -16,9 +16,9 @@ from autobatch.data.batch import leaves
 from autobatch.data.open import DataOptions, open_data
 from autobatch.data.splitting import rungs
 from autobatch.errors import OutOfMemoryError
-from autobatch.train.control.controller import falling
-from autobatch.train.loop import Plan, run
-from autobatch.train.microbatch import Cutter
+from autobatch.train.control.controller import controller_without_sensors
+from autobatch.train.loop import TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
 
 SAMPLES, EFFECTIVE, OWN, EPOCHS = 20, 8, 3, 2
 LABELS = np.arange(SAMPLES) // 10
@@ -138,8 +138,14 @@ def test_each_sample_of_a_pass_is_used_once_and_in_order(row, micro, fits, world
     data, source, options = ROWS[row](world)
     given = open_data(data, source, DataOptions(model, seed=1, flow=options, shuffle=False))
     steps = 3 if row in ENDLESS else None
-    plan = Plan(EFFECTIVE, EPOCHS, steps_per_epoch=steps, verbose=0, workers=2, shuffle=False)
-    run(model, engine, given.data, Cutter(falling(micro, rungs(EFFECTIVE, micro), print)), plan)
+    plan = TrainingPlan(EFFECTIVE, EPOCHS, steps_per_epoch=steps, verbose=0, workers=2, shuffle=False)
+    run(
+        model,
+        engine,
+        given.data,
+        MicroBatchRunner(controller_without_sensors(micro, rungs(EFFECTIVE, micro), print)),
+        plan,
+    )
     seen = list(chain.from_iterable(engine.seen))
     if row in MIXED:
         assert Counter(seen[:SAMPLES]) == Counter(seen[SAMPLES:]) == Counter(range(SAMPLES))
@@ -261,6 +267,6 @@ def test_the_number_of_updates_is_known_in_the_first_epoch_where_it_can_be(row, 
     note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: told.append(note.params["steps"]))
     data, _, _ = ROWS[row](world)
     given = open_data(data, None, DataOptions(model, seed=1, shuffle=False))
-    plan = Plan(EFFECTIVE, 2, steps_per_epoch=4 if row in ENDLESS else None, verbose=0, callbacks=[note])
-    run(model, Noting(8), given.data, Cutter(falling(8, (8,), print)), plan)
+    plan = TrainingPlan(EFFECTIVE, 2, steps_per_epoch=4 if row in ENDLESS else None, verbose=0, callbacks=[note])
+    run(model, Noting(8), given.data, MicroBatchRunner(controller_without_sensors(8, (8,), print)), plan)
     assert told == [STEPS[row]] * 2

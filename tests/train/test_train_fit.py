@@ -65,7 +65,7 @@ def test_a_training_is_the_one_that_keras_would_do(micro: int, folder: Path, hel
     history = fit(ours, folder, validation_data=held_out, max_batch_size=micro, **options)
     expected = theirs.fit(flow(folder), validation_data=flow(held_out), shuffle=False, verbose=0, **options).history
     report = history.autobatch
-    assert (report.effective, report.micro <= micro) == (8, True)
+    assert (report.effective_batch_size, report.micro_batch_size <= micro) == (8, True)
     assert [name for name in history.history if "/" not in name] == list(expected)
     for name, values in expected.items():
         assert history.history[name] == pytest.approx(values, rel=1e-5), name

@@ -10,8 +10,8 @@ from surroundings import PER_SAMPLE, Run, Sensor
 
 import autobatch
 from autobatch.errors import ArgumentError, OutOfMemoryError
-from autobatch.train.checkpoint.saver import Journal, Running, Supervised
-from autobatch.train.checkpoint.store import CHECKPOINT_NAME, Checkpoint, locked
+from autobatch.train.checkpoint.saver import InFlight, InFlightJournal, SupervisedFolder
+from autobatch.train.checkpoint.store import CHECKPOINT_NAME, CheckpointStore, folder_lock
 
 
 class InterruptedHereError(Exception):
@@ -89,7 +89,7 @@ def untried(monkeypatch):
 OTHERWISE = {
     "order": ({"shuffle": False}, "shuffle=False. Expected True"),
     "steps": ({"steps_per_epoch": 2}, "steps_per_epoch=2. Expected None"),
-    "resized": ({"when_memory_changes": "resize"}, "when_memory_changes='resize'. Expected 'keep'"),
+    "resized": ({"on_memory_pressure": "resize"}, "on_memory_pressure='resize'. Expected 'accumulate'"),
     "rate": ({"scale_learning_rate": "sqrt"}, "scale_learning_rate='sqrt'. Expected None"),
     "weights": ({"class_weight": {0: 2.0, 1: 1.0}}, "class_weight={'0': 2.0, '1': 1.0}. Expected None"),
     "a schedule": ({"batch_size": [(0, 8), (2, 4)]}, "batch_size=(8, 8, 4) for epoch 2. Expected 8"),
@@ -149,16 +149,16 @@ def test_a_size_above_the_number_of_samples_is_the_same_again(folder, tmp_path):
 
 def test_the_stored_size_is_that_of_the_epoch(folder, scheduled):
     """Seen to fail with that of epoch 0, from which a restart took its rungs."""
-    assert Checkpoint(scheduled).load().standing.effective == 4
+    assert CheckpointStore(scheduled).load().standing.effective_batch_size == 4
     standing = (
-        Checkpoint(interrupted(folder, scheduled.parent / "later", 7, batch_size=[(0, 4), (1, 8)])).load().standing
+        CheckpointStore(interrupted(folder, scheduled.parent / "later", 7, batch_size=[(0, 4), (1, 8)])).load().standing
     )
-    assert (standing.epoch, standing.effective) == (1, 8)
+    assert (standing.epoch, standing.effective_batch_size) == (1, 8)
 
 
 def test_two_trainings_cannot_have_one_folder(folder, tmp_path):
     """Seen to fail without the lock: each overwrote what the other had saved."""
-    with locked(tmp_path), pytest.raises(ArgumentError, match="in use by process"):
+    with folder_lock(tmp_path), pytest.raises(ArgumentError, match="in use by process"):
         fit(folder, stays_here(), checkpoint=tmp_path)
 
 
@@ -166,7 +166,7 @@ def test_the_folder_is_kept_while_training_and_left_afterwards(folder, tmp_path)
     refused = []
 
     def another():
-        with pytest.raises(ArgumentError, match="in use") as caught, locked(tmp_path):
+        with pytest.raises(ArgumentError, match="in use") as caught, folder_lock(tmp_path):
             pass
         refused.append(caught.value)
 
@@ -178,16 +178,16 @@ def test_the_folder_is_kept_while_training_and_left_afterwards(folder, tmp_path)
 def test_a_supervised_run_stays_stored_and_is_restored_without_training(folder, tmp_path):
     """Seen to fail with the folder emptied at the end."""
     model, again = stays_here(), stays_here(seed=9)
-    history = fit(folder, model, checkpoint=Supervised(tmp_path))
-    assert Checkpoint(tmp_path).load().standing.finished
-    assert Journal(tmp_path).read() is None
+    history = fit(folder, model, checkpoint=SupervisedFolder(tmp_path))
+    assert CheckpointStore(tmp_path).load().standing.finished
+    assert InFlightJournal(tmp_path).read() is None
     trained = At("on_train_batch_begin", 1, interrupt)
-    restored = fit(folder, again, checkpoint=Supervised(tmp_path), callbacks=[trained])
+    restored = fit(folder, again, checkpoint=SupervisedFolder(tmp_path), callbacks=[trained])
     assert trained.left == 1
     assert (restored.epoch, restored.history["loss"]) == (history.epoch, history.history["loss"])
     for one, other in zip(model.variables, again.variables, strict=True):
         assert np.array_equal(one, other)
-    Supervised(tmp_path).clear()
+    SupervisedFolder(tmp_path).clear()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -195,9 +195,9 @@ def test_a_run_that_was_stopped_early_is_finished_too(folder, tmp_path):
     """Seen to fail with the epochs that are left trained after all."""
     model = stays_here()
     stop = At("on_epoch_end", 1, lambda: setattr(model, "stop_training", True))
-    fit(folder, model, checkpoint=Supervised(tmp_path), callbacks=[stop])
+    fit(folder, model, checkpoint=SupervisedFolder(tmp_path), callbacks=[stop])
     again = stays_here(seed=9)
-    assert fit(folder, again, checkpoint=Supervised(tmp_path)).epoch == [0]
+    assert fit(folder, again, checkpoint=SupervisedFolder(tmp_path)).epoch == [0]
     assert all(np.array_equal(one, other) for one, other in zip(model.variables, again.variables, strict=True))
 
 
@@ -205,7 +205,7 @@ def test_a_finished_run_goes_on_for_more_epochs_as_the_longer_one_would_have(fol
     """Seen to fail with whatever is finished left alone."""
     whole, longer = stays_here(), stays_here(seed=9)
     expected = fit(folder, whole, seed=1)
-    fit(folder, stays_here(), checkpoint=Supervised(tmp_path), epochs=2, seed=1)
+    fit(folder, stays_here(), checkpoint=SupervisedFolder(tmp_path), epochs=2, seed=1)
     history = fit(folder, longer, checkpoint=tmp_path)
     assert history.epoch == expected.epoch
     for one, other in zip(whole.variables, longer.variables, strict=True):
@@ -215,29 +215,29 @@ def test_a_finished_run_goes_on_for_more_epochs_as_the_longer_one_would_have(fol
 
 def test_the_bound_of_a_restart_outlasts_it(folder, tmp_path):
     """Seen to fail with the bound left out: the same call again began at the size that had been killed."""
-    place = interrupted(folder, Supervised(tmp_path, ceiling=4), max_batch_size=4)
-    assert Checkpoint(place).load().standing.ceiling == 4
+    place = interrupted(folder, SupervisedFolder(tmp_path, max_micro_batch_size=4), max_batch_size=4)
+    assert CheckpointStore(place).load().standing.max_micro_batch_size == 4
     report = fit(folder, stays_here(), checkpoint=tmp_path).autobatch
-    assert (report.effective, report.micro) == (8, 4)
+    assert (report.effective_batch_size, report.micro_batch_size) == (8, 4)
     assert [note for note in report.notes if "more than 4 ran out" in note]
 
 
 def test_a_bound_of_the_user_is_no_bound_of_the_run(folder, tmp_path):
     place = interrupted(folder, tmp_path / "run", max_batch_size=4)
-    assert Checkpoint(place).load().standing.ceiling is None
-    assert fit(folder, stays_here(), checkpoint=place).autobatch.micro == 8
+    assert CheckpointStore(place).load().standing.max_micro_batch_size is None
+    assert fit(folder, stays_here(), checkpoint=place).autobatch.micro_batch_size == 8
 
 
 def test_the_journal_says_which_phase_runs(folder, tmp_path):
     """Seen to fail with training alone written down: a kill in validation made training smaller."""
     seen = []
-    note = lambda: seen.append(Journal(tmp_path).read())  # noqa: E731
+    note = lambda: seen.append(InFlightJournal(tmp_path).read())  # noqa: E731
     held_out = write_pictures(tmp_path / "held out", 6, 6, seed=8)
     hooks = {"on_train_batch_begin": 1, "on_test_begin": 1, "on_test_batch_begin": 1}
     callbacks = [At(hook, number, note) for hook, number in hooks.items()] + [At("on_train_batch_begin", 4, note)]
     options = {"validation_data": held_out, "validation_batch_size": 6, "epochs": 2}
     fit(folder, stays_here(), checkpoint=tmp_path, callbacks=callbacks, **options)
-    assert seen == [Running(8), Running(8), Running(6, "validation"), Running(8)]
+    assert seen == [InFlight(8), InFlight(8), InFlight(6, "validation"), InFlight(8)]
 
 
 def test_a_size_that_has_run_out_of_memory_bounds_the_run_until_it_is_entered_again():
@@ -245,9 +245,9 @@ def test_a_size_that_has_run_out_of_memory_bounds_the_run_until_it_is_entered_ag
     budgets = Sensor(8 * PER_SAMPLE, 8 * PER_SAMPLE, 8 * PER_SAMPLE, *[20 * PER_SAMPLE] * 50)
     controller = Run(budgets).controller
     controller.look()
-    assert controller.ceiling is None
+    assert controller.max_micro_batch_size is None
     controller.ran_out(OutOfMemoryError("too little", 8))
-    assert (controller.micro < 8, controller.ceiling) == (True, 7)
+    assert (controller.micro_batch_size < 8, controller.max_micro_batch_size) == (True, 7)
     for _ in range(40):
         controller.look()
-    assert (controller.micro, controller.ceiling) == (8, None)
+    assert (controller.micro_batch_size, controller.max_micro_batch_size) == (8, None)

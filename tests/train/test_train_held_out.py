@@ -13,7 +13,7 @@ import autobatch
 from autobatch.data.batch import leaves
 from autobatch.data.open import DataOptions, open_data
 from autobatch.errors import ArgumentError
-from autobatch.train.validation import held_back, held_out
+from autobatch.train.validation import open_validation, parse_validation_split
 
 
 def net():
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 def opened(data, source, validation_data, **options):
     asked = DataOptions(MODEL, 1, options)
-    return held_out(data, source, validation_data, open_data(data, source, asked), asked)
+    return open_validation(data, source, validation_data, open_data(data, source, asked), asked)
 
 
 def first(given):
@@ -94,21 +94,21 @@ def test_a_folder_without_a_generator_says_how_to_give_one(folder):
 
 @pytest.mark.parametrize("fraction", [0.25, np.float32(0.25)])
 def test_the_last_part_of_arrays_is_held_back(fraction):
-    split = held_back(fraction, None)
+    split = parse_validation_split(fraction, None)
     asked = DataOptions(MODEL, 1)
     numbered = np.arange(10.0)[:, None]
     assert split.open(numbered, None, asked).data.read(range(7), 0).x[:, 0].tolist() == list(range(7))
-    assert split.held_back(numbered, None, asked).data.read(range(3), 0).x[:, 0].tolist() == [7, 8, 9]
+    assert split.open_held_back(numbered, None, asked).data.read(range(3), 0).x[:, 0].tolist() == [7, 8, 9]
 
 
 @pytest.mark.parametrize("fraction", [1, 1.5, -0.1, True, "0.2"])
 def test_what_is_no_part_is_refused(fraction):
     with pytest.raises(ArgumentError, match="validation_split="):
-        held_back(fraction, None)
+        parse_validation_split(fraction, None)
 
 
 def test_validation_data_come_before_a_split():
-    assert held_back(0.2, (X, Y)) is None
+    assert parse_validation_split(0.2, (X, Y)) is None
 
 
 def test_a_validation_that_runs_dry_says_so():

@@ -15,8 +15,8 @@ from autobatch.results.run import RunReport
 from autobatch.results.trial import Outcome, Trial
 from autobatch.testing import memory_reading
 from autobatch.train.control.footprint import baselines
-from autobatch.train.control.setup import Seams, Steering
-from autobatch.train.recorder import Diary
+from autobatch.train.control.setup import ControllerSetup, ControlSeams
+from autobatch.train.recorder import Recorder
 
 GIB, MIB = 2**30, 2**20
 EFFECTIVE = 64
@@ -41,7 +41,7 @@ def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host"
     found = ProbeResult(largest, "micro", largest, None, (trial,), models=models)
     report = RunReport(effective, largest, 0, found, [])
     told, clock = iter(readings), Clock(1.0)
-    seams = Seams(
+    seams = ControlSeams(
         read=lambda: next(told),
         clock=clock,
         sleep=clock.sleep,
@@ -51,8 +51,8 @@ def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host"
         settings=PLAIN,
         gpu=lambda: gpu,
     )
-    question = ProbeRequest("micro", effective, effective=effective, reserve=Reserve(0.0, 0))
-    return Steering(found, question, reading(), Diary(report), cuttable=True, seams=seams), report
+    question = ProbeRequest("micro", effective, effective_batch_size=effective, reserve=Reserve(0.0, 0))
+    return ControllerSetup(found, question, reading(), Recorder(report), cuttable=True, seams=seams), report
 
 
 def trained(then, **options):

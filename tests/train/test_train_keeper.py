@@ -6,10 +6,10 @@ import pytest
 from surroundings import Clock, FailingDisk, Numbered, full_disk, small_net
 
 from autobatch.backend import engine_for
-from autobatch.train.checkpoint.saver import Journal, Keeper
-from autobatch.train.checkpoint.store import Checkpoint, Standing
+from autobatch.train.checkpoint.saver import InFlightJournal, Saver
+from autobatch.train.checkpoint.store import CheckpointState, CheckpointStore
 
-STANDING = Standing(0, 1, 0, 8, 8, None, 5, 20)
+STANDING = CheckpointState(0, 1, 0, 8, 8, None, 5, 20)
 
 
 class Saves:
@@ -33,7 +33,7 @@ class Saves:
 def kept(error=None, every_s=60.0):
     clock, notes = Clock(), []
     saves = Saves(error)
-    return Keeper(saves, every_s, note=notes.append, clock=clock), saves, clock, notes
+    return Saver(saves, every_s, note=notes.append, clock=clock), saves, clock, notes
 
 
 def test_it_is_due_after_an_interval_and_again_after_the_next():
@@ -93,9 +93,9 @@ def test_when_all_is_done_it_is_removed():
 
 def test_a_lasting_run_is_saved_as_finished_and_what_was_running_is_forgotten(tmp_path):
     """Seen to fail with the checkpoint removed."""
-    saves, journal = Saves(), Journal(tmp_path)
+    saves, journal = Saves(), InFlightJournal(tmp_path)
     journal.write(8)
-    Keeper(saves, 60.0, journal, lasting=True).done(None, STANDING)
+    Saver(saves, 60.0, journal, lasting=True).done(None, STANDING)
     assert (saves.standing, saves.cleared) == (replace(STANDING, finished=True), 0)
     assert journal.read() is None
 
@@ -106,8 +106,8 @@ def test_a_lasting_run_is_saved_as_finished_and_what_was_running_is_forgotten(tm
 def test_the_tightest_bound_and_what_the_run_was_begun_with_are_saved(bound, learned, kept):
     """Seen to fail with the bound of a restart left out."""
     saves = Saves()
-    Keeper(saves, 60.0, run={"shuffle": True}, ceiling=bound).keep(None, replace(STANDING, ceiling=learned))
-    assert (saves.standing.ceiling, saves.standing.run) == (kept, {"shuffle": True})
+    Saver(saves, 60.0, run={"shuffle": True}, ceiling=bound).keep(None, replace(STANDING, max_micro_batch_size=learned))
+    assert (saves.standing.max_micro_batch_size, saves.standing.run) == (kept, {"shuffle": True})
 
 
 def test_what_cannot_be_removed_is_said():
@@ -120,12 +120,12 @@ def test_on_a_full_disk_the_save_before_stays_whole(tmp_path):
     """Seen to fail with the file written in place."""
     model = small_net()
     engine_for(model, Numbered(20).read([0, 1], 0))
-    whole = Checkpoint(tmp_path)
+    whole = CheckpointStore(tmp_path)
     whole.save(model, STANDING)
     notes = []
     # The last of it does not fit any more, when most is written.
     disk = FailingDisk(lambda operation: full_disk(operation) if operation == "sync" else None)
-    keeper = Keeper(Checkpoint(tmp_path, disk), 1.0, note=notes.append, clock=Clock())
-    keeper.keep(model, Standing(0, 2, 0, 16, 8, None, 5, 20))
+    keeper = Saver(CheckpointStore(tmp_path, disk), 1.0, note=notes.append, clock=Clock())
+    keeper.keep(model, CheckpointState(0, 2, 0, 16, 8, None, 5, 20))
     assert whole.load().standing == STANDING
     assert len(notes) == 1

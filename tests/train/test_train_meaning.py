@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from autobatch.train.remarks import what_few_updates_mean, what_steps_mean
+from autobatch.train.remarks import few_updates_remarks, step_remarks
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from autobatch.train.remarks import what_few_updates_mean, what_steps_mean
 )
 def test_what_a_step_is(stream, steps, at_once, said):
     model = SimpleNamespace(steps_per_execution=at_once)
-    notes = what_steps_mean(model, stream=stream, effective=32, steps_per_epoch=steps)
+    notes = step_remarks(model, stream=stream, effective=32, steps_per_epoch=steps)
     assert len(notes) == len(said)
     assert all(words in note for words, note in zip(said, notes, strict=True))
 
@@ -30,5 +30,5 @@ def test_what_a_step_is(stream, steps, at_once, said):
     [(9, True, "9 updates"), (1, True, "1 update "), (10, True, None), (9, False, None), (None, True, None)],
 )
 def test_a_size_that_leaves_few_updates_is_said_unless_it_was_asked_for(updates, chosen, said):
-    notes = what_few_updates_mean(updates, 256, chosen=chosen)
+    notes = few_updates_remarks(updates, 256, chosen=chosen)
     assert [said in note for note in notes] == ([True] if said else [])

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autobatch.memory.peak_model import PeakModel, fit_peak
-from autobatch.train.control.footprint import need_of
+from autobatch.train.control.footprint import footprint_of
 
 sizes = st.integers(1, 600)
 peaks = st.integers(0, 1 << 40)
@@ -22,7 +22,7 @@ models = st.one_of(
 @given(st.integers(0, 1 << 40), models, measurements, sizes, sizes)
 def test_more_samples_never_need_less(baseline, model, measured, one, other):
     """Seen to fail with the model's prediction in place of the largest peak beyond the largest measured size."""
-    need = need_of(baseline, model, measured)
+    need = footprint_of(baseline, model, measured)
     low, high = sorted((one, other))
     assert need(low) <= need(high)
 
@@ -32,7 +32,7 @@ def test_more_samples_never_need_less(baseline, model, measured, one, other):
 def test_nothing_needs_less_than_it_or_a_smaller_size_was_seen_to_need(model, measured, data):
     """Seen to fail with the smallest peak of all larger sizes alone: 8 at 900 and 16 at 850 made it 850 for 8."""
     size = data.draw(st.sampled_from(sorted(measured)))
-    assert need_of(0, model, measured)(size) >= max(peak for tried, peak in measured.items() if tried <= size)
+    assert footprint_of(0, model, measured)(size) >= max(peak for tried, peak in measured.items() if tried <= size)
 
 
 @settings(deadline=None, max_examples=300)
@@ -41,7 +41,7 @@ def test_a_size_that_was_measured_is_not_doubted(model, measured, data):
     """Seen to fail with the model's upper bound alone."""
     rising = dict(zip(sorted(measured), sorted(measured.values()), strict=True))
     size = data.draw(st.sampled_from(sorted(rising)))
-    assert need_of(0, model, rising)(size) == rising[size]
+    assert footprint_of(0, model, rising)(size) == rising[size]
 
 
 @settings(deadline=None, max_examples=300)
@@ -49,11 +49,11 @@ def test_a_size_that_was_measured_is_not_doubted(model, measured, data):
 def test_beyond_what_was_measured_the_model_counts(baseline, model, measured, size):
     size += max(measured, default=0)
     expected = max([model.upper(size), *measured.values()])
-    assert need_of(baseline, model, measured)(size) == baseline + expected
+    assert footprint_of(baseline, model, measured)(size) == baseline + expected
 
 
 def test_what_bounds_the_sizes_beyond_counts_instead_of_the_model():
-    need = need_of(100, fit_peak([(2, 1000), (4, 1000)]), {2: 1000, 4: 1000}, lambda size: 300.5 * size)
+    need = footprint_of(100, fit_peak([(2, 1000), (4, 1000)]), {2: 1000, 4: 1000}, lambda size: 300.5 * size)
     assert [need(size) for size in (2, 4, 5, 8)] == [1100, 1100, 1603, 2504]
 
 
@@ -70,10 +70,10 @@ def test_what_bounds_the_sizes_beyond_counts_instead_of_the_model():
 )
 def test_between_measured_sizes_the_smaller_of_model_and_next_measured_counts(size, needed):
     model = PeakModel(fixed_bytes=900.0, per_sample_bytes=100.0, residual=0.0, largest_size=16)
-    need = need_of(0, model, {8: 1700, 16: 2500})
+    need = footprint_of(0, model, {8: 1700, 16: 2500})
     assert need(size) == needed
 
 
 def test_the_baseline_is_on_top():
     model = fit_peak([(1, 100), (2, 200)])
-    assert need_of(5000, model, {1: 100, 2: 200})(2) == 5200
+    assert footprint_of(5000, model, {1: 100, 2: 200})(2) == 5200

@@ -5,7 +5,8 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from autobatch.errors import ArgumentError
-from autobatch.train.control.policy import Policy, Room, Settings, Sight
+from autobatch.train.control.policy import Policy
+from autobatch.train.control.state import ControllerConfig, Room, Snapshot
 
 MIB = 1 << 20
 LADDER = (64, 32, 22, 16, 11, 8, 6, 4, 3, 2, 1)
@@ -20,10 +21,10 @@ def need(size):
 POLICY = Policy(LADDER, {"host": need})
 
 
-def sight(budget_mib, at_s=0.0, micro_s=None, micro_size=None, **more):
+def snapshot(budget_mib, at_s=0.0, micro_s=None, micro_size=None, **more):
     rooms = {"host": Room(budget_mib * MIB, RESERVE, "group /x", 0)}
     rooms |= {name: Room(budget * MIB, RESERVE, f"the {name}", 0) for name, budget in more.items()}
-    return Sight(at_s, rooms, micro_s, micro_size)
+    return Snapshot(at_s, rooms, micro_s, micro_size)
 
 
 def after(policy, state, *sights):
@@ -37,7 +38,7 @@ def after(policy, state, *sights):
 
 def steadily(budget_mib, readings, start_s=0.0):
     """Readings of one budget, a second apart."""
-    return [sight(budget_mib, start_s + number) for number in range(readings)]
+    return [snapshot(budget_mib, start_s + number) for number in range(readings)]
 
 
 # Shrinking
@@ -58,20 +59,20 @@ def steadily(budget_mib, readings, start_s=0.0):
 )
 def test_a_size_that_does_not_fit_is_left_at_once_for_the_largest_that_does(micro, budget_mib, size):
     """Seen to fail with one rung down at a time."""
-    state, _ = POLICY.saw(POLICY.start(micro), sight(budget_mib))
-    assert state.micro == size
+    state, _ = POLICY.saw(POLICY.start(micro), snapshot(budget_mib))
+    assert state.micro_batch_size == size
 
 
 def test_the_resource_with_the_least_room_decides():
     policy = Policy(LADDER, {"host": need, "device": lambda size: 2 * need(size)})
-    state, move = policy.saw(policy.start(64), sight(9999, device=1000))
-    assert (state.micro, move.resource) == (16, "device")
+    state, move = policy.saw(policy.start(64), snapshot(9999, device=1000))
+    assert (state.micro_batch_size, move.resource) == (16, "device")
 
 
-@pytest.mark.parametrize("needs", [{}, {"device": need}])
-def test_a_resource_without_a_need_or_a_room_is_not_judged(needs):
-    policy = Policy(LADDER, needs)
-    assert policy.saw(policy.start(64), sight(1))[1] is None
+@pytest.mark.parametrize("footprints", [{}, {"device": need}])
+def test_a_resource_without_a_need_or_a_room_is_not_judged(footprints):
+    policy = Policy(LADDER, footprints)
+    assert policy.saw(policy.start(64), snapshot(1))[1] is None
 
 
 def test_what_others_take_during_the_micro_batch_counts_as_needed():
@@ -79,23 +80,23 @@ def test_what_others_take_during_the_micro_batch_counts_as_needed():
 
     100 MiB/s, for 1.5 times the second that 64 samples take, is 150 MiB: 1380 + 150 > 1500.
     """
-    _, moves = after(POLICY, POLICY.start(64), sight(1600, 0.0, 1.0, 64), sight(1500, 1.0, 1.0, 64))
+    _, moves = after(POLICY, POLICY.start(64), snapshot(1600, 0.0, 1.0, 64), snapshot(1500, 1.0, 1.0, 64))
     assert [(move.before, move.after) for move in moves] == [(64, 32)]
 
 
 def test_the_time_of_a_micro_batch_is_scaled_to_the_size_in_question():
     """800 MiB/s for 1.5 s would be 1200 MiB at 64 samples; of 11 it is 206 MiB, of 16 it is 300."""
-    _, moves = after(POLICY, POLICY.start(64), sight(1400, 0.0, 0.5, 32), sight(600, 1.0, 0.5, 32))
+    _, moves = after(POLICY, POLICY.start(64), snapshot(1400, 0.0, 0.5, 32), snapshot(600, 1.0, 0.5, 32))
     assert [(move.before, move.after) for move in moves] == [(64, 11)]
 
 
 def test_the_time_until_the_next_reading_counts_where_a_micro_batch_is_shorter():
-    seen = [replace(sight(budget, at_s, 0.001, 64), next_s=1.0) for at_s, budget in [(0.0, 1600), (1.0, 1500)]]
+    seen = [replace(snapshot(budget, at_s, 0.001, 64), next_s=1.0) for at_s, budget in [(0.0, 1600), (1.0, 1500)]]
     assert [move.after for move in after(POLICY, POLICY.start(64), *seen)[1]] == [32]
 
 
 def test_the_last_known_time_of_a_micro_batch_counts_where_a_sight_has_none():
-    _, moves = after(POLICY, POLICY.start(64), sight(1600, 0.0, 1.0, 64), sight(1500, 1.0))
+    _, moves = after(POLICY, POLICY.start(64), snapshot(1600, 0.0, 1.0, 64), snapshot(1500, 1.0))
     assert [move.after for move in moves] == [32]
 
 
@@ -110,7 +111,7 @@ def test_the_smallest_size_is_stuck_only_where_memory_would_run_out(budget_mib, 
     """Seen to fail with the budget in place of the reach: the reserve is there to be used before giving up."""
     state, moves = after(POLICY, POLICY.start(1), *steadily(budget_mib, 3))
     assert [move.kind for move in moves] == ["stuck"] * said
-    assert state.micro == 1
+    assert state.micro_batch_size == 1
 
 
 # Growing
@@ -119,13 +120,13 @@ def test_the_smallest_size_is_stuck_only_where_memory_would_run_out(budget_mib, 
 def test_growing_takes_patience_and_goes_one_rung_at_a_time_where_nothing_is_proven():
     state, moves = after(POLICY, POLICY.start(16), *steadily(2000, 29))
     assert [(move.kind, move.before, move.after) for move in moves] == [("grow", 16, 22), ("grow", 22, 32)]
-    assert state.micro == 32
+    assert state.micro_batch_size == 32
 
 
 def test_up_to_what_a_trial_has_proven_growing_goes_to_the_largest_that_fitted_throughout():
     """Seen to fail with the last reading alone: 64 would be entered though one reading had room for 32."""
     policy = replace(POLICY, proven=64)
-    seen = [*steadily(2000, 4), sight(756, 4.0), *steadily(2000, 5, 5.0)]
+    seen = [*steadily(2000, 4), snapshot(756, 4.0), *steadily(2000, 5, 5.0)]
     state, moves = after(policy, policy.start(4), *seen)
     assert [(move.before, move.after) for move in moves] == [(4, 32)]
     assert [move.after for move in after(policy, state, *steadily(2000, 10, 10.0))[1]] == [64]
@@ -152,19 +153,19 @@ def test_growing_leaves_the_margin_over():
     assert len(after(POLICY, POLICY.start(22), *steadily(756, 50))[1]) == 1
 
 
-@pytest.mark.parametrize("interruption", [POLICY.missed, lambda state: POLICY.saw(state, sight(745, 9.0))[0]])
+@pytest.mark.parametrize("interruption", [POLICY.missed, lambda state: POLICY.saw(state, snapshot(745, 9.0))[0]])
 def test_a_reading_that_is_missing_or_not_good_starts_the_count_again(interruption):
     """Seen to fail with `missed` leaving the count alone."""
     state, moves = after(POLICY, POLICY.start(22), *steadily(2000, 9))
     state, more = after(POLICY, interruption(state), *steadily(2000, 9, 10.0))
     assert (moves, more) == ([], [])
-    assert [move.after for move in after(POLICY, state, sight(2000, 19.0))[1]] == [32]
+    assert [move.after for move in after(POLICY, state, snapshot(2000, 19.0))[1]] == [32]
 
 
 def test_growing_waits_for_a_resource_that_is_not_seen_any_more():
     """Seen to fail with each sight judged by itself."""
     policy = Policy(LADDER, {"host": need, "device": need})
-    state, _ = policy.saw(policy.start(22), sight(2000, device=740))
+    state, _ = policy.saw(policy.start(22), snapshot(2000, device=740))
     assert after(policy, state, *steadily(2000, 50, 1.0))[1] == []
 
 
@@ -195,7 +196,7 @@ def test_growing_that_does_not_last_doubles_the_patience():
 
 
 def test_the_patience_has_a_bound():
-    policy = replace(POLICY, settings=Settings(patience=1, longest=4))
+    policy = replace(POLICY, settings=ControllerConfig(patience=1, longest=4))
     state, moves = bumps(policy, policy.start(32), 12, good=4)
     assert state.backoff == 4
     assert moves == [["grow", "shrink"]] * 12
@@ -207,12 +208,12 @@ def test_a_size_that_lasts_brings_the_patience_back():
     assert state.backoff == 4
     state, moves = after(POLICY, state, *steadily(2000, 40 + 199, 100.0))
     assert ([move.after for move in moves], state.backoff) == ([64], 4)
-    assert POLICY.saw(state, sight(2000, 400.0))[0].backoff == 1
+    assert POLICY.saw(state, snapshot(2000, 400.0))[0].backoff == 1
 
 
 def test_running_out_of_memory_after_growing_is_growing_that_did_not_last():
     state, _ = after(POLICY, POLICY.start(32), *steadily(2000, 12))
-    state, _ = POLICY.ran_out(state, 64, sight(2000, 12.0), "host")
+    state, _ = POLICY.ran_out(state, 64, snapshot(2000, 12.0), "host")
     assert state.backoff == 2
 
 
@@ -231,14 +232,14 @@ def test_running_out_of_memory_after_growing_is_growing_that_did_not_last():
     ],
 )
 def test_the_size_falls_below_the_one_that_ran_out(failed, budget_mib, after_it):
-    seen = None if budget_mib is None else sight(budget_mib)
+    seen = None if budget_mib is None else snapshot(budget_mib)
     state, move = POLICY.ran_out(POLICY.start(64), failed, seen, "host")
-    assert (move.kind, move.before, move.after, state.micro) == ("shrink", 64, after_it, after_it)
+    assert (move.kind, move.before, move.after, state.micro_batch_size) == ("shrink", 64, after_it, after_it)
 
 
 def test_there_is_nothing_below_the_smallest_size():
-    state, move = POLICY.ran_out(POLICY.start(1), 1, sight(9999), "host")
-    assert (state.micro, move) == (1, None)
+    state, move = POLICY.ran_out(POLICY.start(1), 1, snapshot(9999), "host")
+    assert (state.micro_batch_size, move) == (1, None)
 
 
 def sizes_at(policy, state, budget_mib, start_s):
@@ -248,45 +249,45 @@ def sizes_at(policy, state, budget_mib, start_s):
 
 def test_a_size_that_ran_out_is_tried_again_when_the_budget_has_clearly_grown():
     """Seen to fail without ceilings."""
-    state, _ = POLICY.ran_out(POLICY.start(64), 64, sight(2000), "host")
+    state, _ = POLICY.ran_out(POLICY.start(64), 64, snapshot(2000), "host")
     state = sizes_at(POLICY, state, 2200, 0.0)
-    assert state.micro == 32
-    assert sizes_at(POLICY, state, 2201, 1000.0).micro == 64
+    assert state.micro_batch_size == 32
+    assert sizes_at(POLICY, state, 2201, 1000.0).micro_batch_size == 64
 
 
 def test_a_size_that_ran_out_is_left_when_the_budget_comes_back_to_where_it_was():
     """Seen to fail with a ceiling that is forgotten once it was passed."""
-    state, _ = POLICY.ran_out(POLICY.start(64), 64, sight(2000), "host")
+    state, _ = POLICY.ran_out(POLICY.start(64), 64, snapshot(2000), "host")
     state = sizes_at(POLICY, state, 2300, 0.0)
-    assert POLICY.saw(state, sight(2001, 1000.0))[0].micro == 64
-    assert POLICY.saw(state, sight(2000, 1000.0))[0].micro == 32
+    assert POLICY.saw(state, snapshot(2001, 1000.0))[0].micro_batch_size == 64
+    assert POLICY.saw(state, snapshot(2000, 1000.0))[0].micro_batch_size == 32
 
 
 @pytest.mark.parametrize("again", [64, 60])
 def test_running_out_again_at_a_rung_raises_the_bar(again):
     """Seen to fail with each failure taken by itself; 60 samples are what is left of an update at the rung of 64."""
-    state, _ = POLICY.ran_out(POLICY.start(64), 64, sight(2000), "host")
+    state, _ = POLICY.ran_out(POLICY.start(64), 64, snapshot(2000), "host")
     state = sizes_at(POLICY, state, 2300, 0.0)
-    state, _ = POLICY.ran_out(state, again, sight(1900, 800.0), "host")  # others took some just before
-    assert len(state.ceilings) == 1
+    state, _ = POLICY.ran_out(state, again, snapshot(1900, 800.0), "host")  # others took some just before
+    assert len(state.oom_limits) == 1
     state = sizes_at(POLICY, state, 2400, 1000.0)
-    assert state.micro == 32
-    assert sizes_at(POLICY, state, 2421, 2000.0).micro == 64
+    assert state.micro_batch_size == 32
+    assert sizes_at(POLICY, state, 2421, 2000.0).micro_batch_size == 64
 
 
-@pytest.mark.parametrize("seen", [None, sight(2000)])
+@pytest.mark.parametrize("seen", [None, snapshot(2000)])
 def test_a_size_that_ran_out_without_a_reading_is_out_for_good(seen):
     state, _ = POLICY.ran_out(POLICY.start(64), 64, None, "device")
     state, _ = POLICY.ran_out(state, 64, seen, "device")
-    assert sizes_at(POLICY, state, 99_999, 1.0).micro == 32
+    assert sizes_at(POLICY, state, 99_999, 1.0).micro_batch_size == 32
 
 
 def test_each_size_has_a_ceiling_of_its_own():
-    state, _ = POLICY.ran_out(POLICY.start(64), 64, sight(2000), "host")
-    state, _ = POLICY.ran_out(state, 32, sight(1000), "host")
-    assert state.ceiling == 32
-    assert sizes_at(POLICY, state, 1150, 0.0).micro == 32
-    assert sizes_at(POLICY, state, 2300, 0.0).micro == 64
+    state, _ = POLICY.ran_out(POLICY.start(64), 64, snapshot(2000), "host")
+    state, _ = POLICY.ran_out(state, 32, snapshot(1000), "host")
+    assert state.smallest_oom_size == 32
+    assert sizes_at(POLICY, state, 1150, 0.0).micro_batch_size == 32
+    assert sizes_at(POLICY, state, 2300, 0.0).micro_batch_size == 64
 
 
 # What else it tells
@@ -295,11 +296,11 @@ def test_each_size_has_a_ceiling_of_its_own():
 @pytest.mark.parametrize(("budget_mib", "headroom_mib"), [(2000, 748), (1000, -252)])
 def test_the_headroom_is_the_reach_beyond_the_need(budget_mib, headroom_mib):
     policy = Policy(LADDER, {"host": need, "device": need})
-    assert policy.headroom_bytes(policy.start(64), sight(5000, device=budget_mib)) == headroom_mib * MIB
+    assert policy.headroom_bytes(policy.start(64), snapshot(5000, device=budget_mib)) == headroom_mib * MIB
 
 
 def test_the_headroom_of_nothing_known_is_unknown():
-    assert Policy(LADDER, {}).headroom_bytes(POLICY.start(64), sight(1000)) is None
+    assert Policy(LADDER, {}).headroom_bytes(POLICY.start(64), snapshot(1000)) is None
 
 
 # Another policy
@@ -317,34 +318,34 @@ def test_the_headroom_of_nothing_known_is_unknown():
 )
 def test_the_size_carried_over_is_the_largest_that_fits(micro, budget_mib, size):
     wider = Policy((128, 64, 43, 32, 22, 16, 8, 1), {"host": need})
-    state, _ = POLICY.saw(POLICY.start(micro), sight(budget_mib))
-    assert wider.settle(state, sight(budget_mib)).micro == size
+    state, _ = POLICY.saw(POLICY.start(micro), snapshot(budget_mib))
+    assert wider.settle(state, snapshot(budget_mib)).micro_batch_size == size
 
 
 def test_the_size_carried_over_is_below_the_ceilings():
     """Seen to fail with needs alone."""
-    state, _ = POLICY.ran_out(POLICY.start(64), 64, sight(2000), "host")
+    state, _ = POLICY.ran_out(POLICY.start(64), 64, snapshot(2000), "host")
     wider = Policy((128, 64, 43, 32), {"host": need})
-    assert wider.settle(state, sight(2100)).micro == 43
-    assert wider.settle(state, sight(2201)).micro == 64
+    assert wider.settle(state, snapshot(2100)).micro_batch_size == 43
+    assert wider.settle(state, snapshot(2201)).micro_batch_size == 64
 
 
 def test_without_sensors_the_size_carried_over_is_bounded_by_what_ran_out():
     wider = Policy((128, 64, 43, 32), {})
-    assert wider.settle(POLICY.start(64), None).micro == 128
+    assert wider.settle(POLICY.start(64), None).micro_batch_size == 128
     state, _ = POLICY.ran_out(POLICY.start(64), 64, None, "host")
-    assert wider.settle(state, None).micro == 43
+    assert wider.settle(state, None).micro_batch_size == 43
 
 
 def test_without_the_last_sight_nothing_larger_is_carried_over():
-    state, _ = POLICY.saw(POLICY.start(64), sight(9999))
+    state, _ = POLICY.saw(POLICY.start(64), snapshot(9999))
     wider = Policy((128, 64, 43, 32), {"host": need})
-    assert wider.settle(state, None).micro == 64
+    assert wider.settle(state, None).micro_batch_size == 64
 
 
 def test_settling_at_the_same_size_changes_nothing():
     state, _ = after(POLICY, POLICY.start(32), *steadily(2000, 15))
-    assert POLICY.settle(state, sight(2000, 15.0)) == state
+    assert POLICY.settle(state, snapshot(2000, 15.0)) == state
 
 
 # What it says
@@ -360,7 +361,7 @@ GOING = (
 
 @pytest.mark.parametrize(
     ("sights", "reason"),
-    [([sight(900)], GONE), ([sight(1370)], NEARLY), ([sight(1552, 0.0, 1.0, 64), sight(1400, 1.0)], GOING)],
+    [([snapshot(900)], GONE), ([snapshot(1370)], NEARLY), ([snapshot(1552, 0.0, 1.0, 64), snapshot(1400, 1.0)], GOING)],
 )
 def test_a_shrink_says_what_was_needed_and_what_there_was(sights, reason):
     assert [move.reason for move in after(POLICY, POLICY.start(64), *sights)[1]] == [reason]
@@ -375,7 +376,7 @@ def test_a_growth_says_what_there_was_to_spare():
 
 
 def test_being_stuck_says_what_is_missing():
-    assert POLICY.saw(POLICY.start(1), sight(-28))[1].reason == (
+    assert POLICY.saw(POLICY.start(1), snapshot(-28))[1].reason == (
         "1 sample needs up to 120 MiB and the group /x has 100 MiB, the reserve of 128 MiB included: 20 MiB are missing"
     )
 
@@ -390,15 +391,15 @@ NEVER = (
 )
 
 
-@pytest.mark.parametrize(("seen", "reason"), [(sight(2000), UNTIL), (None, NEVER)])
+@pytest.mark.parametrize(("seen", "reason"), [(snapshot(2000), UNTIL), (None, NEVER)])
 def test_running_out_says_when_the_size_is_tried_again(seen, reason):
     assert POLICY.ran_out(POLICY.start(64), 64, seen, "host")[1].reason == reason
 
 
 def test_coming_back_to_a_ceiling_says_so():
-    state, _ = POLICY.ran_out(POLICY.start(64), 64, sight(2000), "host")
+    state, _ = POLICY.ran_out(POLICY.start(64), 64, snapshot(2000), "host")
     state = sizes_at(POLICY, state, 2300, 0.0)
-    assert POLICY.saw(state, sight(1990, 800.0))[1].reason == (
+    assert POLICY.saw(state, snapshot(1990, 800.0))[1].reason == (
         "64 samples ran out of host memory before, with 2.0 GiB, and the group /x leaves 1.9 GiB beside "
         "a reserve of 128 MiB"
     )
@@ -407,7 +408,7 @@ def test_coming_back_to_a_ceiling_says_so():
 def test_without_sensors_nothing_is_carried_over_to_that_has_not_run_in_a_trial():
     """Seen to fail with the top of the ladder taken: a size that nobody had tried."""
     policy = replace(POLICY, proven=22)
-    assert policy.settle(policy.start(4), None).micro == 22
+    assert policy.settle(policy.start(4), None).micro_batch_size == 22
 
 
 # A smaller size that needs more
@@ -420,21 +421,21 @@ def keeping(size):
 
 def test_a_shrink_that_would_need_more_is_not_made():
     """Seen to fail with the shrink to the smallest size made, as if it helped."""
-    policy = replace(POLICY, needs={"host": keeping})
-    state, move = policy.saw(policy.start(64), sight(need(64) // MIB - 10))
-    assert (state.micro, move) == (64, None)
+    policy = replace(POLICY, footprints={"host": keeping})
+    state, move = policy.saw(policy.start(64), snapshot(need(64) // MIB - 10))
+    assert (state.micro_batch_size, move) == (64, None)
 
 
 def test_it_is_made_after_a_real_failure():
-    policy = replace(POLICY, needs={"host": keeping})
-    state, move = policy.ran_out(policy.start(64), 64, sight(need(64) // MIB - 10), "host")
-    assert state.micro == move.after < 64
+    policy = replace(POLICY, footprints={"host": keeping})
+    state, move = policy.ran_out(policy.start(64), 64, snapshot(need(64) // MIB - 10), "host")
+    assert state.micro_batch_size == move.after < 64
 
 
 def test_whether_it_is_stuck_can_be_asked_right_after_a_shrink():
-    nothing = sight(-1000)
+    nothing = snapshot(-1000)
     state, move = POLICY.saw(POLICY.start(64), nothing)
-    assert (move.kind, state.micro) == ("shrink", 1)
+    assert (move.kind, state.micro_batch_size) == ("shrink", 1)
     assert POLICY.stuck(state, nothing).kind == "stuck"
     assert POLICY.stuck(POLICY.start(64), nothing) is None
 
@@ -444,7 +445,7 @@ def test_whether_it_is_stuck_can_be_asked_right_after_a_shrink():
 
 @pytest.mark.parametrize(("micro", "size"), [(64, 64), (999, 64), (63, 32), (7, 6), (1, 1), (0, 1)])
 def test_it_starts_on_a_rung(micro, size):
-    assert POLICY.start(micro).micro == size
+    assert POLICY.start(micro).micro_batch_size == size
 
 
 @pytest.mark.parametrize("ladder", [(), (4, 4), (2, 4), (4, 2, 0)])
@@ -459,10 +460,10 @@ def test_a_ladder_that_does_not_descend_is_refused(ladder):
 )
 def test_a_setting_without_sense_is_refused(setting):
     with pytest.raises(ArgumentError, match=f"Received: {next(iter(setting))}="):
-        Settings(**setting)
+        ControllerConfig(**setting)
 
 
-@pytest.mark.parametrize("part", [POLICY, POLICY.settings, POLICY.start(1), sight(1), sight(1).rooms["host"]])
+@pytest.mark.parametrize("part", [POLICY, POLICY.settings, POLICY.start(1), snapshot(1), snapshot(1).rooms["host"]])
 def test_nothing_of_it_can_be_changed(part):
     name = part.__slots__[0]
     with pytest.raises(FrozenInstanceError):

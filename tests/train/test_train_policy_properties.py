@@ -8,7 +8,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from autobatch.data.splitting import rungs
-from autobatch.train.control.policy import Policy, Room, Settings, Sight
+from autobatch.train.control.policy import Policy
+from autobatch.train.control.state import ControllerConfig, Room, Snapshot
 
 RESERVE = 1_000
 ladders = st.integers(1, 130).flatmap(lambda most: st.integers(1, most).map(lambda largest: rungs(most, largest)))
@@ -33,7 +34,7 @@ policies = st.builds(
     ladders,
     st.fixed_dictionaries({"host": lines}, optional={"device": lines}),
     st.builds(
-        Settings,
+        ControllerConfig,
         patience=st.integers(1, 3),
         foresight=st.sampled_from([0.0, 1.5]),
         hold=st.integers(1, 5),
@@ -56,29 +57,29 @@ def sights(draw, least=1, most=60):
         step_s = draw(st.sampled_from([0.02, 0.3, 2.0]))
         for _ in range(draw(st.sampled_from([1, 1, 3, 12]))):
             at_s += step_s
-            seen.append(Sight(at_s, rooms, *timed))
+            seen.append(Snapshot(at_s, rooms, *timed))
     return seen[:most]
 
 
 def run(policy, state, seen):
     """Each state with the sight and the move that led to it."""
-    for sight in seen:
-        state, move = policy.saw(state, sight)
-        yield sight, state, move
+    for snapshot in seen:
+        state, move = policy.saw(state, snapshot)
+        yield snapshot, state, move
 
 
 def moves_of(policy, state, seen):
     return [move for _, _, move in run(policy, state, seen) if move is not None and move.kind != "stuck"]
 
 
-def short(policy, sight, size):
+def short(policy, snapshot, size):
     """Whether some resource has less than `size` samples need, whatever others take."""
-    known = policy.needs.keys() & sight.rooms.keys()
-    return any(policy.needs[name](size) > sight.rooms[name].budget_bytes for name in known)
+    known = policy.footprints.keys() & snapshot.rooms.keys()
+    return any(policy.footprints[name](size) > snapshot.rooms[name].budget_bytes for name in known)
 
 
 def plenty(at_s):
-    return Sight(at_s, {name: Room(1 << 30, RESERVE, name, 0) for name in ("host", "device")})
+    return Snapshot(at_s, {name: Room(1 << 30, RESERVE, name, 0) for name in ("host", "device")})
 
 
 @some
@@ -86,8 +87,12 @@ def plenty(at_s):
 def test_the_size_is_a_rung_and_changes_with_a_move_alone(policy, micro, seen):
     state = policy.start(micro)
     for _, after, move in run(policy, state, seen):
-        assert after.micro in policy.ladder
-        assert (move.before, move.after) == (state.micro, after.micro) if move else after.micro == state.micro
+        assert after.micro_batch_size in policy.ladder
+        assert (
+            (move.before, move.after) == (state.micro_batch_size, after.micro_batch_size)
+            if move
+            else after.micro_batch_size == state.micro_batch_size
+        )
         state = after
 
 
@@ -95,19 +100,19 @@ def test_the_size_is_a_rung_and_changes_with_a_move_alone(policy, micro, seen):
 @given(policies, st.integers(1, 130), sights())
 def test_after_every_sight_the_size_fits_or_is_the_smallest(policy, micro, seen):
     """Seen to fail with one rung down at a time."""
-    for sight, state, _ in run(policy, policy.start(micro), seen):
-        smallest = state.micro == policy.ladder[-1]
-        assert smallest or not short(policy, sight, state.micro)
-        assert smallest or state.micro in policy.fitting(state, sight)
+    for snapshot, state, _ in run(policy, policy.start(micro), seen):
+        smallest = state.micro_batch_size == policy.ladder[-1]
+        assert smallest or not short(policy, snapshot, state.micro_batch_size)
+        assert smallest or state.micro_batch_size in policy.fitting(state, snapshot)
 
 
 @some
 @given(policies, st.integers(1, 130), sights())
 def test_a_shrink_gives_up_no_more_than_it_must(policy, micro, seen):
     """Seen to fail with a fall to the smallest rung."""
-    for sight, state, move in run(policy, policy.start(micro), seen):
+    for snapshot, state, move in run(policy, policy.start(micro), seen):
         if move is not None and move.kind == "shrink":
-            assert all(rung >= move.before for rung in policy.fitting(state, sight) if rung > move.after)
+            assert all(rung >= move.before for rung in policy.fitting(state, snapshot) if rung > move.after)
 
 
 @some
@@ -115,10 +120,10 @@ def test_a_shrink_gives_up_no_more_than_it_must(policy, micro, seen):
 def test_what_fits_is_a_tail_of_the_ladder(policy, micro, seen, failing):
     """A smaller size fits wherever a larger one does, so that what is below is always the way out."""
     failed = policy.start(micro)
-    for sight in failing[:3]:
-        failed, _ = policy.ran_out(failed, failed.micro, sight, "host")
-    for sight, state, _ in run(policy, failed, seen):
-        fitting = policy.fitting(state, sight)
+    for snapshot in failing[:3]:
+        failed, _ = policy.ran_out(failed, failed.micro_batch_size, snapshot, "host")
+    for snapshot, state, _ in run(policy, failed, seen):
+        fitting = policy.fitting(state, snapshot)
         assert fitting == policy.ladder[len(policy.ladder) - len(fitting) :]
 
 
@@ -145,11 +150,11 @@ def test_between_two_changes_of_headroom_the_size_moves_less_often_than_there_ar
 def test_constant_readings_end_in_rest(policy, micro, before, device, data):
     """Seen to fail without the margin and with a shrink at nothing to spare: up and down for ever."""
     *_, (_, state, _) = run(policy, policy.start(micro), before)
-    exact = policy.needs["host"](data.draw(st.sampled_from(policy.ladder)))
+    exact = policy.footprints["host"](data.draw(st.sampled_from(policy.ladder)))
     rooms = {"host": Room(data.draw(st.one_of(st.just(exact), budgets)), RESERVE, "host", 0)}
     rooms |= {} if device is None else {"device": Room(device, RESERVE, "device", 0)}
     longest = policy.settings.patience * policy.settings.longest
-    constant = [Sight(1_000.0 + number, rooms) for number in range(longest * len(policy.ladder))]
+    constant = [Snapshot(1_000.0 + number, rooms) for number in range(longest * len(policy.ladder))]
     *_, (_, state, _) = run(policy, state, constant)
     assert moves_of(policy, state, [replace(one, at_s=one.at_s + 9_000.0) for one in constant]) == []
 
@@ -162,7 +167,7 @@ def test_when_headroom_is_back_for_good_the_size_is_back_at_the_top(policy, micr
     longest = policy.settings.patience * policy.settings.longest
     back = [plenty(1_000.0 + 10 * number) for number in range(longest * (len(policy.ladder) - 1) + 1)]
     *_, (_, state, _) = run(policy, state, back)
-    assert state.micro == policy.ladder[0]
+    assert state.micro_batch_size == policy.ladder[0]
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ class Swing:
 
     def sights(self, periods):
         return [
-            Sight(0.1 * number, {"host": Room(budget, RESERVE, "host", 0)})
+            Snapshot(0.1 * number, {"host": Room(budget, RESERVE, "host", 0)})
             for number, budget in enumerate(self.budgets() * periods)
         ]
 
@@ -213,8 +218,8 @@ def test_a_swing_that_no_size_can_last_through_moves_the_size_a_bounded_number_o
     `hold * patience` readings, and doubles the patience. So after log2(period / patience) + 2 such swings it outlasts
     the crest. A swing moves at most K - 1 times up and K - 1 times down; before the first fall there are K - 1 moves.
     """
-    assume(swing.period < Settings().hold * patience)
-    policy = Policy(ladder, {"host": line}, Settings(patience=patience))
+    assume(swing.period < ControllerConfig().hold * patience)
+    policy = Policy(ladder, {"host": line}, ControllerConfig(patience=patience))
     moves = moves_of(policy, policy.start(micro), swing.sights(40))
     once = len(ladder) - 1
     moving = floor(log2(max(1.0, swing.period / patience))) + 2
@@ -228,11 +233,11 @@ def test_a_swing_within_the_margin_leaves_no_size_twice(ladder, line, micro, dat
 
     Around the need of any rung, with readings in any order. Seen to fail without the margin.
     """
-    policy = Policy(ladder, {"host": line}, Settings(patience=1))
+    policy = Policy(ladder, {"host": line}, ControllerConfig(patience=1))
     around = line(data.draw(st.sampled_from(ladder)))
     height = floor(policy.settings.margin * around / 2 / (1 + policy.settings.margin))
     swung = data.draw(st.lists(st.integers(-height - 1, height), min_size=2, max_size=80))
-    seen = [Sight(float(n), {"host": Room(around + by, RESERVE, "host", 0)}) for n, by in enumerate(swung)]
+    seen = [Snapshot(float(n), {"host": Room(around + by, RESERVE, "host", 0)}) for n, by in enumerate(swung)]
     (_, state, _), *_ = run(policy, policy.start(micro), seen[:1])
     left = [move.before for move in moves_of(policy, state, seen[1:]) if move.kind == "shrink"]
     assert len(left) == len(set(left))
@@ -243,12 +248,12 @@ def test_a_swing_within_the_margin_leaves_no_size_twice(ladder, line, micro, dat
 @given(policies, st.integers(1, 130), sights(most=25), st.integers(1, 20_000), budgets, st.floats(0, 5))
 def test_a_need_is_answered_by_the_very_sight_that_shows_it(policy, micro, before, missing, device, pause):
     """Seen to fail with patience for shrinking too."""
-    *_, (sight, state, _) = run(policy, policy.start(micro), before)
-    too_little = policy.needs["host"](state.micro) - missing
+    *_, (snapshot, state, _) = run(policy, policy.start(micro), before)
+    too_little = policy.footprints["host"](state.micro_batch_size) - missing
     rooms = {"host": Room(too_little, RESERVE, "host", 0), "device": Room(device, RESERVE, "device", 0)}
-    shown = Sight(sight.at_s + pause, rooms)
+    shown = Snapshot(snapshot.at_s + pause, rooms)
     state, _ = policy.saw(state, shown)
-    assert state.micro == policy.ladder[-1] or not short(policy, shown, state.micro)
+    assert state.micro_batch_size == policy.ladder[-1] or not short(policy, shown, state.micro_batch_size)
 
 
 @settings(deadline=None, max_examples=300)
@@ -258,12 +263,12 @@ def test_faster_takers_leave_a_smaller_or_equal_size(policy, budget, taken, micr
     sizes = []
     for fall in sorted(taken):
         seen = [
-            Sight(at_s, {"host": Room(room, RESERVE, "host", 0)}, micro_s, 16)
+            Snapshot(at_s, {"host": Room(room, RESERVE, "host", 0)}, micro_s, 16)
             for at_s, room in [(0.0, budget + fall), (1.0, budget)]
         ]
         state = policy.saw(policy.start(130), seen[0])[0]
         # The same size before the decision, so that nothing but the rate differs.
-        sizes.append(policy.saw(replace(state, micro=policy.ladder[0]), seen[1])[0].micro)
+        sizes.append(policy.saw(replace(state, micro_batch_size=policy.ladder[0]), seen[1])[0].micro_batch_size)
     assert sizes[0] >= sizes[1]
 
 
@@ -286,11 +291,15 @@ def test_a_steady_taker_never_meets_a_micro_batch_that_runs_out(ladder, line, pa
     state, at_s, timed = policy.start(ladder[0]), 0.0, (None, None)
     reach = line(ladder[0]) + rate * max(0.05, pace_s * ladder[0] * 1.5) + spare
     for length in lengths:
-        state, _ = policy.saw(state, Sight(at_s, {"host": Room(floor(reach), 0, "host", 0)}, *timed, next_s=0.05))
-        lasted = max(0.05, pace_s * state.micro * length)
-        at_s, reach, timed = at_s + lasted, reach - rate * lasted, (pace_s * state.micro, state.micro)
+        state, _ = policy.saw(state, Snapshot(at_s, {"host": Room(floor(reach), 0, "host", 0)}, *timed, next_s=0.05))
+        lasted = max(0.05, pace_s * state.micro_batch_size * length)
+        at_s, reach, timed = (
+            at_s + lasted,
+            reach - rate * lasted,
+            (pace_s * state.micro_batch_size, state.micro_batch_size),
+        )
         # Readings are whole bytes, so that a rate over 50 ms may be 20 bytes a second too low.
-        assert reach >= line(state.micro) - 1 - 20 * lasted or state.micro == ladder[-1]
+        assert reach >= line(state.micro_batch_size) - 1 - 20 * lasted or state.micro_batch_size == ladder[-1]
 
 
 @settings(deadline=None, max_examples=300)
@@ -298,16 +307,16 @@ def test_a_steady_taker_never_meets_a_micro_batch_that_runs_out(ladder, line, pa
 def test_no_size_that_ran_out_is_entered_before_the_budget_has_clearly_grown(policy, micro, seen, data):
     """Failures with and without a reading among the sights. Seen to fail without ceilings."""
     state, bars = policy.start(micro), []
-    for sight in seen:
+    for snapshot in seen:
         if data.draw(st.integers(0, 5)) == 0:
             resource, known = data.draw(st.sampled_from(["host", "device"])), data.draw(st.booleans())
-            room = sight.rooms.get(resource) if known else None
-            bars.append((state.micro, resource, None if room is None else room.budget_bytes))
-            state, _ = policy.ran_out(state, state.micro, sight if known else None, resource)
-        state, move = policy.saw(state, sight)
+            room = snapshot.rooms.get(resource) if known else None
+            bars.append((state.micro_batch_size, resource, None if room is None else room.budget_bytes))
+            state, _ = policy.ran_out(state, state.micro_batch_size, snapshot if known else None, resource)
+        state, move = policy.saw(state, snapshot)
         for size, resource, failed in bars:
-            room = sight.rooms.get(resource)
-            if state.micro >= size and state.micro > policy.ladder[-1]:
+            room = snapshot.rooms.get(resource)
+            if state.micro_batch_size >= size and state.micro_batch_size > policy.ladder[-1]:
                 assert failed is not None
                 assert room is None or room.budget_bytes > failed
                 if move is not None and move.kind == "grow":
@@ -317,25 +326,31 @@ def test_no_size_that_ran_out_is_entered_before_the_budget_has_clearly_grown(pol
 @some
 @given(policies, st.integers(1, 130), sights(most=20), st.integers(1, 150), st.booleans())
 def test_running_out_always_leads_down(policy, micro, seen, size, known):
-    *_, (sight, state, _) = run(policy, policy.start(micro), seen)
-    after, move = policy.ran_out(state, size, sight if known else None, "host")
-    if state.micro == policy.ladder[-1]:
-        assert (after.micro, move) == (state.micro, None)
+    *_, (snapshot, state, _) = run(policy, policy.start(micro), seen)
+    after, move = policy.ran_out(state, size, snapshot if known else None, "host")
+    if state.micro_batch_size == policy.ladder[-1]:
+        assert (after.micro_batch_size, move) == (state.micro_batch_size, None)
     else:
-        assert after.micro < state.micro
-        assert after.micro < size or after.micro == policy.ladder[-1]
-        assert not known or after.micro == policy.ladder[-1] or not short(policy, sight, after.micro)
+        assert after.micro_batch_size < state.micro_batch_size
+        assert after.micro_batch_size < size or after.micro_batch_size == policy.ladder[-1]
+        assert (
+            not known
+            or after.micro_batch_size == policy.ladder[-1]
+            or not short(policy, snapshot, after.micro_batch_size)
+        )
 
 
 @some
 @given(policies, policies, st.integers(1, 130), sights(most=30), st.booleans())
 def test_what_is_carried_over_is_a_rung_that_fits_and_stays(one, other, micro, seen, known):
-    *_, (sight, state, _) = run(one, one.start(micro), seen)
-    settled = other.settle(state, sight if known else None)
-    assert settled.micro in other.ladder
+    *_, (snapshot, state, _) = run(one, one.start(micro), seen)
+    settled = other.settle(state, snapshot if known else None)
+    assert settled.micro_batch_size in other.ladder
     if known:
-        assert settled.micro == other.ladder[-1] or settled.micro in other.fitting(settled, sight)
-        assert other.saw(settled, replace(sight, at_s=sight.at_s))[0].micro <= settled.micro
+        assert settled.micro_batch_size == other.ladder[-1] or settled.micro_batch_size in other.fitting(
+            settled, snapshot
+        )
+        assert other.saw(settled, replace(snapshot, at_s=snapshot.at_s))[0].micro_batch_size <= settled.micro_batch_size
 
 
 wild = st.integers(-(10**30), 10**30)
@@ -348,7 +363,7 @@ numbers = st.floats(allow_nan=False)
     st.integers(-5, 10**9),
     st.lists(
         st.builds(
-            Sight,
+            Snapshot,
             numbers,
             st.dictionaries(st.sampled_from(["host", "device", "moon"]), st.builds(Room, wild, wild, st.text())),
             st.none() | numbers,
@@ -362,13 +377,13 @@ numbers = st.floats(allow_nan=False)
 def test_nonsense_never_raises(policy, micro, seen, data):
     """Clocks that stand still or go back, negative budgets, endless times. Seen to fail without the cap on time."""
     state = policy.start(micro)
-    for sight in seen:
-        state, _ = policy.saw(state, sight)
-        policy.headroom_bytes(state, sight)
+    for snapshot in seen:
+        state, _ = policy.saw(state, snapshot)
+        policy.headroom_bytes(state, snapshot)
         if data.draw(st.booleans()):
-            state, _ = policy.ran_out(state, data.draw(st.integers(-5, 200)), sight, "moon")
-        state = policy.settle(policy.missed(state), data.draw(st.sampled_from([None, sight])))
-        assert state.micro in policy.ladder
+            state, _ = policy.ran_out(state, data.draw(st.integers(-5, 200)), snapshot, "moon")
+        state = policy.settle(policy.missed(state), data.draw(st.sampled_from([None, snapshot])))
+        assert state.micro_batch_size in policy.ladder
 
 
 @some

@@ -15,9 +15,9 @@ from autobatch.backend import engine_for
 from autobatch.data.splitting import number_of_updates, rungs, updates
 from autobatch.errors import DoesNotFitError
 from autobatch.testing import FakeEngine
-from autobatch.train.control.policy import Settings
-from autobatch.train.loop import Plan, Resizing, run
-from autobatch.train.microbatch import Cutter
+from autobatch.train.control.state import ControllerConfig
+from autobatch.train.loop import Resizing, TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
 
 # From nothing at all to more than enough, and a sensor that fails now and then.
 BUDGETS = st.one_of(st.integers(100, 2 * ROOMY), st.just(OSError("gone")))
@@ -30,7 +30,7 @@ class World:
     budgets: list
     faults: frozenset
     samples: int
-    effective: int
+    effective_batch_size: int
     epochs: int
     steps: int | None
     patience: int
@@ -46,7 +46,7 @@ def worlds(draw):
         budgets=draw(st.lists(BUDGETS, min_size=1, max_size=40)),
         faults=draw(st.frozensets(st.integers(1, 60), max_size=12)),
         samples=draw(st.integers(1, 40)),
-        effective=draw(st.integers(1, 12)),
+        effective_batch_size=draw(st.integers(1, 12)),
         epochs=draw(st.integers(1, 3)),
         steps=draw(st.one_of(st.none(), st.integers(1, 12))),
         patience=draw(st.integers(1, 3)),
@@ -60,20 +60,20 @@ MODEL: list = []
 def trained(world, *, follows):
     """Runs the loop in a world; the engine and the sizes that were decided."""
     MODEL[:] = MODEL or [small_net(metrics=None)]
-    effective = min(world.effective, world.samples)
-    steadiness = Settings(patience=world.patience, margin=0.0, foresight=1.0)
+    effective = min(world.effective_batch_size, world.samples)
+    steadiness = ControllerConfig(patience=world.patience, margin=0.0, foresight=1.0)
     ladder = rungs(effective, effective)
     one = Run(Sensor(*world.budgets, ROOMY * 4), ladder=ladder, micro=effective, settings=steadiness)
     engine = FakeEngine(world.fails, needs_weights=world.needs_weights)
     resizing = Resizing(follows, lambda size: size / effective, effective) if follows else None
-    plan = Plan(effective, world.epochs, steps_per_epoch=world.steps, verbose=0, workers=1, resizing=resizing)
-    run(MODEL[0], engine, Numbered(world.samples), Cutter(one.controller), plan)
+    plan = TrainingPlan(effective, world.epochs, steps_per_epoch=world.steps, verbose=0, workers=1, resizing=resizing)
+    run(MODEL[0], engine, Numbered(world.samples), MicroBatchRunner(one.controller), plan)
     return engine, one
 
 
 def windows(world):
     """The sizes of the effective batches, in order."""
-    effective, number = min(world.effective, world.samples), world.steps
+    effective, number = min(world.effective_batch_size, world.samples), world.steps
     number = world.epochs * (number or number_of_updates(world.samples, effective))
     sizes = [stop - start for start, stop in updates(world.samples, effective)]
     return [sizes[place % len(sizes)] for place in range(number)]
@@ -112,7 +112,7 @@ def test_with_an_effective_batch_that_follows_memory_samples_are_used_once_in_or
     sizes = [update[0].size for update in engine.updates]
     ends = set(np.cumsum(windows(world)).tolist())
     assert ends <= set(np.cumsum(sizes).tolist())
-    allowed = {change.after for change in one.changes} | {min(world.effective, world.samples)}
+    allowed = {change.after for change in one.changes} | {min(world.effective_batch_size, world.samples)}
     assert max(sizes) <= max(allowed)
 
 
@@ -122,12 +122,12 @@ def test_where_memory_never_comes_back_no_update_is_half_done(world, dry):
     """Seen to fail without `abandon`."""
     world = World(**{**vars(world), "budgets": [*[ROOMY] * dry, *[10] * 400], "faults": frozenset()})
     MODEL[:] = MODEL or [small_net(metrics=None)]
-    effective = min(world.effective, world.samples)
+    effective = min(world.effective_batch_size, world.samples)
     one = Run(Sensor(*world.budgets), ladder=rungs(effective, effective), micro=effective)
     engine = FakeEngine(needs_weights=world.needs_weights)
-    plan = Plan(effective, 40, steps_per_epoch=world.steps, verbose=0, workers=1)
+    plan = TrainingPlan(effective, 40, steps_per_epoch=world.steps, verbose=0, workers=1)
     with pytest.raises(DoesNotFitError) as caught:
-        run(MODEL[0], engine, Numbered(world.samples), Cutter(one.controller), plan)
+        run(MODEL[0], engine, Numbered(world.samples), MicroBatchRunner(one.controller), plan)
     assert (caught.value.needed_bytes, caught.value.available_bytes) == (100, 10)
     assert engine.pending == []
     made = [sum(part.size for part in update) for update in engine.updates]
@@ -163,8 +163,8 @@ def really_trained(model, *budgets, cuts=None, epochs=4):
     one = Run(Sensor(*budgets))
     replay = iter(cuts or ())
     cut = {} if cuts is None else {"cut": lambda count, micro: next(replay)}
-    plan = Plan(8, epochs, verbose=0, workers=1)
-    history = run(model, engine, Numbered(22), Cutter(one.controller, **cut), plan)
+    plan = TrainingPlan(8, epochs, verbose=0, workers=1)
+    history = run(model, engine, Numbered(22), MicroBatchRunner(one.controller, **cut), plan)
     return engine.cuts, history.history
 
 

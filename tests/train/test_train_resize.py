@@ -11,8 +11,8 @@ from autobatch.backend import engine_for
 from autobatch.data.batch import Batch
 from autobatch.testing import FakeEngine
 from autobatch.train.learning_rate import scale
-from autobatch.train.loop import Plan, Resizing, run
-from autobatch.train.microbatch import Cutter
+from autobatch.train.loop import Resizing, TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
 
 EFFECTIVE, SAMPLES = 8, 20
 HALF = EFFECTIVE // 2 * PER_SAMPLE
@@ -38,7 +38,9 @@ def resizing(rule):
 def resized(model, engine, sensor, *, rule=None, source=None, **plan):
     one = Run(sensor)
     plan = {"verbose": 0, "workers": 1, "resizing": resizing(rule)} | plan
-    history = run(model, engine, source or Numbered(SAMPLES), Cutter(one.controller), Plan(EFFECTIVE, **plan))
+    history = run(
+        model, engine, source or Numbered(SAMPLES), MicroBatchRunner(one.controller), TrainingPlan(EFFECTIVE, **plan)
+    )
     return one, history
 
 

@@ -8,9 +8,9 @@ from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.adapters.batch_generator import BatchGeneratorStream
 from autobatch.data.batch import Batch
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
-from autobatch.train.control.controller import falling
-from autobatch.train.loop import Plan, run
-from autobatch.train.microbatch import Cutter
+from autobatch.train.control.controller import controller_without_sensors
+from autobatch.train.loop import TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.validation import DataValidation
 
 SAMPLES, EFFECTIVE = 23, 5
@@ -55,8 +55,8 @@ def trained_on(**options):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     engine = Noting()
-    plan = Plan(effective=EFFECTIVE, verbose=0, workers=1, **options)
-    run(model, engine, Numbered(), Cutter(falling(EFFECTIVE, (EFFECTIVE,), print)), plan)
+    plan = TrainingPlan(effective_batch_size=EFFECTIVE, verbose=0, workers=1, **options)
+    run(model, engine, Numbered(), MicroBatchRunner(controller_without_sensors(EFFECTIVE, (EFFECTIVE,), print)), plan)
     return engine.seen
 
 
@@ -97,7 +97,7 @@ class RunsOut:
 
 
 def validation(engine, data, told=print, steps=None):
-    cutter = Cutter(falling(4, (4, 2, 1), told))
+    cutter = MicroBatchRunner(controller_without_sensors(4, (4, 2, 1), told))
     given = DataValidation(data, effective=4, cutter=cutter, steps=steps, workers=1, max_bytes=2**20)
     result = given.run(engine, engine, keras.callbacks.CallbackList())
     return result, given

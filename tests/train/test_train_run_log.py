@@ -19,18 +19,18 @@ from autobatch.errors import ArgumentError, DataError, DoesNotFitError
 from autobatch.report.runs import Seen, read_record
 from autobatch.results.run import RunReport
 from autobatch.testing import FakeEngine
-from autobatch.train.control.controller import Controller, Outside
+from autobatch.train.control.controller import Controller, ControllerHooks
 from autobatch.train.control.policy import Policy
 from autobatch.train.control.watcher import Rooms
-from autobatch.train.loop import Plan, run
-from autobatch.train.microbatch import Cutter
-from autobatch.train.recorder import Change, Diary
-from autobatch.train.run_log import Appending, LogDir, RunLog, encoded, run_log
+from autobatch.train.loop import TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
+from autobatch.train.recorder import Change, Recorder
+from autobatch.train.run_log import AppendOnlyFile, LogDir, RunLog, encoded, run_log
 
 BUDGETS = (800, 400, 400, 800, 800, 800)
 
 
-class Failing(Appending):
+class Failing(AppendOnlyFile):
     """A file whose operations are numbered over all of them and fail when `fails` says so."""
 
     def __init__(self, path, fails, error=errno.ENOSPC):
@@ -60,7 +60,7 @@ def only_file(folder):
     return path
 
 
-def train(folder, opens=Appending, *, verbose=0, engine=None):
+def train(folder, opens=AppendOnlyFile, *, verbose=0, engine=None):
     """A training of six updates whose memory shrinks and grows, logged; its History, its report and its log.
 
     Args:
@@ -78,8 +78,8 @@ def train(folder, opens=Appending, *, verbose=0, engine=None):
         log.found(result())
         log.begins(report)
         log.began_s = 0.0
-        diary = Diary(report, None, clock, log=log, verbose=verbose)
-        outside = Outside(
+        diary = Recorder(report, None, clock, log=log, verbose=verbose)
+        outside = ControllerHooks(
             changed=lambda change: diary.changed("training", change),
             watch=Eager(Sensor(*BUDGETS), Rooms(NOTHING_RESERVED), clock=clock),
             seen=lambda view, size, headroom: diary.seen("training", view, size, headroom),
@@ -87,8 +87,10 @@ def train(folder, opens=Appending, *, verbose=0, engine=None):
             sleep=clock.sleep,
         )
         controller = Controller(Policy((8, 4, 2, 1), {"host": need}, PLAIN), 8, outside)
-        plan = Plan(8, epochs=2, verbose=verbose, workers=1, progress=diary.progress, after_epoch=diary.epoch_ended)
-        history = run(model, engine, Numbered(24), Cutter(controller), plan)
+        plan = TrainingPlan(
+            8, epochs=2, verbose=verbose, workers=1, progress=diary.progress, after_epoch=diary.epoch_ended
+        )
+        history = run(model, engine, Numbered(24), MicroBatchRunner(controller), plan)
     return history, report, log
 
 
@@ -209,7 +211,7 @@ def test_a_disk_that_fails_at_any_moment_is_said_once_and_ends_no_training(calm,
                 assert read_record(log.path).kind == "fit", folder
 
 
-class Short(Appending):
+class Short(AppendOnlyFile):
     """A disk with room for half a line, once."""
 
     def __init__(self, path, at):
@@ -223,7 +225,7 @@ class Short(Appending):
 
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path):
     """Seen to fail with the next line written right behind it."""
-    lines = len(read_record(trained(tmp_path / "calm", Appending)[2].path).raw)
+    lines = len(read_record(trained(tmp_path / "calm", AppendOnlyFile)[2].path).raw)
     for number in range(2, 12):
         _, _, log = trained(tmp_path / str(number), lambda path, number=number: Short(path, number))
         assert "there was room for" in log.failure
@@ -264,7 +266,7 @@ def test_what_goes_wrong_before_the_file_is_there_leaves_none(tmp_path, monkeypa
 
 
 def test_a_file_that_is_removed_meanwhile_is_said_once(tmp_path, caplog):
-    class Removed(Appending):
+    class Removed(AppendOnlyFile):
         def __init__(self, path):
             super().__init__(path)
             path.unlink()
@@ -333,7 +335,7 @@ def test_a_decision_does_not_stand_in_the_progress_bar(tmp_path, capfd):
 
 def test_a_note_is_printed_once_and_kept(capfd, caplog):
     report = RunReport(8, 8, 1, None, [])
-    diary = Diary(report, verbose=1)
+    diary = Recorder(report, verbose=1)
     diary.note("something")
     diary.note("something")
     assert capfd.readouterr() == ("\nsomething\n", "")
@@ -348,7 +350,7 @@ def test_with_verbose_0_nothing_is_printed(tmp_path, capfd):
 
 def test_a_run_of_any_length_keeps_few_readings_in_memory(tmp_path):
     report, log = RunReport(8, 8, 1, None, []), RunLog()
-    diary = Diary(report, log=log)
+    diary = Recorder(report, log=log)
     log.began_s = 0.0
     view = Eager(Sensor(800), Rooms(NOTHING_RESERVED), clock=Clock()).look()
     for _ in range(100):
@@ -361,7 +363,7 @@ def test_times_of_a_run_count_from_when_it_was_called():
     clock = Clock()
     log, report = RunLog(clock=clock), RunReport(8, 8, 1, None, [])
     clock.now_s = 3600.0
-    Diary(report, None, clock, log=log).changed("training", Change(8, 4, "why"))
+    Recorder(report, None, clock, log=log).changed("training", Change(8, 4, "why"))
     assert report.decisions[0].at_s == 3600.0
 
 
@@ -415,7 +417,7 @@ def test_a_real_fit_writes_its_log_and_with_verbose_0_not_a_word_elsewhere(tmp_p
     record = read_record(only_file(tmp_path / "log"))
     assert (record.outcome, record.command) == ("done", f"python train.py {tmp_path / 'log'}")
     assert record.begun is not None
-    assert record.begun.effective == 8
+    assert record.begun.effective_batch_size == 8
     assert len(record.epochs) == len(record.decisions) == 2
     assert "something is odd" in record.notes
     assert record.result is not None

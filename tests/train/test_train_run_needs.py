@@ -11,8 +11,8 @@ from autobatch.memory.types import Device, OwnFrom
 from autobatch.probing.trials.measure import WORST
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome, Trial
-from autobatch.train.control.footprint import RunNeeds, kept_of
-from autobatch.train.schedule import sizes_for
+from autobatch.train.control.footprint import RunFootprints, device_baseline
+from autobatch.train.schedule import choose_sizes
 
 BASELINE, KEPT = 1000, 200
 
@@ -26,8 +26,8 @@ def found(peaks: dict[int, int], *, again: tuple[int, int] | None = None, worst:
     return ProbeResult(max(peaks), "largest", max(peaks), None, tuple(trials), models=models, reserves={"host": 50})
 
 
-def needs(result: ProbeResult, *, accumulated: int | None = None, kept: int = KEPT) -> RunNeeds:
-    return RunNeeds(result, {"host": BASELINE}, accumulated=accumulated, gradient_bytes=kept, gradients_on="host")
+def needs(result: ProbeResult, *, accumulated: int | None = None, kept: int = KEPT) -> RunFootprints:
+    return RunFootprints(result, {"host": BASELINE}, accumulated=accumulated, gradient_bytes=kept, gradients_on="host")
 
 
 def test_an_update_in_several_micro_batches_keeps_gradients() -> None:
@@ -91,8 +91,8 @@ def test_the_sizes_of_a_run(asked, found_size, schedule, first, expected) -> Non
     from autobatch.train.schedule import Schedule
 
     changing = None if schedule is None else Schedule(schedule.__getitem__)
-    sizes = sizes_for(asked, found_size, changing, samples=100, first_epoch=first)
-    assert (sizes.effective, sizes.micro, sizes.largest, sizes.reference) == expected
+    sizes = choose_sizes(asked, found_size, changing, samples=100, first_epoch=first)
+    assert (sizes.effective_batch_size, sizes.micro_batch_size, sizes.largest, sizes.reference) == expected
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_what_is_kept_of_a_gpu_is_no_pools_hoard(used_gib: int | None, own_from:
     """Seen to fail with all that a pool holds: after trials in this process, that was what the largest of them took."""
     used = None if used_gib is None else used_gib * GIB
     device = Device(0, "GPU-1", "Fake", 100 * GIB, 5 * GIB, used, own_from=own_from)
-    assert kept_of(device, Accelerator("GPU:0", 0, 2 * GIB)) == kept_gib * GIB
+    assert device_baseline(device, Accelerator("GPU:0", 0, 2 * GIB)) == kept_gib * GIB

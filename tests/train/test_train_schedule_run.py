@@ -16,8 +16,8 @@ from autobatch.errors import ArgumentError, ModelError
 from autobatch.testing import FakeEngine
 from autobatch.train.control.policy import Policy
 from autobatch.train.learning_rate import scale
-from autobatch.train.loop import Plan, Resizing, run
-from autobatch.train.microbatch import Cutter
+from autobatch.train.loop import Resizing, TrainingPlan, run
+from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.schedule import parse_schedule
 
 SAMPLES = 20
@@ -39,7 +39,13 @@ def trained(schedule, *, budget=4 * ROOMY, rule=None, follows=False, rescaled=Fa
         "policy_for": lambda effective: Policy(rungs(effective, effective), {"host": need}, PLAIN),
         "resizing": resizing if rescaled or follows else None,
     } | plan
-    run(small_net(metrics=None), engine, Numbered(SAMPLES), Cutter(one.controller), Plan(first, **options))
+    run(
+        small_net(metrics=None),
+        engine,
+        Numbered(SAMPLES),
+        MicroBatchRunner(one.controller),
+        TrainingPlan(first, **options),
+    )
     return engine, one
 
 
@@ -150,7 +156,7 @@ def fit(folder, model=None, **options):
     return autobatch.fit(model or stays_here(), ImageDataGenerator(rescale=1 / 255), folder, **options)
 
 
-@pytest.mark.parametrize("when", ["keep", "resize"])
+@pytest.mark.parametrize("when", ["accumulate", "resize"])
 def test_a_schedule_is_trained_from_end_to_end(folder, when):
     model, steps = stays_here(), []
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
@@ -160,13 +166,13 @@ def test_a_schedule_is_trained_from_end_to_end(folder, when):
         batch_size=[(0, 8), (2, 16)],
         epochs=4,
         scale_learning_rate="sqrt",
-        when_memory_changes=when,
+        on_memory_pressure=when,
         callbacks=[watch],
     )
     assert steps == [0, 1, 2, 0, 1, 2, 0, 1, 0, 1]
     assert int(model.optimizer.iterations) == 10
-    assert history.autobatch.effective == 8
-    assert history.autobatch.micro == 8
+    assert history.autobatch.effective_batch_size == 8
+    assert history.autobatch.micro_batch_size == 8
     assert len(history.history["loss"]) == 4
     assert len(history.history["autobatch/micro_batch"]) == 4
 
@@ -203,8 +209,8 @@ def test_a_bad_schedule_is_an_error_before_anything_starts(name, tmp_path):
 @pytest.mark.parametrize(
     ("options", "received"),
     [
-        ({"when_memory_changes": "grow"}, "when_memory_changes='grow'"),
-        ({"when_memory_changes": None}, "when_memory_changes=None"),
+        ({"on_memory_pressure": "grow"}, "on_memory_pressure='grow'"),
+        ({"on_memory_pressure": None}, "on_memory_pressure=None"),
         ({"scale_learning_rate": "cubic"}, "scale_learning_rate='cubic'"),
         ({"scale_learning_rate": 2.0}, "scale_learning_rate=2.0"),
         ({"checkpoint_every_s": 0}, "checkpoint_every_s=0"),
@@ -222,7 +228,7 @@ def test_a_rule_with_nothing_to_do_is_said(folder):
     assert [note for note in history.autobatch.notes if "has nothing to do" in note]
 
 
-@pytest.mark.parametrize("options", [{"when_memory_changes": "resize"}, {"batch_size": [(0, 8), (1, 16)]}])
+@pytest.mark.parametrize("options", [{"on_memory_pressure": "resize"}, {"batch_size": [(0, 8), (1, 16)]}])
 def test_a_rule_with_something_to_do_is_not(folder, options):
     history = fit(folder, scale_learning_rate="linear", **{"batch_size": 8} | options)
     assert not [note for note in history.autobatch.notes if "has nothing to do" in note]
@@ -242,5 +248,5 @@ def test_a_loss_that_cannot_be_cut_is_refused_before_the_epoch_that_would_cut_it
 def test_a_loss_that_cannot_be_cut_may_be_resized(folder):
     """Every micro-batch is an update of its own. Seen to fail with it refused."""
     model = stays_here(loss=by_hand, optimizer=keras.optimizers.SGD(1e-4))
-    fit(folder, model, batch_size=16, max_batch_size=8, when_memory_changes="resize")
+    fit(folder, model, batch_size=16, max_batch_size=8, on_memory_pressure="resize")
     assert int(model.optimizer.iterations) == 3

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.train.control.state import Room, Sight, Taking, after
+from autobatch.train.control.state import ExternalGrowth, Room, Snapshot, updated_growth
 
 MIB = 1 << 20
 
@@ -12,7 +12,7 @@ MIB = 1 << 20
 def rate_after(*readings):
     """The rate after readings of seconds and reach, in MiB and MiB/s."""
     (at_s, reach), *later = readings
-    taking = Taking("host", at_s, reach * MIB)
+    taking = ExternalGrowth("host", at_s, reach * MIB)
     for at_s, reach in later:
         taking = taking.then(at_s, reach * MIB)
     return taking.rate / MIB
@@ -46,7 +46,7 @@ times = st.floats(-1e12, 1e12)
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.tuples(times, reaches), min_size=1, max_size=12))
 def test_a_rate_is_never_negative(readings):
-    taking = Taking("host", *readings[0])
+    taking = ExternalGrowth("host", *readings[0])
     for at_s, reach in readings:
         taking = taking.then(at_s, reach)
         assert taking.rate >= 0
@@ -56,7 +56,7 @@ def test_a_rate_is_never_negative(readings):
 @given(st.lists(st.floats(0.001, 0.5), min_size=1, max_size=40))
 def test_what_is_left_of_a_rate_depends_on_the_time_alone(pauses):
     """Seen to fail with a fixed part forgotten at each reading, however soon after the last."""
-    taking = Taking("host", 0.0, 0, rate=1e9)
+    taking = ExternalGrowth("host", 0.0, 0, rate=1e9)
     for pause in pauses:
         taking = taking.then(taking.at_s + pause, 0)
     assert taking.rate == pytest.approx(1e9 * 0.5 ** (sum(pauses) / 0.25), rel=1e-6)
@@ -64,9 +64,9 @@ def test_what_is_left_of_a_rate_depends_on_the_time_alone(pauses):
 
 def test_every_resource_has_a_rate_of_its_own_that_outlives_a_gap():
     def seen(at_s, **reaches):
-        return Sight(at_s, {name: Room(reach * MIB, 0, name, 0) for name, reach in reaches.items()})
+        return Snapshot(at_s, {name: Room(reach * MIB, 0, name, 0) for name, reach in reaches.items()})
 
-    takings = ()
+    external_growth = ()
     for sight in (seen(0.0, host=500, device=500), seen(1.0, device=400), seen(2.0, host=300, device=100)):
-        takings = after(takings, sight)
-    assert {one.resource: one.rate / MIB for one in takings} == {"host": 100, "device": 300}
+        external_growth = updated_growth(external_growth, sight)
+    assert {one.resource: one.rate / MIB for one in external_growth} == {"host": 100, "device": 300}

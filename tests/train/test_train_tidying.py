@@ -3,7 +3,7 @@
 import pytest
 
 from autobatch._text import MIB
-from autobatch.train.control.controller import Tidying
+from autobatch.train.control.controller import ReleaseTiming
 from autobatch.train.control.state import Room
 
 NEED = 1000 * MIB
@@ -28,11 +28,11 @@ def room(free: int, occupied: int) -> Room:
 def test_it_is_worth_it_while_memory_is_tight(spare: int, free: int, rate: float, expected: bool) -> None:
     """Seen to fail with each of the three conditions left out."""
     occupied = NEED + spare * MIB
-    assert Tidying().due(0.0, occupied, NEED, room(free * MIB, occupied), rate) is expected
+    assert ReleaseTiming().due(0.0, occupied, NEED, room(free * MIB, occupied), rate) is expected
 
 
 def times(returned: int, rate: float, seconds: int) -> list[int]:
-    tidying, occupied, done = Tidying(), NEED + 200 * MIB, []
+    tidying, occupied, done = ReleaseTiming(), NEED + 200 * MIB, []
     for at_s in range(seconds):
         if tidying.due(float(at_s), occupied, NEED, room(50 * MIB, occupied), rate):
             done.append(at_s)

@@ -10,11 +10,11 @@ from surroundings import NOTHING_RESERVED, ROOMY, Clock, Sensor
 from autobatch.memory.budget import Reserve
 from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
-from autobatch.train.control.watcher import LEAST_S, MOST_S, Rooms, Watch
+from autobatch.train.control.watcher import LEAST_S, MOST_S, Rooms, Watcher
 
 
 def watch(sensor, clock, **options):
-    return Watch(sensor, Rooms(NOTHING_RESERVED), clock=clock, **options)
+    return Watcher(sensor, Rooms(NOTHING_RESERVED), clock=clock, **options)
 
 
 def test_the_first_reading_is_due_at_once_and_the_next_after_an_interval():
@@ -80,7 +80,9 @@ def test_what_is_not_watched_is_said_with_the_first_reading_and_once():
     """Seen to fail with it told after the training alone, and never while something is evaluated or predicted."""
     device = Device(0, "GPU-1", "Fake GPU", total_bytes=100, free_bytes=60, used_by_this_process_bytes=None)
     said = []
-    one = Watch(lambda: memory_reading(devices=(device,)), Rooms(NOTHING_RESERVED, 0), clock=Clock(), note=said.append)
+    one = Watcher(
+        lambda: memory_reading(devices=(device,)), Rooms(NOTHING_RESERVED, 0), clock=Clock(), note=said.append
+    )
     one.look()
     assert "GPU:0 is not watched" in said[0]
     one.look()

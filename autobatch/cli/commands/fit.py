@@ -13,7 +13,7 @@ from autobatch.cli.options import Switch, add_inputs, add_search
 from autobatch.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from autobatch.train.checkpoint.saver import Supervised
+    from autobatch.train.checkpoint.saver import SupervisedFolder
     from autobatch.train.run_log import LogDir
 
 SUMMARY = "find the batch size that fits, and train with it"
@@ -44,7 +44,7 @@ def _train(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOut
     options = search(args) | _bounded(args) | _saved(args)
     named = {
         "validation_data": args.validation,
-        "when_memory_changes": args.when_memory_changes,
+        "on_memory_pressure": args.on_memory_pressure,
         "scale_learning_rate": args.scale_learning_rate,
         "image_backend": args.image_backend,
         "log_dir": _log_dir(args, terminal.words),
@@ -73,9 +73,9 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     )
     training.add_argument("--validation", metavar="DIR", help="folder of validation pictures, one subfolder per class")
     training.add_argument(
-        "--when-memory-changes",
-        choices=("keep", "resize"),
-        help="keep the batch size and add up gradients over smaller micro-batches (default), or resize it",
+        "--on-memory-pressure",
+        choices=("accumulate", "resize"),
+        help="keep the batch size and accumulate gradients over smaller micro-batches (default), or resize it",
     )
     training.add_argument(
         "--scale-learning-rate",
@@ -122,14 +122,14 @@ def _add_supervision(parser: argparse.ArgumentParser) -> None:
     )
     # What a training is told by its supervisor: what was typed, and after a restart the largest micro-batches.
     group.add_argument("--typed", metavar="COMMAND", help=argparse.SUPPRESS)
-    group.add_argument("--ceiling", type=values.count, metavar="N", help=argparse.SUPPRESS)
-    group.add_argument("--validation-ceiling", type=values.count, metavar="N", help=argparse.SUPPRESS)
+    group.add_argument("--max-micro-batch-size", type=values.count, metavar="N", help=argparse.SUPPRESS)
+    group.add_argument("--max-validation-batch-size", type=values.count, metavar="N", help=argparse.SUPPRESS)
 
 
 def _bounded(args: argparse.Namespace) -> dict[str, Any]:
     """The smaller of the user's bound and that of a restart, and what a restart says of validation."""
-    bounds = [bound for bound in (args.max_batch, args.ceiling) if bound is not None]
-    options = {"max_batch_size": min(bounds, default=None), "validation_batch_size": args.validation_ceiling}
+    bounds = [bound for bound in (args.max_batch, args.max_micro_batch_size) if bound is not None]
+    options = {"max_batch_size": min(bounds, default=None), "validation_batch_size": args.max_validation_batch_size}
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -141,14 +141,14 @@ def _log_dir(args: argparse.Namespace, words: Sequence[str]) -> "LogDir | None":
 
 
 def _saved(args: argparse.Namespace) -> dict[str, Any]:
-    from autobatch.train.checkpoint.saver import Supervised
+    from autobatch.train.checkpoint.saver import SupervisedFolder
 
-    folder = None if args.checkpoint is None else Supervised(args.checkpoint, args.ceiling)
+    folder = None if args.checkpoint is None else SupervisedFolder(args.checkpoint, args.max_micro_batch_size)
     options = {"checkpoint": folder, "checkpoint_every_s": args.checkpoint_every}
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _forget(folder: "Supervised | None", progress: TextIO) -> None:
+def _forget(folder: "SupervisedFolder | None", progress: TextIO) -> None:
     """Removes the stored run, once nothing depends on it any more."""
     try:
         if folder is not None:

@@ -8,8 +8,8 @@ import signal
 from dataclasses import dataclass
 
 from autobatch.cli.outcome import ExitCode
-from autobatch.train.checkpoint.saver import TRAINING, VALIDATION, Running, micro_below
-from autobatch.train.checkpoint.store import Standing
+from autobatch.train.checkpoint.saver import TRAINING, VALIDATION, InFlight, next_smaller_micro_batch
+from autobatch.train.checkpoint.store import CheckpointState
 
 # A shell says 128 + n where a signal has ended what it ran.
 _SHELL = 128
@@ -39,8 +39,8 @@ class Trace:
         standing: Where its last checkpoint stands, `None` without one.
     """
 
-    running: Running | None = None
-    standing: Standing | None = None
+    running: InFlight | None = None
+    standing: CheckpointState | None = None
 
     @property
     def done(self) -> bool:
@@ -64,14 +64,14 @@ class Bounds:
         """The bound of a phase."""
         return self.validation if phase == VALIDATION else self.training
 
-    def lowered(self, running: Running, effective: int | None) -> "Bounds":
+    def lowered(self, running: InFlight, effective: int | None) -> "Bounds":
         """Bounds below what was running; those of the other phase stay."""
         bound = self.of(running.phase)
         # Written down or not, nothing larger than the bound can have run.
-        micro = running.micro if bound is None else min(running.micro, bound)
+        micro = running.micro_batch_size if bound is None else min(running.micro_batch_size, bound)
         if running.phase == VALIDATION:
-            return Bounds(self.training, micro_below(micro, None))
-        return Bounds(micro_below(micro, effective), self.validation)
+            return Bounds(self.training, next_smaller_micro_batch(micro, None))
+        return Bounds(next_smaller_micro_batch(micro, effective), self.validation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +168,13 @@ def _next_bounds(trace: Trace, bounds: Bounds) -> Bounds:
     """The next rung below what was running, for the phase that was running; the bounds so far if nothing was."""
     if trace.running is None or trace.done:
         return bounds
-    return bounds.lowered(trace.running, None if trace.standing is None else trace.standing.effective)
+    return bounds.lowered(trace.running, None if trace.standing is None else trace.standing.effective_batch_size)
 
 
 def _at_the_smallest(trace: Trace, bounds: Bounds) -> bool:
     if trace.done:
         return False
-    phase, micro = (TRAINING, None) if trace.running is None else (trace.running.phase, trace.running.micro)
+    phase, micro = (TRAINING, None) if trace.running is None else (trace.running.phase, trace.running.micro_batch_size)
     return 1 in {micro, bounds.of(phase)}
 
 
@@ -194,10 +194,10 @@ def _when(trace: Trace) -> str:
     if trace.running is None:
         return "before its first micro-batch"
     in_validation = " of validation" if trace.running.phase == VALIDATION else ""
-    return f"at a micro-batch{in_validation} of {trace.running.micro}"
+    return f"at a micro-batch{in_validation} of {trace.running.micro_batch_size}"
 
 
-def _place(standing: Standing | None) -> str:
+def _place(standing: CheckpointState | None) -> str:
     if standing is None:
         return "from the beginning (there was no checkpoint yet)"
     if standing.finished:

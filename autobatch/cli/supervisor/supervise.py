@@ -28,8 +28,8 @@ from autobatch.cli.supervisor.restart_policy import (
 )
 from autobatch.errors import DataError
 from autobatch.memory.sensors.cgroup import count_oom_kills
-from autobatch.train.checkpoint.saver import Journal
-from autobatch.train.checkpoint.store import Checkpoint, locked
+from autobatch.train.checkpoint.saver import InFlightJournal
+from autobatch.train.checkpoint.store import CheckpointStore, folder_lock
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
@@ -94,8 +94,8 @@ def supervise(
     with _folder(args.checkpoint, stream) as folder, ChildProcess(environ) as child:
         attempts = Attempts(0, args.restarts)
         while True:
-            with locked(folder):
-                Journal(folder).clear()  # what an earlier training has left says nothing about this one
+            with folder_lock(folder):
+                InFlightJournal(folder).clear()  # what an earlier training has left says nothing about this one
             before = oom_kills()
             status = child.run(command(_words(words, folder, attempts.bounds)))
             death = Death(status, before, oom_kills())
@@ -110,15 +110,15 @@ def supervise(
 
 def _words(words: Sequence[str], folder: Path, bounds: Bounds) -> list[str]:
     """The child's words: the user's own, and where its checkpoint is."""
-    told = {"--ceiling": bounds.training, "--validation-ceiling": bounds.validation}
+    told = {"--max-micro-batch-size": bounds.training, "--max-validation-batch-size": bounds.validation}
     bounded = [word for name, bound in told.items() if bound is not None for word in (name, str(bound))]
     own = ["--in-process", "--typed", as_typed(words), "--checkpoint", str(folder), *bounded]
     return [words[0], *own, *words[1:]]
 
 
 def _trace(folder: Path) -> Trace:
-    stored = Checkpoint(folder).load()
-    return Trace(Journal(folder).read(), None if stored is None else stored.standing)
+    stored = CheckpointStore(folder).load()
+    return Trace(InFlightJournal(folder).read(), None if stored is None else stored.standing)
 
 
 def _said(end: End, args: argparse.Namespace, folder: Path, stream: TextIO) -> CommandOutput | int:
@@ -171,7 +171,7 @@ def _remove(folder: Path, stream: TextIO) -> None:
 
 def _is_finished(folder: Path) -> bool:
     try:
-        stored = Checkpoint(folder).load()
+        stored = CheckpointStore(folder).load()
     except DataError:
         return False
     return stored is not None and stored.standing.finished

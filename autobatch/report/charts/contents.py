@@ -241,7 +241,7 @@ def _sizes(
     seen: Sequence[Seen], decisions: Sequence[Placed], span: tuple[float, float], first_size: int | None
 ) -> list[Known]:
     """The size over time, by what was seen and by what was decided in between; the last one holds to the end."""
-    told: list[Known] = [(one.at_s, one.micro) for one in seen]
+    told: list[Known] = [(one.at_s, one.micro_batch_size) for one in seen]
     told += [(one.at_s, one.decision.after) for one in decisions]
     told.sort(key=lambda point: point[0])
     if first_size is not None:

@@ -18,7 +18,7 @@ from autobatch.errors import DataError
 
 _NAME = b"autobatch checkpoint "
 
-_MAGIC = _NAME + b"1\n"
+_MAGIC = _NAME + b"2\n"
 
 _LENGTH_BYTES = 8
 
@@ -28,7 +28,7 @@ _PIECE_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CheckpointFile:
     """What a whole file holds.
 
     Attributes:
@@ -70,7 +70,7 @@ def encoded(description: dict[str, Any], values: Iterable[memoryview]) -> Iterat
     yield digest.digest()
 
 
-def read_record(path: Path) -> Record | None:
+def read_checkpoint(path: Path) -> CheckpointFile | None:
     """What a file holds, once every byte of it is found to be as it was written; `None` if there is no file.
 
     Raises:
@@ -86,7 +86,7 @@ def read_record(path: Path) -> Record | None:
             raise _unusable(path, f"it cannot be read: {error.strerror or error}") from error
 
 
-def _read(path: Path, file: BinaryIO) -> Record:
+def _read(path: Path, file: BinaryIO) -> CheckpointFile:
     line = file.read(len(_MAGIC))
     if line != _MAGIC:
         other = line.startswith(_NAME)
@@ -97,7 +97,7 @@ def _read(path: Path, file: BinaryIO) -> Record:
     file.seek(len(_MAGIC))
     length = int.from_bytes(file.read(_LENGTH_BYTES), "big")
     description = json.loads(file.read(length))
-    return Record(path, description, len(_MAGIC) + _LENGTH_BYTES + length, digest)
+    return CheckpointFile(path, description, len(_MAGIC) + _LENGTH_BYTES + length, digest)
 
 
 def _digest_of(file: BinaryIO) -> bytes | None:

@@ -19,14 +19,14 @@ from autobatch.data.batch import leaves
 from autobatch.data.open import few_of
 from autobatch.data.source import Source
 from autobatch.errors import ArgumentError
-from autobatch.train.checkpoint.saver import Journal, Supervised
-from autobatch.train.checkpoint.store import Checkpoint, Standing, Stored, locked
+from autobatch.train.checkpoint.saver import InFlightJournal, SupervisedFolder
+from autobatch.train.checkpoint.store import CheckpointState, CheckpointStore, StoredCheckpoint, folder_lock
 from autobatch.train.schedule import Schedule, parse_schedule
 
 PICTURES, SIZES, EPOCHS = "pictures", "batch_size", "epochs"
 
 
-def facts_of(
+def run_facts(
     source: Source,
     directory: Any,
     class_weight: Mapping[int, float] | None,
@@ -44,7 +44,7 @@ def facts_of(
     return {PICTURES: _digest(source, directory), "class_weight": weights, **options}
 
 
-def sizes_of(at: Callable[[int], int], epochs: int) -> dict[str, Any]:
+def batch_size_facts(at: Callable[[int], int], epochs: int) -> dict[str, Any]:
     """The effective batch of the epochs before `epochs`, as pairs of an epoch and the size from then on.
 
     Example:
@@ -86,23 +86,23 @@ def _inside(paths: Iterable[str], directory: str) -> Iterable[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class RunFolder:
     """A run on disk, and the one that goes on from it.
 
     Attributes:
         checkpoint: Where it is saved.
         journal: Where the size that is running is written down.
         stored: What an earlier process has left, `None` for a new run.
-        ceiling: The largest micro-batch to run, `None` for no bound. A kill lowers it only where a supervisor says so:
-            what a journal tells may be of a training that was killed for another reason.
+        max_micro_batch_size: `None` for no bound. A kill lowers it only where a supervisor says so: what a journal
+            tells may be of a training that was killed for another reason.
         lasting: Whether the run stays stored when it is done, as one that is finished.
         run: What the run is begun with, by name.
     """
 
-    checkpoint: Checkpoint
-    journal: Journal
-    stored: Stored | None
-    ceiling: int | None = None
+    checkpoint: CheckpointStore
+    journal: InFlightJournal
+    stored: StoredCheckpoint | None
+    max_micro_batch_size: int | None = None
     lasting: bool = False
     run: Mapping[str, Any] = field(default_factory=dict)
 
@@ -113,11 +113,11 @@ class Saved:
         Raises:
             DataError: A checkpoint is there, and it is damaged.
         """
-        checkpoint = Checkpoint(folder)
+        checkpoint = CheckpointStore(folder)
         stored = checkpoint.load()
-        told = folder.ceiling if isinstance(folder, Supervised) else None
-        ceiling = _least(told, None if stored is None else stored.standing.ceiling)
-        return cls(checkpoint, Journal(folder), stored, ceiling, isinstance(folder, Supervised))
+        told = folder.max_micro_batch_size if isinstance(folder, SupervisedFolder) else None
+        ceiling = _least(told, None if stored is None else stored.standing.max_micro_batch_size)
+        return cls(checkpoint, InFlightJournal(folder), stored, ceiling, isinstance(folder, SupervisedFolder))
 
     def seed(self, given: int | None) -> int | None:
         """The seed of the run that goes on, or the one that was given.
@@ -134,7 +134,7 @@ class Saved:
 
     def max_batch_size(self, given: Any) -> Any:
         """The bound that was given, or that of the run that goes on where it is tighter."""
-        return _least(given, self.ceiling) if given is None or isinstance(given, int) else given
+        return _least(given, self.max_micro_batch_size) if given is None or isinstance(given, int) else given
 
     def batch_size(self, given: Any) -> Any:
         """The effective batch of the run that goes on, or what was given.
@@ -149,7 +149,7 @@ class Saved:
             self._require_size(given, lambda _: min(int(given), standing.samples), 1)
         elif given not in ("auto", "largest"):
             return given
-        pairs = standing.run.get(SIZES, [[0, standing.effective]])
+        pairs = standing.run.get(SIZES, [[0, standing.effective_batch_size]])
         if len(pairs) > 1:
             self._refuse(f"batch_size={given!r}", _begun_with(_shown(pairs)))
         return pairs[0][1]
@@ -169,7 +169,7 @@ class Saved:
         """Refuses to go on with something that samples depend on, and that is another than it was.
 
         Args:
-            facts: As `autobatch.train.checkpoint.resume.facts_of` returns them.
+            facts: As `autobatch.train.checkpoint.resume.run_facts` returns them.
             samples: Samples in a pass.
             initial_epoch: The epoch to begin with.
 
@@ -187,7 +187,7 @@ class Saved:
 
     def begun_with(self, facts: Mapping[str, Any], at: Callable[[int], int], epochs: int) -> Self:
         """The same with what the run is begun with: facts, and the effective batch of each epoch."""
-        return replace(self, run={**facts, **sizes_of(at, epochs)})
+        return replace(self, run={**facts, **batch_size_facts(at, epochs)})
 
     def first_epoch(self, given: int, epochs: int) -> int:
         """The epoch that training begins with: that of the run that goes on, or the one that was given."""
@@ -202,7 +202,7 @@ class Saved:
         if self.stored is not None:
             self.checkpoint.require_weights(model, self.stored)
 
-    def restore(self, model: Any, epochs: int) -> Standing | None:
+    def restore(self, model: Any, epochs: int) -> CheckpointState | None:
         """Gives a model the state of the run that goes on, and returns where that stood; `None` for a new run.
 
         A run that is finished goes on if it is to have more epochs than it was begun with.
@@ -218,16 +218,16 @@ class Saved:
     @property
     def notes(self) -> tuple[str, ...]:
         """What should be said."""
-        if self.stored is None or self.stored.standing.ceiling is None:
+        if self.stored is None or self.stored.standing.max_micro_batch_size is None:
             return ()
-        bound = self.stored.standing.ceiling
+        bound = self.stored.standing.max_micro_batch_size
         return (f"Micro-batches of more than {bound} ran out of memory in the run that goes on: they are not tried.",)
 
     def _require_size(self, given: Any, at: Callable[[int], int], epochs: int) -> None:
         if self.stored is None:
             return
         standing = self.stored.standing
-        pairs = standing.run.get(SIZES, [[0, standing.effective]])
+        pairs = standing.run.get(SIZES, [[0, standing.effective_batch_size]])
         epoch = first_difference(pairs, at, epochs)
         if epoch is not None:
             where = f" for epoch {epoch}" if epoch else ""
@@ -252,7 +252,7 @@ class Saved:
 
 
 @contextlib.contextmanager
-def opened(folder: str | PathLike[str] | None) -> Iterator[Saved | None]:
+def open_run_folder(folder: str | PathLike[str] | None) -> Iterator[RunFolder | None]:
     """What is in a folder, which is this process's until the context ends; `None` without a folder.
 
     Raises:
@@ -262,8 +262,8 @@ def opened(folder: str | PathLike[str] | None) -> Iterator[Saved | None]:
     if folder is None:
         yield None
         return
-    with locked(folder):
-        yield Saved.open(folder)
+    with folder_lock(folder):
+        yield RunFolder.open(folder)
 
 
 def _shown(pairs: Any) -> Any:

@@ -10,27 +10,27 @@ from typing import Any
 
 from autobatch._atomic_file import Disk, remove_file, replace_file
 from autobatch.data.splitting import next_rung, rungs
-from autobatch.train.checkpoint.store import Checkpoint, Standing
+from autobatch.train.checkpoint.store import CheckpointState, CheckpointStore
 
-JOURNAL_NAME = "micro.json"
+JOURNAL_NAME = "in_flight.json"
 
 TRAINING, VALIDATION = "training", "validation"
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class InFlight:
     """What was running.
 
     Attributes:
-        micro: Samples in a micro-batch.
+        micro_batch_size: Samples in a micro-batch.
         phase: `"training"` or `"validation"`.
     """
 
-    micro: int
+    micro_batch_size: int
     phase: str = TRAINING
 
 
-class Journal:
+class InFlightJournal:
     """The size of the micro-batches that are running, in a file beside the checkpoint.
 
     Args:
@@ -48,9 +48,9 @@ class Journal:
         Raises:
             OSError: It could not be written; the size before still stands there.
         """
-        replace_file(self.path, [json.dumps(asdict(Running(micro, phase))).encode()], self._disk)
+        replace_file(self.path, [json.dumps(asdict(InFlight(micro, phase))).encode()], self._disk)
 
-    def read(self) -> Running | None:
+    def read(self) -> InFlight | None:
         """What was written last, `None` if there is nothing that can be read."""
         try:
             entry = json.loads(self.path.read_bytes())
@@ -67,18 +67,18 @@ class Journal:
         remove_file(self.path, self._disk)
 
 
-def _running(entry: dict[str, Any]) -> Running | None:
-    micro, phase = entry.get("micro"), entry.get("phase")
+def _running(entry: dict[str, Any]) -> InFlight | None:
+    micro, phase = entry.get("micro_batch_size"), entry.get("phase")
     if not isinstance(micro, int) or micro < 1 or phase not in (TRAINING, VALIDATION):
         return None
-    return Running(micro, phase)
+    return InFlight(micro, phase)
 
 
 # Memory that gets tight is what runs are killed for, so the next update is saved; but not again and again.
 _URGENT_S = 10.0
 
 
-class Keeper:
+class Saver:
     """Decides when to save.
 
     A save that fails (a full disk) is said and leaves the one before it whole; the training goes on.
@@ -96,9 +96,9 @@ class Keeper:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: CheckpointStore,
         every_s: float,
-        journal: Journal | None = None,
+        journal: InFlightJournal | None = None,
         *,
         run: Mapping[str, Any] | None = None,
         ceiling: int | None = None,
@@ -121,7 +121,7 @@ class Keeper:
         """Has the next update saved, because something may happen soon."""
         self._urgent = True
 
-    def keep(self, model: Any, standing: Standing) -> None:
+    def keep(self, model: Any, standing: CheckpointState) -> None:
         """Saves now."""
         try:
             self._checkpoint.save(model, self._completed(standing))
@@ -129,7 +129,7 @@ class Keeper:
             self._note(f"The run could not be saved ({error}); the save before it, if any, is whole.")
         self._saved_s, self._urgent = self._clock(), False
 
-    def done(self, model: Any, standing: Standing | None) -> None:
+    def done(self, model: Any, standing: CheckpointState | None) -> None:
         """Removes what was saved, or saves it as finished: the run has come to its end.
 
         Args:
@@ -146,24 +146,25 @@ class Keeper:
         except OSError as error:
             self._note(f"The saved run could not be removed ({error}).")
 
-    def _completed(self, standing: Standing) -> Standing:
-        bounds = [bound for bound in (self._ceiling, standing.ceiling) if bound is not None]
-        return replace(standing, run=self._run, ceiling=min(bounds, default=None))
+    def _completed(self, standing: CheckpointState) -> CheckpointState:
+        bounds = [bound for bound in (self._ceiling, standing.max_micro_batch_size) if bound is not None]
+        return replace(standing, run=self._run, max_micro_batch_size=min(bounds, default=None))
 
 
 @dataclass(frozen=True, slots=True)
-class Supervised(PathLike[str]):
+class SupervisedFolder(PathLike[str]):
     """Give it to `fit` as `checkpoint`: a run that is done then stays stored, as finished, until it is cleared.
 
     So whatever becomes of the trained model before it is saved elsewhere, nothing has to be trained again.
 
     Attributes:
         folder: The folder.
-        ceiling: The largest micro-batch to run from now on, which the checkpoint remembers; `None` for no new bound.
+        max_micro_batch_size: The largest micro-batch to run from now on, which the checkpoint remembers; `None` for no
+            new bound.
     """
 
     folder: str | PathLike[str]
-    ceiling: int | None = None
+    max_micro_batch_size: int | None = None
 
     def __fspath__(self) -> str:
         return fspath(self.folder)
@@ -174,11 +175,11 @@ class Supervised(PathLike[str]):
         Raises:
             OSError: It could not be removed.
         """
-        Checkpoint(self.folder).clear()
-        Journal(self.folder).clear()
+        CheckpointStore(self.folder).clear()
+        InFlightJournal(self.folder).clear()
 
 
-def micro_below(micro: int, effective: int | None) -> int | None:
+def next_smaller_micro_batch(micro: int, effective: int | None) -> int | None:
     """The next smaller micro-batch, `None` if there is none.
 
     Args:

@@ -21,7 +21,7 @@ from autobatch._atomic_file import Disk, remove_file, replace_file
 from autobatch.backend import is_shared_seed, state_variables
 from autobatch.backend.base import StateVariable
 from autobatch.errors import ArgumentError, DataError
-from autobatch.train.checkpoint.format import Record, encoded, read_record
+from autobatch.train.checkpoint.format import CheckpointFile, encoded, read_checkpoint
 
 CHECKPOINT_NAME = "training.checkpoint"
 
@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"_\d+(?=[/_]|$)")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CheckpointState:
     """Where a run stands, between two updates.
 
     Attributes:
@@ -38,9 +38,9 @@ class Standing:
         update: Updates of that epoch that are done.
         pass_number: The pass over the samples (`Loader.epoch`).
         position: Samples taken from it.
-        effective: Samples behind one update of that epoch.
-        ceiling: The largest micro-batch to run, `None` for no bound: that of a restart, or what is below a size that
-            has really run out of memory.
+        effective_batch_size: Samples behind one update of that epoch.
+        max_micro_batch_size: The largest micro-batch to run, `None` for no bound: that of a restart, or what is below a
+            size that has really run out of memory.
         seed: What order and augmentation derive from.
         samples: Samples in a pass.
         history: Keras' History so far, by name.
@@ -54,8 +54,8 @@ class Standing:
     update: int
     pass_number: int
     position: int
-    effective: int
-    ceiling: int | None
+    effective_batch_size: int
+    max_micro_batch_size: int | None
     seed: int
     samples: int
     history: Mapping[str, list[float]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredCheckpoint:
     """A checkpoint that was found whole.
 
     Attributes:
@@ -80,12 +80,12 @@ class Stored:
         record: The file.
     """
 
-    standing: Standing
+    standing: CheckpointState
     variables: tuple[tuple[str, str, tuple[int, ...]], ...]
-    record: Record
+    record: CheckpointFile
 
 
-class Checkpoint:
+class CheckpointStore:
     """The checkpoint in a folder, which is for one training.
 
     Args:
@@ -105,7 +105,7 @@ class Checkpoint:
         self.path = Path(folder) / CHECKPOINT_NAME
         self._disk = disk or Disk()
 
-    def save(self, model: Any, standing: Standing) -> None:
+    def save(self, model: Any, standing: CheckpointState) -> None:
         """Replaces the checkpoint in one step; whatever fails, the one before stays whole.
 
         Args:
@@ -120,24 +120,24 @@ class Checkpoint:
         description = {"standing": standing.to_dict(), "variables": described}
         replace_file(self.path, encoded(description, (variable.read() for variable in variables)), self._disk)
 
-    def load(self) -> Stored | None:
+    def load(self) -> StoredCheckpoint | None:
         """What is on disk, `None` if there is no checkpoint; no model is touched.
 
         Raises:
             DataError: There is one, and it is damaged or not from this version of autobatch.
         """
-        record = read_record(self.path)
+        record = read_checkpoint(self.path)
         if record is None:
             return None
         try:
-            standing = Standing(**record.description["standing"])
+            standing = CheckpointState(**record.description["standing"])
             variables = tuple((name, dtype, tuple(shape)) for name, dtype, shape in record.description["variables"])
         except (KeyError, TypeError, ValueError) as error:
             msg = f"The checkpoint {str(self.path)!r} describes no training that this version of autobatch knows."
             raise DataError(msg, str(self.path)) from error
-        return Stored(standing, variables, record)
+        return StoredCheckpoint(standing, variables, record)
 
-    def restore(self, model: Any, stored: Stored) -> Standing:
+    def restore(self, model: Any, stored: StoredCheckpoint) -> CheckpointState:
         """Gives a model the stored values, bit for bit, and returns where its training stands.
 
         Args:
@@ -164,7 +164,7 @@ class Checkpoint:
         """
         remove_file(self.path, self._disk)
 
-    def require_weights(self, model: Any, stored: Stored) -> None:
+    def require_weights(self, model: Any, stored: StoredCheckpoint) -> None:
         """Refuses a model whose weights are not among the stored ones, as far as it is built.
 
         Costs nothing, so it can be asked before anything is run; `restore` compares everything.
@@ -178,7 +178,7 @@ class Checkpoint:
         if missing is not None:
             self._refuse(f"{missing}. Expected one of those that were stored")
 
-    def _require_same(self, variables: list[StateVariable], stored: Stored) -> None:
+    def _require_same(self, variables: list[StateVariable], stored: StoredCheckpoint) -> None:
         ours = [_kind(variable.name, variable.dtype, variable.shape) for variable in variables]
         theirs = [_kind(*described) for described in stored.variables]
         if ours == theirs:
@@ -209,7 +209,7 @@ LOCK_NAME = ".in-use"
 
 
 @contextlib.contextmanager
-def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
+def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Keeps a folder, which is made if need be, for this process until the context ends.
 
     The kernel lets go of it when the process ends, however that happens. Where a file cannot be locked (a folder that

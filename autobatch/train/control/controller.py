@@ -11,9 +11,9 @@ from typing import Protocol
 
 from autobatch._text import MIB, format_bytes
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
-from autobatch.train.control.policy import Move, Policy, Sight
-from autobatch.train.control.state import Room
-from autobatch.train.control.watcher import View, Watch
+from autobatch.train.control.policy import Policy
+from autobatch.train.control.state import PolicyDecision, Room, Snapshot
+from autobatch.train.control.watcher import View, Watcher
 from autobatch.train.recorder import Change
 
 _WORTH_BYTES, _WORTH_FRACTION = 32 * MIB, 0.05
@@ -28,7 +28,7 @@ _LITTLE = 0.1
 
 
 @dataclass(slots=True)
-class Tidying:
+class ReleaseTiming:
     """Remembers when memory was given back last although micro-batches stayed as they were, and what came of it.
 
     A heap grows in use: what a step frees is taken apart for the next, and now and then nothing that is free is in one
@@ -93,7 +93,7 @@ class GivenBack(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class ControllerHooks:
     """What a controller has to do with the world.
 
     Attributes:
@@ -109,7 +109,7 @@ class Outside:
 
     changed: Callable[[Change], None]
     begins: Callable[[int], None] = lambda _: None
-    watch: Watch | None = None
+    watch: Watcher | None = None
     seen: Callable[[View, int, int | None], None] = lambda *_: None
     note: Callable[[str], None] = lambda _: None
     release_memory: Callable[[], GivenBack] | None = None
@@ -141,24 +141,24 @@ class Controller:
         outside: Sensors and listeners.
     """
 
-    def __init__(self, policy: Policy, micro: int, outside: Outside) -> None:
+    def __init__(self, policy: Policy, micro: int, outside: ControllerHooks) -> None:
         self._policy, self._outside = policy, outside
         self._state = policy.start(micro)
         self._pace = _Pace()
-        self._tidying = Tidying()
+        self._tidying = ReleaseTiming()
         self._headroom_bytes: int | None = None
         self._rested = False
 
     @property
-    def micro(self) -> int:
+    def micro_batch_size(self) -> int:
         """Samples in a micro-batch, at most."""
-        return self._state.micro
+        return self._state.micro_batch_size
 
     @property
-    def ceiling(self) -> int | None:
+    def max_micro_batch_size(self) -> int | None:
         """The largest size below those that ran out of memory; `None` if none did, or it has been entered again."""
-        failed = self._state.ceiling
-        return None if failed is None or failed <= self.micro else max(1, failed - 1)
+        failed = self._state.smallest_oom_size
+        return None if failed is None or failed <= self.micro_batch_size else max(1, failed - 1)
 
     @property
     def headroom_bytes(self) -> int | None:
@@ -177,9 +177,9 @@ class Controller:
         self._pace.reached(watch.now_s())
         if watch.due or self._rested:
             self._rested = False
-            move = self._read(watch)
-            if move is not None and move.kind == "stuck":
-                self._wait(watch, move)
+            decision = self._read(watch)
+            if decision is not None and decision.kind == "stuck":
+                self._wait(watch, decision)
         self._pace.boundary_s = watch.now_s()
 
     def runs(self, size: int) -> None:
@@ -193,15 +193,20 @@ class Controller:
         a reading in any case, since the last one may have gone to another controller. What runs then begins.
         """
         self._pace.running, self._rested = None, True
-        self._outside.begins(self.micro)
+        self._outside.begins(self.micro_batch_size)
 
     def adopt(self, policy: Policy, reason: str) -> None:
         """Goes on by another policy, with other sizes; `reason` says why."""
-        view, before = self._last_view(), self.micro
+        view, before = self._last_view(), self.micro_batch_size
         self._policy = policy
         self._state = policy.settle(self._state, self._sight(view))
-        if self.micro != before:
-            self._follow(Move("grow" if self.micro > before else "shrink", before, self.micro, reason, None), view)
+        if self.micro_batch_size != before:
+            self._follow(
+                PolicyDecision(
+                    "grow" if self.micro_batch_size > before else "shrink", before, self.micro_batch_size, reason, None
+                ),
+                view,
+            )
 
     def ran_out(self, error: OutOfMemoryError, cause: BaseException | None = None) -> None:
         """Falls below a size that has run out of memory.
@@ -215,60 +220,60 @@ class Controller:
         """
         # A reading from before the failure could be one from before a neighbour took the memory.
         view = None if self._outside.watch is None else self._outside.watch.look()
-        sight, resource = self._sight(view), _what_ran_out(cause or error.__cause__, view)
+        snapshot, resource = self._sight(view), _what_ran_out(cause or error.__cause__, view)
         before = self._state
-        self._state, move = self._policy.ran_out(before, error.size, sight, resource)
-        if move is None:
+        self._state, decision = self._policy.ran_out(before, error.size, snapshot, resource)
+        if decision is None:
             raise DoesNotFitError(_too_small(error.size), None, 0) from (cause or error)
-        self._headroom_bytes = None if sight is None else self._policy.headroom_bytes(self._state, sight)
-        self._follow(move, view, None if sight is None else self._policy.headroom_bytes(before, sight))
+        self._headroom_bytes = None if snapshot is None else self._policy.headroom_bytes(self._state, snapshot)
+        self._follow(decision, view, None if snapshot is None else self._policy.headroom_bytes(before, snapshot))
 
     def _last_view(self) -> View | None:
         return None if self._outside.watch is None else self._outside.watch.last
 
-    def _sight(self, view: View | None) -> Sight | None:
+    def _sight(self, view: View | None) -> Snapshot | None:
         if view is None:
             return None
         next_s = 0.0 if self._outside.watch is None else self._outside.watch.interval_s
-        return Sight(view.at_s, view.rooms, self._pace.seconds, self._pace.size, next_s)
+        return Snapshot(view.at_s, view.rooms, self._pace.seconds, self._pace.size, next_s)
 
-    def _read(self, watch: Watch) -> Move | None:
+    def _read(self, watch: Watcher) -> PolicyDecision | None:
         view = watch.look()
-        sight = self._sight(view)
-        if view is None or sight is None:
+        snapshot = self._sight(view)
+        if view is None or snapshot is None:
             self._state, self._headroom_bytes = self._policy.missed(self._state), None
             return None
         before = self._state
-        self._state, move = self._policy.saw(before, sight)
-        self._headroom_bytes = self._policy.headroom_bytes(self._state, sight)
-        self._outside.seen(view, self.micro, self._headroom_bytes)
-        if move is None:
+        self._state, decision = self._policy.saw(before, snapshot)
+        self._headroom_bytes = self._policy.headroom_bytes(self._state, snapshot)
+        self._outside.seen(view, self.micro_batch_size, self._headroom_bytes)
+        if decision is None:
             self._tidy(view)
-        elif move.kind != "stuck":
-            self._follow(move, view, self._policy.headroom_bytes(before, sight))
+        elif decision.kind != "stuck":
+            self._follow(decision, view, self._policy.headroom_bytes(before, snapshot))
         # The smallest size may be too large as well, and must not run to find out.
-        return self._policy.stuck(self._state, sight) or move
+        return self._policy.stuck(self._state, snapshot) or decision
 
     def _tidy(self, view: View) -> None:
         """Gives back what the heap has grown by beyond the need of micro-batches, while that is worth it."""
-        need, room = self._policy.needs.get("host"), view.rooms.get("host")
+        need, room = self._policy.footprints.get("host"), view.rooms.get("host")
         if need is None or room is None:
             return
         occupied, rate = view.reading.process.rss_bytes, self._state.rate("host")
-        if self._tidying.due(view.at_s, occupied, need(self.micro), room, rate):
+        if self._tidying.due(view.at_s, occupied, need(self.micro_batch_size), room, rate):
             given = self._give_back()
             self._tidying.came_to(0 if given is None else given.host_bytes or 0)
 
-    def _follow(self, move: Move, view: View | None, headroom_bytes: int | None = None) -> None:
+    def _follow(self, decision: PolicyDecision, view: View | None, headroom_bytes: int | None = None) -> None:
         returned = held = None
-        given = self._give_back() if move.after <= move.before else None
+        given = self._give_back() if decision.after <= decision.before else None
         if given is not None:
             returned = _sum(given.host_bytes, given.device_bytes)
             held = self._held(given, view)
             if held:
                 for why in given.holds.values():
                     self._outside.note(why)
-        self._outside.changed(Change(move.before, move.after, move.reason, headroom_bytes, returned, held))
+        self._outside.changed(Change(decision.before, decision.after, decision.reason, headroom_bytes, returned, held))
 
     def _give_back(self) -> GivenBack | None:
         try:
@@ -284,38 +289,38 @@ class Controller:
         occupied = {"host": view.reading.process.rss_bytes}
         if (room := view.rooms.get("device")) is not None:
             occupied["device"] = room.reach_bytes - room.available_bytes
-        needs = self._policy.needs
-        known = given.holds.keys() & needs.keys() & occupied.keys()
-        return sum(max(0, occupied[name] - needs[name](self.micro)) for name in known)
+        footprints = self._policy.footprints
+        known = given.holds.keys() & footprints.keys() & occupied.keys()
+        return sum(max(0, occupied[name] - footprints[name](self.micro_batch_size)) for name in known)
 
-    def _wait(self, watch: Watch, move: Move) -> None:
+    def _wait(self, watch: Watcher, decision: PolicyDecision) -> None:
         """Waits for memory that others hold, since running on would end in being killed."""
         view, until_s = watch.last, watch.now_s() + self._outside.patience_s
-        self._follow(move, view)
+        self._follow(decision, view)
         while watch.now_s() < until_s:
             self._outside.sleep(watch.interval_s)
             again = self._read(watch)
             if again is not None and again.kind == "stuck":
-                move, view = again, watch.last
+                decision, view = again, watch.last
             elif watch.last is not None:
                 return
-        raise self._starved(move, view)
+        raise self._starved(decision, view)
 
-    def _starved(self, move: Move, view: View | None) -> DoesNotFitError:
-        name = move.resource or "host"
-        need = self._policy.needs[name](self.micro)
+    def _starved(self, decision: PolicyDecision, view: View | None) -> DoesNotFitError:
+        name = decision.resource or "host"
+        need = self._policy.footprints[name](self.micro_batch_size)
         room = view.rooms[name] if view is not None else None
         reach = 0 if room is None else max(0, room.budget_bytes + room.reserve_bytes)
         waited = f"{self._outside.patience_s:.0f} s"
         msg = (
-            f"Others hold so much memory that not even a micro-batch of {self.micro} fits: {move.reason}. It was "
-            f"waited for {waited}. The trainable weights are as they were after the last update: save them, free "
-            f"{format_bytes(max(0, need - reach))}, and train on."
+            f"Others hold so much memory that not even a micro-batch of {self.micro_batch_size} fits: "
+            f"{decision.reason}. The training waited for {waited}. The trainable weights are as they were after the "
+            f"last update: save them, free {format_bytes(max(0, need - reach))}, and train on."
         )
         return DoesNotFitError(msg, need, reach)
 
 
-def falling(micro: int, ladder: Sequence[int], told: Callable[[int, int, str], None]) -> Controller:
+def controller_without_sensors(micro: int, ladder: Sequence[int], told: Callable[[int, int, str], None]) -> Controller:
     """A controller without sensors: its size falls when memory has run out, and never rises.
 
     Args:
@@ -324,7 +329,7 @@ def falling(micro: int, ladder: Sequence[int], told: Callable[[int, int, str], N
         told: Called with the size before, the size after, and the reason.
     """
     policy = Policy(tuple(sorted({micro, *ladder}, reverse=True)), {})
-    return Controller(policy, micro, Outside(lambda change: told(change.before, change.after, change.reason)))
+    return Controller(policy, micro, ControllerHooks(lambda change: told(change.before, change.after, change.reason)))
 
 
 def _what_ran_out(cause: BaseException | None, view: View | None) -> str:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from math import ceil
 
 from autobatch._text import format_bytes, format_count
-from autobatch.train.control.state import Room, Settings, Sight, State
+from autobatch.train.control.state import ControllerConfig, PolicyState, Room, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class Requirement:
     """What a micro-batch asks of one resource.
 
     Attributes:
@@ -34,7 +34,7 @@ class Demand:
         return self.room.budget_bytes - self.need_bytes - self.ahead_bytes
 
     @property
-    def beyond_bytes(self) -> int:
+    def reach_left_bytes(self) -> int:
         """What is left of the reach; negative where the micro-batch would run out of memory."""
         return self.room.reach_bytes - self.need_bytes
 
@@ -42,67 +42,71 @@ class Demand:
         """Says why the micro-batch does not fit."""
         if self.need_bytes <= self.room.budget_bytes:
             taken = f"others have been taking {format_bytes(self.rate)}/s, {format_bytes(self.ahead_bytes)} ahead"
-            return f"{self._needs()}, the {self.room}, and {taken}"
+            return f"{self._need_text()}, the {self.room}, and {taken}"
         same = format_bytes(self.need_bytes) == format_bytes(self.room.budget_bytes)
         short = f", {format_bytes(self.need_bytes - self.room.budget_bytes)} too little" if same else ""
-        return f"{self._needs()} and the {self.room}{short}"
+        return f"{self._need_text()} and the {self.room}{short}"
 
     def fits(self, readings: int) -> str:
         """Says why the micro-batch is tried."""
         spare = format_bytes(self.spare_bytes)
-        return f"{self._needs()} and the {self.room}, {spare} to spare, for {readings} readings in a row"
+        return f"{self._need_text()} and the {self.room}, {spare} to spare, for {readings} readings in a row"
 
     def cannot(self) -> str:
         """Says why not even this micro-batch, the smallest, can run."""
         reach, reserve = format_bytes(self.room.reach_bytes), format_bytes(self.room.reserve_bytes)
-        missing = f"{format_bytes(-self.beyond_bytes)} are missing"
-        return f"{self._needs()} and the {self.room.limit} has {reach}, the reserve of {reserve} included: {missing}"
+        missing = f"{format_bytes(-self.reach_left_bytes)} are missing"
+        return (
+            f"{self._need_text()} and the {self.room.limit} has {reach}, the reserve of {reserve} included: {missing}"
+        )
 
-    def _needs(self) -> str:
-        verb = "needs" if self.size == 1 else "need"
+    def _need_text(self) -> str:
+        verb = "footprints" if self.size == 1 else "need"
         return f"{format_count(self.size, 'sample')} {verb} up to {format_bytes(self.need_bytes)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class SizeCheck:
     """Judges sizes by one sight.
 
     A resource counts where both its need and its room are known.
 
     Attributes:
-        needs: For each resource, the bytes occupied at the peak of a micro-batch, from the number of samples.
+        footprints: For each resource, the bytes occupied at the peak of a micro-batch, from the number of samples.
         settings: How careful to be.
         state: What is remembered, the sight included.
-        sight: The sight, `None` where there is none.
+        snapshot: What was seen, `None` where there is none.
     """
 
-    needs: Mapping[str, Callable[[int], int]]
-    settings: Settings
-    state: State
-    sight: Sight | None
+    footprints: Mapping[str, Callable[[int], int]]
+    settings: ControllerConfig
+    state: PolicyState
+    snapshot: Snapshot | None
 
-    def demands(self, size: int) -> list[Demand]:
+    def requirements(self, size: int) -> list[Requirement]:
         """Returns what `size` samples ask of each resource."""
-        if self.sight is None:
+        if self.snapshot is None:
             return []
         # The cap is for nonsense: rates and times whose product no number can hold.
-        running_s = min(1e9, max(self.sight.next_s, (self.state.pace_s or 0.0) * size))
+        running_s = min(1e9, max(self.snapshot.next_s, (self.state.pace_s or 0.0) * size))
         ahead_s = self.settings.foresight * running_s
-        demands = []
-        for resource in sorted(self.needs):
-            room, rate = self.sight.rooms.get(resource), self.state.rate(resource)
+        requirements = []
+        for resource in sorted(self.footprints):
+            room, rate = self.snapshot.rooms.get(resource), self.state.rate(resource)
             if room is not None:
-                demands.append(Demand(size, resource, room, self.needs[resource](size), ceil(rate * ahead_s), rate))
-        return demands
+                requirements.append(
+                    Requirement(size, resource, room, self.footprints[resource](size), ceil(rate * ahead_s), rate)
+                )
+        return requirements
 
-    def tightest(self, size: int) -> Demand | None:
+    def tightest(self, size: int) -> Requirement | None:
         """Returns the demand that leaves the least of its budget."""
-        return min(self.demands(size), key=lambda demand: demand.spare_bytes, default=None)
+        return min(self.requirements(size), key=lambda requirement: requirement.spare_bytes, default=None)
 
     def fits(self, size: int) -> bool:
         """Tells whether a size may be in use: by its needs, and by what ran out of memory."""
-        return all(ceiling.may_stay(size, self.sight) for ceiling in self.state.ceilings) and all(
-            demand.spare_bytes >= 0 for demand in self.demands(size)
+        return all(limit.may_stay(size, self.snapshot) for limit in self.state.oom_limits) and all(
+            requirement.spare_bytes >= 0 for requirement in self.requirements(size)
         )
 
     def may_enter(self, size: int) -> bool:
@@ -110,13 +114,15 @@ class Judge:
 
         A resource that was seen before and is not seen now is unknown, and growing waits for it.
         """
-        demands = self.demands(size)
-        known = {demand.resource for demand in demands}
+        requirements = self.requirements(size)
+        known = {requirement.resource for requirement in requirements}
         return (
-            bool(demands)
-            and all(taking.resource in known for taking in self.state.takings if taking.resource in self.needs)
-            and all(ceiling.may_enter(size, self.sight) for ceiling in self.state.ceilings)
-            and all(one.spare_bytes >= max(0.0, self.settings.margin * one.room.budget_bytes) for one in demands)
+            bool(requirements)
+            and all(
+                growth.resource in known for growth in self.state.external_growth if growth.resource in self.footprints
+            )
+            and all(limit.may_enter(size, self.snapshot) for limit in self.state.oom_limits)
+            and all(one.spare_bytes >= max(0.0, self.settings.margin * one.room.budget_bytes) for one in requirements)
         )
 
     def may_settle(self, size: int, proven: int | None = None) -> bool:
@@ -124,10 +130,10 @@ class Judge:
 
         With nothing ever seen, what ran out of memory counts, and what has run in a trial (`proven` samples).
         """
-        if size <= self.state.micro:
+        if size <= self.state.micro_batch_size:
             return self.fits(size)
-        if self.state.takings or self.demands(size):
+        if self.state.external_growth or self.requirements(size):
             return self.may_enter(size)
         if proven is not None and size > proven:
             return False
-        return all(ceiling.may_enter(size, self.sight) for ceiling in self.state.ceilings)
+        return all(limit.may_enter(size, self.snapshot) for limit in self.state.oom_limits)

@@ -17,7 +17,7 @@ from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Trial
 
 
-def need_of(
+def footprint_of(
     baseline_bytes: int, model: PeakModel, measured: Mapping[int, int], beyond: Callable[[int], float] | None = None
 ) -> Callable[[int], int]:
     """Returns the function from samples to the bytes that this process occupies at the peak; it never falls.
@@ -53,14 +53,14 @@ def need_of(
     return need
 
 
-Need = Callable[[int], int]
+Footprint = Callable[[int], int]
 
 # What keeping gradients adds to a peak, over the bytes of the gradients: one copy, and part of another while they are
 # weighted. Measured as 1.33 with a net of large dense layers.
 _COPIES = 1.35
 
 
-class RunNeeds:
+class RunFootprints:
     """The needs of updates in one piece and of those in several micro-batches.
 
     Args:
@@ -88,11 +88,11 @@ class RunNeeds:
         """Whether trials have told what each resource is needed for: if not, nothing can say that more fits."""
         return self._baselines.keys() <= self._found.models.keys()
 
-    def of(self, effective: int) -> dict[str, Need]:
+    def of(self, effective: int) -> dict[str, Footprint]:
         """Per resource, the bytes at the peak of a micro-batch, from its samples, for one effective batch."""
         return {name: self._need(name, effective) for name in self._baselines if name in self._found.models}
 
-    def _need(self, name: str, effective: int) -> Need:
+    def _need(self, name: str, effective: int) -> Footprint:
         ran = [trial for trial in self._found.trials if trial.outcome.ran and name in trial.peaks]
         whole = [trial for trial in ran if trial.size == self._accumulated]
         in_parts = self._from(name, [trial for trial in ran if trial not in whole] or ran)
@@ -101,13 +101,13 @@ class RunNeeds:
         in_one = self._from(name, whole) if whole and effective == self._accumulated else in_parts
         return lambda size: in_one(size) if size >= effective else in_parts(size) + extra
 
-    def _from(self, name: str, trials: list[Trial]) -> Need:
+    def _from(self, name: str, trials: list[Trial]) -> Footprint:
         model, baseline = self._found.models[name], self._baselines[name]
         measured: dict[int, int] = {}
         for trial in trials:
             measured[trial.size] = max(measured.get(trial.size, 0), trial.peaks[name])
         bounds = peak_bounds(trials)
-        need = need_of(baseline, model, measured, bounds[name].upper)
+        need = footprint_of(baseline, model, measured, bounds[name].upper)
         worst = bounds.get(WORST) if name == "host" else None
         if worst is None:
             return need
@@ -126,10 +126,10 @@ def baselines(before: MemoryReading, read_ahead_bytes: int, gpu: Accelerator | N
     device = None if gpu is None else next((one for one in before.devices if one.index == gpu.number), None)
     if gpu is None or device is None:
         return {"host": host}
-    return {"host": host, "device": kept_of(device, gpu)}
+    return {"host": host, "device": device_baseline(device, gpu)}
 
 
-def kept_of(device: Device, gpu: Accelerator) -> int:
+def device_baseline(device: Device, gpu: Accelerator) -> int:
     """What this process occupies of a GPU whatever the size of its micro-batches, in bytes.
 
     Args:
@@ -144,7 +144,7 @@ def kept_of(device: Device, gpu: Accelerator) -> int:
     return used - pool_bytes(device, gpu)
 
 
-def _careful_beyond(tried: int, need: Need, worst: PeakBound, offset_bytes: int) -> Need:
+def _careful_beyond(tried: int, need: Footprint, worst: PeakBound, offset_bytes: int) -> Footprint:
     """Beyond the sizes that were tried, what the worst may come to has to fit with the reserve, as in the search."""
 
     def careful(size: int) -> int:

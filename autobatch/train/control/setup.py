@@ -14,17 +14,18 @@ from autobatch.probing.request import ProbeRequest
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome
 from autobatch.train.checkpoint.saver import TRAINING
-from autobatch.train.control.controller import Controller, GivenBack, Outside
-from autobatch.train.control.footprint import RunNeeds, baselines
-from autobatch.train.control.policy import Policy, Settings
-from autobatch.train.control.watcher import Rooms, Watch
-from autobatch.train.recorder import Change, Diary
+from autobatch.train.control.controller import Controller, ControllerHooks, GivenBack
+from autobatch.train.control.footprint import RunFootprints, baselines
+from autobatch.train.control.policy import Policy
+from autobatch.train.control.state import ControllerConfig
+from autobatch.train.control.watcher import Rooms, Watcher
+from autobatch.train.recorder import Change, Recorder
 
 Read = Callable[[], MemoryReading]
 
 
 @dataclass(frozen=True, slots=True)
-class Seams:
+class ControlSeams:
     """What a run asks of the world; tests put something else in its place.
 
     Attributes:
@@ -42,13 +43,13 @@ class Seams:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     release_memory: Callable[[], GivenBack] = release_memory
-    settings: Settings = field(default_factory=Settings)
+    settings: ControllerConfig = field(default_factory=ControllerConfig)
     least_s: float = 0.05
     patience_s: float = 60.0
     gpu: Callable[[], Accelerator | None] = accelerator
 
 
-class Steering:
+class ControllerSetup:
     """Makes the controllers of one run.
 
     Args:
@@ -69,30 +70,30 @@ class Steering:
         found: ProbeResult,
         question: ProbeRequest,
         before: MemoryReading,
-        diary: Diary,
+        diary: Recorder,
         *,
         cuttable: bool,
         accumulator_bytes: int = 0,
         running: Callable[[int, str], None] | None = None,
         urge: Callable[[], None] | None = None,
         cut: Callable[[int, int], list[str]] | None = None,
-        seams: Seams | None = None,
+        seams: ControlSeams | None = None,
     ) -> None:
         self._found, self._question, self._diary, self._cuttable = found, question, diary, cuttable
         self._cut, self._effective = cut, 0
         self._written: tuple[int, str] | None = None
-        self._running, self._urge, self._seams = running, urge, seams or Seams()
+        self._running, self._urge, self._seams = running, urge, seams or ControlSeams()
         world = self._seams
         gpu = world.gpu()
         occupied = baselines(before, question.beside_bytes, gpu)
         own = None if gpu is None else own_limit(gpu, occupied.get("device", gpu.in_use_bytes))
         rooms = Rooms(question.reserve, None if gpu is None else gpu.number, own)
-        self.watch = Watch(world.read, rooms, clock=world.clock, least_s=world.least_s, note=diary.note)
-        self._needs = RunNeeds(
+        self.watch = Watcher(world.read, rooms, clock=world.clock, least_s=world.least_s, note=diary.note)
+        self._footprints = RunFootprints(
             found,
             occupied,
             # Only a training keeps anything from one micro-batch to the next.
-            accumulated=question.effective if question.step == "train" else None,
+            accumulated=question.effective_batch_size if question.step == "train" else None,
             gradient_bytes=accumulator_bytes,
             gradients_on="host" if gpu is None else "device",
         )
@@ -107,11 +108,11 @@ class Steering:
             effective: Samples behind one update.
             micro: The size to begin with, which is a rung in any case.
         """
-        needs, settings, proven = self._needs.of(effective), self._seams.settings, self._found.largest
+        footprints, settings, proven = self._footprints.of(effective), self._seams.settings, self._found.largest
         if not self._cuttable:
-            return Policy((micro or effective,), needs, settings, proven)
+            return Policy((micro or effective,), footprints, settings, proven)
         sizes = {*rungs(effective, max(1, min(effective, self._largest()))), *([micro] if micro else [])}
-        return Policy(tuple(sorted(sizes, reverse=True)), needs, settings, proven)
+        return Policy(tuple(sorted(sizes, reverse=True)), footprints, settings, proven)
 
     def controller(self, phase: str, effective: int, micro: int) -> Controller:
         """A controller for `"training"` or `"validation"`; each has sizes of its own.
@@ -133,7 +134,7 @@ class Steering:
         if phase == TRAINING:
             self._effective = effective
             self._write_down(micro, phase)
-        outside = Outside(
+        outside = ControllerHooks(
             changed=changed,
             begins=lambda size: self._write_down(size, phase),
             watch=self.watch,
@@ -168,7 +169,7 @@ class Steering:
 
     def _largest(self) -> int:
         """The largest size that may be entered one day."""
-        if not self._needs.known:
+        if not self._footprints.known:
             return self._found.largest
         judged = {Outcome.RAN, Outcome.OVER_BUDGET}
         failed = min((trial.size for trial in self._found.trials if trial.outcome not in judged), default=None)

@@ -38,7 +38,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Snapshot:
     """What was seen between two micro-batches.
 
     Attributes:
@@ -80,7 +80,7 @@ HALF_LIFE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Taking:
+class ExternalGrowth:
     """What others take of one resource.
 
     Attributes:
@@ -95,7 +95,7 @@ class Taking:
     reach_bytes: int
     rate: float = 0.0
 
-    def then(self, at_s: float, reach_bytes: int) -> "Taking":
+    def then(self, at_s: float, reach_bytes: int) -> "ExternalGrowth":
         """Returns what others take after one more reading.
 
         The rate is that of the newest interval or what is left of the remembered one, whichever is larger: those who
@@ -104,20 +104,20 @@ class Taking:
         passed_s = max(0.0, at_s - self.at_s)
         newest = (self.reach_bytes - reach_bytes) / max(passed_s, SHORTEST_S)
         remembered = self.rate * 0.5 ** (passed_s / HALF_LIFE_S)
-        return Taking(self.resource, at_s, reach_bytes, max(newest, remembered, 0.0))
+        return ExternalGrowth(self.resource, at_s, reach_bytes, max(newest, remembered, 0.0))
 
 
-def after(takings: tuple[Taking, ...], sight: Sight) -> tuple[Taking, ...]:
+def updated_growth(external_growth: tuple[ExternalGrowth, ...], snapshot: Snapshot) -> tuple[ExternalGrowth, ...]:
     """Returns what others take of every resource that was ever seen, the newest sight included."""
-    known = {taking.resource: taking for taking in takings}
-    for resource, room in sight.rooms.items():
-        before = known.get(resource) or Taking(resource, sight.at_s, room.reach_bytes)
-        known[resource] = before.then(sight.at_s, room.reach_bytes)
+    known = {growth.resource: growth for growth in external_growth}
+    for resource, room in snapshot.rooms.items():
+        before = known.get(resource) or ExternalGrowth(resource, snapshot.at_s, room.reach_bytes)
+        known[resource] = before.then(snapshot.at_s, room.reach_bytes)
     return tuple(known[resource] for resource in sorted(known))
 
 
 @dataclass(frozen=True, slots=True)
-class Ceiling:
+class OomLimit:
     """One size that really ran out of memory.
 
     The budget at that moment was not enough for it, whatever the peak model says. So the size and all larger ones are
@@ -135,72 +135,72 @@ class Ceiling:
     failed_bytes: int | None
     bar_bytes: float
 
-    def may_stay(self, size: int, sight: Sight | None) -> bool:
+    def may_stay(self, size: int, snapshot: Snapshot | None) -> bool:
         """Tells whether a micro-batch of `size` that is in use may go on."""
         if size < self.size:
             return True
-        room = self._room(sight)
+        room = self._room(snapshot)
         return self.failed_bytes is not None and (room is None or room.budget_bytes > self.failed_bytes)
 
-    def may_enter(self, size: int, sight: Sight | None) -> bool:
+    def may_enter(self, size: int, snapshot: Snapshot | None) -> bool:
         """Tells whether a micro-batch of `size` may be tried (again)."""
         if size < self.size:
             return True
-        room = self._room(sight)
+        room = self._room(snapshot)
         return self.failed_bytes is not None and room is not None and room.budget_bytes > self.bar_bytes
 
-    def set_by(self, sight: Sight | None) -> str:
+    def set_by(self, snapshot: Snapshot | None) -> str:
         """Says what ran out, and when it is tried again."""
         ran_out = f"a micro-batch of {format_count(self.size, 'sample')} ran out of {self.resource} memory"
-        room = self._room(sight)
+        room = self._room(snapshot)
         if room is None or self.failed_bytes is None:
             return f"{ran_out} and no reading says how much there was: so many are not tried again"
         return f"{ran_out} and the {room}: so many are tried again above {format_bytes(self.bar_bytes)}"
 
-    def hit_by(self, sight: Sight) -> str:
+    def hit_by(self, snapshot: Snapshot) -> str:
         """Says that the budget has come back to where the size ran out."""
         ran_out = f"{format_count(self.size, 'sample')} ran out of {self.resource} memory before"
-        room = self._room(sight)
+        room = self._room(snapshot)
         if room is None or self.failed_bytes is None:
             return ran_out
         return f"{ran_out}, with {format_bytes(self.failed_bytes)}, and the {room}"
 
-    def _room(self, sight: Sight | None) -> Room | None:
-        return None if sight is None else sight.rooms.get(self.resource)
+    def _room(self, snapshot: Snapshot | None) -> Room | None:
+        return None if snapshot is None else snapshot.rooms.get(self.resource)
 
 
-def ceiling_of(
-    size: int, resource: str, sight: Sight | None, clearly: float, earlier: Sequence[Ceiling] = ()
-) -> Ceiling:
-    """Returns the ceiling that an out-of-memory error sets.
+def oom_limit_of(
+    size: int, resource: str, snapshot: Snapshot | None, clearly: float, earlier: Sequence[OomLimit] = ()
+) -> OomLimit:
+    """Returns the limit that an out-of-memory error sets.
 
     Args:
         size: Samples in the micro-batch that ran out.
         resource: What it ran out of.
-        sight: The reading after the error, `None` if there is none.
+        snapshot: The reading after the error, `None` if there is none.
         clearly: By what fraction of itself the budget must have grown before the size is tried again.
-        earlier: The ceilings of earlier failures at the same rung; the new one starts from where theirs end.
+        earlier: The limits of earlier failures at the same rung; the new one starts from where theirs end.
     """
     size = min((size, *(one.size for one in earlier)))
-    room = None if sight is None else sight.rooms.get(resource)
+    room = None if snapshot is None else snapshot.rooms.get(resource)
     if room is None or any(one.failed_bytes is None for one in earlier):
-        return Ceiling(size, resource, None, float("inf"))
+        return OomLimit(size, resource, None, float("inf"))
     failed_bytes = max((room.budget_bytes, *(int(one.bar_bytes) for one in earlier)))
-    return Ceiling(size, resource, failed_bytes, failed_bytes + clearly * abs(failed_bytes))
+    return OomLimit(size, resource, failed_bytes, failed_bytes + clearly * abs(failed_bytes))
 
 
-def same_rung(ceilings: Sequence[Ceiling], ladder: Sequence[int], size: int, resource: str) -> tuple[Ceiling, ...]:
-    """Returns the ceilings that `resource` set at the rung of `size`.
+def same_rung(oom_limits: Sequence[OomLimit], ladder: Sequence[int], size: int, resource: str) -> tuple[OomLimit, ...]:
+    """Returns the OOM limits that `resource` set at the rung of `size`.
 
     Near-equal micro-batches of one rung differ by a sample: 64 samples in threes are 22, 21 and 21.
     """
     lower = next_rung(size, ladder) or 0
     upper = min((rung for rung in ladder if rung >= size), default=size)
-    return tuple(one for one in ceilings if one.resource == resource and lower < one.size <= upper)
+    return tuple(one for one in oom_limits if one.resource == resource and lower < one.size <= upper)
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ControllerConfig:
     """How careful the policy is.
 
     Attributes:
@@ -234,41 +234,41 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class PolicyState:
     """What the policy remembers.
 
     Attributes:
-        micro: Samples in a micro-batch.
+        micro_batch_size: Samples in a micro-batch.
         good: Readings in a row in which a larger size fitted with its margin.
         reachable: The largest size that did so in all of them.
         backoff: What the patience is multiplied by now.
         held: Readings since the last growth; `None` once it has lasted, or after a shrink.
         pace_s: Seconds per sample of the last micro-batch that was timed.
-        takings: What others take of each resource.
-        ceilings: The sizes that ran out of memory.
+        external_growth: What others take of each resource.
+        oom_limits: The sizes that ran out of memory.
     """
 
-    micro: int
+    micro_batch_size: int
     good: int = 0
     reachable: int | None = None
     backoff: int = 1
     held: int | None = None
     pace_s: float | None = None
-    takings: tuple[Taking, ...] = ()
-    ceilings: tuple[Ceiling, ...] = ()
+    external_growth: tuple[ExternalGrowth, ...] = ()
+    oom_limits: tuple[OomLimit, ...] = ()
 
     @property
-    def ceiling(self) -> int | None:
+    def smallest_oom_size(self) -> int | None:
         """The smallest size that ran out of memory, `None` if none did."""
-        return min((ceiling.size for ceiling in self.ceilings), default=None)
+        return min((limit.size for limit in self.oom_limits), default=None)
 
     def rate(self, resource: str) -> float:
         """Returns the bytes per second that others have just been taking of `resource`."""
-        return next((taking.rate for taking in self.takings if taking.resource == resource), 0.0)
+        return next((growth.rate for growth in self.external_growth if growth.resource == resource), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class PolicyDecision:
     """A decision.
 
     Attributes:

@@ -115,7 +115,7 @@ class View:
     reading: MemoryReading
 
 
-class Watch:
+class Watcher:
     """Reads the memory again when it is time to.
 
     Args:
