@@ -76,7 +76,9 @@ def plot_run(report: RunReport) -> "Figure":
     for panel, row in zip(panels, shown.rows, strict=False):
         _draw_row(panel, row, seconds)
         if row.unit == "samples":
-            panel.axhline(report.effective_batch_size, color=_GREY, linestyle="--", linewidth=1, label="effective batch, at first")
+            panel.axhline(
+                report.effective_batch_size, color=_GREY, linestyle="--", linewidth=1, label="effective batch, at first"
+            )
             _mark_decisions(panel, shown, seconds)
         for decision in shown.decisions:
             panel.axvline(decision.at_s / seconds, color=_GREY, linewidth=0.8, linestyle=":", zorder=0)

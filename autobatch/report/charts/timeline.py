@@ -26,7 +26,10 @@ def timeline(record: Record, *, wide: bool) -> Svg | None:
         wide: For a screen, or else for a telephone.
     """
     shown = run_content(
-        record.observations, record.decisions, record.epochs, None if record.begun is None else record.begun.micro_batch_size
+        record.observations,
+        record.decisions,
+        record.epochs,
+        None if record.begun is None else record.begun.micro_batch_size,
     )
     rows = shown.rows
     if not rows or shown.until_s <= shown.start_s:
