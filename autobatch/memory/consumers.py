@@ -8,7 +8,7 @@ opened CUDA's device; others are told with their number alone.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,21 +23,100 @@ from autobatch.memory.types import Consumer, ControlGroup, DeviceUse, ResidentPr
 # Less than this is the kernel's own, everywhere and always.
 _LEAST_BYTES, _LEAST_SHARE = 64 * MIB, 0.05
 
+# The devices that a process uses, as numbers and bytes, and those of each process
+_Devices: TypeAlias = tuple[tuple[int, int | None], ...]
+_Used: TypeAlias = dict[int, _Devices]
+
+
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    """The processes that hold memory.
+
+    Attributes:
+        shown: Those that hold most, the ones first that count against the limit; this process is always among them.
+        left_out: How many more there are.
+        notes: What could not be read or does not add up, one sentence each.
+    """
+
+    shown: tuple[Consumer, ...]
+    left_out: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def read_consumers(
+    reading: MemoryReading, *, most: int = 10, proc: Path = Path("/proc"), nvml: Any = None
+) -> Consumers:
+    """Returns which processes (at most so many) hold the memory of a reading; what can't be read is noted.
+
+    Example:
+        >>> from autobatch.memory.reading import read_memory
+        >>> consumers = read_consumers(read_memory())
+        >>> sum(consumer.own for consumer in consumers.shown)
+        1
+    """
+    found, process_notes = read_processes(proc)
+    processes = _with_own(found, reading)
+    uses, use_notes = read_device_uses(nvml) if reading.devices else ((), ())
+    group = _binding_group(reading)
+    members = None if group is None else read_group_pids(Path(group.path))
+    here, elsewhere = _apart(processes, uses, proc)
+    consumers = [
+        *(_consumer(process, here.get(process.pid, ()), members) for process in processes),
+        *(Consumer(pid, None, None, devices) for pid, devices in elsewhere.items()),
+    ]
+    shown = _largest(consumers, most, on_device=reading.budget().limit.kind == "device")
+    notes = [*process_notes, *use_notes, *_discrepancies(reading, consumers, members)]
+    # Both ask NVML: what the reading has said already is not said again.
+    return Consumers(shown, len(consumers) - len(shown), tuple(note for note in notes if note not in reading.notes))
+
+
+def _with_own(processes: Sequence[ResidentProcess], reading: MemoryReading) -> list[ResidentProcess]:
+    """The processes with this one among them, whatever could be read."""
+    pid = os.getpid()
+    if any(process.pid == pid for process in processes):
+        return list(processes)
+    return [*processes, ResidentProcess(pid, Path(sys.executable).name, reading.process.rss_bytes)]
+
+
+def _apart(processes: Sequence[ResidentProcess], uses: Sequence[DeviceUse], proc: Path) -> tuple[_Used, _Used]:
+    """What the driver tells of processes that are here, and of others, by its numbers."""
+    pids = {process.pid for process in processes}
+    here: _Used = {}
+    elsewhere: _Used = {}
+    for use in uses:
+        known = use.pid in pids and is_local_pid(use.pid, proc)
+        side = here if known else elsewhere
+        side[use.pid] = (*side.get(use.pid, ()), (use.index, use.used_bytes))
+    return here, elsewhere
+
+
+def _consumer(process: ResidentProcess, devices: _Devices, members: GroupPids | None) -> Consumer:
+    in_group = None if members is None else process.pid in members.seen
+    return Consumer(process.pid, process.name, process.rss_bytes, devices, process.pid == os.getpid(), in_group)
+
+
+def _largest(consumers: Sequence[Consumer], most: int, *, on_device: bool) -> tuple[Consumer, ...]:
+    """Those to show: what counts against the limit first, then by size; this process in any case."""
+
+    def order(consumer: Consumer) -> tuple[bool, int]:
+        counts = bool(consumer.device_bytes) if on_device else bool(consumer.in_group)
+        return counts, consumer.held_bytes
+
+    ranked = sorted(consumers, key=order, reverse=True)
+    shown = ranked[:most]
+    if not any(consumer.own for consumer in shown):
+        shown[most - 1 :] = [consumer for consumer in ranked if consumer.own]
+    return tuple(shown)
+
 
 def _binding_group(reading: MemoryReading) -> ControlGroup | None:
-    """Returns the control group that limits this process on the host, or `None` where it is the host itself."""
+    """Returns the control group that limits this process on the host, `None` where the host itself does."""
     detail = reading.host_budget().limit.detail
     return next((group for group in reading.control_groups if detail == f"v{group.version} {group.path}"), None)
 
 
 def _discrepancies(reading: MemoryReading, consumers: Sequence[Consumer], members: GroupPids | None) -> Iterator[str]:
-    """Yields what the list leaves open.
-
-    Args:
-        reading: What limits this process.
-        consumers: All that were found.
-        members: The processes of the binding control group, `None` where there is none or it does not tell them.
-    """
+    """Yields what the list leaves open; `members` are the processes of the binding control group, where it has some."""
     yield from _of_numbers(consumers)
     group = _binding_group(reading)
     if group is None:
@@ -74,95 +153,3 @@ def _of_sums(where: str, in_use: int, capacity: int, consumers: Sequence[Consume
             f"At least {format_bytes(in_use - resident)} in use of {where} belong to no process that can be seen: "
             "files in memory (/dev/shm, tmpfs), the kernel, or processes that are hidden from here."
         )
-
-
-_Used: TypeAlias = Mapping[int, tuple[tuple[int, int | None], ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Consumers:
-    """Who holds the memory.
-
-    Attributes:
-        shown: Those that hold most, the ones first that count against the limit; this process is always among them.
-        left_out: How many more there are.
-        notes: What could not be read or does not add up, one sentence each.
-    """
-
-    shown: tuple[Consumer, ...]
-    left_out: int = 0
-    notes: tuple[str, ...] = ()
-
-
-def read_consumers(
-    reading: MemoryReading, *, most: int = 10, proc: Path = Path("/proc"), nvml: Any = None
-) -> Consumers:
-    """Returns who holds the memory that a reading tells of; what can't be read is left out and noted.
-
-    Args:
-        reading: What limits this process; its devices and its control groups are looked into.
-        most: How many processes to show.
-        proc: Where the kernel's process files are.
-        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
-
-    Example:
-        >>> from autobatch.memory.reading import read_memory
-        >>> consumers = read_consumers(read_memory())
-        >>> sum(consumer.own for consumer in consumers.shown)
-        1
-    """
-    found, process_notes = read_processes(proc)
-    processes = _with_own(found, reading)
-    uses, use_notes = read_device_uses(nvml) if reading.devices else ((), ())
-    group = _binding_group(reading)
-    members = None if group is None else read_group_pids(Path(group.path))
-    here, elsewhere = _apart(processes, uses, proc)
-    consumers = [
-        *(_consumer(process, here.get(process.pid, ()), members) for process in processes),
-        *(Consumer(pid, None, None, devices) for pid, devices in elsewhere.items()),
-    ]
-    shown = _largest(consumers, most, on_device=reading.budget().limit.kind == "device")
-    notes = [*process_notes, *use_notes, *_discrepancies(reading, consumers, members)]
-    # Both ask NVML: what the reading has said already is not said again.
-    return Consumers(shown, len(consumers) - len(shown), tuple(note for note in notes if note not in reading.notes))
-
-
-def _with_own(processes: Sequence[ResidentProcess], reading: MemoryReading) -> list[ResidentProcess]:
-    """The processes with this one among them, whatever could be read."""
-    pid = os.getpid()
-    if any(process.pid == pid for process in processes):
-        return list(processes)
-    return [*processes, ResidentProcess(pid, Path(sys.executable).name, reading.process.rss_bytes)]
-
-
-def _apart(processes: Sequence[ResidentProcess], uses: Sequence[DeviceUse], proc: Path) -> tuple[_Used, _Used]:
-    """What the driver tells of processes that are here, and of others, by its numbers."""
-    pids = {process.pid for process in processes}
-    here: dict[int, tuple[tuple[int, int | None], ...]] = {}
-    elsewhere: dict[int, tuple[tuple[int, int | None], ...]] = {}
-    for use in uses:
-        known = use.pid in pids and is_local_pid(use.pid, proc)
-        side = here if known else elsewhere
-        side[use.pid] = (*side.get(use.pid, ()), (use.index, use.used_bytes))
-    return here, elsewhere
-
-
-def _consumer(
-    process: ResidentProcess, devices: tuple[tuple[int, int | None], ...], members: GroupPids | None
-) -> Consumer:
-    in_group = None if members is None else process.pid in members.seen
-    return Consumer(process.pid, process.name, process.rss_bytes, devices, process.pid == os.getpid(), in_group)
-
-
-def _largest(consumers: Sequence[Consumer], most: int, *, on_device: bool) -> tuple[Consumer, ...]:
-    """Those to show: what counts against the limit first, then by size; this process in any case."""
-
-    def order(consumer: Consumer) -> tuple[bool, int]:
-        counts = bool(consumer.device_bytes) if on_device else bool(consumer.in_group)
-        return counts, consumer.held_bytes
-
-    ranked = sorted(consumers, key=order, reverse=True)
-    shown = ranked[:most]
-    if not any(consumer.own for consumer in shown):
-        shown[most - 1 :] = [consumer for consumer in ranked if consumer.own]
-    return tuple(shown)

@@ -3,6 +3,15 @@
 `peak(n) = fixed + per_sample * n`, fitted by least squares of the *relative* deviations, because what is asked of it is
 a ratio (does it fit, within a few per cent). The model knows how far off it was where it was measured, and widens its
 margin by that, and by how far beyond the largest measured size it is asked.
+
+The allocation profile: what a step asks for at its highest, from recordings of its allocations at two sizes. Each
+allocation of a step takes a part that is always the same and a part for each sample, and lives from one moment of the
+step to another. Two recordings tell both parts of each, and so what is alive at any moment, at any size: a line for
+each moment, of which the highest counts. (Replaying a recorded step to predict another is what xMem does for jobs that
+have not run on a GPU yet, arXiv:2510.21048; here it is asked for other sizes of the same step.)
+
+Covered: what the framework asks its allocator for. Not covered: what the allocator adds to that by rounding and by
+holes, what libraries take from the system themselves, and kernels that are chosen by the size of their input.
 """
 
 import math
@@ -141,13 +150,9 @@ class AllocationProfile:
 
     @classmethod
     def of(cls, one: tuple[int, Sequence[Allocation]], other: tuple[int, Sequence[Allocation]]) -> Self | None:
-        """What follows from two recordings of one step; `None` where they tell nothing.
+        """Returns what follows from recordings of one step at two sizes (in samples), `None` where they tell nothing.
 
         The order in which operations run differs from step to step, so the moments of both count.
-
-        Args:
-            one: A size in samples, and what the step asked for.
-            other: The same for another size.
         """
         if one[0] == other[0] or not one[1] or not other[1]:
             return None
@@ -155,20 +160,20 @@ class AllocationProfile:
         return cls(tuple(_highest(lines)))
 
     def at(self, size: int) -> float:
-        """Bytes that a step of `size` samples asks for at its highest."""
+        """Returns the bytes that a step of `size` samples asks for at its highest."""
         return max(fixed + per_sample * size for fixed, per_sample in self.lines)
 
     def times(self, factor: float) -> Self:
-        """The same for something that takes `factor` bytes for each byte of a step."""
+        """Returns the profile of something that takes `factor` bytes for each byte of a step."""
         return type(self)(tuple((fixed * factor, per_sample * factor) for fixed, per_sample in self.lines))
 
     def to_list(self) -> list[list[int]]:
-        """The lines as JSON-ready values, in whole bytes, rounded up; `from_list` reads them back."""
+        """Returns the lines as JSON-ready values, in whole bytes, rounded up."""
         return [[math.ceil(part) for part in line] for line in self.lines]
 
     @classmethod
     def from_list(cls, values: Sequence[Sequence[float]]) -> Self:
-        """The moments that `to_list` wrote.
+        """Returns the profile that `to_list` wrote.
 
         Raises:
             ValueError: There is no line, or one that has not two parts.

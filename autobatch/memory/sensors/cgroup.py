@@ -1,4 +1,8 @@
-"""Which memory control group this process is in, and where its folders are."""
+"""The memory control groups that this process is in, version 1 and 2: folders, limits, use, kills, pressure.
+
+Covered: hard limits, and the limit from which version 2 throttles, of every visible ancestor. Not covered: swap that
+a group may use on top, and limits above what a container can see.
+"""
 
 import os
 import posixpath
@@ -11,15 +15,15 @@ from typing import Literal, NamedTuple
 from autobatch.memory.sensors.procfs import parse_fields, parse_number, read_number, read_text
 from autobatch.memory.types import ControlGroup, Pressure
 
+# Version 1 writes "no limit" as the largest multiple of a page in 63 bits; nothing real comes near this.
+_NO_LIMIT_BYTES = 1 << 60
+
 
 @dataclass(frozen=True, slots=True)
 class GroupFolders:
-    """The folders of a memory control group and of its ancestors.
+    """The folders of a memory control group (first) and of its ancestors.
 
-    Attributes:
-        version: 1 or 2.
-        levels: The group's own folder first, the uppermost that can be seen last.
-        certain: Whether the first is known to be the group's own; in a container that may be a guess.
+    Unless it is `certain`, the first is a guess: in a container the group's own may not be visible.
     """
 
     version: Literal[1, 2]
@@ -37,11 +41,7 @@ def find_group(proc: Path, sys: Path) -> GroupFolders | None:
     """Returns the folders of this process' memory control group, or `None` where there is none.
 
     In a hybrid set-up the memory controller is on version 1 or on version 2, never on both; /proc/self/cgroup names
-    it where it is on version 1 (cgroups(7)).
-
-    Args:
-        proc: Where the kernel's process files are.
-        sys: Where its system files are; mount points under /sys are looked up below it.
+    it where it is on version 1 (cgroups(7)). Mount points under /sys are looked up below `sys`.
     """
     paths = _own_paths(read_text(proc / "self" / "cgroup") or "")
     mountinfo = read_text(proc / "self" / "mountinfo") or ""
@@ -134,12 +134,7 @@ def _charged(levels: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 def is_memory_backed(folder: Path, proc: Path = Path("/proc")) -> bool:
-    """Returns whether what lies in a folder takes memory: the innermost mount above it is a file system in memory.
-
-    Args:
-        folder: Which one; its links are followed.
-        proc: Where the kernel's process files are.
-    """
+    """Returns whether what lies in a folder takes memory: the innermost mount above it is a file system in memory."""
     place, kinds = folder.resolve(), {}
     for line in (read_text(proc / "self" / "mountinfo") or "").splitlines():
         left, _, right = line.partition(" - ")
@@ -149,10 +144,6 @@ def is_memory_backed(folder: Path, proc: Path = Path("/proc")) -> bool:
     return bool(kinds) and kinds[max(kinds, key=len)] in {"tmpfs", "ramfs"}
 
 
-# Version 1 writes "no limit" as the largest multiple of a page in 63 bits; nothing real comes near this.
-_NO_LIMIT_BYTES = 1 << 60
-
-
 class _Level(NamedTuple):
     limit_bytes: int | None
     usage_bytes: int | None
@@ -160,12 +151,7 @@ class _Level(NamedTuple):
 
 
 class GroupPids(NamedTuple):
-    """The processes of a control group.
-
-    Attributes:
-        seen: Their numbers, as this process sees them.
-        unseen: How many more there are, outside this process' numbers.
-    """
+    """The processes of a control group: their numbers here, and how many more have none here."""
 
     seen: frozenset[int]
     unseen: int
@@ -174,12 +160,7 @@ class GroupPids(NamedTuple):
 def read_control_groups(
     folders: GroupFolders | None, host_total_bytes: int
 ) -> tuple[tuple[ControlGroup, ...], tuple[str, ...]]:
-    """Returns the groups with a limit, innermost first, and notes on levels that could not be read.
-
-    Args:
-        folders: What `autobatch.memory.sensors.cgroup.find_group` found.
-        host_total_bytes: A limit of that much or more is none.
-    """
+    """Returns the groups with a limit below the host's, innermost first, and notes on levels that can't be read."""
     if folders is None:
         return (), ("No memory control group was found, so only the host's own limit counts.",)
     groups: list[ControlGroup] = []
@@ -205,10 +186,6 @@ def count_oom_kills(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> int
 
     A rise across the death of a child by SIGKILL says that it was out of memory. Where the group keeps no count, the
     host's own is returned; `None` where there is none either.
-
-    Args:
-        proc: Where the kernel's process files are.
-        sys: Where its system files are.
     """
     folders = find_group(proc, sys)
     if folders is not None:
@@ -220,11 +197,7 @@ def count_oom_kills(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> int
 
 
 def read_group_pids(folder: Path) -> GroupPids | None:
-    """Returns the processes of a group and of those below it, or `None` where that cannot be read.
-
-    Args:
-        folder: The group's own.
-    """
+    """Returns the processes of a group and of those below it, or `None` where that cannot be read."""
     if read_text(folder / "cgroup.procs") is None:
         return None
     # Version 1 without a hierarchy: what is below is not charged to the group.
@@ -282,12 +255,7 @@ def _file_cache(folder: Path, prefix: str, mapped: str) -> int | None:
 
 
 def read_pressure(folders: GroupFolders | None, proc: Path = Path("/proc")) -> Pressure | None:
-    """Returns the pressure of this process' control group, else of the host; `None` where the kernel doesn't tell.
-
-    Args:
-        folders: What `autobatch.memory.sensors.cgroup.find_group` found. Version 1 keeps no pressure.
-        proc: Where the kernel's process files are.
-    """
+    """Returns the pressure of this process' control group, else of the host; `None` where the kernel doesn't tell."""
     places = [proc / "pressure" / "memory"]
     if folders is not None and folders.version == 2:
         places.insert(0, folders.levels[0] / "memory.pressure")

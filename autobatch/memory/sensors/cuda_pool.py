@@ -5,6 +5,9 @@ threshold as large as the device). The pool belongs to the process, not to Tenso
 and trim it. Covered: no driver, one that is too old for pools, a device that is not there, any code of failure: each is
 a note, none an error. Not covered: TensorFlow's other allocator on a GPU (BFC), which gives nothing back.
 
+A device is named by its number among those that `CUDA_VISIBLE_DEVICES` leaves; `driver` is what answers like libcuda,
+`None` takes libcuda.
+
 The numbers are those of `CUmemPool_attribute` and `CUdevice_attribute` in the CUDA driver API's header.
 """
 
@@ -23,12 +26,7 @@ _POOLS_SUPPORTED = 115
 class Pool:
     """The default memory pool of a device, as far as this process uses it.
 
-    Attributes:
-        reserved_bytes: What it holds of the device.
-        used_bytes: What is in use of that.
-        reserved_high_bytes: The most that it held.
-        used_high_bytes: The most that was in use.
-        keeps_bytes: How much it keeps of what is freed, before it gives back by itself.
+    It holds `reserved_bytes` of the device; of what is freed it keeps `keeps_bytes` before it gives back by itself.
     """
 
     reserved_bytes: int
@@ -40,13 +38,6 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class PoolTrim:
-    """A pool before and after it was trimmed.
-
-    Attributes:
-        before: The pool as it was.
-        after: The pool as it is.
-    """
-
     before: Pool
     after: Pool
 
@@ -57,11 +48,7 @@ class PoolTrim:
 
 
 def read_pool(device_index: int, driver: Any = None) -> tuple[Pool | None, tuple[str, ...]]:
-    """Returns a device's default pool in bytes, or `None` and a note that says why it cannot be read.
-
-    Args:
-        device_index: The device's number among those that `CUDA_VISIBLE_DEVICES` leaves.
-        driver: What answers like libcuda; `None` takes libcuda.
+    """Returns a device's default pool, or `None` and a note that says why it cannot be read.
 
     Example:
         >>> from autobatch.testing import FakeCuda, FakePool
@@ -79,15 +66,8 @@ def read_pool(device_index: int, driver: Any = None) -> tuple[Pool | None, tuple
 def trim_pool(device_index: int, keep_bytes: int = 0, driver: Any = None) -> tuple[PoolTrim | None, tuple[str, ...]]:
     """Gives what a device's default pool holds and nobody uses back to the device.
 
-    What was freed on a stream counts as used until the stream has been waited for.
-
-    Args:
-        device_index: The device's number among those that `CUDA_VISIBLE_DEVICES` leaves.
-        keep_bytes: What the pool may keep, in use or not.
-        driver: What answers like libcuda; `None` takes libcuda.
-
-    Returns:
-        The pool before and after, or `None` and a note that says why it cannot be trimmed.
+    The pool may keep `keep_bytes`, in use or not. What was freed on a stream counts as used until the stream has been
+    waited for. Returns the pool before and after, or `None` and a note that says why it cannot be trimmed.
 
     Example:
         >>> from autobatch.testing import FakeCuda, FakePool
@@ -107,9 +87,6 @@ def trim_pool(device_index: int, keep_bytes: int = 0, driver: Any = None) -> tup
 
 def find_pools(driver: Any = None) -> tuple[tuple[bool, ...], tuple[str, ...]]:
     """Returns for each visible GPU whether it has memory pools, and a note where there is no CUDA.
-
-    Args:
-        driver: What answers like libcuda; `None` takes libcuda.
 
     Example:
         >>> from autobatch.testing import FakeCuda, FakePool
@@ -139,11 +116,6 @@ class _Cuda:
         self.call("cuInit", ctypes.c_uint(0))
 
     def call(self, name: str, *args: Any) -> None:
-        """Calls a function of the driver.
-
-        Raises:
-            _CudaError: There is no such function, or it returns a code of failure.
-        """
         try:
             function = getattr(self._driver, name)
         except AttributeError as error:

@@ -1,8 +1,14 @@
-"""The GPUs that this process may use, through NVML; the only place that imports it.
+"""The GPUs that this process may use, their memory, and who holds it.
 
 Covered: no library, no driver, no device, a GPU that was lost, figures that are not supported or not permitted: each is
-a note, none an error. Not covered: GPUs of other makers, and CUDA's own order of unlike GPUs where `CUDA_DEVICE_ORDER`
-isn't `PCI_BUS_ID` (NVML numbers them by their bus): that is a note, too.
+a note, none an error; processes that compute and that draw, in MIG slices too. Not covered: GPUs of other makers;
+CUDA's own order of unlike GPUs where `CUDA_DEVICE_ORDER` isn't `PCI_BUS_ID` (NVML numbers them by their bus; that is a
+note, too); clients of an MPS server, which the driver books on the server.
+
+What this process holds: the driver's figure counts all (CUDA's context, libraries, what allocators hold). In a
+container it may list the machine's numbers of processes, so that this one is not found, or another one of the same
+number is. CUDA's memory pool then tells what it holds, which is all but the context and the libraries; other allocators
+of the framework tell what is in use of what they hold, which is the least that it can be.
 """
 
 import os
@@ -11,11 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from autobatch.memory.sensors.nvml import list_processes, nvml_session, read_gpu_memory, used_by_process
+from autobatch.memory.sensors.nvml import ask, list_processes, nvml_session, read_gpu_memory, used_by_process
 from autobatch.memory.sensors.visible_devices import Slot, choose_visible, order_notes
 from autobatch.memory.types import Allocator, Device, DeviceUse, OwnFrom
 
 _T = TypeVar("_T")
+_OTHERS = (
+    "NVML books less on a process of this number than this one has in use, so it is another one: in a container NVML "
+    "may list the host's numbers."
+)
 
 
 def read_devices(
@@ -23,13 +33,8 @@ def read_devices(
 ) -> tuple[tuple[Device, ...], tuple[str, ...]]:
     """Returns the GPUs that a process may use, in its own order, and notes on what could not be read.
 
-    A caller that asks often makes this cheap by asking within `hold_nvml`.
-
-    Args:
-        pid: The process whose own use is looked up.
-        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
-        environ: Where `CUDA_VISIBLE_DEVICES` is looked up; `None` takes this process' environment.
-        proc: Where the kernel's process files are, which tell whether NVML's numbers of processes are this machine's.
+    A caller that asks often makes this cheap by asking within `hold_nvml`. `CUDA_VISIBLE_DEVICES` is looked up in
+    `environ`; the files under `proc` tell whether NVML's numbers of processes are this machine's.
     """
     return query_visible(lambda nvml, slots, notes: _devices(nvml, slots, pid, proc, notes), nvml, environ)
 
@@ -39,10 +44,7 @@ def query_visible(
 ) -> tuple[tuple[_T, ...], tuple[str, ...]]:
     """Returns what NVML answers about the GPUs that this process may use, and notes on what it does not.
 
-    Args:
-        question: From NVML, the GPUs in this process' order, and the list of notes to the answers.
-        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
-        environ: Where `CUDA_VISIBLE_DEVICES` is looked up; `None` takes this process' environment.
+    The `question` gets NVML, the GPUs in this process' order, and the list that takes notes.
     """
     with nvml_session(nvml) as (running, why):
         if running is None:
@@ -79,21 +81,14 @@ def _slot(nvml: Any, number: int, notes: list[str]) -> Slot | None:
     except nvml.NVMLError as error:
         notes.append(f"GPU {number} of this machine is left out: it does not answer ({error}).")
         return None
-    try:
-        sliced = nvml.nvmlDeviceGetMigMode(handle)[0] == 1
-    except nvml.NVMLError:
-        sliced = False
+    sliced = (ask(nvml, "nvmlDeviceGetMigMode", handle) or [0])[0] == 1
     slices = tuple(_slices(nvml, handle, uuid)) if sliced else ()
     return Slot(uuid, handle, _name(nvml, handle), slices=slices, sliced=sliced)
 
 
 def _slices(nvml: Any, gpu: Any, uuid: str) -> Iterator[Slot]:
     """Yields the MIG slices of a GPU; the numbers have gaps."""
-    try:
-        count = nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)
-    except nvml.NVMLError:
-        return
-    for number in range(count):
+    for number in range(ask(nvml, "nvmlDeviceGetMaxMigDeviceCount", gpu) or 0):
         try:
             handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, number)
             own = nvml.nvmlDeviceGetUUID(handle)
@@ -103,18 +98,13 @@ def _slices(nvml: Any, gpu: Any, uuid: str) -> Iterator[Slot]:
 
 
 def _old_name(nvml: Any, handle: Any, uuid: str) -> str | None:
-    try:
-        part, cores = nvml.nvmlDeviceGetGpuInstanceId(handle), nvml.nvmlDeviceGetComputeInstanceId(handle)
-    except nvml.NVMLError:
-        return None
-    return f"MIG-{uuid}/{part}/{cores}"
+    numbers = [ask(nvml, f"nvmlDeviceGet{part}InstanceId", handle) for part in ("Gpu", "Compute")]
+    return None if None in numbers else f"MIG-{uuid}/{numbers[0]}/{numbers[1]}"
 
 
 def _name(nvml: Any, handle: Any) -> str | None:
-    try:
-        return str(nvml.nvmlDeviceGetName(handle))
-    except nvml.NVMLError:
-        return None
+    name = ask(nvml, "nvmlDeviceGetName", handle)
+    return None if name is None else str(name)
 
 
 def _device(nvml: Any, index: int, slot: Slot, pid: int, proc: Path, notes: list[str]) -> Device | None:
@@ -145,10 +135,6 @@ def read_device_uses(
 
     A process that computes and draws on the same GPU is told once, with the larger figure.
 
-    Args:
-        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
-        environ: Where `CUDA_VISIBLE_DEVICES` is looked up; `None` takes this process' environment.
-
     Example:
         >>> from autobatch.testing import FakeGpu, FakeNvml
         >>> read_device_uses(FakeNvml(FakeGpu("GPU-1", processes={7: 900})), {})[0]
@@ -178,19 +164,11 @@ def _total(nvml: Any, slot: Slot) -> int | None:
         return None
 
 
-_OTHERS = (
-    "NVML books less on a process of this number than this one has in use, so it is another one: in a container NVML "
-    "may list the host's numbers."
-)
-
-
 def add_own_use(device: Device, allocator: Allocator | None) -> tuple[Device, tuple[str, ...]]:
     """Returns a device with the best figure of what this process holds of it, and notes on whose it is.
 
-    Args:
-        device: As the driver tells it.
-        allocator: The framework's own figures, read before the driver's: what it takes meanwhile makes the driver's
-            larger, never smaller.
+    The allocator's figures must have been read before the driver's: what it takes meanwhile makes the driver's larger,
+    never smaller.
 
     Example:
         >>> device, notes = add_own_use(Device(0, "GPU-1", "GPU", 1000, 400), Allocator(90, 100, 0, pool_bytes=120))

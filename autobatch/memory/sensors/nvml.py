@@ -1,24 +1,98 @@
-"""Which versions the GPUs' driver has."""
+"""NVML: started and closed, the memory of a GPU, the processes on it, the driver's versions.
+
+The only place that imports `pynvml`; `nvml` is it or something that answers like it, `handle` what it calls a GPU.
+
+Drivers since 510 tell what they keep for themselves (`nvmlDeviceGetMemoryInfo_v2`). Before, and on WSL, where the newer
+question fails, it is unknown and looks like somebody's.
+
+Lists of processes. Covered: drivers without the newest list (before 510, and 535.98); lists with entries of another
+length than the Python module reads (longer from 535.43 to 535.86, shorter in one of 550: github.com/XuehaiPan/nvitop,
+pulls 79, 89, 226), of which everything but the first entry is shifted, and where the older list may be right; numbers
+of processes that may be those of another container. Not covered: drivers before 450, whose list the Python module
+cannot read. A shifted list of one process is right, and is believed.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autobatch.memory.sensors.procfs import is_local_pid
 from autobatch.memory.types import Driver
 
+# The kernel's largest number of a process (PID_MAX_LIMIT in linux/threads.h)
+_LARGEST_PID = 1 << 22
+_ODD = "the driver's list of processes does not add up: its entries are of another length than nvidia-ml-py reads"
 
-@dataclass(frozen=True, slots=True)
-class GpuMemory:
-    """The memory of a GPU, or of a slice of one.
 
-    Attributes:
-        total_bytes: All of it.
-        free_bytes: What nobody has taken.
-        reserved_bytes: What the driver and the firmware keep for themselves, `None` where that is not told.
+@contextmanager
+def nvml_session(nvml: Any = None) -> Iterator[tuple[Any, str]]:
+    """Keeps NVML started while the context lasts; hands out NVML, or `None` and why there is none."""
+    nvml = _pynvml() if nvml is None else nvml
+    why = "the Python module of NVML (nvidia-ml-py) is not installed" if nvml is None else _start(nvml)
+    if why:
+        yield None, why
+        return
+    with _closing(nvml):
+        yield nvml, ""
+
+
+@contextmanager
+def hold_nvml(nvml: Any = None) -> Iterator[None]:
+    """Keeps NVML started while the context lasts, so that readings within don't start it each time; never raises.
+
+    NVML counts who started it, so contexts may overlap. Without a GPU nothing is held.
+
+    Example:
+        >>> from autobatch.testing import FakeGpu, FakeNvml
+        >>> from autobatch.memory.sensors.gpu import read_devices
+        >>> nvml = FakeNvml(FakeGpu("GPU-1"))
+        >>> with hold_nvml(nvml):
+        ...     devices, _ = read_devices(1, nvml)
+        ...     print(nvml.open_count)
+        1
     """
+    with nvml_session(nvml):
+        yield
+
+
+def _start(nvml: Any) -> str:
+    """Starts NVML; returns why it does not start, "" if it does."""
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        return f"NVML does not start ({error})"
+    return ""
+
+
+def _pynvml() -> Any:
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    return pynvml
+
+
+@contextmanager
+def _closing(nvml: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        # The reading is taken; a driver that fails to close has nothing left to say.
+        with suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+
+def ask(nvml: Any, function: str, *args: Any) -> Any:
+    """Returns what NVML answers, `None` where it answers with an error."""
+    try:
+        return getattr(nvml, function)(*args)
+    except nvml.NVMLError:
+        return None
+
+
+class GpuMemory(NamedTuple):
+    """The memory of a GPU, or of a slice of one; `reserved_bytes` is what driver and firmware keep for themselves."""
 
     total_bytes: int
     free_bytes: int
@@ -27,10 +101,6 @@ class GpuMemory:
 
 def read_gpu_memory(nvml: Any, handle: Any) -> GpuMemory:
     """Returns the memory of a GPU, by the newest of the questions that its driver answers.
-
-    Args:
-        nvml: A module that answers like `pynvml`, started.
-        handle: What NVML calls the GPU.
 
     Raises:
         nvml.NVMLError: The driver answers none of them.
@@ -50,24 +120,13 @@ def read_gpu_memory(nvml: Any, handle: Any) -> GpuMemory:
     return GpuMemory(int(told.total), int(told.free))
 
 
-# The kernel's largest number of a process (PID_MAX_LIMIT in linux/threads.h): what is above it is none.
-_LARGEST_PID = 1 << 22
-
-_ODD = "the driver's list of processes does not add up: its entries are of another length than nvidia-ml-py reads"
-
-
 def list_processes(
     nvml: Any, kind: str, handle: Any, total_bytes: int | None
 ) -> tuple[dict[int, int | None] | None, str]:
     """Returns the bytes of each process that NVML lists, or `None` and why there is no telling.
 
     Bytes are `None` where the driver leaves them open, as it does for unified memory and some virtual GPUs.
-
-    Args:
-        nvml: A module that answers like `pynvml`, started.
-        kind: "Compute" or "Graphics".
-        handle: What NVML calls the GPU.
-        total_bytes: All of its memory, `None` where that is unknown.
+    The `kind` is "Compute" or "Graphics".
 
     Example:
         >>> from autobatch.testing import FakeGpu, FakeNvml
@@ -88,15 +147,7 @@ def list_processes(
 
 
 def used_by_process(nvml: Any, pid: int, handle: Any, total_bytes: int, proc: Path) -> tuple[int | None, str]:
-    """Returns the bytes that NVML books on a process, or `None` and a sentence that says why there is no telling.
-
-    Args:
-        nvml: A module that answers like `pynvml`, started.
-        pid: The process' number here.
-        handle: What NVML calls the GPU.
-        total_bytes: All of its memory.
-        proc: Where the kernel's process files are.
-    """
+    """Returns the bytes that NVML books on a process, or `None` and a sentence that says why there is no telling."""
     processes, why = list_processes(nvml, "Compute", handle, total_bytes)
     if processes is None:
         return None, f"what this process itself uses is unknown ({why})."
@@ -137,76 +188,8 @@ def _is_possible(process: Any, total_bytes: int | None) -> bool:
     return 0 < process.pid <= _LARGEST_PID and (used is None or total_bytes is None or used <= total_bytes)
 
 
-@contextmanager
-def hold_nvml(nvml: Any = None) -> Iterator[None]:
-    """Keeps NVML started while the context lasts, so that readings within don't start it each time; never raises.
-
-    NVML counts who started it, so contexts may overlap. Without a GPU nothing is held.
-
-    Args:
-        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
-
-    Example:
-        >>> from autobatch.testing import FakeGpu, FakeNvml
-        >>> from autobatch.memory.sensors.gpu import read_devices
-        >>> nvml = FakeNvml(FakeGpu("GPU-1"))
-        >>> with hold_nvml(nvml):
-        ...     devices, _ = read_devices(1, nvml)
-        ...     print(nvml.open_count)
-        1
-    """
-    with nvml_session(nvml):
-        yield
-
-
-@contextmanager
-def nvml_session(nvml: Any = None) -> Iterator[tuple[Any, str]]:
-    """Keeps NVML started while the context lasts; hands out NVML, or `None` and why there is none.
-
-    Args:
-        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
-    """
-    nvml = _pynvml() if nvml is None else nvml
-    why = "the Python module of NVML (nvidia-ml-py) is not installed" if nvml is None else _start(nvml)
-    if why:
-        yield None, why
-        return
-    with _closing(nvml):
-        yield nvml, ""
-
-
-def _start(nvml: Any) -> str:
-    """Starts NVML; returns why it does not start, nothing if it does."""
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return f"NVML does not start ({error})"
-    return ""
-
-
-def _pynvml() -> Any:
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    return pynvml
-
-
-@contextmanager
-def _closing(nvml: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        # The reading is taken; a driver that fails to close has nothing left to say.
-        with suppress(nvml.NVMLError):
-            nvml.nvmlShutdown()
-
-
 def read_driver(nvml: Any = None) -> tuple[Driver | None, tuple[str, ...]]:
     """Returns the driver's versions, or `None` and a note that says why they cannot be read.
-
-    Args:
-        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
 
     Example:
         >>> from autobatch.testing import FakeNvml
@@ -216,20 +199,13 @@ def read_driver(nvml: Any = None) -> tuple[Driver | None, tuple[str, ...]]:
     with nvml_session(nvml) as (running, why):
         if running is None:
             return None, (f"The driver of the GPUs cannot be asked: {why}.",)
-        version = _answer_or_none(running, "nvmlSystemGetDriverVersion")
+        version = ask(running, "nvmlSystemGetDriverVersion")
         if version is None:
             return None, ("NVML runs, but does not tell the driver's version.",)
-        return Driver(str(version), _answer_or_none(running, "nvmlSystemGetNVMLVersion"), _cuda(running)), ()
+        return Driver(str(version), ask(running, "nvmlSystemGetNVMLVersion"), _cuda(running)), ()
 
 
 def _cuda(nvml: Any) -> str | None:
     # NVML writes 12.4 as 12040
-    number = _answer_or_none(nvml, "nvmlSystemGetCudaDriverVersion")
+    number = ask(nvml, "nvmlSystemGetCudaDriverVersion")
     return None if number is None else f"{number // 1000}.{number % 1000 // 10}"
-
-
-def _answer_or_none(nvml: Any, function: str) -> Any:
-    try:
-        return getattr(nvml, function)()
-    except nvml.NVMLError:
-        return None

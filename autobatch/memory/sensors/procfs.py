@@ -1,4 +1,9 @@
-"""The kernel's small text files, read without ever raising."""
+"""/proc: the machine's memory, this process' own, and the processes that can be seen; psutil where there is no /proc.
+
+The only place that imports `psutil`. Nothing here raises for what can't be read. Covered: processes that end meanwhile,
+files that may not be read, kernel threads (they occupy nothing of their own). Not covered: processes outside a
+container's own process numbers, and those that the system hides from this user.
+"""
 
 import os
 from pathlib import Path
@@ -6,7 +11,12 @@ from pathlib import Path
 from autobatch._text import KIB
 from autobatch.memory.types import HostMemory, ProcessMemory, ResidentProcess
 
+PROC = Path("/proc")
 _MOST_BYTES = 1 << 20
+# The kernel's fixed number of the machine's own process numbers (PROC_PID_INIT_INO in linux/proc_ns.h)
+_MACHINES_OWN = "pid:[4026531836]"
+# What CUDA opens and NVML does not; on WSL there is one device for both
+_OPENED_BY_CUDA = ("/dev/nvidia-uvm", "/dev/dxg")
 
 
 def read_text(path: Path) -> str | None:
@@ -55,12 +65,8 @@ def parse_fields(text: str) -> dict[str, int]:
     return found
 
 
-def read_host(proc: Path = Path("/proc")) -> tuple[HostMemory, tuple[str, ...]]:
-    """Returns the machine's memory, and notes on what could not be read.
-
-    Args:
-        proc: Where the kernel's process files are.
-    """
+def read_host(proc: Path = PROC) -> tuple[HostMemory, tuple[str, ...]]:
+    """Returns the machine's memory, and notes on what could not be read."""
     text = read_text(proc / "meminfo")
     if text is None and not proc.is_dir():
         return _host_from_psutil(), ()
@@ -75,43 +81,8 @@ def read_host(proc: Path = Path("/proc")) -> tuple[HostMemory, tuple[str, ...]]:
     return HostMemory(total, min(available, total)), (note,)
 
 
-def rss_from_psutil() -> int:
-    """Returns the resident bytes of this process from psutil, for systems without /proc."""
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)
-
-
-def _processes_from_psutil() -> tuple[list[ResidentProcess], int]:
-    """Returns the processes that psutil can tell of, and how many refuse, for systems without /proc."""
-    import psutil
-
-    found, refused = [], 0
-    for process in psutil.process_iter(["name", "memory_info"]):
-        memory = process.info["memory_info"]
-        if memory is None:
-            refused += 1
-        else:
-            found.append(ResidentProcess(process.pid, process.info["name"] or "?", int(memory.rss)))
-    return found, refused
-
-
-def _host_from_psutil() -> HostMemory:
-    import psutil
-
-    memory = psutil.virtual_memory()
-    return HostMemory(int(memory.total), int(memory.available))
-
-
-PROC = Path("/proc")
-
-
 def read_process(proc: Path = PROC) -> tuple[ProcessMemory, tuple[str, ...]]:
-    """Returns this process' memory on the host, and notes on what could not be read.
-
-    Args:
-        proc: Where the kernel's process files are.
-    """
+    """Returns this process' memory on the host, and notes on what could not be read."""
     found = parse_fields(read_text(proc / "self" / "status") or "")
     rss, peak = found.get("VmRSS"), found.get("VmHWM")
     if rss is None:
@@ -145,51 +116,11 @@ def reset_peak_rss(proc: Path = PROC) -> bool:
     return True
 
 
-# The kernel's fixed number of the machine's own process numbers (PROC_PID_INIT_INO in linux/proc_ns.h)
-_MACHINES_OWN = "pid:[4026531836]"
-
-# What CUDA opens and NVML does not; on WSL there is one device for both
-_OPENED_BY_CUDA = ("/dev/nvidia-uvm", "/dev/dxg")
-
-
 def read_processes(proc: Path) -> tuple[tuple[ResidentProcess, ...], tuple[str, ...]]:
-    """Returns every process that tells what it occupies, and a note on those that do not.
-
-    Args:
-        proc: Where the kernel's process files are; psutil is asked where there are none.
-    """
-    if not proc.is_dir():
-        found, refused = _processes_from_psutil()
-    else:
-        found, refused = _from_proc(proc)
+    """Returns every process that tells what it occupies, and a note on those that do not."""
+    found, refused = _from_proc(proc) if proc.is_dir() else _processes_from_psutil()
     notes = (f"{refused} processes do not tell this user what they occupy: left out.",) if refused else ()
     return tuple(found), notes
-
-
-def in_host_pid_namespace(proc: Path) -> bool:
-    """Returns whether this process' numbers of processes are the machine's own, not those of a container."""
-    try:
-        return str((proc / "self" / "ns" / "pid").readlink()) == _MACHINES_OWN
-    except OSError:
-        return False
-
-
-def has_opened_cuda(pid: int, proc: Path) -> bool:
-    """Returns whether a process computes on a GPU, by its open files; `False` where they may not be read."""
-    try:
-        return any(str(link.readlink()).startswith(_OPENED_BY_CUDA) for link in (proc / str(pid) / "fd").iterdir())
-    except OSError:
-        return False
-
-
-def is_local_pid(pid: int, proc: Path) -> bool:
-    """Returns whether a number that the driver lists can be told to be that of the process of that number here.
-
-    Args:
-        pid: A process that can be seen from here.
-        proc: Where the kernel's process files are.
-    """
-    return in_host_pid_namespace(proc) or has_opened_cuda(pid, proc)
 
 
 def _from_proc(proc: Path) -> tuple[list[ResidentProcess], int]:
@@ -215,3 +146,52 @@ def _folders(proc: Path) -> list[Path]:
 def _process_name(text: str) -> str:
     first = text.split("\n", 1)[0]
     return first.removeprefix("Name:").strip() if first.startswith("Name:") else "?"
+
+
+def in_host_pid_namespace(proc: Path) -> bool:
+    """Returns whether this process' numbers of processes are the machine's own, not those of a container."""
+    try:
+        return str((proc / "self" / "ns" / "pid").readlink()) == _MACHINES_OWN
+    except OSError:
+        return False
+
+
+def has_opened_cuda(pid: int, proc: Path) -> bool:
+    """Returns whether a process computes on a GPU, by its open files; `False` where they may not be read."""
+    try:
+        return any(str(link.readlink()).startswith(_OPENED_BY_CUDA) for link in (proc / str(pid) / "fd").iterdir())
+    except OSError:
+        return False
+
+
+def is_local_pid(pid: int, proc: Path) -> bool:
+    """Returns whether a number that the driver lists is known to be that of the process of that number here."""
+    return in_host_pid_namespace(proc) or has_opened_cuda(pid, proc)
+
+
+def rss_from_psutil() -> int:
+    """Returns the resident bytes of this process."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def _processes_from_psutil() -> tuple[list[ResidentProcess], int]:
+    """Returns the processes that tell what they occupy, and how many refuse."""
+    import psutil
+
+    found, refused = [], 0
+    for process in psutil.process_iter(["name", "memory_info"]):
+        memory = process.info["memory_info"]
+        if memory is None:
+            refused += 1
+        else:
+            found.append(ResidentProcess(process.pid, process.info["name"] or "?", int(memory.rss)))
+    return found, refused
+
+
+def _host_from_psutil() -> HostMemory:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return HostMemory(int(memory.total), int(memory.available))

@@ -15,11 +15,8 @@ class Slot:
     """Something that `CUDA_VISIBLE_DEVICES` can name: a GPU, or a MIG slice of one.
 
     Attributes:
-        uuid: Its identity.
         handle: What NVML calls it.
-        name: What the maker calls it, `None` where that is not told.
         old_name: The name that older drivers gave a slice ("MIG-GPU-…/1/0").
-        slices: The MIG slices of a GPU that is cut up.
         sliced: Whether the GPU is in MIG mode: it can then be used through a slice only.
     """
 
@@ -32,11 +29,9 @@ class Slot:
 
 
 def choose_visible(gpus: Sequence[Slot | None], wanted: str | None) -> tuple[tuple[Slot, ...], tuple[str, ...]]:
-    """Returns the devices that the process sees, in its own order, and notes.
+    """Returns the devices that `wanted`, the value of `CUDA_VISIBLE_DEVICES`, leaves, in its order, and notes.
 
-    Args:
-        gpus: The machine's GPUs in the driver's order, `None` for one that doesn't answer.
-        wanted: The value of `CUDA_VISIBLE_DEVICES`, `None` where it isn't set.
+    The machine's GPUs come in the driver's order, `None` for one that doesn't answer.
     """
     if wanted is None:
         chosen = [_usable(gpu) for gpu in gpus if gpu is not None]
@@ -59,10 +54,6 @@ def order_notes(gpus: Sequence[Slot | None], environ: Mapping[str, str]) -> tupl
 
     CUDA puts the fastest first, unless it is told to go by the bus, as the driver does. Among GPUs of one kind that
     makes no difference, and a UUID means the same to both.
-
-    Args:
-        gpus: The machine's GPUs in the driver's order, `None` for one that doesn't answer.
-        environ: Where CUDA's variables are looked up.
     """
     names = sorted({gpu.name for gpu in gpus if gpu is not None and gpu.name})
     wanted = environ.get("CUDA_VISIBLE_DEVICES")
