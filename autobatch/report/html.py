@@ -73,7 +73,6 @@ def _safe(said: str) -> str:
 
 
 Key = tuple[Svg, str]
-
 _MANY = 200  # readings: fewer are all drawn on any paper
 
 
@@ -116,14 +115,7 @@ class Section:
 
 
 def html_page(records: Sequence[Record]) -> str:
-    """The page of these runs, in their order.
-
-    Args:
-        records: What `autobatch.report.runs.read_record` returned; none gives a page that says so.
-
-    Returns:
-        A whole HTML document of its own. Lone surrogates, which no file could hold, are written as their escapes.
-    """
+    """A whole HTML document of these runs, in their order; lone surrogates, which no file could hold, are escaped."""
     sections = [_section(record, f"run-{number}", len(records)) for number, record in enumerate(records, 1)]
     compared = [comparison(record) for record in records]
     page = _template().render(sections=sections, compared=compared, generator=_generator(records))

@@ -21,11 +21,7 @@ _FENCES = re.compile(r"`{3,}")
 
 
 def markdown_page(records: Sequence[Record]) -> str:
-    """The runs as one page of GitHub's Markdown, a comparison first where there are several.
-
-    Args:
-        records: What to show, in this order.
-    """
+    """The runs as one page of GitHub's Markdown, in their order, a comparison first where there are several."""
     overview = [] if len(records) == 1 else ["## All runs", _overview(records)]
     blocks = [MARKER, "# autobatch", *overview, *(block for record in records for block in _run(record))]
     return "\n\n".join(blocks) + "\n"
@@ -57,7 +53,6 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _run(record: Record) -> list[str]:
-    """The blocks of one run."""
     about = " · ".join(escaped(word) for word in (record.name, record.started_at) if word)
     error = [] if record.error is None else [f"**{escaped(record.error['kind'])}**: {escaped(record.error['message'])}"]
     return [

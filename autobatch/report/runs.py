@@ -36,7 +36,6 @@ def seen_of(line: Values) -> Seen:
 
 
 def decision_of(line: Values) -> Decision:
-    """The decision of a line `decision`."""
     return Decision(
         epoch=int(line["epoch"]),
         update=int(line["update"]),
@@ -61,29 +60,19 @@ def unstyled_values(value: Any) -> Any:
 
 
 def text(value: Any) -> str | None:
-    """A value as text, if there is one."""
     return None if value is None else str(value)
 
 
 def whole(value: Any) -> int | None:
-    """A value as a whole number, if there is one."""
     return None if value is None else int(value)
 
-
-__all__ = ["SCHEMA_VERSION", "Begun", "Decision", "Epoch", "Record", "Seen", "read_record", "read_records", "record_of"]
 
 _BROKEN = (ArgumentError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The end of an epoch.
-
-    Attributes:
-        epoch: The epoch, counted from 0.
-        at_s: Seconds since the run began.
-        logs: Keras' logs by name; NaN where there was no number.
-    """
+    """The end of an epoch, counted from 0; logs are NaN where there was no number."""
 
     epoch: int
     at_s: float
@@ -92,14 +81,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What a training began with.
-
-    Attributes:
-        effective_batch_size: Samples behind one update.
-        micro_batch_size: Samples in a micro-batch.
-        accumulation_steps: Micro-batches in one update.
-        seed: What order and augmentation derive from.
-    """
+    """What a training began with."""
 
     effective_batch_size: int
     micro_batch_size: int
@@ -112,8 +94,6 @@ class Record:
     """One saved run.
 
     Attributes:
-        name: The file's name.
-        kind: Whether it is a probe or a training.
         outcome: Of a probe `"found"`, `"usage"`, `"does_not_fit"`, `"device_missing"`, `"inconclusive"`,
             `"foreign_error"`, `"timeout"` or `"interrupted"`; of a training `"done"`, `"interrupted"`, `"error"`, or
             `"unfinished"` for one that is running or was killed.
@@ -122,13 +102,10 @@ class Record:
         environment: Versions, machine and limits (`autobatch.results.environment`).
         error: `kind` and `message` of what ended it, `None` if it ended well.
         result: What the probe has found, also that before a training.
-        trials: All trials, with or without a result.
         best_so_far: The largest size that ran where there is no result.
         next: A line to copy: what to type after a probe. `None` where it is not known.
         begun: What the training began with, `None` if it did not get there.
         observations: Readings of memory, in order and thinned.
-        decisions: Changes of the micro-batch, in order.
-        epochs: The epochs that ended.
         notes: What was inferred, could not be read, or may make the answer less certain.
         raw: What the file holds, as JSON values: an object, or a list of them.
     """
@@ -211,15 +188,7 @@ def _is_probe(raw: Any) -> bool:
 
 
 def record_of(values: Values, name: str) -> Record:
-    """The run that a probe's object describes.
-
-    Args:
-        values: What `autobatch probe --json` prints.
-        name: What to call it.
-
-    Raises:
-        DataError: It is none.
-    """
+    """The run that a probe's object (what `autobatch probe --json` prints) describes; DataError if it is none."""
     raw, values = values, unstyled_values(values)
     try:
         _require_version(values, name)

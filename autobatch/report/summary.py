@@ -11,7 +11,6 @@ from autobatch.results.text import Answered, how_big, how_fast, speed, what_limi
 
 
 def fit_headline(record: Record) -> str:
-    """The verdict in a few words."""
     begun, count = record.begun, len(record.epochs)
     if begun is None:
         return "The training did not begin"
@@ -92,7 +91,6 @@ def _logs_words(epoch: Epoch) -> str:
 
 
 _NEXT_QUESTION = "What to type next"
-
 _MENDED = "Mend what the message names, and run it again."
 
 _ENDED = {
@@ -122,7 +120,6 @@ def is_good(record: Record) -> bool:
 
 
 def headline(record: Record) -> str:
-    """The verdict in a few words."""
     if record.kind == "fit":
         return fit_headline(record)
     if record.result is not None:
@@ -161,7 +158,6 @@ def _of_probe(record: Record) -> list[Answered]:
 
 
 def _next(record: Record) -> list[Answered]:
-    """What to type next."""
     if record.kind == "fit":
         return _next_of_fit(record)
     if record.result is None:

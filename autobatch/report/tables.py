@@ -15,11 +15,9 @@ MOST_ROWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under their headings.
+    """Rows under their headings; the first cell names its row.
 
     Attributes:
-        head: What each column is.
-        rows: Cells in order; the first one names the row.
         texts: Which columns hold text, not numbers: they stand to the left.
         marked: The number of a row that stands out, counted from 0.
         left_out: How many rows in the middle are not here.

@@ -12,11 +12,8 @@ FONT = 13.0  # units of the drawing, as the style sheet sets it
 
 # Wider than most system fonts draw, so that labels placed by it do not touch in any of them.
 _CHARACTER = 0.66 * FONT
-
 _GAP = 6.0
-
 _OFFSET = 10.0
-
 _LIFT = 12.0
 
 Box = tuple[float, float, float, float]
@@ -24,16 +21,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A drawing and the plot in it, in units of the drawing.
-
-    Attributes:
-        width: Of the drawing.
-        height: Of the drawing.
-        left: Where the plot begins.
-        top: Where it begins, from above.
-        right: Where it ends.
-        bottom: Where it ends, from above.
-    """
+    """A drawing of some width and height, and where the plot in it begins and ends, in units of the drawing."""
 
     width: float
     height: float
@@ -101,12 +89,7 @@ def gutter(make: TickMaker, low: float, high: float, most: int = 6) -> float:
 
 @dataclass(slots=True)
 class Labels:
-    """Labels inside of a plot; one that would touch another, or leave the plot, is tried elsewhere and then left out.
-
-    Attributes:
-        frame: The plot.
-        taken: What is there already, as left, top, right and bottom.
-    """
+    """Labels inside of a plot: one that would touch another, or leave it, is tried elsewhere and then left out."""
 
     frame: Frame
     taken: list[Box] = field(default_factory=list)
@@ -165,12 +148,7 @@ def _extent(said: str, place: tuple[float, float, str]) -> Box:
 
 
 def decimate(points: Sequence[Point], *, per_column: float = 1.0) -> list[Point]:
-    """The same line with at most two points in each column of the paper: the lowest and the highest, and both ends.
-
-    Args:
-        points: From left to right.
-        per_column: How wide a column is, in units of the drawing.
-    """
+    """Thins a line to its ends and two points per column of the paper, the lowest and the highest."""
     if len(points) < 3:
         return list(points)
     kept = [points[0]]

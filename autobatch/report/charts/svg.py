@@ -20,12 +20,7 @@ class Svg(str):
 
 
 def element(name: str, *children: str, **attributes: str | float | None) -> Svg:
-    """One element with its children.
-
-    Args:
-        name: Of the element.
-        children: Elements as they are, any other text escaped.
-        attributes: `class_="a"` and `stroke_width=2` become `class="a"` and `stroke-width="2"`; `None` is left out.
+    """One element: children that are no elements are escaped, `stroke_width=2` becomes `stroke-width="2"`.
 
     Example:
         >>> element("text", "a < b", x=1.25, class_="label")
@@ -38,7 +33,6 @@ def element(name: str, *children: str, **attributes: str | float | None) -> Svg:
 
 
 def join(parts: Iterable[str]) -> Svg:
-    """Elements one after the other."""
     return Svg("".join(part if isinstance(part, Svg) else html.escape(part) for part in parts))
 
 
@@ -48,7 +42,6 @@ def text(said: str, x: float, y: float, class_: str = "label", anchor: str = "st
 
 
 def rule(start: Point, end: Point, class_: str) -> Svg:
-    """A straight line."""
     return element("path", d=path([start, end]), class_=class_)
 
 
@@ -63,7 +56,6 @@ def band(lower: Sequence[Point], upper: Sequence[Point], class_: str) -> Svg:
 
 
 def box(left: float, top: float, right: float, bottom: float, class_: str, fill: str | None = None) -> Svg:
-    """A filled rectangle."""
     size = {"width": max(0.0, right - left), "height": max(0.0, bottom - top)}
     return element("rect", x=left, y=top, **size, class_=class_, fill=fill)
 
@@ -89,16 +81,7 @@ def steps(points: Sequence[Point]) -> list[Point]:
 
 
 def mark(shape: str, x: float, y: float, title: str, class_: str, radius: float = 5.0) -> Svg:
-    """A small shape whose title is shown where the pointer rests.
-
-    Args:
-        shape: One of `SHAPES`.
-        x: Of its middle.
-        y: Of its middle.
-        title: What it says.
-        class_: What it looks like.
-        radius: Half its width.
-    """
+    """One of `SHAPES` around `x`, `y`, half as wide as its radius; its title is shown where the pointer rests."""
     hint = (element("title", title),) if title else ()
     if shape in ("circle", "ring"):
         return element("circle", *hint, cx=x, cy=y, r=radius, class_=f"{class_} {shape}")
@@ -106,7 +89,6 @@ def mark(shape: str, x: float, y: float, title: str, class_: str, radius: float 
 
 
 _DIAGONAL = math.sqrt(0.5)
-
 _CORNERS: dict[str, list[list[Point]]] = {
     "square": [[(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]],
     "diamond": [[(0, -1.2), (1.2, 0), (0, 1.2), (-1.2, 0)]],
