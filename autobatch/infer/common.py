@@ -32,21 +32,13 @@ from autobatch.train.schedule import first_rung
 
 @dataclass(frozen=True, slots=True)
 class InferenceRun:
-    """What an evaluation or a prediction runs with.
+    """What an evaluation or a prediction runs with."""
 
-    Attributes:
-        engine: What runs micro-batches.
-        cutter: Keeps their size.
-        effective_batch_size: Samples behind one step, as Keras counts them.
-        report: What was chosen, and why.
-        diary: What is decided under way.
-    """
-
-    engine: ForwardEngine
-    cutter: MicroBatchRunner
-    effective_batch_size: int
-    report: RunReport
-    diary: Recorder
+    engine: ForwardEngine  # what runs micro-batches
+    cutter: MicroBatchRunner  # keeps their size
+    effective_batch_size: int  # samples behind one step, as Keras counts them
+    report: RunReport  # what was chosen, and why
+    diary: Recorder  # what is decided under way
 
     def steps(self, samples: int | None, asked: int | None) -> int | None:
         """How many steps there will be, `None` if that is not known."""
@@ -67,15 +59,6 @@ def start(
     seams: ControlSeams | None = None,
 ) -> InferenceRun:
     """Finds the size, says it, and gets everything ready to run.
-
-    Args:
-        model: The engine's model.
-        engine: What is going to run it.
-        task: The data, and what to look for.
-        cache: Whether to use and keep earlier answers, or where.
-        verbose: 0 prints nothing.
-        on_event: Called with every decision and every observation of memory.
-        seams: What is asked of the world.
 
     Raises:
         DoesNotFitError: Not even one sample fits.
@@ -108,11 +91,7 @@ def callback_list(model: Any, callbacks: Any, verbose: Any, steps: int | None) -
 
 
 class InputsOnly:
-    """What a model takes, and no loss: data that are opened for it need no targets.
-
-    Args:
-        model: A Keras model, compiled or not.
-    """
+    """What a model takes, and no loss: data that are opened for it need no targets."""
 
     compiled = True
     loss = None
