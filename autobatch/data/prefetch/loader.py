@@ -71,7 +71,7 @@ def _read_singly(source: Source, indices: Any, epoch: int) -> Reading:
 
 @dataclass(slots=True)
 class Chunk:
-    """A chunk that is being read or partly used, of a pass of `of` samples; its bytes are reserved until it is taken."""
+    """A chunk that is being read or partly used, of a pass of `of` samples; its bytes are reserved until then."""
 
     size: int
     of: int
