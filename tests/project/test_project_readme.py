@@ -96,17 +96,17 @@ def test_every_python_example_runs_on_a_model_and_a_generator(block, model, data
 
 
 @pytest.mark.parametrize("command", list(subparsers()))
-def test_the_readme_names_exactly_the_options_of_every_command(command):
+def test_the_docs_name_exactly_the_options_of_every_command(command):
     """Seen to fail with an option added to the parser, and with one of the README's rows taken out."""
     assert options_said(command) == options_of(command)
 
 
-def test_the_readme_names_every_exit_code_with_its_meaning():
+def test_the_docs_name_every_exit_code_with_its_meaning():
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", COMMAND, flags=re.MULTILINE)
     assert rows == [(str(code.value), meaning) for code, meaning in MEANINGS.items()]
 
 
-def test_the_readme_names_everything_that_is_exported():
+def test_the_docs_name_everything_that_is_exported():
     named = set(re.findall(r"`(\w+)", PAGES["docs/functions.md"]))
     assert set(autobatch.__all__) <= named
 
@@ -123,3 +123,7 @@ def test_links_into_a_page_name_one_of_its_headings():
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert links
     assert set(links) <= anchors
+
+
+def test_the_readme_is_one_page():
+    assert len(PAGES["README.md"].splitlines()) <= 150
