@@ -6,6 +6,14 @@ from autobatch._text import GIB, format_bytes
 from autobatch.doctor.facts import Finding, MachineFacts, Package, ok, problem, warning
 
 _INSTALL = "pip install 'tensorflow>=2.20' 'keras>=3.12', in the environment that runs this command."
+_OF_GROUPS = (
+    "Leave a larger reserve (--reserve 20%), or run where it can be read: a container needs /sys/fs/cgroup (read-only "
+    "will do)."
+)
+_REMEDIES = {
+    "/meminfo": "Run where /proc/meminfo has MemTotal and MemAvailable; some sandboxes leave them out.",
+    "/self/status": "Run where /proc/self/status has VmHWM; some sandboxes leave it out.",
+}
 
 
 def check_framework(facts: MachineFacts) -> Iterator[Finding]:
@@ -16,9 +24,8 @@ def check_framework(facts: MachineFacts) -> Iterator[Finding]:
         return
     if framework.backend_version is None:
         said = f"Keras {framework.keras_version} runs on {framework.backend}, for which there is no engine."
-        yield problem(
-            "framework", "keras", said, "Set KERAS_BACKEND=tensorflow, or the backend in ~/.keras/keras.json."
-        )
+        remedy = "Set KERAS_BACKEND=tensorflow, or the backend in ~/.keras/keras.json."
+        yield problem("framework", "keras", said, remedy)
         return
     yield ok("framework", "keras", f"Keras {framework.keras_version} runs on TensorFlow.")
     yield ok("framework", "tensorflow", f"TensorFlow {framework.backend_version}, {_build(facts)}; {_onednn(facts)}.")
@@ -40,35 +47,19 @@ def _onednn(facts: MachineFacts) -> str:
     return words[facts.framework.onednn]
 
 
-_OF_GROUPS = (
-    "Leave a larger reserve (--reserve 20%), or run where it can be read: a container needs /sys/fs/cgroup (read-only "
-    "will do)."
-)
-
-_REMEDIES = {
-    "/meminfo": "Run where /proc/meminfo has MemTotal and MemAvailable; some sandboxes leave them out.",
-    "/self/status": "Run where /proc/self/status has VmHWM; some sandboxes leave it out.",
-}
-
-
 def check_memory(facts: MachineFacts) -> Iterator[Finding]:
     """Yields the limits on the host, and what the kernel tells of them."""
     yield _limit(facts)
     yield from _sensors(facts)
-    yield _kills(facts)
-    yield _pressure(facts)
-    yield _peak(facts)
-    yield _swap(facts)
-    yield _addresses(facts)
+    yield from (look(facts) for look in (_kills, _pressure, _peak, _swap, _addresses))
     if facts.kernel.container:
         yield ok("memory", "container", f"This is a container ({facts.kernel.container}).")
 
 
 def _limit(facts: MachineFacts) -> Finding:
     budget = facts.reading.host_budget()
-    groups = (
-        f"control groups of version {facts.kernel.group_version}" if facts.kernel.group_version else "no control group"
-    )
+    version = facts.kernel.group_version
+    groups = f"control groups of version {version}" if version else "no control group"
     place = f" ({budget.limit.detail})" if budget.limit.detail else ""
     what = f"Beside GPUs the {budget.limit.kind} limits: {format_bytes(budget.limit.capacity_bytes)}{place}"
     if budget.free_bytes <= 0:
@@ -95,21 +86,20 @@ def _kills(facts: MachineFacts) -> Finding:
 
 def _pressure(facts: MachineFacts) -> Finding:
     if facts.reading.pressure is None:
-        return ok(
-            "memory", "pressure", "The kernel does not tell how long tasks wait for memory (PSI); nothing needs it."
-        )
+        said = "The kernel does not tell how long tasks wait for memory (PSI); nothing needs it."
+        return ok("memory", "pressure", said)
     some = facts.reading.pressure.some_avg10
+    said = f"Some tasks waited for memory in {some:.0f} % of the last 10 seconds."
     if some >= 10:
-        said = f"Some tasks waited for memory in {some:.0f} % of the last 10 seconds."
         return warning("memory", "pressure", said, "End what holds the memory: `autobatch memory` lists it.")
-    return ok("memory", "pressure", f"Some tasks waited for memory in {some:.0f} % of the last 10 seconds.")
+    return ok("memory", "pressure", said)
 
 
 def _peak(facts: MachineFacts) -> Finding:
     if facts.kernel.resets_peak:
         return ok("memory", "peak", "The high-water mark of resident memory can be set back before each trial.")
     said = (
-        "The high-water mark of resident memory cannot be set back: a trial after a larger one has no peak of its own."
+        "The high-water mark of resident memory cannot be set back: after a larger trial, one has no peak of its own."
     )
     return warning("memory", "peak", said, "Run where /proc/self/clear_refs can be written; some sandboxes refuse it.")
 
@@ -120,9 +110,8 @@ def _swap(facts: MachineFacts) -> Finding:
         return ok("memory", "swap", "Whether there is swap space is unknown; it is not counted.")
     if not total:
         return ok("memory", "swap", "There is no swap space.")
-    return ok(
-        "memory", "swap", f"Swap space of {format_bytes(total)}, {format_bytes(total - free)} in use; not counted."
-    )
+    said = f"Swap space of {format_bytes(total)}, {format_bytes(total - free)} in use; not counted."
+    return ok("memory", "swap", said)
 
 
 def _addresses(facts: MachineFacts) -> Finding:
@@ -166,7 +155,8 @@ def check_packages(facts: MachineFacts) -> Iterator[Finding]:
     optional = [package for package in facts.packages if package.extra]
     yield from (_unfit(package) for package in facts.packages if package.fits is False)
     missing = [package for package in needed if package.version is None]
-    yield from (_missing(package) for package in missing)
+    for package in missing:
+        yield warning("packages", package.name, f"{package.name} is not installed.", _install(package))
     if needed and not missing and all(package.fits for package in needed):
         yield ok("packages", "versions", "Everything that autobatch needs is there, in versions that it is made for.")
     elif any(package.fits is None and package.version is not None for package in needed):
@@ -178,10 +168,6 @@ def _unfit(package: Package) -> Finding:
     said = f"{package.name} {package.version} is installed; autobatch is made for {package.wanted}."
     remedy = f"Use {package.name} {package.wanted}." if package.name == "Python" else _install(package)
     return warning("packages", package.name, said, remedy)
-
-
-def _missing(package: Package) -> Finding:
-    return warning("packages", package.name, f"{package.name} is not installed.", _install(package))
 
 
 def _optional(package: Package) -> Finding:

@@ -1,4 +1,4 @@
-"""A check-up: from what was seen to findings, and what would be used."""
+"""A check-up: from facts to findings, and what would be used."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -8,18 +8,20 @@ from autobatch.doctor.checks import check_framework, check_memory, check_package
 from autobatch.doctor.facts import Finding, MachineFacts
 from autobatch.doctor.gpu_checks import check_allocators, check_devices, choose_allocators
 
+SCHEMA_VERSION = 1
+_CHECKS = (check_framework, check_devices, check_memory, check_allocators, check_trials, check_packages)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """What would be used.
+    """What a training or a probe would use, as things stand.
 
     Attributes:
         device: "CPU", or "GPU:k" with its name.
         limit: What limits the memory there: "device", "host" or "control group"; `None` where nothing tells.
         budget_bytes: The most that this process should occupy of it, beside the default reserve.
         trials: Where they run: in a "worker" or in the "caller".
-        allocator: What memory is taken from.
-        gives_back: Whether that can give memory back.
+        gives_back: Whether the allocator can give memory back.
     """
 
     device: str
@@ -29,17 +31,9 @@ class TrainingPlan:
     allocator: str
     gives_back: bool
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the plan as JSON-ready values."""
-        return asdict(self)
-
 
 def plan(facts: MachineFacts) -> TrainingPlan | None:
-    """Returns what would be used, `None` where nothing can be trained.
-
-    Args:
-        facts: What was found.
-    """
+    """Returns what would be used, `None` where nothing can be trained."""
     if facts.framework.backend_version is None:
         return None
     gpu = next(iter(facts.framework.gpus), None)
@@ -55,19 +49,9 @@ def plan(facts: MachineFacts) -> TrainingPlan | None:
     )
 
 
-SCHEMA_VERSION = 1
-
-_CHECKS = (check_framework, check_devices, check_memory, check_allocators, check_trials, check_packages)
-
-
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """What was found on this machine.
-
-    Attributes:
-        findings: In groups.
-        plan: What would be used, `None` where nothing can be trained.
-    """
+    """What was found on this machine, in groups; no plan where nothing can be trained."""
 
     findings: tuple[Finding, ...]
     plan: TrainingPlan | None
@@ -80,19 +64,12 @@ class Checkup:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the check-up as JSON-ready values."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "counts": self.counts,
-            "findings": [finding.to_dict() for finding in self.findings],
-            "plan": None if self.plan is None else self.plan.to_dict(),
-        }
+        facts = asdict(self) | {"findings": [asdict(finding) for finding in self.findings]}
+        return {"schema_version": SCHEMA_VERSION, "counts": self.counts, **facts}
 
 
 def check_up(facts: MachineFacts) -> Checkup:
-    """Returns what is to be said of the surroundings; pure.
-
-    Args:
-        facts: What was found, by `autobatch.doctor.collect.collect` or by a test.
+    """Returns what is to be said of the machine; pure.
 
     Example:
         >>> from autobatch.backend.base import Framework

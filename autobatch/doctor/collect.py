@@ -6,6 +6,7 @@ trained, and TensorFlow's context is not made.
 
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -27,68 +28,8 @@ from autobatch.probing.cache import default_folder
 from autobatch.probing.trials.worker import SUPPORTED, UNSUPPORTED, WorkerProcess, worker_command
 
 _OPTIONAL = {"matplotlib": "plot()", "pandas": "data from dataframes"}
-
 _NEEDED = ("keras", "numpy", "tensorflow")
-
-
-def read_packages() -> tuple[Package, ...]:
-    """Returns Python, what autobatch needs, and what it can use."""
-    try:
-        wanted = metadata.metadata("keras-autobatch")
-        lines = metadata.requires("keras-autobatch") or []
-    except metadata.PackageNotFoundError:  # it runs from a source tree
-        needed = [Package(name, _installed_version(name)) for name in _NEEDED]
-    else:
-        needed = [_package("Python", platform.python_version(), wanted["Requires-Python"] or "")]
-        needed += required_packages(lines)
-    return (*needed, *(Package(name, _installed_version(name), extra=extra) for name, extra in _OPTIONAL.items()))
-
-
-def required_packages(lines: Iterable[str]) -> list[Package]:
-    """Returns what requirements ask for beside what is installed; those of extras and of other systems are left out.
-
-    Args:
-        lines: As in a package's metadata, "keras<4,>=3.12; python_version >= '3.11'".
-    """
-    from packaging.requirements import Requirement
-
-    wanted = [Requirement(line) for line in lines]
-    here = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
-    return [_package(one.name, _installed_version(one.name), str(one.specifier)) for one in here]
-
-
-def _package(name: str, version: str | None, wanted: str) -> Package:
-    return Package(name, version, wanted, None if version is None else fits(version, wanted))
-
-
-def fits(version: str, wanted: str) -> bool | None:
-    """Returns whether a version is among the wanted ones, `None` where that cannot be told.
-
-    Example:
-        >>> fits("1.17.0", "<2,>=1.11"), fits("2.0", "<2,>=1.11"), fits("odd", ">=1")
-        (True, False, None)
-    """
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        # A build of one's own (2.21.0+local) or a release candidate is judged like its release.
-        return bool(SpecifierSet(wanted).contains(Version(version), prereleases=True))
-    except (InvalidSpecifier, InvalidVersion):
-        return None
-
-
-def _installed_version(name: str) -> str | None:
-    """Returns the version of a package, or of the one that brings its module (tensorflow-cpu brings tensorflow)."""
-    others = metadata.packages_distributions().get(name, [])
-    for package in (name, *others):
-        with suppress(metadata.PackageNotFoundError):
-            return metadata.version(package)
-    return None
-
-
 _CONTAINERS = {".dockerenv": "/.dockerenv is there", "run/.containerenv": "/run/.containerenv is there"}
-
 _WORKER_S = 30.0
 
 
@@ -101,15 +42,9 @@ def collect(
     describe: Callable[[], Framework] = describe_framework,
     import_quietly: Callable[[], None] | None = None,
 ) -> MachineFacts:
-    """Returns what is to be seen from this process.
+    """Returns what can be seen from this process; /proc, /sys, /dev and the signs of a container are below `root`.
 
-    Args:
-        root: Where /proc, /sys, /dev and the signs of a container are.
-        environ: The environment variables, this process' own if left out.
-        nvml: A module that answers like `pynvml`; `None` takes `pynvml`.
-        driver: What answers like libcuda; `None` takes libcuda.
-        describe: Tells of the framework.
-        import_quietly: Imports it without its greeting; an error is ignored, because `describe` finds it, too.
+    `import_quietly` imports the framework without its greeting; an error is ignored, because `describe` finds it, too.
     """
     environ = os.environ if environ is None else environ
     proc, sys = root / "proc", root / "sys"
@@ -210,8 +145,58 @@ def _why_unwritable(folder: Path) -> str | None:
 
 
 def _free_bytes(folder: Path) -> int | None:
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free
+    return None
+
+
+def read_packages() -> tuple[Package, ...]:
+    """Returns Python, what autobatch needs, and what it can use."""
     try:
-        found = os.statvfs(folder)
-    except (OSError, AttributeError):
+        wanted = metadata.metadata("keras-autobatch")
+        lines = metadata.requires("keras-autobatch") or []
+    except metadata.PackageNotFoundError:  # it runs from a source tree
+        needed = [Package(name, _installed_version(name)) for name in _NEEDED]
+    else:
+        needed = [_package("Python", platform.python_version(), wanted["Requires-Python"] or "")]
+        needed += required_packages(lines)
+    return (*needed, *(Package(name, _installed_version(name), extra=extra) for name, extra in _OPTIONAL.items()))
+
+
+def required_packages(lines: Iterable[str]) -> list[Package]:
+    """Returns what requirements ask for beside what is installed; those of extras and of other systems are left out."""
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(line) for line in lines]
+    here = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return [_package(one.name, _installed_version(one.name), str(one.specifier)) for one in here]
+
+
+def _package(name: str, version: str | None, wanted: str) -> Package:
+    return Package(name, version, wanted, None if version is None else fits(version, wanted))
+
+
+def fits(version: str, wanted: str) -> bool | None:
+    """Returns whether a version is among the wanted ones, `None` where that cannot be told.
+
+    Example:
+        >>> fits("1.17.0", "<2,>=1.11"), fits("2.0", "<2,>=1.11"), fits("odd", ">=1")
+        (True, False, None)
+    """
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        # A build of one's own (2.21.0+local) or a release candidate is judged like its release.
+        return bool(SpecifierSet(wanted).contains(Version(version), prereleases=True))
+    except (InvalidSpecifier, InvalidVersion):
         return None
-    return found.f_bavail * found.f_frsize
+
+
+def _installed_version(name: str) -> str | None:
+    """Returns the version of a package, or of the one that brings its module (tensorflow-cpu brings tensorflow)."""
+    others = metadata.packages_distributions().get(name, [])
+    for package in (name, *others):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(package)
+    return None

@@ -1,12 +1,15 @@
-"""What a check-up looks at, and what it finds, as plain facts."""
+"""What a check-up looks at, and what it finds, as plain facts; `None` is unknown or not there."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from autobatch.backend.base import Framework
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device, Driver
+
+State = Literal["ok", "warning", "problem"]
+Group = Literal["framework", "devices", "memory", "allocators", "trials", "packages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +17,11 @@ class Kernel:
     """What the system lets this process see and do.
 
     Attributes:
-        group_version: Of the memory control groups, `None` where none are found.
-        counts_kills: Whether the kernel's out-of-memory kills are counted.
+        group_version: Of the memory control groups.
         resets_peak: Whether the high-water mark of resident memory can be set back.
         returns_freed: Whether the C library can hand freed memory back.
-        container: How it can be told that this is a container, `None` if it cannot.
+        container: How it can be told that this is a container.
         machines_numbers: Whether its numbers of processes are the machine's own, by which a driver knows them.
-        swap_bytes: All of the swap space, `None` where unknown.
-        swap_free_bytes: What of it is free.
         address_limit_bytes: What this process may map (`ulimit -v`), `None` for no limit.
     """
 
@@ -38,16 +38,7 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where trials run and files are put.
-
-    Attributes:
-        worker_error: Why no process for trials can be started, `None` if one was.
-        cache: The folder of kept answers.
-        cache_error: Why it cannot be written to, `None` if it can.
-        temporary: The folder of temporary files.
-        temporary_in_memory: Whether what lies there takes memory.
-        temporary_free_bytes: What is free there.
-    """
+    """Where trials run and files are put; an error is why that cannot be, `None` if it can."""
 
     worker_error: str | None = None
     cache: str = "~/.cache/autobatch"
@@ -62,10 +53,9 @@ class Package:
     """A package that autobatch needs or can use.
 
     Attributes:
-        name: What it is called.
-        version: What is installed, `None` where it is not.
-        wanted: The versions that autobatch is made for, as "<2,>=1.11"; `None` where any is.
-        fits: Whether the installed one is among them, `None` where that cannot be told.
+        version: What is installed.
+        wanted: The versions that autobatch is made for, as "<2,>=1.11".
+        fits: Whether the installed one is among them.
         extra: What of autobatch it is for, where it can do without; empty for one that it needs.
     """
 
@@ -81,17 +71,10 @@ class MachineFacts:
     """Everything that a check-up looks at.
 
     Attributes:
-        framework: Keras and its backend.
-        reading: What limits the memory.
         machine_gpus: The GPUs that the driver shows, hidden ones among them.
-        driver: Its versions, `None` where it cannot be asked.
-        driver_note: Why not.
+        driver_note: Why the driver cannot be asked.
         pools: For each GPU that CUDA counts whether it has memory pools.
         device_files: The files that a driver makes for its GPUs, as "/dev/nvidia0".
-        environ: The environment variables.
-        kernel: What the system lets this process see and do.
-        places: Where trials run and files are put.
-        packages: What is installed.
     """
 
     framework: Framework
@@ -107,22 +90,16 @@ class MachineFacts:
     packages: tuple[Package, ...] = ()
 
 
-State = Literal["ok", "warning", "problem"]
-
-Group = Literal["framework", "devices", "memory", "allocators", "trials", "packages"]
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that was found.
 
     Attributes:
-        group: What it belongs to.
         name: What was looked at.
         state: `ok`; `warning`, where something is missing and training works all the same; `problem`, where nothing can
             be trained.
         found: What it is, in a sentence.
-        remedy: What to do about it; `None` where nothing is to be done.
+        remedy: What to do about it.
     """
 
     group: Group
@@ -131,21 +108,14 @@ class Finding:
     found: str
     remedy: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the finding as JSON-ready values."""
-        return asdict(self)
-
 
 def ok(group: Group, name: str, found: str) -> Finding:
-    """Returns a finding that nothing is to be done about."""
     return Finding(group, name, "ok", found)
 
 
 def warning(group: Group, name: str, found: str, remedy: str) -> Finding:
-    """Returns a finding that something is missing."""
     return Finding(group, name, "warning", found, remedy)
 
 
 def problem(group: Group, name: str, found: str, remedy: str) -> Finding:
-    """Returns a finding that nothing can be trained."""
     return Finding(group, name, "problem", found, remedy)

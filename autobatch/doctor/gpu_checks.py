@@ -12,6 +12,7 @@ _LIBRARIES = (
     "pip install 'tensorflow[and-cuda]' brings CUDA's libraries. What is missing is named by: TF_CPP_MIN_LOG_LEVEL=0 "
     "python -c 'import tensorflow; tensorflow.config.list_physical_devices()'"
 )
+_SHARE = "autobatch.share_memory() (--share-memory) chooses one that gives back"
 
 
 def check_devices(facts: MachineFacts) -> Iterator[Finding]:
@@ -54,9 +55,8 @@ def _used(facts: MachineFacts) -> Finding:
     if used < visible:
         said = f"TensorFlow can use {used} of {_gpus(visible)} that this process may use: {names}."
         built = ", ".join(facts.framework.compute_capabilities) or "unknown"
-        return warning(
-            "devices", "gpus", said, f"It was built for these kinds: {built}. An older GPU needs an older build."
-        )
+        remedy = f"It was built for these kinds: {built}. An older GPU needs an older build."
+        return warning("devices", "gpus", said, remedy)
     return ok("devices", "gpus", f"TensorFlow can use {names}{_hidden(facts)}.")
 
 
@@ -68,12 +68,11 @@ def _unused(facts: MachineFacts) -> Finding:
         said = f"CUDA_VISIBLE_DEVICES={facts.environ.get('CUDA_VISIBLE_DEVICES', '')!r} hides {_gpus(count)}."
         remedy = "To train on a GPU, unset CUDA_VISIBLE_DEVICES, or have it name one by its number or UUID."
         return warning("devices", "gpus", said, remedy)
+    shown = f"The driver shows {_gpus(count)}, but"
     if not facts.framework.cuda_build:
-        said = f"The driver shows {_gpus(count)}, but this TensorFlow was built without CUDA and uses none."
+        said = f"{shown} this TensorFlow was built without CUDA and uses none."
         return warning("devices", "gpus", said, "pip install 'tensorflow[and-cuda]' (a build with CUDA; Linux only).")
-    said = (
-        f"The driver shows {_gpus(count)}, but TensorFlow can use none: CUDA's libraries are missing or do not match."
-    )
+    said = f"{shown} TensorFlow can use none: CUDA's libraries are missing or do not match."
     return warning("devices", "gpus", said, _LIBRARIES)
 
 
@@ -101,9 +100,6 @@ def _gpus(count: int) -> str:
     return format_count(count, "GPU")
 
 
-_SHARE = "autobatch.share_memory() (--share-memory) chooses one that gives back"
-
-
 def check_allocators(facts: MachineFacts) -> Iterator[Finding]:
     """Yields the allocators that a training would start with."""
     if facts.framework.backend_version is None:
@@ -122,10 +118,8 @@ def check_allocators(facts: MachineFacts) -> Iterator[Finding]:
 
 def choose_allocators(facts: MachineFacts) -> tuple[AllocatorChoice, AllocatorChoice]:
     """Returns the allocators on the CPU and on a GPU."""
-    on_cpu, on_gpu = allocator_choices(
-        facts.environ, onednn=facts.framework.onednn is not False, returns_freed=facts.kernel.returns_freed
-    )
-    return on_cpu, on_gpu
+    onednn = facts.framework.onednn is not False
+    return allocator_choices(facts.environ, onednn=onednn, returns_freed=facts.kernel.returns_freed)
 
 
 def _watched(on_gpu: AllocatorChoice, *, can_share: bool) -> Finding:
