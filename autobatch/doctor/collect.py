@@ -40,6 +40,7 @@ def collect(
     nvml: Any = None,
     driver: Any = None,
     describe: Callable[[], Framework] = describe_framework,
+    try_worker: Callable[[Mapping[str, str]], str | None] | None = None,
     import_quietly: Callable[[], None] | None = None,
 ) -> MachineFacts:
     """Returns what can be seen from this process; /proc, /sys, /dev and the signs of a container are below `root`.
@@ -57,7 +58,7 @@ def collect(
         driver_note=" ".join(notes),
         environ=dict(environ),
         kernel=_kernel(root, environ),
-        places=_places(proc, environ),
+        places=_places(proc, environ, (try_worker or why_no_worker)(environ)),
         packages=read_packages(),
         framework=_described(describe, import_quietly),
         pools=find_pools(driver)[0],
@@ -105,10 +106,10 @@ def _address_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else int(soft)
 
 
-def _places(proc: Path, environ: Mapping[str, str]) -> Places:
+def _places(proc: Path, environ: Mapping[str, str], worker_error: str | None) -> Places:
     temporary, cache = Path(tempfile.gettempdir()), default_folder(environ)
     return Places(
-        worker_error=_why_no_worker(environ),
+        worker_error=worker_error,
         cache=str(cache),
         cache_error=_why_unwritable(cache),
         temporary=str(temporary),
@@ -117,7 +118,7 @@ def _places(proc: Path, environ: Mapping[str, str]) -> Places:
     )
 
 
-def _why_no_worker(environ: Mapping[str, str]) -> str | None:
+def why_no_worker(environ: Mapping[str, str]) -> str | None:
     """Starts the process that trials run in and lets it end; returns what went wrong."""
     if not SUPPORTED:
         return f"{UNSUPPORTED}."
@@ -195,8 +196,8 @@ def fits(version: str, wanted: str) -> bool | None:
 
 def _installed_version(name: str) -> str | None:
     """Returns the version of a package, or of the one that brings its module (tensorflow-cpu brings tensorflow)."""
-    others = metadata.packages_distributions().get(name, [])
-    for package in (name, *others):
-        with suppress(metadata.PackageNotFoundError):
-            return metadata.version(package)
-    return None
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(name)
+    # This reads every package's list of files, which takes a second: only where the name alone does not do.
+    others = metadata.packages_distributions().get(name)
+    return metadata.version(others[0]) if others else None

@@ -23,15 +23,15 @@ FILES = {
 }
 
 
-def seen(root, *, files=FILES, nvml=None, driver=None, environ=None):
-    """What is seen of a recorded machine."""
+def seen(root, *, files=FILES, nvml=None, driver=None, environ=None, try_worker=lambda environ: None):
+    """What is seen of a recorded machine; no worker process is started, unless `try_worker` does."""
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     own = {**os.environ, "AUTOBATCH_CACHE_DIR": str(root / "cache"), **(environ or {})}
     fakes = {"nvml": nvml or FakeNvml(), "driver": driver or FakeCuda(), "describe": lambda: Framework(error="fake")}
-    return collect(root=root, environ=own, **fakes)
+    return collect(root=root, environ=own, try_worker=try_worker, **fakes)
 
 
 def test_a_recorded_machine_is_seen(tmp_path):
@@ -80,7 +80,7 @@ def test_a_driver_that_cannot_be_asked_says_why(tmp_path):
 
 
 def test_a_worker_is_started_and_the_folders_are_written_to(tmp_path):
-    places = seen(tmp_path).places
+    places = seen(tmp_path, try_worker=None).places
     assert (places.worker_error, places.cache_error) == (None, None)
     assert places.cache == str(tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
@@ -88,7 +88,7 @@ def test_a_worker_is_started_and_the_folders_are_written_to(tmp_path):
 
 def test_a_worker_that_does_not_start_is_told_with_its_words(tmp_path):
     """Seen to fail with the exit status left alone."""
-    error = seen(tmp_path, environ={"PYTHONHOME": str(tmp_path / "nowhere")}).places.worker_error
+    error = seen(tmp_path, environ={"PYTHONHOME": str(tmp_path / "nowhere")}, try_worker=None).places.worker_error
     assert "exit status 1" in error
 
 
