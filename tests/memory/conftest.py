@@ -1,6 +1,7 @@
 """Recorded trees of /proc and /sys, and control groups of one's own."""
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,14 +16,15 @@ settings.load_profile("autobatch")
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Callable[[Mapping[str, str]], tuple[Path, Path]]:
-    """Writes a machine's files ("proc/meminfo": text) and returns its roots of /proc and /sys."""
+    """Writes a machine's files ("proc/meminfo": text) and returns its roots of /proc and /sys; each call is another."""
 
     def build(files: Mapping[str, str]) -> tuple[Path, Path]:
+        root = Path(tempfile.mkdtemp(dir=tmp_path))
         for name, text in files.items():
-            path = tmp_path / name
+            path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        return tmp_path / "proc", tmp_path / "sys"
+        return root / "proc", root / "sys"
 
     return build
 
