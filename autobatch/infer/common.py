@@ -66,17 +66,17 @@ def start(
     """
     unwritten = RunLog()  # a run begins with its search
     readings = [read_memory_here()]
-    found = find_batch_size(model, task.samples, task.question, cache=open_cache(cache))
+    found = find_batch_size(model, task.samples, task.request, cache=open_cache(cache))
     effective = found.samples_per_update
     micro = first_rung(effective, found.batch_size)
-    report = RunReport(effective, micro, task.given.data.seed, found, readings, (*task.notes, *found.notes))
+    report = RunReport(effective, micro, task.opened.data.seed, found, readings, (*task.notes, *found.notes))
     report.say(verbose)
     before = read_memory_here()
-    evaluates = task.question.step == "evaluate"
+    evaluates = task.request.step == "evaluate"
     if not (model.jit_compile or model.run_eagerly):
         warm_up_forward(engine, task.samples[:micro], evaluates=evaluates)
     diary = Recorder(report, on_event, log=unwritten, verbose=verbose)
-    steering = ControllerSetup(found, task.question, before, diary, cuttable=True, seams=seams)
+    steering = ControllerSetup(found, task.request, before, diary, cuttable=True, seams=seams)
     controller = steering.controller(EVALUATION if evaluates else PREDICTION, effective, micro)
     return InferenceRun(engine, MicroBatchRunner(controller), effective, report, diary)
 
@@ -115,7 +115,7 @@ Kind = Literal["evaluate", "predict"]
 
 def total_of(task: Task, steps: int | None) -> int | None:
     """The most samples that so many steps run on, `None` where that is not known beforehand."""
-    known, effective = task.given.samples, task.question.effective_batch_size
+    known, effective = task.opened.samples, task.request.effective_batch_size
     if steps is None or effective is None:
         return known
     return min(known or steps * effective, steps * effective)

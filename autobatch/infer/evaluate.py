@@ -94,14 +94,14 @@ def evaluate(
             engine.trace(task.samples)
         running = start(model, engine, task, cache=cache, verbose=verbose, on_event=on_event)
         evaluation = DataValidation(
-            task.given.data,
+            task.opened.data,
             effective=running.effective_batch_size,
             cutter=running.cutter,
             steps=steps,
             workers=workers,
             max_bytes=READ_AHEAD_BYTES,
         )
-        number = running.steps(task.given.samples, steps)
+        number = running.steps(task.opened.samples, steps)
         try:
             return evaluation.run(model, engine, callback_list(model, callbacks, verbose, number))
         finally:

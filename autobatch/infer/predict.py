@@ -101,7 +101,7 @@ def predict(
             each_bytes = engine.output_bytes(task.samples)
         task = _with_results(task, total, each_bytes)
         running = start(model, engine, task, cache=cache, verbose=verbose, on_event=on_event)
-        rows = OutputRows(total, lambda needed: require_room(needed, task.question.reserve))
+        rows = OutputRows(total, lambda needed: require_room(needed, task.request.reserve))
         return run(model, running, task, rows, steps=steps, callbacks=callbacks, verbose=verbose, workers=workers)
 
 
@@ -117,11 +117,11 @@ def run(
     workers: int | None,
 ) -> Any:
     """Predicts once, in the order that Keras' `predict` calls callbacks."""
-    called = callback_list(model, callbacks, verbose, running.steps(task.given.samples, steps))
+    called = callback_list(model, callbacks, verbose, running.steps(task.opened.samples, steps))
     model.stop_predicting = False
     called.on_predict_begin()
     running.cutter.controller.pause()
-    with one_pass(task.given.data, workers=workers, max_bytes=READ_AHEAD_BYTES) as supply:
+    with one_pass(task.opened.data, workers=workers, max_bytes=READ_AHEAD_BYTES) as supply:
         feed = Feed(supply)
         for step in count() if steps is None else range(steps):
             size = supply.window(running.effective_batch_size)
@@ -160,8 +160,8 @@ def _with_results(task: Task, total: int | None, each_bytes: int | None) -> Task
         missing = "how many samples there are" if total is None else "what a prediction takes"
         note = f"It is not known beforehand {missing}, so no room is left for the predictions of all samples together."
         return replace(task, notes=(*task.notes, note))
-    require_room(total * each_bytes, task.question.reserve)
-    return replace(task, question=replace(task.question, result_bytes=total * each_bytes))
+    require_room(total * each_bytes, task.request.reserve)
+    return replace(task, request=replace(task.request, result_bytes=total * each_bytes))
 
 
 def _for_callbacks(callbacks: Any, rows: OutputRows, start: int) -> Any:

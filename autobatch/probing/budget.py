@@ -110,7 +110,7 @@ class StepBudgets:
     """Per resource (`"host"`, `"device"`), what a step may take on top of what its process held before.
 
     Args:
-        question: Says what is to stay free, and whether there is to be less than there is.
+        request: Says what is to stay free, and whether there is to be less than there is.
         read: Takes a reading of the memory.
         gpu: Tells of the GPU that steps run on, as it stands now.
 
@@ -123,11 +123,11 @@ class StepBudgets:
 
     def __init__(
         self,
-        question: ProbeRequest,
+        request: ProbeRequest,
         read: Callable[[], MemoryReading] = read_memory_here,
         gpu: Callable[[], Accelerator | None] = accelerator,
     ) -> None:
-        self._question, self._read, self._accelerator = question, read, gpu
+        self._request, self._read, self._accelerator = request, read, gpu
         found = gpu()
         self.gpu = None if found is None else found.number
         self.machine = read()
@@ -187,7 +187,7 @@ class StepBudgets:
         """The limit behind a budget, with its reserve."""
         device = self._device_budget(self.reading) if resource == "device" else None
         if device is None:
-            return self.reading.host_budget(self._question.reserve)
+            return self.reading.host_budget(self._request.reserve)
         return self._own_budget(self._device_bytes(device, self.machine)) or device
 
     def limit(self, resource: str) -> str:
@@ -209,11 +209,11 @@ class StepBudgets:
         return next((device for device in reading.devices if device.index == self.gpu), None)
 
     def _limited(self, reading: MemoryReading) -> MemoryReading:
-        limit = self._question.limit_bytes
+        limit = self._request.limit_bytes
         return reading if limit is None else apply_limit(reading, limit, self.gpu)
 
     def _pretends(self, reading: MemoryReading) -> bool:
-        return is_limited(reading, self._question.limit_bytes, self.gpu)
+        return is_limited(reading, self._request.limit_bytes, self.gpu)
 
     def _free(self, machine: MemoryReading, own: Mapping[str, int]) -> dict[str, int]:
         """Per resource, what the process of a step may take on top of what it held before its first.
@@ -223,14 +223,14 @@ class StepBudgets:
             own: What that process has taken since and will use again.
         """
         reading = self._limited(machine)
-        host = reading.host_budget(self._question.reserve).free_bytes + own.get("host", 0)
+        host = reading.host_budget(self._request.reserve).free_bytes + own.get("host", 0)
         device = self._device_budget(reading)
         if device is None:
-            return {"host": host - self._overdrawn(machine) - self._question.beside_bytes}
+            return {"host": host - self._overdrawn(machine) - self._request.beside_bytes}
         on_device = self._device_bytes(device, machine) + own.get("device", 0)
         own_limit = self._own_budget(on_device)
         on_device = on_device if own_limit is None else own_limit.free_bytes
-        return {"host": host - self._question.beside_bytes, "device": on_device}
+        return {"host": host - self._request.beside_bytes, "device": on_device}
 
     def _device_bytes(self, device: Budget, machine: MemoryReading) -> int:
         """What is left of the GPU, with what the caller's allocator holds of it."""
@@ -242,18 +242,18 @@ class StepBudgets:
         return None if device is None else device.free_bytes + own.get("device", 0)
 
     def _overdrawn(self, machine: MemoryReading) -> int:
-        limit = self._question.limit_bytes
+        limit = self._request.limit_bytes
         if limit is None or not self._pretends(machine):
             return 0
         return overdrawn_bytes(machine, limit, self.gpu)
 
     def _device_budget(self, reading: MemoryReading) -> Budget | None:
-        return None if self.gpu is None else reading.device_budget(self._question.reserve, self.gpu)
+        return None if self.gpu is None else reading.device_budget(self._request.reserve, self.gpu)
 
     def _own_budget(self, bound_bytes: int) -> Budget | None:
         """What is left of the program's own limit on the GPU, if that is less than something else leaves."""
         gpu = self._accelerator()
-        own = None if gpu is None else own_budget(gpu, self._question.reserve)
+        own = None if gpu is None else own_budget(gpu, self._request.reserve)
         return own if own is not None and own.free_bytes < bound_bytes else None
 
     def _pool_bytes(self, reading: MemoryReading) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 
 FOLDER_VARIABLE = "AUTOBATCH_CACHE_DIR"
 

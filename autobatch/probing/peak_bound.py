@@ -60,20 +60,20 @@ class PeakBound:
         model: The line fitted to the largest few sizes that were measured.
         points: The measured `(size, peak_bytes)`, ascending, one for each size, each peak raised to what that of a
             smaller size lets expect at least.
-        moments: What a step asks for, `None` where that was not recorded.
+        profile: What a step asks for, `None` where that was not recorded.
     """
 
     model: PeakModel
     points: tuple[tuple[int, int], ...]
-    moments: AllocationProfile | None = None
+    profile: AllocationProfile | None = None
 
     @classmethod
-    def of(cls, measured: Sequence[tuple[int, int]], moments: AllocationProfile | None = None) -> Self:
+    def of(cls, measured: Sequence[tuple[int, int]], profile: AllocationProfile | None = None) -> Self:
         """The bound that follows from what was measured.
 
         Args:
             measured: `(size, peak_bytes)`, in any order, at least one.
-            moments: What a step asks for at any size.
+            profile: What a step asks for at any size.
         """
         highest: dict[int, int] = {}
         for size, peak_bytes in measured:
@@ -84,17 +84,17 @@ class PeakBound:
 
         def rising(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
             # A peak that has grown by less than what was asked for was a stroke of luck.
-            more = moments.at(other[0]) - moments.at(one[0]) if moments else 0.0
+            more = profile.at(other[0]) - profile.at(one[0]) if profile else 0.0
             return other[0], max(one[1] + math.ceil(more), other[1])
 
-        return cls(fit_peak(kept[-_FEWEST:]), tuple(accumulate(kept, rising)), moments)
+        return cls(fit_peak(kept[-_FEWEST:]), tuple(accumulate(kept, rising)), profile)
 
     def predict(self, n: int) -> float:
         """Bytes that `n` samples are expected to need: what was measured, and beyond it as a step's requests grow."""
         large, high = self.points[-1]
-        if self.moments is None or n <= large or not self.moments.at(large):
+        if self.profile is None or n <= large or not self.profile.at(large):
             return self.model.predict(n)
-        return high * self.moments.at(n) / self.moments.at(large)
+        return high * self.profile.at(n) / self.profile.at(large)
 
     def hoped(self, n: int) -> float:
         """Bytes that `upper` is expected to come to once a size next to `n` has run: less can never be shown."""
@@ -103,16 +103,16 @@ class PeakBound:
     def upper(self, n: int) -> float:
         """Bytes that `n` samples need at most, up to the noise of one measurement; never falls as `n` grows."""
         through_origin = min(peak * max(n / size, 1.0) * (1 + _margin(n / size)) for size, peak in self.points)
-        return min(through_origin, self._along(n) if self.moments is None else self._by_moments(n, self.moments))
+        return min(through_origin, self._along(n) if self.profile is None else self._by_profile(n, self.profile))
 
-    def _by_moments(self, n: int, moments: AllocationProfile) -> float:
+    def _by_profile(self, n: int, profile: AllocationProfile) -> float:
         """From the largest size on, by what a step asks for beyond what it asked for there."""
         large, high = self.points[-1]
         if n <= large:
             return math.inf
-        asked = [(moments.at(large) - moments.at(small), low) for small, low in self.points]
+        asked = [(profile.at(large) - profile.at(small), low) for small, low in self.points]
         grown = [(high - low) / more for more, low in asked if more > 0 and high - low >= _SEEN * high]
-        return high * (1 + _LEAST_OFF) + max([_WASTE, *grown]) * (moments.at(n) - moments.at(large))
+        return high * (1 + _LEAST_OFF) + max([_WASTE, *grown]) * (profile.at(n) - profile.at(large))
 
     def _along(self, n: int) -> float:
         """From the largest size on, by the steepest slope that leads there, and steeper beyond it."""

@@ -109,7 +109,7 @@ def probe(
         found = find_batch_size(
             model,
             task.samples,
-            task.question,
+            task.request,
             cache=open_cache(cache),
             on_trial=on_trial,
             on_start=on_start,
@@ -120,7 +120,7 @@ def probe(
 
 def notes_of(task: Task) -> tuple[str, ...]:
     """What is to be said of a task whose data were looked at and not trained on."""
-    return _USED_UP if task.given.ends_for_good else task.notes
+    return _USED_UP if task.opened.ends_for_good else task.notes
 
 
 def open_cache(cache: Any) -> Cache | None:
@@ -228,16 +228,16 @@ def dry_run(model: Any, data: Any, source: Any = None, *, seams: TunerSeams | No
         require_seconds(timeout_s=about_trials["timeout_s"])
     cache = open_cache(about_trials["cache"])
     task = prepare(model, data, source, options, beside=defaults, **given)  # type: ignore[arg-type]
-    question, finder = task.question, Tuner(model, task.samples, task.question, seams=seams)
+    request, finder = task.request, Tuner(model, task.samples, task.request, seams=seams)
     finder.require_room()
     budgets = finder.budgets
-    earlier, first = finder.earlier(cache), next_size([], budgets.now, question.cap)
-    why_here = caller_reason(model, question.step, budgets.pool_reason())
+    earlier, first = finder.earlier(cache), next_size([], budgets.now, request.cap)
+    why_here = caller_reason(model, request.step, budgets.pool_reason())
     return DryRun(
-        mode=question.mode,
-        cap=question.cap,
-        cap_reason=question.cap_reason,
-        effective_batch_size=question.effective_batch_size,
+        mode=request.mode,
+        cap=request.cap,
+        cap_reason=request.cap_reason,
+        effective_batch_size=request.effective_batch_size,
         budgets=budgets.now,
         limits=budgets.limits,
         reserves=budgets.reserves,

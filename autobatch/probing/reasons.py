@@ -15,53 +15,53 @@ _MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
 _STEPS = {"train": "a training step", "evaluate": "a step of an evaluation", "predict": "a step of a prediction"}
 
 
-def choice_reason(question: ProbeRequest, size: int, fast: Trial | None) -> str:
+def choice_reason(request: ProbeRequest, size: int, fast: Trial | None) -> str:
     """Why this size was chosen.
 
     Args:
-        question: What was asked.
+        request: What was asked.
         size: The answer.
         fast: The trial of the smallest size that is about as fast as any.
     """
-    if question.mode == "auto":
+    if request.mode == "auto":
         speed = "" if fast is None or fast.samples_per_s is None else f" ({fast.samples_per_s:,.0f} samples/s)"
         return f"{size} is the smallest size within 5 % of the best throughput measured{speed}."
-    if question.effective_batch_size is None:
+    if request.effective_batch_size is None:
         return f"{size} is the largest size that ran within the budget."
-    if size == question.effective_batch_size:
+    if size == request.effective_batch_size:
         return f"The effective batch of {size} samples fits at once."
-    parts = -(-question.effective_batch_size // size)
+    parts = -(-request.effective_batch_size // size)
     return (
-        f"The effective batch of {question.effective_batch_size} samples is run as {parts} micro-batches, the fewest "
+        f"The effective batch of {request.effective_batch_size} samples is run as {parts} micro-batches, the fewest "
         "of a size that fits."
     )
 
 
 def bound_reason(
-    question: ProbeRequest, best: int, trials: Sequence[Trial], budgets: Mapping[str, int], *, beside_worker: bool
+    request: ProbeRequest, best: int, trials: Sequence[Trial], budgets: Mapping[str, int], *, beside_worker: bool
 ) -> str:
     """Why nothing above the largest safe size is.
 
     Args:
-        question: What was asked.
+        request: What was asked.
         best: The largest safe size, of those that an effective batch is cut into if one was given.
         trials: All that was tried.
         budgets: Per resource, bytes that a step may take.
         beside_worker: Whether the process of the trials lowered a budget by its own needs.
     """
-    if best >= question.cap:
-        return f"Everything up to {best} fits, and that is {question.cap_reason}."
+    if best >= request.cap:
+        return f"Everything up to {best} fits, and that is {request.cap_reason}."
     failed = min(
         (trial for trial in trials if trial.size > best and trial.outcome is not Outcome.RAN),
         key=lambda trial: trial.size,
         default=None,
     )
     upcoming, nothing = worth_trying(best, len(trials)), f"Nothing above {best}"
-    if question.effective_batch_size is not None:
-        above = [rung for rung in question.rungs if rung > best]
-        cut = f"that {question.effective_batch_size} samples are cut into"
+    if request.effective_batch_size is not None:
+        above = [rung for rung in request.rungs if rung > best]
+        cut = f"that {request.effective_batch_size} samples are cut into"
         if not above:
-            return f"{best} is the largest size {cut} up to {question.cap}, {question.cap_reason}."
+            return f"{best} is the largest size {cut} up to {request.cap}, {request.cap_reason}."
         upcoming, nothing = min(above), f"Nothing above {best} {cut}"
     if failed is not None and failed.size <= upcoming:
         return f"{nothing} is safe: {failed.size} samples: {failed.outcome.value}"
@@ -75,7 +75,7 @@ def bound_reason(
             )
     if unknown := unseen(trials, budgets):
         return f"{nothing} was tried: trials do not tell what they take of the {' and the '.join(unknown)}."
-    if question.mode == "auto" and levels_off(trials):
+    if request.mode == "auto" and levels_off(trials):
         return f"Nothing above {best} was tried: no size can be much faster."
     return f"The search ended at {best} after {len(trials)} trials."
 
@@ -90,30 +90,30 @@ def unseen_notes(trials: Sequence[Trial], budgets: Mapping[str, int]) -> tuple[s
     )
 
 
-def nothing_left_error(resource: str, tightest: Budget, limit: str, question: ProbeRequest) -> DoesNotFitError:
+def nothing_left_error(resource: str, tightest: Budget, limit: str, request: ProbeRequest) -> DoesNotFitError:
     """The error when nothing is left before anything has been tried.
 
     Args:
         resource: What nothing is left of.
         tightest: Its budget.
         limit: What sets that, in words.
-        question: What was asked.
+        request: What was asked.
     """
     available, reserve = format_bytes(tightest.limit.available_bytes), format_bytes(tightest.reserve_bytes)
-    beside = f", and {format_bytes(question.read_ahead_bytes)} are for samples read ahead"
-    if question.result_bytes:
-        beside += f", and {format_bytes(question.result_bytes)} for the predictions"
+    beside = f", and {format_bytes(request.read_ahead_bytes)} are for samples read ahead"
+    if request.result_bytes:
+        beside += f", and {format_bytes(request.result_bytes)} for the predictions"
     if resource != "host":
         beside = ""
     msg = (
-        f"Nothing is left for {_STEPS[question.step]}: of the {available} that are available ({limit}), "
-        f"{reserve} are the reserve{beside}. {_remedy(question)}"
+        f"Nothing is left for {_STEPS[request.step]}: of the {available} that are available ({limit}), "
+        f"{reserve} are the reserve{beside}. {_remedy(request)}"
     )
     return DoesNotFitError(msg, None, 0)
 
 
 def no_answer_error(
-    trials: Sequence[Trial], left_bytes: int, limit: str, question: ProbeRequest
+    trials: Sequence[Trial], left_bytes: int, limit: str, request: ProbeRequest
 ) -> DoesNotFitError | ProbeError:
     """The error when no size is safe.
 
@@ -121,13 +121,13 @@ def no_answer_error(
         trials: All that was tried.
         left_bytes: The tightest budget of a step.
         limit: What sets it, in words.
-        question: What was asked.
+        request: What was asked.
     """
     left = format_bytes(max(0, left_bytes))
     if not trials:
         msg = (
             "The process of the trials leaves nothing to try a size with: beside it and the reserve there are "
-            f"{left} (limit: {limit}). {_remedy(question)}"
+            f"{left} (limit: {limit}). {_remedy(request)}"
         )
         return DoesNotFitError(msg, None, max(0, left_bytes))
     smallest = min(trials, key=lambda trial: trial.size)
@@ -136,7 +136,7 @@ def no_answer_error(
         need = "more than there is" if needed is None else format_bytes(needed)
         msg = (
             f"Not even one sample fits: it needs {need}, and the budget is {left} (limit: {limit}, without the "
-            f"reserve). Take a smaller model or smaller pictures. {_remedy(question)}"
+            f"reserve). Take a smaller model or smaller pictures. {_remedy(request)}"
         )
         return DoesNotFitError(msg, needed, max(0, left_bytes), trials)
     tried = "; ".join(f"{trial.size}: {trial.outcome.value} {trial.detail or ''}".strip() for trial in trials)
@@ -159,6 +159,6 @@ def timeout_error(timeout_s: float, trials: Sequence[Trial], best: Trial | None)
     return ProbeTimeoutError(msg, trials, None if best is None else best.size)
 
 
-def _remedy(question: ProbeRequest) -> str:
-    more = "Free memory, or give" if question.limit_bytes is None else "Give a larger limit=, or"
+def _remedy(request: ProbeRequest) -> str:
+    more = "Free memory, or give" if request.limit_bytes is None else "Give a larger limit=, or"
     return f"{more} a smaller reserve=."

@@ -56,15 +56,15 @@ class EarlierSearch:
     beside_bytes: Mapping[str, int]
 
 
-def recall(stored: Mapping[str, Any] | None, question: ProbeRequest, budgets: StepBudgets) -> EarlierSearch | None:
+def recall(stored: Mapping[str, Any] | None, request: ProbeRequest, budgets: StepBudgets) -> EarlierSearch | None:
     """An earlier search, if it is an answer; of several the last one.
 
     Args:
         stored: What was kept of earlier probes.
-        question: What to look for.
+        request: What to look for.
         budgets: What a step may take now.
     """
-    answers = (_recalled(search, question, budgets) for search in _searches(stored))
+    answers = (_recalled(search, request, budgets) for search in _searches(stored))
     return next((answer for answer in answers if answer is not None), None)
 
 
@@ -89,38 +89,38 @@ def _searches(stored: Mapping[str, Any] | None) -> list[Any]:
     return searches if isinstance(searches, list) else []
 
 
-def _recalled(search: Any, question: ProbeRequest, budgets: StepBudgets) -> EarlierSearch | None:
+def _recalled(search: Any, request: ProbeRequest, budgets: StepBudgets) -> EarlierSearch | None:
     try:
         trials = [Trial.from_dict(trial) for trial in search["trials"]]
         beside_bytes = {str(name): int(taken) for name, taken in search["beside_bytes"].items()}
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    trials = [trial for trial in trials if trial.size <= question.cap]
+    trials = [trial for trial in trials if trial.size <= request.cap]
     if any(trial.peaks and not budgets.now.keys() <= trial.peaks.keys() for trial in trials):
         return None
     # What was over the budget of that day may be within that of today, and the other way round.
     trials = [replace(t, outcome=verdict(t.peaks, budgets.now)) if t.peaks else t for t in trials]
     earlier = EarlierSearch(trials, beside_bytes)
-    return earlier if _is_answer(earlier, question, budgets) else None
+    return earlier if _is_answer(earlier, request, budgets) else None
 
 
-def _is_answer(search: EarlierSearch, question: ProbeRequest, budgets: StepBudgets) -> bool:
+def _is_answer(search: EarlierSearch, request: ProbeRequest, budgets: StepBudgets) -> bool:
     trials = search.trials
-    best, answer = largest(trials, budgets.now), largest(trials, budgets.now, question.rungs)
+    best, answer = largest(trials, budgets.now), largest(trials, budgets.now, request.rungs)
     if best is None or answer is None:
         return False
     if not budgets.room_to_grow(answer) and sum(trial.size == answer.size for trial in trials) < 2:
         return False  # it was not the answer then, so it has run a few updates only
-    upcoming = _next_size(search, best, question, budgets)
-    if question.effective_batch_size is not None:
+    upcoming = _next_size(search, best, request, budgets)
+    if request.effective_batch_size is not None:
         return upcoming <= best.size
     grows = upcoming > _WORTH_A_NEW_PROBE * best.size
-    if question.mode == "auto":
+    if request.mode == "auto":
         return (levels_off(trials) or not grows) and next_throughput_size(trials) is None
     return not grows
 
 
-def _next_size(search: EarlierSearch, best: Trial, question: ProbeRequest, budgets: StepBudgets) -> int:
+def _next_size(search: EarlierSearch, best: Trial, request: ProbeRequest, budgets: StepBudgets) -> int:
     """What a search that had come so far would try next, beside its own process; the largest safe size if nothing.
 
     Trials above it are left out, but for what they rule out: from far above they bound what is in between too roughly.
@@ -130,9 +130,9 @@ def _next_size(search: EarlierSearch, best: Trial, question: ProbeRequest, budge
     over = min((trial.size for trial in search.trials if trial.size > best.size), default=None)
     left = less(budgets.now, search.beside_bytes)
     guards = less(budgets.guards(search.trials), {WORST: search.beside_bytes.get("host", 0)})
-    counting = tuple(rung for rung in question.rungs if over is None or rung < over)
-    for_speed = question.mode == "auto"
-    upcoming = next_size(below, left, question.cap, guards, rungs=counting, for_speed=for_speed) or best.size
+    counting = tuple(rung for rung in request.rungs if over is None or rung < over)
+    for_speed = request.mode == "auto"
+    upcoming = next_size(below, left, request.cap, guards, rungs=counting, for_speed=for_speed) or best.size
     return upcoming if over is None else min(upcoming, ladder_prev(over))
 
 
@@ -189,7 +189,7 @@ def fingerprint(
     model: Any,
     samples: Batch,
     reading: MemoryReading,
-    question: Mapping[str, Any],
+    request: Mapping[str, Any],
     step: str = "train",
     *,
     driver: Callable[[], tuple[Driver | None, tuple[str, ...]]] = read_driver,
@@ -200,7 +200,7 @@ def fingerprint(
         model: A Keras model.
         samples: A few samples in the form that training will use.
         reading: Of this machine.
-        question: What was asked for.
+        request: What was asked for.
         step: What the trials run.
         driver: Tells of the driver of GPUs, where there are any.
 
@@ -227,7 +227,7 @@ def fingerprint(
         "host": reading.host.total_bytes,
         "devices": [[device.uuid, device.name, device.total_bytes] for device in reading.devices],
         "driver": _version_of(driver()[0]) if reading.devices else None,
-        "question": dict(question),
+        "question": dict(request),
     }
 
 

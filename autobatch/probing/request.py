@@ -99,7 +99,7 @@ def request_for(
     if batch_size is not None and samples is not None and batch_size > samples:
         notes.append(f"batch_size={batch_size} is more than the {samples} samples there are: {samples} is used.")
     effective = None if batch_size is None else min(batch_size, samples or batch_size)
-    question = ProbeRequest(
+    request = ProbeRequest(
         mode,
         cap,
         reason,
@@ -110,7 +110,7 @@ def request_for(
         step,
         limit_bytes=limit_bytes,
     )
-    return question, notes
+    return request, notes
 
 
 BatchSize = int | Literal["auto", "largest"]
@@ -164,21 +164,21 @@ class Task:
     """A model's data, and the question of their batch size.
 
     Attributes:
-        given: The data to train on.
+        opened: The data to train on.
         samples: A few of them.
-        question: What to look for.
+        request: What to look for.
         notes: What was inferred, one sentence each.
     """
 
-    given: OpenedData
+    opened: OpenedData
     samples: Batch
-    question: ProbeRequest
+    request: ProbeRequest
     notes: tuple[str, ...]
 
     @property
     def data(self) -> Source | Stream:
         """The samples to train on."""
-        return self.given.data
+        return self.opened.data
 
 
 def prepare(
@@ -223,7 +223,7 @@ def prepare(
     few = few_of(given.data)
     require_compatible(model, few)
     samples = with_class_weight(few, class_weight)
-    question, said = request_for(
+    request, said = request_for(
         mode,
         effective,
         most_samples(given.data),
@@ -235,7 +235,7 @@ def prepare(
         limit_bytes=limit if limit is None else int(limit),
         beyond=_SYNTHETIC if given.synthetic else UNCOUNTED,
     )
-    return Task(given, samples, question, (*given.notes, *said))
+    return Task(given, samples, request, (*given.notes, *said))
 
 
 def _require_own_seed(data: Any, seed: int | None) -> None:

@@ -316,7 +316,7 @@ def _largest_that_fits(
 def _bound(trials: Sequence[Trial], resource: str) -> PeakBound | None:
     points = [(trial.size, trial.peaks[resource]) for trial in trials if resource in trial.peaks]
     # The last to tell rests on the largest sizes.
-    told = next((trial.moments[resource] for trial in reversed(trials) if resource in trial.moments), None)
+    told = next((trial.profiles[resource] for trial in reversed(trials) if resource in trial.profiles), None)
     return PeakBound.of(points, told) if points else None
 
 

@@ -66,7 +66,7 @@ class TunerSeams:
 def find_batch_size(
     model: Any,
     samples: Batch,
-    question: ProbeRequest,
+    request: ProbeRequest,
     *,
     cache: Cache | None = None,
     on_trial: OnTrial | None = None,
@@ -78,7 +78,7 @@ def find_batch_size(
     Args:
         model: A Keras model, compiled unless it is to predict; it is the same, bit for bit, afterwards.
         samples: A few real samples.
-        question: What to look for.
+        request: What to look for.
         cache: Where earlier answers are, `None` to neither look nor keep.
         on_trial: Called after each trial.
         on_start: Called before each trial, with its size.
@@ -89,7 +89,7 @@ def find_batch_size(
         ProbeTimeoutError: The deadline passed first.
         ProbeError: The trials gave no answer.
     """
-    return Tuner(model, samples, question, on_trial, on_start, seams).find(cache)
+    return Tuner(model, samples, request, on_trial, on_start, seams).find(cache)
 
 
 class Tuner:
@@ -98,7 +98,7 @@ class Tuner:
     Args:
         model: As in `find`, like the others.
         samples: A few real samples.
-        question: What to look for.
+        request: What to look for.
         on_trial: Called after each trial.
         on_start: Called before each trial.
         seams: What is asked of the world.
@@ -111,16 +111,16 @@ class Tuner:
         self,
         model: Any,
         samples: Batch,
-        question: ProbeRequest,
+        request: ProbeRequest,
         on_trial: OnTrial | None = None,
         on_start: OnStart | None = None,
         seams: TunerSeams | None = None,
     ) -> None:
-        self._model, self._samples, self._question = model, samples, question
+        self._model, self._samples, self._request = model, samples, request
         self._on_trial = on_trial or (lambda _: None)
         self._on_start = on_start or (lambda _: None)
         self._seams = seams or TunerSeams()
-        self.budgets = StepBudgets(question, self._seams.read, self._seams.gpu)
+        self.budgets = StepBudgets(request, self._seams.read, self._seams.gpu)
         self._trials: list[Trial] = []
         self._outside = OutsideAllocator()
         self._last_error: Exception | None = None
@@ -164,15 +164,15 @@ class Tuner:
         """
         for name, budget in self.budgets.now.items():
             if budget <= 0:
-                raise nothing_left_error(name, self.budgets.tightest(name), self.budgets.limit(name), self._question)
+                raise nothing_left_error(name, self.budgets.tightest(name), self.budgets.limit(name), self._request)
 
     def _open(self) -> Executor:
-        question, deadline = self._question, self._seams.deadline
+        request, deadline = self._request, self._seams.deadline
         return self._seams.site(
             self._model,
             self._samples,
-            step=question.step,
-            open_timeout_s=question.trial_timeout_s,
+            step=request.step,
+            open_timeout_s=request.trial_timeout_s,
             stay_in=self.budgets.pool_reason(),
             deadline=deadline,
         )
@@ -191,11 +191,11 @@ class Tuner:
         best = self._largest()
         if best is None:
             return
-        if self._question.mode == "auto":
+        if self._request.mode == "auto":
             while (size := next_throughput_size(self._trials)) is not None:
                 self._try(site, size)
-        if self._question.effective_batch_size is not None:
-            self._try_rungs(site, rungs(self._question.effective_batch_size, best.size))
+        if self._request.effective_batch_size is not None:
+            self._try_rungs(site, rungs(self._request.effective_batch_size, best.size))
 
     def _find_largest(self, site: Executor) -> None:
         confirmed: set[int] = set()
@@ -212,18 +212,18 @@ class Tuner:
 
     def _next_size(self, site: Executor) -> int | None:
         budgets = self.budgets.renew(site.held, site.where)
-        for_speed = self._question.mode == "auto"
+        for_speed = self._request.mode == "auto"
         if for_speed and levels_off(self._trials):
             return None
-        guards, question = self.budgets.guards(self._trials), self._question
-        return next_size(self._trials, budgets, question.cap, guards, rungs=question.rungs, for_speed=for_speed)
+        guards, request = self.budgets.guards(self._trials), self._request
+        return next_size(self._trials, budgets, request.cap, guards, rungs=request.rungs, for_speed=for_speed)
 
     def _largest(self) -> Trial | None:
         return largest(self._trials, self.budgets.now)
 
     def _answer(self) -> Trial | None:
         """The trial of the largest safe size among those that count."""
-        return largest(self._trials, self.budgets.now, self._question.rungs)
+        return largest(self._trials, self.budgets.now, self._request.rungs)
 
     def _try_rungs(self, site: Executor, ladder: Sequence[int]) -> None:
         """Makes sure that the largest size that the effective batch can be cut into has run."""
@@ -236,10 +236,10 @@ class Tuner:
 
     def _try(self, site: Executor, size: int, *, fresh: bool = False, enough_s: float | None = None) -> None:
         self._require_time()
-        options = {"effective": self._question.effective_batch_size, "enough_s": enough_s}
+        options = {"effective": self._request.effective_batch_size, "enough_s": enough_s}
         where, best = site.where, self._largest()
         self._on_start(size)
-        answer = site.trial(size, options, timeout_s=self._question.trial_timeout_s, fresh=fresh)
+        answer = site.trial(size, options, timeout_s=self._request.trial_timeout_s, fresh=fresh)
         if answer.outcome is Outcome.ERROR:
             raise answer.exception or ProbeError(f"A trial of {size} samples failed: {answer.detail}", self._trials)
         self._last_error = answer.exception or self._last_error
@@ -257,10 +257,10 @@ class Tuner:
         peaks, start = self._whole(answer.payload), answer.payload.get("start_peaks", {})
         if verdict(start, budgets) is not Outcome.RAN:
             peaks = start  # what compiling takes is needed at any size, so none fits
-        moments = {
-            name: AllocationProfile.from_list(lines) for name, lines in answer.payload.get("moments", {}).items()
+        profiles = {
+            name: AllocationProfile.from_list(lines) for name, lines in answer.payload.get("profiles", {}).items()
         }
-        measurement = Measurement(tuple(answer.payload["seconds"]), peaks, moments)
+        measurement = Measurement(tuple(answer.payload["seconds"]), peaks, profiles)
         outcome = verdict(measurement.peaks, budgets)
         return Trial.measured(size, outcome, measurement, wall_s=answer.wall_s, where="worker")
 
@@ -281,15 +281,15 @@ class Tuner:
         return timeout_error(self._seams.deadline.timeout_s or 0.0, self._trials, best)
 
     def _key(self) -> str | None:
-        question = {**self._question.lasting(), "gpu": self.budgets.gpu}
-        parts = fingerprint(self._model, self._samples, self.budgets.machine, question, self._question.step)
+        request = {**self._request.lasting(), "gpu": self.budgets.gpu}
+        parts = fingerprint(self._model, self._samples, self.budgets.machine, request, self._request.step)
         if parts is None:
             self._notes.append("This answer is not kept for later: the model's configuration or code has no text.")
             return None
         return cache_key(parts)
 
     def _recall(self, cache: Cache, key: str) -> ProbeResult | None:
-        earlier = recall(cache.get(key), self._question, self.budgets)
+        earlier = recall(cache.get(key), self._request, self.budgets)
         if earlier is None:
             return None
         self._trials = earlier.trials
@@ -297,24 +297,24 @@ class Tuner:
         return self._result(from_cache=True, beside_bytes=earlier.beside_bytes)
 
     def _result(self, *, from_cache: bool, beside_bytes: Mapping[str, int] | None = None) -> ProbeResult:
-        question, budgets = self._question, self.budgets
+        request, budgets = self._request, self.budgets
         best = self._largest()
         if best is None:
             name = min(budgets.now, key=lambda resource: budgets.now[resource])
-            raise no_answer_error(self._trials, budgets.now[name], budgets.limit(name), question) from self._last_error
+            raise no_answer_error(self._trials, budgets.now[name], budgets.limit(name), request) from self._last_error
         best = self._answer()
         if best is None:
             raise ProbeError(
-                f"No micro-batch that {question.effective_batch_size} samples are cut into ran.", self._trials
+                f"No micro-batch that {request.effective_batch_size} samples are cut into ran.", self._trials
             )
         fast = most_efficient(self._trials, budgets=budgets.now)
-        chosen = fast.size if question.mode == "auto" and fast is not None else best.size
+        chosen = fast.size if request.mode == "auto" and fast is not None else best.size
         return ProbeResult(
             batch_size=chosen,
-            mode=question.mode,
-            largest=best.size,
-            efficient=fast.size if fast else None,
-            effective_batch_size=question.effective_batch_size,
+            mode=request.mode,
+            max_batch_size=best.size,
+            efficient_batch_size=fast.size if fast else None,
+            effective_batch_size=request.effective_batch_size,
             trials=tuple(self._trials),
             models={name: in_whole_bytes(model) for name, model in peak_models(self._trials).items()},
             budgets=dict(budgets.now),
@@ -328,10 +328,10 @@ class Tuner:
     def _reasons(
         self, chosen: int, best: Trial, fast: Trial | None, beside_bytes: Mapping[str, int]
     ) -> tuple[str, ...]:
-        why = choice_reason(self._question, chosen, fast)
-        if chosen == self._question.effective_batch_size:
+        why = choice_reason(self._request, chosen, fast)
+        if chosen == self._request.effective_batch_size:
             return (why,)
         taken = {**beside_bytes, WORST: beside_bytes.get("host", 0)}
         budgets = less({**self.budgets.now, **self.budgets.guards(self._trials)}, taken)
         beside = self.budgets.squeezed or any(beside_bytes.values())
-        return why, bound_reason(self._question, best.size, self._trials, budgets, beside_worker=beside)
+        return why, bound_reason(self._request, best.size, self._trials, budgets, beside_worker=beside)

@@ -10,18 +10,18 @@ from typing import Any, Literal
 from autobatch._text import strip_styles
 from autobatch.errors import ArgumentError, DataError
 from autobatch.results.probe import ProbeResult
-from autobatch.results.run import Decision, Seen
+from autobatch.results.run import Decision, Observation
 from autobatch.results.trial import Trial
 from autobatch.train.run_log import SCHEMA_VERSION
 
 Values = Mapping[str, Any]
 
 
-def seen_of(line: Values) -> Seen:
+def seen_of(line: Values) -> Observation:
     """The reading of a line `observation`; what this process held is summed over all devices that say it."""
     held = [device.get("used_by_this_process_bytes") for device in line["devices"]]
     known = [int(count) for count in held if count is not None]
-    return Seen(
+    return Observation(
         at_s=float(line["at_s"]),
         epoch=int(line["epoch"]),
         update=int(line["update"]),
@@ -122,7 +122,7 @@ class Record:
     best_so_far: int | None = None
     next: str | None = None
     begun: Begun | None = None
-    observations: tuple[Seen, ...] = ()
+    observations: tuple[Observation, ...] = ()
     decisions: tuple[Decision, ...] = ()
     epochs: tuple[Epoch, ...] = ()
     notes: tuple[str, ...] = ()

@@ -1,10 +1,10 @@
 """The answer of a probe: the size, what proves it, and what it rests on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from autobatch.errors import ArgumentError
 from autobatch.memory.peak_model import PeakModel
@@ -13,6 +13,7 @@ from autobatch.results.trial import Outcome, Trial
 
 SCHEMA_VERSION = 3
 
+Value = TypeVar("Value")
 Mode = Literal["auto", "largest", "micro"]
 
 
@@ -25,8 +26,10 @@ class ProbeResult:
             budget.
         mode: What it was chosen for: `"auto"` is the smallest size that reaches 95 % of the best throughput,
             `"largest"` the largest safe one, `"micro"` the micro-batch for an effective batch that was given.
-        largest: The largest size that ran within the budget, in mode `"micro"` of those that the batch is cut into.
-        efficient: The smallest one that reaches 95 % of the best throughput, `None` where no speed was measured.
+        max_batch_size: The largest size that ran within the budget; in mode `"micro"` of those that the batch is cut
+            into.
+        efficient_batch_size: The smallest one that reaches 95 % of the best throughput, `None` where no speed was
+            measured.
         trials: Every trial, in order.
         models: Per resource (`"host"`, `"device"`), the peak model fitted to the trials.
         budgets: Per resource, bytes that a step was allowed to add to what its process held.
@@ -46,8 +49,8 @@ class ProbeResult:
 
     batch_size: int
     mode: Mode
-    largest: int
-    efficient: int | None
+    max_batch_size: int
+    efficient_batch_size: int | None
     trials: tuple[Trial, ...]
     models: Mapping[str, PeakModel] = field(default_factory=dict)
     budgets: Mapping[str, int] = field(default_factory=dict)
@@ -136,8 +139,8 @@ class ProbeResult:
             "schema_version": SCHEMA_VERSION,
             "batch_size": self.batch_size,
             "mode": self.mode,
-            "largest": self.largest,
-            "efficient": self.efficient,
+            "max_batch_size": self.max_batch_size,
+            "efficient_batch_size": self.efficient_batch_size,
             "effective_batch_size": self.effective_batch_size,
             "accumulation_steps": self.accumulation_steps,
             "trials": [trial.to_dict() for trial in self.trials],
@@ -174,8 +177,8 @@ class ProbeResult:
         return cls(
             batch_size=int(values["batch_size"]),
             mode=values["mode"],
-            largest=int(values["largest"]),
-            efficient=None if values["efficient"] is None else int(values["efficient"]),
+            max_batch_size=int(values["max_batch_size"]),
+            efficient_batch_size=_or_none(int, values["efficient_batch_size"]),
             trials=tuple(Trial.from_dict(trial) for trial in values["trials"]),
             models={name: PeakModel(**model) for name, model in values["models"].items()},
             budgets={name: int(budget) for name, budget in values["budgets"].items()},
@@ -184,10 +187,12 @@ class ProbeResult:
             from_cache=bool(values["from_cache"]),
             reasons=tuple(values["reasons"]),
             notes=tuple(values["notes"]),
-            effective_batch_size=None
-            if values["effective_batch_size"] is None
-            else int(values["effective_batch_size"]),
+            effective_batch_size=_or_none(int, values["effective_batch_size"]),
         )
+
+
+def _or_none(kind: Callable[[Any], Value], value: Any) -> Value | None:
+    return None if value is None else kind(value)
 
 
 def pictures() -> Any:

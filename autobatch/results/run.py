@@ -1,42 +1,12 @@
 """What a run did and why: kept with Keras' History as `history.autobatch`."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
 
 from autobatch._logging import log as _log
 from autobatch._text import format_bytes
 from autobatch.memory.reading import MemoryReading
 from autobatch.results.probe import ProbeResult, pictures
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A reading of memory while training.
-
-    Attributes:
-        at_s: Seconds since the run began.
-        epoch: The epoch, counted from 0.
-        update: The update of that epoch, counted from 0.
-        phase: `"training"` or `"validation"`.
-        micro_batch_size: Samples in a micro-batch.
-        headroom_bytes: What was left above the need of such a micro-batch, `None` where the need is not known.
-        rss_bytes: What the process occupied on the host.
-        device_bytes: What it occupied on all devices together, `None` where nobody tells.
-        budget_bytes: The most that it should have occupied of the binding limit.
-        limit: Which limit that was.
-    """
-
-    at_s: float
-    epoch: int
-    update: int
-    phase: str
-    micro_batch_size: int
-    headroom_bytes: int | None
-    rss_bytes: int
-    device_bytes: int | None
-    budget_bytes: int | None
-    limit: str | None
-
 
 SCHEMA_VERSION = 4
 
@@ -81,7 +51,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A reading of the memory while training, as the `on_event` hook gets it.
+    """A reading of the memory while training: whole for the `on_event` hook, without `reading` where it is kept.
 
     Attributes:
         at_s: Seconds since the run began.
@@ -91,7 +61,11 @@ class Observation:
         micro_batch_size: Samples in a micro-batch.
         headroom_bytes: What is left above the need of such a micro-batch, the reserve included; `None` where the need
             is not known.
-        reading: Everything that was read.
+        rss_bytes: What the process occupied on the host.
+        device_bytes: What it occupied on all devices together, `None` where nobody tells.
+        budget_bytes: The most that it should have occupied of the binding limit.
+        limit: Which limit that was.
+        reading: Everything that was read; `None` in what is kept: a run of days keeps thousands.
     """
 
     at_s: float
@@ -100,7 +74,19 @@ class Observation:
     phase: str
     micro_batch_size: int
     headroom_bytes: int | None
-    reading: MemoryReading
+    rss_bytes: int
+    device_bytes: int | None
+    budget_bytes: int | None
+    limit: str | None
+    reading: MemoryReading | None = None
+
+    def without_reading(self) -> Self:
+        """The part of it that is kept."""
+        return replace(self, reading=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is kept, as JSON-ready values."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "reading"}
 
 
 Event = Decision | Observation
@@ -130,7 +116,7 @@ class RunReport:
     readings: list[MemoryReading]
     notes: tuple[str, ...] = ()
     decisions: list[Decision] = field(default_factory=list)
-    observations: list[Seen] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
     log_file: str | None = None
 
     @property

@@ -20,10 +20,10 @@ def how_big(result: "ProbeResult") -> str:
             f"An update of {result.effective_batch_size} samples is safe as {steps} micro-batches of up to {size}, "
             "whose gradients are added up: one of that size has run within the budget."
         )
-    if result.largest > size:
+    if result.max_batch_size > size:
         return (
-            f"A batch of {format_count(size, 'sample')} is safe, and so is any other up to {result.largest}: both have "
-            "run within the budget."
+            f"A batch of {format_count(size, 'sample')} is safe, and so is any other up to {result.max_batch_size}: "
+            "both have run within the budget."
         )
     return f"A batch of {format_count(size, 'sample')} is safe: it has run within the budget."
 

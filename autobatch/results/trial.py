@@ -48,12 +48,12 @@ class Measurement:
     Attributes:
         seconds: Seconds of each update, in order; the first one includes compilation.
         peaks: Per resource (`"host"`, `"device"`), the peak in bytes above what the process held before its first step.
-        moments: Per resource, what a step asks for at any size, where allocations were recorded.
+        profiles: Per resource, what a step asks for at any size, where allocations were recorded.
     """
 
     seconds: tuple[float, ...]
     peaks: Mapping[str, int]
-    moments: Mapping[str, AllocationProfile] = field(default_factory=dict)
+    profiles: Mapping[str, AllocationProfile] = field(default_factory=dict)
 
     @property
     def seconds_per_update(self) -> float | None:
@@ -76,7 +76,7 @@ class Trial:
         wall_s: Seconds the trial took in all, with what it compiled.
         where: `"worker"` for a process of its own, `"caller"` for the calling process.
         detail: What the process said last, or the error; `None` if there is nothing to say.
-        moments: Per resource, what a step asks for at any size; empty where its allocations were not recorded.
+        profiles: Per resource, what a step asks for at any size; empty where its allocations were not recorded.
     """
 
     size: int
@@ -87,7 +87,7 @@ class Trial:
     wall_s: float = 0.0
     where: Where = "worker"
     detail: str | None = None
-    moments: Mapping[str, AllocationProfile] = field(default_factory=dict)
+    profiles: Mapping[str, AllocationProfile] = field(default_factory=dict)
 
     @classmethod
     def measured(
@@ -103,8 +103,8 @@ class Trial:
         """The trial of a size that ran, with its speed worked out from the seconds of its updates."""
         seconds = measurement.seconds_per_update
         speed = size / seconds if seconds else None
-        moments = dict(measurement.moments)
-        return cls(size, outcome, dict(measurement.peaks), seconds, speed, wall_s, where, detail, moments)
+        profiles = dict(measurement.profiles)
+        return cls(size, outcome, dict(measurement.peaks), seconds, speed, wall_s, where, detail, profiles)
 
     def to_dict(self) -> dict[str, Any]:
         """The trial as JSON-ready values; `from_dict` reads them back."""
@@ -117,7 +117,7 @@ class Trial:
             "wall_s": self.wall_s,
             "where": self.where,
             "detail": self.detail,
-            "moments": {name: moments.to_list() for name, moments in self.moments.items()},
+            "profiles": {name: profile.to_list() for name, profile in self.profiles.items()},
         }
 
     @classmethod
@@ -131,5 +131,5 @@ class Trial:
         outcome = Outcome[fields.pop("outcome")]
         peaks = {name: int(peak) for name, peak in fields.pop("peaks").items()}
         known = ("seconds_per_update", "samples_per_s", "wall_s", "where", "detail")
-        moments = {name: AllocationProfile.from_list(lines) for name, lines in fields.get("moments", {}).items()}
-        return cls(int(fields["size"]), outcome, peaks, **{name: fields[name] for name in known}, moments=moments)
+        profiles = {name: AllocationProfile.from_list(lines) for name, lines in fields.get("profiles", {}).items()}
+        return cls(int(fields["size"]), outcome, peaks, **{name: fields[name] for name in known}, profiles=profiles)

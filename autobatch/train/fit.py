@@ -203,7 +203,7 @@ def fit(
         )
         if earlier is not None:
             facts = run_facts(
-                require_random_access(task.given),
+                require_random_access(task.opened),
                 source,
                 class_weight,
                 shuffle=bool(shuffle),
@@ -212,24 +212,24 @@ def fit(
                 scale_learning_rate=rule,
                 image_backend=getattr(task.data, "image_backend", image_backend),
             )
-            earlier.require_same(facts, task.given.samples or 0, initial_epoch)
+            earlier.require_same(facts, task.opened.samples or 0, initial_epoch)
             earlier.require_model(model)
         asked = DataOptions(model, task.data.seed, flow, shuffle=shuffle, image_backend=image_backend)
         if split is None:
-            validation, said = open_validation(data, source, validation_data, task.given, asked)
+            validation, said = open_validation(data, source, validation_data, task.opened, asked)
         else:
             validation, said = split.open_held_back(data, source, asked), ()
         if validation is not None:
             require_steps(validation, validation_steps=validation_steps)
             require_compatible(model, few_of(validation.data), "validation_data", step="evaluate")
         readings = [read_memory_here()]
-        found = find_batch_size(model, task.samples, task.question, cache=open_cache(cache), on_trial=log.tried)
+        found = find_batch_size(model, task.samples, task.request, cache=open_cache(cache), on_trial=log.tried)
         log.found(found)
         sizes = choose_sizes(
-            task.question.effective_batch_size,
+            task.request.effective_batch_size,
             found.batch_size,
             schedule,
-            samples=task.given.samples,
+            samples=task.opened.samples,
             first_epoch=initial_epoch if earlier is None else earlier.first_epoch(initial_epoch, epochs),
         )
         saved = None
@@ -250,15 +250,15 @@ def fit(
                 *([resizing_remark(sizes.largest, rule)] if resizes else _what_cutting_means(model, sizes, found)),
                 *step_remarks(
                     model,
-                    stream=task.given.samples is None,
+                    stream=task.opened.samples is None,
                     effective=sizes.effective_batch_size,
                     steps_per_epoch=steps_per_epoch,
                 ),
                 *few_updates_remarks(
                     steps_per_epoch
-                    or (task.given.samples and number_of_updates(task.given.samples, sizes.effective_batch_size)),
+                    or (task.opened.samples and number_of_updates(task.opened.samples, sizes.effective_batch_size)),
                     sizes.effective_batch_size,
-                    chosen=task.question.mode != "micro",
+                    chosen=task.request.mode != "micro",
                 ),
                 *unused_rule_remarks(rule, changes=resizes or schedule is not None),
             ),
@@ -271,7 +271,7 @@ def fit(
             epochs=epochs,
             initial_epoch=initial_epoch,
             steps_per_epoch=steps_per_epoch,
-            shuffle=shuffle and task.given.shuffles,
+            shuffle=shuffle and task.opened.shuffles,
             class_weight=class_weight,
             validation_freq=validation_freq,
             callbacks=callbacks,
@@ -312,7 +312,7 @@ def _train(model: Any, task: Task, sizes: Sizes, report: RunReport, plan: Traini
     keeper = None if saved is None else _keeper(saved, beside.every_s, diary)
     steering = ControllerSetup(
         report.probe,
-        task.question,
+        task.request,
         before,
         diary,
         cuttable=resizes or _require_cuttable(engine, task.samples, sizes.largest, report.probe.batch_size),

@@ -7,7 +7,7 @@ from typing import Any
 
 from autobatch._logging import say
 from autobatch.memory.reading import MemoryReading
-from autobatch.results.run import Decision, Event, Observation, RunReport, Seen
+from autobatch.results.run import Decision, Event, Observation, RunReport
 from autobatch.train.control.state import binding
 from autobatch.train.control.watcher import View
 from autobatch.train.run_log import RunLog
@@ -128,22 +128,23 @@ class Recorder:
         """Keeps a reading, unless it tells nothing new, and passes it on."""
         at_s, place = view.at_s - self._began_s, (self.progress.epoch, self.progress.update)
         room = binding(view.rooms)
+        observation = Observation(
+            at_s,
+            *place,
+            phase,
+            micro,
+            headroom_bytes,
+            rss_bytes=view.reading.process.rss_bytes,
+            device_bytes=device_bytes(view.reading),
+            budget_bytes=None if room is None else room.budget_bytes,
+            limit=None if room is None else room.limit,
+            reading=view.reading,
+        )
         if self._thinning.keeps(at_s, micro, headroom_bytes, 0 if room is None else room.reach_bytes):
-            seen = Seen(
-                at_s,
-                *place,
-                phase,
-                micro,
-                headroom_bytes,
-                rss_bytes=view.reading.process.rss_bytes,
-                device_bytes=device_bytes(view.reading),
-                budget_bytes=None if room is None else room.budget_bytes,
-                limit=None if room is None else room.limit,
-            )
-            self._report.observations.append(seen)
-            self._log.observed(seen, None if room is None else room.available_bytes, view.reading)
+            self._report.observations.append(observation.without_reading())
+            self._log.observed(observation, None if room is None else room.available_bytes)
         if self._on_event is not None:
-            self._on_event(Observation(at_s, *place, phase, micro, headroom_bytes, view.reading))
+            self._on_event(observation)
 
     def note(self, text: str) -> None:
         """Says something once, and keeps it."""

@@ -26,11 +26,10 @@ from autobatch._text import format_bytes, strip_styles
 from autobatch.errors import ArgumentError, DataError
 from autobatch.memory.reading import read_memory
 from autobatch.results.probe import ProbeResult
-from autobatch.results.run import Seen
+from autobatch.results.run import Observation
 from autobatch.results.trial import Trial
 
 if TYPE_CHECKING:
-    from autobatch.memory.reading import MemoryReading
     from autobatch.results.run import Decision, RunReport
 
 SCHEMA_VERSION = 2
@@ -117,14 +116,16 @@ class RunLog:
         values = {name: getattr(report, name) for name in names}
         self.write("begin", {**values, "notes": list(report.notes)}, sync=True)
 
-    def observed(self, seen: Seen, available_bytes: int | None, reading: "MemoryReading") -> None:
+    def observed(self, observation: Observation, available_bytes: int | None) -> None:
         """Writes a reading down."""
-        if self._file is None:
+        if self._file is None or observation.reading is None:
             return
         names = ("used_by_this_process_bytes", "free_bytes", "total_bytes")
-        devices = [{"index": one.index, **{name: getattr(one, name) for name in names}} for one in reading.devices]
-        values = asdict(seen) | {"available_bytes": available_bytes, "devices": devices}
-        self.write("observation", values, at_s=seen.at_s)
+        devices = [
+            {"index": one.index, **{name: getattr(one, name) for name in names}} for one in observation.reading.devices
+        ]
+        values = observation.to_dict() | {"available_bytes": available_bytes, "devices": devices}
+        self.write("observation", values, at_s=observation.at_s)
 
     def decided(self, decision: "Decision") -> None:
         """Writes a decision down."""

@@ -296,9 +296,9 @@ def serve(name: str, limit_mib: int, device: Device, policy: str, *, xla: bool) 
         tf.config.experimental.reset_memory_stats(place)
         how, taken = ending(*map(int, line.split()))
         gc.collect()
-        moments = recordings.moments()
+        profile = recordings.profile()
         peak_bytes = in_use()["peak"]
-        tell(ending=how, step_s=taken, peak_bytes=peak_bytes, moments=moments.to_list() if moments else [])
+        tell(ending=how, step_s=taken, peak_bytes=peak_bytes, moments=profile.to_list() if profile else [])
 
 
 if __name__ == "__main__":

@@ -241,7 +241,7 @@ class ForeignSite:
             self.starts += 1
             return Reply(Outcome.CRASHED, detail=str(error))
         peaks, moments = {"host": tried.peak_bytes - self._base_bytes}, {"host": tried.moments} if tried.moments else {}
-        told = {"seconds": tried.step_s, "peaks": peaks, "moments": moments, "held": {}}
+        told = {"seconds": tried.step_s, "peaks": peaks, "profiles": moments, "held": {}}
         return Reply(Outcome.RAN, told, wall_s=tried.seconds)
 
     def renew(self) -> None:

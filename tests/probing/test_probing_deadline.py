@@ -43,7 +43,7 @@ LASTS_S = ENDED_AT - Clock().now_s
 
 def test_the_scene_has_several_trials():
     sizes = [trial.size for trial in WHOLE.trials]
-    assert sizes.count(WHOLE.largest) == 2  # the answer runs once more, in a fresh process
+    assert sizes.count(WHOLE.max_batch_size) == 2  # the answer runs once more, in a fresh process
     assert len(UNHURRIED.began) > len(sizes) >= 4
 
 

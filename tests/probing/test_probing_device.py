@@ -46,13 +46,13 @@ def test_without_statistics_of_the_device_the_search_does_not_double_until_it_ru
 
 
 def test_an_effective_batch_is_cut_small_where_the_device_tells_nothing():
-    result = probed(FakeSite(per_sample_bytes=MIB), 256, "micro", effective=256)
+    result = probed(FakeSite(per_sample_bytes=MIB), 256, "micro", effective_batch_size=256)
     assert (result.batch_size, result.accumulation_steps) == (4, 64)
 
 
 def test_with_statistics_there_is_no_such_note():
     result = probed(FakeSite(per_sample_bytes=MIB, device=(0, MIB)))
-    assert result.largest == 4096
+    assert result.max_batch_size == 4096
     assert not any("statistics" in note for note in result.notes)
 
 

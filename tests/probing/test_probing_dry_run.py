@@ -72,7 +72,7 @@ def test_it_tells_of_an_earlier_answer(tmp_path):
         max_batch_size=None,
         trial_timeout_s=1.0,
     )
-    key = Tuner(model, task.samples, task.question, seams=SEAMS)._key()
+    key = Tuner(model, task.samples, task.request, seams=SEAMS)._key()
     trial = Trial(40, Outcome.RAN, {"host": GIB}, 0.1, 400.0)
     Cache(tmp_path).put(key, {"searches": [{"trials": [trial.to_dict()], "beside_bytes": {}}]})
     assert look(model, batch_size="largest", cache=tmp_path).earlier_size == 40

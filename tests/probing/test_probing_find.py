@@ -125,10 +125,10 @@ def asked(mode, cache=None):
 def test_memory_that_buys_no_speed_is_not_asked_for():
     """Seen to fail with every size tried that fits: minutes, and all of the memory, for an answer far below."""
     result = asked("auto")
-    assert (result.batch_size, result.largest) == (128, 256)
+    assert (result.batch_size, result.max_batch_size) == (128, 256)
     assert max(trial.size for trial in result.trials) == 256
     assert "Nothing above 256 was tried: no size can be much faster." in result.reasons
-    assert asked("largest").largest == 2048
+    assert asked("largest").max_batch_size == 2048
 
 
 def test_an_answer_that_ended_for_its_speed_is_one_the_next_time(tmp_path):
@@ -186,7 +186,7 @@ def test_a_batch_that_is_given_is_looked_for_among_what_it_is_cut_into(tmp_path)
     """Seen to fail with all sizes looked at, which also found more to look at whenever a little more was free."""
     cache = Cache(tmp_path)
     first, again = cut(cache, 600), cut(cache, 640)
-    assert first.batch_size == first.largest == 32
+    assert first.batch_size == first.max_batch_size == 32
     assert {trial.size for trial in first.trials} <= set(rungs(64, 32))
     assert first.reasons[-1].startswith("Nothing above 32 that 64 samples are cut into is safe: 64 samples would peak")
     assert (again.from_cache, again.batch_size) == (True, 32)
@@ -234,7 +234,7 @@ def test_what_a_batch_is_cut_into_is_confirmed_as_any_answer_is(tmp_path):
 def test_an_answer_that_does_not_survive_its_confirmation_is_none():
     """Seen to fail with any trial of a size taken for its proof: the size that had been killed was the answer."""
     found = cut(None, 450, worst=1.2, killed=[32])
-    assert found.batch_size == found.largest == 22
+    assert found.batch_size == found.max_batch_size == 22
     assert "32 samples: Something killed it" in found.reasons[-1]
 
 
@@ -242,7 +242,7 @@ def test_a_smaller_answer_is_given_where_only_a_size_in_between_is_left():
     """Seen to fail with the size in between taken for the proof of the one below it, which had been killed."""
     found = cut(None, 396, fixed_bytes=240 * MIB, per_sample_bytes=int(2.3 * MIB), worst=1.35, killed=[32])
     assert max(trial.size for trial in found.trials if trial.outcome is Outcome.RAN) > 32
-    assert found.batch_size == found.largest == 22
+    assert found.batch_size == found.max_batch_size == 22
 
 
 def test_the_largest_that_was_allowed_is_said_where_it_is_none_of_what_a_batch_is_cut_into():

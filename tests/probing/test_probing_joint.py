@@ -44,7 +44,7 @@ def test_what_the_loaders_read_ahead_may_bind_before_the_device_does(read_ahead,
     """Seen to fail with read-ahead left out of the host's budget, and with the first resource's budget alone."""
     result = joint(read_ahead=read_ahead)
     assert result.binding == binds
-    assert result.largest in largest
+    assert result.max_batch_size in largest
     assert result.limits == {"host": "host", "device": "device"}
     assert result.budgets["device"] == 12 * GIB - int(0.08 * 16 * GIB)
     assert f"({binds}), over the budget of" in result.reasons[-1]

@@ -56,9 +56,9 @@ def test_an_answer_under_a_limit_is_the_same_with_earlier_trials_at_hand(first, 
     assert verdict(found.proof.peaks or found.peaks, found.budgets) is Outcome.RAN
     assert first != then or found.from_cache
     apart = 1.25 if mode == "auto" else 1.1  # where speeds level off, no size near it is better than another
-    assert found.largest >= fresh.largest / apart
+    assert found.max_batch_size >= fresh.max_batch_size / apart
     # What a batch is cut into lies up to a factor of two apart: what fits by little is shown to by having run alone.
-    assert found.largest <= fresh.largest * (2 if mode == "micro" else apart)
+    assert found.max_batch_size <= fresh.max_batch_size * (2 if mode == "micro" else apart)
     # What TensorFlow's pool keeps here is counted as free until others are asked.
     assert found.budgets["host"] == pytest.approx(fresh.budgets["host"], abs=idle_pool_bytes() + 1)
     assert found.limits == fresh.limits
@@ -86,7 +86,7 @@ def test_a_few_searches_are_kept():
 def test_a_smaller_limit_is_answered_by_the_trials_of_a_larger_one_or_measured(tmp_path):
     kept = Cache(tmp_path)
     whole, small = look(None, kept), look(1.5, kept)
-    assert small.largest < whole.largest
+    assert small.max_batch_size < whole.max_batch_size
     assert max(small.peaks.values()) <= 1.5 * GIB
 
 

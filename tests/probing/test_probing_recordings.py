@@ -28,12 +28,12 @@ def growing():
 def test_two_sizes_are_enough():
     recordings, made = growing()
     played(recordings, 2)
-    assert recordings.moments() is None
+    assert recordings.profile() is None
     played(recordings, 2, 4, 8, 16)
     assert len(made) == 2
-    moments = recordings.moments()
-    assert moments is not None
-    assert moments.at(8) == 400
+    profile = recordings.profile()
+    assert profile is not None
+    assert profile.at(8) == 400
 
 
 def test_a_step_that_failed_is_recorded_again():
@@ -44,16 +44,16 @@ def test_a_step_that_failed_is_recorded_again():
         raise MemoryError
     played(recordings, 3)
     assert len(made) == 3
-    assert recordings.moments() is not None
+    assert recordings.profile() is not None
 
 
 def test_where_nothing_can_be_recorded_nothing_is_told():
     recordings = Recordings(FakeRecording)
     played(recordings, 2, 4, 8)
-    assert recordings.moments() is None
+    assert recordings.profile() is None
 
 
 def test_where_nothing_is_to_be_recorded_nothing_is():
     recordings = Recordings(None)
     played(recordings, 2, 4)
-    assert recordings.moments() is None
+    assert recordings.profile() is None

@@ -406,6 +406,6 @@ def test_where_allocations_were_recorded_a_few_trials_do_and_stay_within_the_bud
     while (size := next_size(trials, {"host": BUDGET}, NO_CAP)) is not None:
         peak = int(moments.at(size) / 1.3 * waste * (1 + data.draw(noise)))
         told = {"host": moments} if trials else {}
-        trials.append(Trial(size, verdict({"host": peak}, {"host": BUDGET}), {"host": peak}, moments=told))
+        trials.append(Trial(size, verdict({"host": peak}, {"host": BUDGET}), {"host": peak}, profiles=told))
     assert all(trial.peaks["host"] <= 1.03 * BUDGET for trial in trials)
     assert len(trials) <= 10

@@ -14,13 +14,13 @@ from saved_runs import ran, result
 from autobatch._text import GIB, MIB
 from autobatch.errors import MissingExtraError
 from autobatch.report.charts.contents import run_content
-from autobatch.results.run import Decision, RunReport, Seen
+from autobatch.results.run import Decision, Observation, RunReport
 from autobatch.results.trial import Outcome, Trial
 
 
 def seen(at_s, micro=8, **changes):
     values = {"headroom_bytes": GIB, "rss_bytes": GIB, "device_bytes": None, "budget_bytes": 2 * GIB, "limit": "host"}
-    return Seen(at_s, changes.pop("epoch", 0), 0, changes.pop("phase", "training"), micro, **values | changes)
+    return Observation(at_s, changes.pop("epoch", 0), 0, changes.pop("phase", "training"), micro, **values | changes)
 
 
 def report(**changes):

@@ -124,7 +124,7 @@ def test_what_is_no_run_is_named(what, tmp_path):
 def test_a_run_of_another_version_is_said_to_be_one(text, tmp_path):
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(DataError, match=r"another version.*Expected 1"):
+    with pytest.raises(DataError, match=r"another version.*Expected 2"):
         read_record(path)
 
 

@@ -30,8 +30,8 @@ RESULTS = st.builds(
     ProbeResult,
     batch_size=st.integers(1, 10**6),
     mode=st.sampled_from(["auto", "largest", "micro"]),
-    largest=st.integers(1, 10**6),
-    efficient=st.none() | st.integers(1, 10**6),
+    max_batch_size=st.integers(1, 10**6),
+    efficient_batch_size=st.none() | st.integers(1, 10**6),
     trials=st.lists(TRIALS, max_size=5).map(tuple),
     models=st.dictionaries(st.just("host"), st.builds(PeakModel, BYTES, BYTES, NUMBERS, st.integers(1, 100), BYTES)),
     budgets=st.dictionaries(st.sampled_from(["host", "device"]), st.integers(0, 10**13)),
@@ -46,8 +46,8 @@ RESULTS = st.builds(
 RESULT = ProbeResult(
     batch_size=384,
     mode="auto",
-    largest=512,
-    efficient=384,
+    max_batch_size=512,
+    efficient_batch_size=384,
     trials=(
         Trial(2, Outcome.RAN, {"host": GIB, "device": GIB}, 0.01, 200.0, 9.0),
         Trial(384, Outcome.RAN, {"host": 2 * GIB, "device": int(9.1 * GIB)}, 0.5, 768.0, 6.0),
@@ -137,8 +137,8 @@ def test_every_outcome_explains_itself_in_its_own_words():
 IN_PARTS = ProbeResult(
     batch_size=64,
     mode="micro",
-    largest=68,
-    efficient=None,
+    max_batch_size=68,
+    efficient_batch_size=None,
     trials=(Trial(64, Outcome.RAN, {"host": 300 * 2**20}, 0.25, 256.0, 3.0),),
     budgets={"host": 400 * 2**20},
     limits={"host": "host, as if it had 1.0 GiB"},

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
-from autobatch.report.runs import Begun, Epoch, Record, Seen
+from autobatch.report.runs import Begun, Epoch, Observation, Record
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Decision
 from autobatch.results.trial import Outcome, Trial
@@ -31,8 +31,8 @@ def result_of(trials, batch_size=256, budget=12 * GIB):
     return ProbeResult(
         batch_size=batch_size,
         mode="auto",
-        largest=384,
-        efficient=batch_size,
+        max_batch_size=384,
+        efficient_batch_size=batch_size,
         trials=trials,
         models=peak_models(trials),
         budgets={"host": budget},
@@ -78,7 +78,7 @@ def decisions(count=6, every_s=20.0):
 
 def seen(count=400, until_s=150.0):
     return tuple(
-        Seen(
+        Observation(
             at_s=until_s * n / count,
             epoch=n * 3 // count,
             update=n,

@@ -28,8 +28,8 @@ def result(*, limit: str = "host", trials: tuple[Trial, ...] | None = None, **ch
     values: dict[str, Any] = {
         "batch_size": 64,
         "mode": "largest",
-        "largest": 64,
-        "efficient": 64,
+        "max_batch_size": 64,
+        "efficient_batch_size": 64,
         "trials": trials,
         "models": {"host": fit_peak(points)} if points else {},
         "budgets": {"host": GIB},

@@ -16,7 +16,7 @@ from surroundings import NOTHING_RESERVED, PLAIN, Clock, Eager, Numbered, Sensor
 import autobatch
 from autobatch.backend import engine_for
 from autobatch.errors import ArgumentError, DataError, DoesNotFitError
-from autobatch.report.runs import Seen, read_record
+from autobatch.report.runs import Observation, read_record
 from autobatch.results.run import RunReport
 from autobatch.testing import FakeEngine
 from autobatch.train.control.controller import Controller, ControllerHooks
@@ -104,7 +104,7 @@ def test_a_training_is_written_down_from_its_beginning_to_its_end(tmp_path):
     assert record.result == result()
     assert record.decisions == tuple(report.decisions)
     assert record.observations == tuple(report.observations)
-    assert {type(one) for one in record.observations} == {Seen}
+    assert {type(one) for one in record.observations} == {Observation}
     assert [epoch.logs["loss"] for epoch in record.epochs] == history.history["loss"]
     assert len(record.decisions) == 2
     events = [line["event"] for line in lines_of(log.path)]

@@ -63,7 +63,7 @@ def test_beyond_what_was_tried_peaks_may_bend_upwards() -> None:
     """Parameters hid what samples need. Seen to fail with the line through the trials: it says 1,040 for 64."""
     result = found({2: 1000, 4: 1000, 8: 1010})
     moments = AllocationProfile(((1000.0, 0.0), (0.0, 120.0)))
-    told = replace(result, trials=tuple(replace(one, moments={"host": moments}) for one in result.trials))
+    told = replace(result, trials=tuple(replace(one, profiles={"host": moments}) for one in result.trials))
     assert needs(result, kept=0).of(64)["host"](64) >= BASELINE + 8 * 1010
     recorded = needs(told, kept=0).of(64)["host"]
     assert BASELINE + 64 * 120 <= recorded(64) < needs(result, kept=0).of(64)["host"](64) * 1.3

@@ -58,7 +58,7 @@ class Recordings:
             size, recording = self._open
             self._open, self._kept[size] = None, recording.read()
 
-    def moments(self) -> AllocationProfile | None:
+    def profile(self) -> AllocationProfile | None:
         """What a step asks for at any size, `None` until that is known."""
         return AllocationProfile.of(*self._kept.items()) if len(self._kept) == _ENOUGH else None
 
@@ -116,7 +116,7 @@ class TrialMeasurer:
         Returns:
             `seconds` of each micro-batch, `peaks` in bytes per resource, `start_peaks`, those of compiling the step, in
             the first trial of a process, `held`, per resource, what the process holds above its baseline now,
-            `moments`, per resource, what larger sizes ask for, once two have been recorded, and `own_device_bytes`,
+            `profiles`, per resource, what larger sizes ask for, once two have been recorded, and `own_device_bytes`,
             what the driver books on the process above its baseline, `None` where it doesn't.
         """
         accumulated = int(options.get("effective") or size) > size
@@ -130,7 +130,7 @@ class TrialMeasurer:
         self._largest = max(self._largest, size)
         own = self._own_growth()
         held = {"host": rss_bytes() - self._baseline, "device": max(self._device_pool, own or 0)}
-        told = {"peaks": peaks, "start_peaks": start_peaks, "held": held, "moments": self._moments()}
+        told = {"peaks": peaks, "start_peaks": start_peaks, "held": held, "profiles": self._profiles()}
         return {"seconds": seconds, **told, "own_device_bytes": own}
 
     def abandon(self) -> None:
@@ -160,13 +160,13 @@ class TrialMeasurer:
             seconds.append((time.perf_counter() - began) / (2 if accumulated else 1))
         return seconds
 
-    def _moments(self) -> dict[str, list[list[int]]]:
-        moments = self._recordings.moments()
-        if moments is None:
+    def _profiles(self) -> dict[str, list[list[int]]]:
+        profile = self._recordings.profile()
+        if profile is None:
             return {}
         if self._engine.device_peak_bytes() is not None:
-            return {"device": moments.to_list()}
-        return {"host": moments.to_list(), WORST: moments.times(_POOL_GROWTH).to_list()}
+            return {"device": profile.to_list()}
+        return {"host": profile.to_list(), WORST: profile.times(_POOL_GROWTH).to_list()}
 
     def _peaks(self, size: int) -> dict[str, int]:
         device = self._engine.device_peak_bytes()

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import EFFICIENT_FRACTION
 from autobatch.results.probe import ProbeResult
-from autobatch.results.run import Decision, Seen
+from autobatch.results.run import Decision, Observation
 from autobatch.results.trial import Trial
 
 _AT_WORST = "_at_worst"
@@ -195,7 +195,7 @@ class RunContent:
 
 
 def run_content(
-    observations: Sequence[Seen],
+    observations: Sequence[Observation],
     decisions: Sequence[Decision],
     epochs: Iterable[Ended] = (),
     first_size: int | None = None,
@@ -230,7 +230,7 @@ def run_content(
     return RunContent([row for row in rows if row.is_known], placed, ends, start, until)
 
 
-def _time_of(decision: Decision, observations: Sequence[Seen]) -> float | None:
+def _time_of(decision: Decision, observations: Sequence[Observation]) -> float | None:
     if decision.at_s is not None:
         return decision.at_s if math.isfinite(decision.at_s) else None
     place = (decision.epoch, decision.update)
@@ -238,7 +238,7 @@ def _time_of(decision: Decision, observations: Sequence[Seen]) -> float | None:
 
 
 def _sizes(
-    seen: Sequence[Seen], decisions: Sequence[Placed], span: tuple[float, float], first_size: int | None
+    seen: Sequence[Observation], decisions: Sequence[Placed], span: tuple[float, float], first_size: int | None
 ) -> list[Known]:
     """The size over time, by what was seen and by what was decided in between; the last one holds to the end."""
     told: list[Known] = [(one.at_s, one.micro_batch_size) for one in seen]

@@ -84,7 +84,7 @@ class ControllerSetup:
         Sizes above those that were tried are among them, up to what failed in a trial: they are entered when the peak
         model, with a margin that grows with the distance, says that they fit.
         """
-        footprints, settings, proven = self._footprints.of(effective), self._seams.settings, self._found.largest
+        footprints, settings, proven = self._footprints.of(effective), self._seams.settings, self._found.max_batch_size
         if not self._cuttable:
             return Policy((micro or effective,), footprints, settings, proven)
         sizes = {*rungs(effective, max(1, min(effective, self._largest()))), *([micro] if micro else [])}
@@ -140,8 +140,8 @@ class ControllerSetup:
     def _largest(self) -> int:
         """The largest size that may be entered one day."""
         if not self._footprints.known:
-            return self._found.largest
+            return self._found.max_batch_size
         judged = {Outcome.RAN, Outcome.OVER_BUDGET}
         failed = min((trial.size for trial in self._found.trials if trial.outcome not in judged), default=None)
         cap = self._question.cap
-        return cap if failed is None else max(self._found.largest, min(cap, failed - 1))
+        return cap if failed is None else max(self._found.max_batch_size, min(cap, failed - 1))
