@@ -13,8 +13,7 @@ from autobatch.probing.search import peak_models
 from autobatch.report.charts.contents import Trials, memory_content, throughput_content
 from autobatch.report.charts.svg import Svg, element, join, mark, rule
 from autobatch.report.charts.timeline import timeline
-from autobatch.report.charts.trial_marks import SHAPES
-from autobatch.report.charts.trials import memory_chart, throughput_chart
+from autobatch.report.charts.trials import SHAPES, memory_chart, throughput_chart
 from autobatch.report.runs import Record
 from autobatch.report.summary import answers, comparison, headline, is_good, lead
 from autobatch.report.tables import Table, decisions_table, environment_rows, meanings, trials_table

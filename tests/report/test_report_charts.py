@@ -14,7 +14,7 @@ from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
 from autobatch.report.charts import trials as charts_of_trials
 from autobatch.report.charts.contents import Trials, memory_content, throughput_content
-from autobatch.report.charts.trial_marks import SHAPES
+from autobatch.report.charts.trials import SHAPES
 from autobatch.results.trial import Outcome, Trial
 
 FORMS = [True, False]

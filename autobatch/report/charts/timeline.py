@@ -3,19 +3,22 @@
 from collections.abc import Iterable, Sequence
 
 from autobatch._text import format_duration
-from autobatch.report.charts.axes import Frame, decimate, gutter, text_width
-from autobatch.report.charts.contents import Known, Row, RunContent, run_content
-from autobatch.report.charts.decision_marks import MARKS_BOTTOM, decision_marks
+from autobatch.report.charts.axes import FONT, Frame, decimate, gutter, text_width
+from autobatch.report.charts.contents import Known, Placed, Row, RunContent, run_content
 from autobatch.report.charts.scale import Scale, byte_ticks, count_ticks, second_ticks
-from autobatch.report.charts.svg import Point, Svg, box, join, line, mark, rule, steps, text
+from autobatch.report.charts.svg import Point, Svg, box, element, join, line, mark, rule, steps, text
 from autobatch.report.runs import Record
 
 _ROW = 92.0
 _GAP = 30.0
 _BREAK = 3.0  # a hole narrower than this is not seen
 _LONE = 8.0  # half the length of a limit that was read once
-
 _TICKS = {"samples": count_ticks, "bytes": byte_ticks}
+_MARKS_BOTTOM = 31.0  # of the row of numbered marks
+_MIDDLE = 22.0
+_RADIUS = 9.0
+_OVERHANG = 8.0  # a mark may stand that far beyond the plot
+_TITLED = 10  # reasons in one title: more than that nobody reads
 
 
 def timeline(record: Record, *, wide: bool) -> Svg | None:
@@ -36,11 +39,11 @@ def timeline(record: Record, *, wide: bool) -> Svg | None:
         return None
     width, side = (820.0, 16.0) if wide else (340.0, 10.0)
     left = max(gutter(_TICKS[row.unit], *row.range, 4) for row in rows)
-    top = MARKS_BOTTOM + 26
+    top = _MARKS_BOTTOM + 26
     height = top + len(rows) * _ROW + (len(rows) - 1) * _GAP + 64
     frame = Frame(width, height, max(left, 46.0), top, width - side, height - 64)
     x = Scale(shown.start_s, shown.until_s, frame.left, frame.right)
-    marks = [] if not record.decisions else decision_marks(frame, x, shown.decisions)
+    marks = [] if not record.decisions else _decision_marks(frame, x, shown.decisions)
     drawn_rows = ", ".join(row.title for row in rows)
     said = (
         f"The run over {format_duration(shown.until_s)}: {drawn_rows}; {len(record.decisions)} changes of the "
@@ -128,3 +131,61 @@ def _epoch_labels(ends: Sequence[tuple[float, int]], x: Scale, y: float, frame: 
             labels.append(text(said, right, y, "tick", "end"))
             free_from = right + 8
     return labels
+
+
+def _decision_marks(frame: Frame, x: Scale, decisions: Sequence[Placed]) -> list[Svg]:
+    """A numbered mark for each decision; those too near to each other share one."""
+    ordered = sorted(decisions, key=lambda one: one.at_s)
+    rules = [rule((x(at), _MIDDLE), (x(at), frame.bottom), "decision") for at in _apart(ordered, x)]
+    return [
+        text("changes", 2, _MIDDLE + FONT * 0.35, "tick"),
+        *rules,
+        *(_mark(group, x) for group in _groups(ordered, x)),
+    ]
+
+
+def _apart(decisions: Sequence[Placed], x: Scale) -> list[float]:
+    """One time for each unit of the paper: more lines would be drawn over each other."""
+    return list({round(x(one.at_s)): one.at_s for one in decisions}.values())
+
+
+def _groups(decisions: Sequence[Placed], x: Scale) -> list[list[Placed]]:
+    """The decisions in order of time, those of one mark together."""
+    groups: list[list[Placed]] = []
+    for one in decisions:
+        groups.append([one])
+        # A mark that has grown wider may now touch the one before it, too.
+        while len(groups) > 1 and _extent(groups[-1], x)[0] < _extent(groups[-2], x)[1] + 2:
+            last = groups.pop()
+            groups[-1].extend(last)
+    return groups
+
+
+def _extent(group: Sequence[Placed], x: Scale) -> tuple[float, float]:
+    middle = (x(group[0].at_s) + x(group[-1].at_s)) / 2
+    half = max(_RADIUS, text_width(_numbers(group)) / 2 + 3)
+    middle = min(middle, x.end + _OVERHANG - half)
+    return middle - half, middle + half
+
+
+def _numbers(group: Sequence[Placed]) -> str:
+    first, last = min(one.number for one in group), max(one.number for one in group)
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _mark(group: Sequence[Placed], x: Scale) -> Svg:
+    left, right = _extent(group, x)
+    said = [f"{one.number}. {one.decision}" for one in group[:_TITLED]]
+    if len(group) > _TITLED:
+        said.append(f"and {len(group) - _TITLED} more, in the table")
+    shape = element(
+        "rect",
+        x=left,
+        y=_MIDDLE - _RADIUS,
+        width=right - left,
+        height=2 * _RADIUS,
+        rx=_RADIUS,
+        class_="badge",
+    )
+    number = text(_numbers(group), (left + right) / 2, _MIDDLE + FONT * 0.35, "badge-text", "middle")
+    return element("g", element("title", "\n".join(said)), shape, number)

@@ -5,14 +5,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autobatch._text import format_bytes
-from autobatch.report.charts.axes import FONT, Labels, gutter, text_width
+from autobatch.report.charts.axes import FONT, Frame, Labels, gutter, text_width
 from autobatch.report.charts.contents import MemoryContent, ThroughputContent
-from autobatch.report.charts.scale import Scale, byte_ticks, number_ticks, size_scale
+from autobatch.report.charts.scale import Scale, byte_ticks, count_ticks, doubling_ticks, number_ticks, size_scale
 from autobatch.report.charts.svg import Point, Svg, band, box, element, join, line, mark, rule, text
-from autobatch.report.charts.trial_marks import chosen_label, dot, form, frame_of, outcome_label, size_axis
 from autobatch.results.text import outcome_words
 from autobatch.results.trial import Outcome, Trial
 
+SHAPES = {
+    Outcome.RAN: "circle",
+    Outcome.OVER_BUDGET: "up",
+    Outcome.OUT_OF_MEMORY: "cross",
+    Outcome.KILLED: "square",
+    Outcome.CRASHED: "diamond",
+    Outcome.TIMED_OUT: "down",
+    Outcome.NO_ANSWER: "plus",
+    Outcome.GARBLED: "star",
+    Outcome.ERROR: "ring",
+}
+_LEAST_GUTTER = 46.0
 _FAR = 3.0  # a budget beyond this multiple of all else is named, not drawn
 _CURVE_POINTS = 48
 _NO_PEAK = "no peak"
@@ -39,7 +50,7 @@ class _MemoryChart:
         if shown.budget_is_near(_FAR) and shown.budget_bytes is not None:
             self._top = max(self._top, (shown.budget_bytes + shown.reserve_bytes) * 1.06)
         named = text_width(_NO_PEAK) + 12 if shown.silent else 0
-        frame = frame_of(wide, max(gutter(byte_ticks, 0, self._top), named))
+        frame = _frame_of(wide, max(gutter(byte_ticks, 0, self._top), named))
         self._note_y = frame.top - 4
         self._frame = replace(frame, top=frame.top + _STRIP) if shown.silent else frame
         sizes = [trial.size for trial in (*(trial for trial, _ in shown.measured), *shown.silent)]
@@ -57,16 +68,16 @@ class _MemoryChart:
             self._said(),
             limits[0],
             self._frame.y_axis(self._y, byte_ticks, f"{self._shown.resource} memory, peak above the baseline"),
-            size_axis(self._frame, self._x),
+            _size_axis(self._frame, self._x),
             self._fitted(),
             *limits[1:],
             self._worst(),
             self._strip(),
             *(self._mark(*place) for place in places),
-            chosen_label(self._labels, places, self._shown.chosen),
+            _chosen_label(self._labels, places, self._shown.chosen),
             self._chosen_line(places),
-            *(outcome_label(self._labels, *place) for place in places),
-            class_=form(self._wide),
+            *(_outcome_label(self._labels, *place) for place in places),
+            class_=_form(self._wide),
         )
 
     def _limits(self) -> tuple[Svg, ...]:
@@ -117,10 +128,10 @@ class _MemoryChart:
                 text(_NO_PEAK, frame.left - 7, middle + FONT * 0.35, "tick", "end"),
                 rule((frame.left, middle), (frame.right, middle), "grid"),
                 *(
-                    dot(t, x, y, f"{t.size} samples: {outcome_words(t.outcome)}, no peak measured", None)
+                    _dot(t, x, y, f"{t.size} samples: {outcome_words(t.outcome)}, no peak measured", None)
                     for t, x, y in places
                 ),
-                *(outcome_label(labels, *place) for place in places),
+                *(_outcome_label(labels, *place) for place in places),
             ]
         )
 
@@ -142,7 +153,7 @@ class _MemoryChart:
     def _mark(self, trial: Trial, across: float, up: float) -> Svg:
         peak = format_bytes(trial.peaks[self._shown.resource])
         said = f"{trial.size} samples: {outcome_words(trial.outcome)}, peak {peak}"
-        return dot(trial, across, up, said, self._shown.chosen)
+        return _dot(trial, across, up, said, self._shown.chosen)
 
     def _chosen_line(self, places: Sequence[tuple[Trial, float, float]]) -> Svg:
         """The chosen size on the fitted line where its own trial measured no peak."""
@@ -198,7 +209,7 @@ def throughput_chart(shown: ThroughputContent, sizes: Sequence[int], *, wide: bo
         wide: For a screen, or else for a telephone.
     """
     top = max(shown.best * 1.15, _LEAST_SPEED)
-    frame = frame_of(wide, gutter(number_ticks, 0, top))
+    frame = _frame_of(wide, gutter(number_ticks, 0, top))
     x, y = size_scale(list(sizes), frame.left, frame.right), Scale(0, top, frame.bottom, frame.top)
     labels = Labels(frame)
     places = [(trial, x(trial.size), y(speed)) for trial, speed in shown.measured]
@@ -213,16 +224,54 @@ def throughput_chart(shown: ThroughputContent, sizes: Sequence[int], *, wide: bo
     return frame.drawing(
         said,
         frame.y_axis(y, number_ticks, "samples/s"),
-        size_axis(frame, x),
+        _size_axis(frame, x),
         line([(x(size), y(speed)) for size, speed in shown.fastest.items()], "thread"),
         rule((frame.left, kept), (frame.right, kept), "limit"),
-        *(dot(trial, across, up, _speed_title(trial), shown.chosen) for trial, across, up in places),
+        *(_dot(trial, across, up, _speed_title(trial), shown.chosen) for trial, across, up in places),
         labels.along("95 % of the best", kept, below=True),
-        chosen_label(labels, places, shown.chosen),
-        *(outcome_label(labels, *place) for place in places),
-        class_=form(wide),
+        _chosen_label(labels, places, shown.chosen),
+        *(_outcome_label(labels, *place) for place in places),
+        class_=_form(wide),
     )
 
 
 def _speed_title(trial: Trial) -> str:
     return f"{trial.size} samples: {trial.samples_per_s:,.1f} samples/s, {outcome_words(trial.outcome)}"
+
+
+def _frame_of(wide: bool, left: float) -> Frame:  # noqa: FBT001 - one of two forms
+    """The frame of a chart of trials whose vertical labels take `left` units."""
+    width, height = (560.0, 330.0) if wide else (340.0, 300.0)
+    return Frame(width, height, max(_LEAST_GUTTER, left), 34.0, width - 14.0, height - 46.0)
+
+
+def _form(wide: bool) -> str:  # noqa: FBT001 - one of two forms
+    """The class by which the style sheet shows one form or the other."""
+    return "wide" if wide else "narrow"
+
+
+def _size_axis(frame: Frame, scale: Scale) -> Svg:
+    """The axis of batch sizes."""
+    title = "batch size, samples" + ", logarithmic" * scale.log
+    return frame.x_axis(scale, doubling_ticks if scale.log else count_ticks, title)
+
+
+def _dot(trial: Trial, across: float, up: float, title: str, chosen: int | None) -> Svg:
+    """The mark of a trial, ringed where it proves the chosen size."""
+    good = trial.outcome is Outcome.RAN
+    shape = mark(SHAPES[trial.outcome], across, up, title, "ran" if good else "failed")
+    around = [mark("ring", across, up, "", "chosen", 9)] if good and trial.size == chosen else []
+    return join([*around, shape])
+
+
+def _chosen_label(labels: Labels, places: Sequence[tuple[Trial, float, float]], chosen: int | None) -> Svg:
+    """The label of the chosen size beside the last trial in which it ran."""
+    proof = [(x, y) for trial, x, y in places if trial.size == chosen and trial.outcome is Outcome.RAN]
+    return labels.beside(f"{chosen} chosen", *proof[-1], "strong") if proof else Svg()
+
+
+def _outcome_label(labels: Labels, trial: Trial, across: float, up: float) -> Svg:
+    """The outcome in words beside the mark of a trial that ended other than well, if there is room."""
+    if trial.outcome is Outcome.RAN:
+        return Svg()
+    return labels.beside(f"{trial.size} {outcome_words(trial.outcome)}", across, up, "warning")
