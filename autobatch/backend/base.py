@@ -1,14 +1,17 @@
 """What the rest of the package asks of a backend: engines, memory figures, and plain facts about the framework."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from autobatch.data.batch import Batch, leaves
 from autobatch.memory.peak_model import Allocation
+from autobatch.memory.types import Allocator
 
 Logs = Mapping[str, Any]
+SHARED_SEED = "keras/shared_seed"  # the state variable that belongs to all of Keras, and to no model
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,10 @@ class Recording(Protocol):
 class Measured(Protocol):
     """What an engine tells of its framework's memory."""
 
+    @property
+    def compiles_once(self) -> bool:
+        """Whether one compiled step serves all sizes, so that it may be compiled ahead, on a few samples."""
+
     def recording(self) -> Recording:
         """Where steps are to be run whose allocations are wanted."""
 
@@ -93,8 +100,11 @@ class Measured(Protocol):
     def allocator_bytes(self) -> tuple[int, int] | None:
         """Current and peak bytes in use in the framework's allocator, `None` where it keeps no count."""
 
-    def reset_peak(self) -> None:
-        """Starts a new peak measurement of the framework's allocator."""
+    def reset_peak(self) -> bool:
+        """Starts a new peak measurement of the framework's allocator; whether it could.
+
+        Where it could not, peaks are those since the process began: never too small.
+        """
 
 
 class ForwardEngine(Evaluator, Predictor, Measured, Protocol):
@@ -205,7 +215,7 @@ class Accelerator:
     """The GPU that steps run on, and what the framework's allocator does there now.
 
     Attributes:
-        name: How the framework calls it, among those that it uses: "GPU:0".
+        name: What the framework calls it, among those that it uses: "GPU:0".
         number: Its number as the driver counts those that this process may use: k of "GPU:k" in a reading.
         in_use_bytes: What tensors take of it.
         limit_bytes: The most that its allocator may take, `None` where nobody has set a limit.
@@ -278,3 +288,168 @@ class AllocatorChoice:
     because: str = ""
     gives_back: bool = False
     takes_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SharingPlan:
+    """The environment that makes a framework's allocators release memory.
+
+    Attributes:
+        missing: The variables to set.
+        in_force: Those and the ones that are set already.
+        contradicted: Notes on what somebody has set otherwise, which is theirs to decide.
+        host: Whether memory on the CPU can then be released.
+    """
+
+    missing: Mapping[str, str]
+    in_force: Mapping[str, str]
+    contradicted: tuple[str, ...]
+    host: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What a backend advises, as sentences for messages.
+
+    Attributes:
+        statistics: How its allocator comes to count what it holds.
+        gpu_build: How to get a build that can use a GPU.
+        gpu_libraries: What to do where a GPU is there and the libraries are not.
+    """
+
+    statistics: str
+    gpu_build: str
+    gpu_libraries: str
+
+
+class Backend(Protocol):
+    """One framework that Keras runs on: all that the rest of the package wants of it.
+
+    An implementation is a folder beside this module, named as Keras names the backend, whose package has a `BACKEND`.
+    Making one imports no framework: methods do, when they are called.
+
+    Attributes:
+        name: Keras' name: `"tensorflow"`.
+        title: Its name for people: "TensorFlow".
+        packages: The distributions, named like the modules, whose versions a step's memory depends on.
+        environment: How the names of the environment variables begin that change a step's memory, speed or device.
+        pool_growth: Resident bytes of its pool on the host, in the long run, over those in use at their peak.
+        hints: What it advises.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def packages(self) -> tuple[str, ...]: ...
+    @property
+    def environment(self) -> tuple[str, ...]: ...
+    @property
+    def pool_growth(self) -> float: ...
+    @property
+    def hints(self) -> Hints: ...
+
+    def require_trainable(self, model: Any) -> None:
+        """Refuses a model that no engine can train, without building anything.
+
+        Raises:
+            ModelError: Not compiled, several replicas, or an optimizer that accumulates by itself.
+        """
+
+    def require_runnable(self, model: Any, *, evaluates: bool) -> None:
+        """Refuses a model that cannot be evaluated, or cannot predict, without building anything.
+
+        Raises:
+            ModelError: No Keras model, not compiled though it is to be evaluated, or several replicas.
+        """
+
+    def divides_by_weights(self, model: Any) -> bool:
+        """Whether a loss of a compiled model divides by the sum of the sample weights; nothing is built to find out."""
+
+    def engine(self, model: Any, example: Batch, *, rescaled: bool = False) -> Engine:
+        """The engine that trains a compiled model; see `autobatch.backend.engine_for`."""
+
+    def forward_engine(self, model: Any, example: Batch, *, evaluates: bool) -> ForwardEngine:
+        """The engine that evaluates a model or predicts with it; see `autobatch.backend.forward_engine_for`."""
+
+    def preserved(self, model: Any) -> AbstractContextManager[None]:
+        """Puts a model back, bit for bit, when the context ends: weights, state, metrics, optimizer and random states.
+
+        Model, metrics and optimizer must be built: variables that are created inside the context stay as they end up.
+        """
+
+    def preserved_random_states(self) -> AbstractContextManager[None]:
+        """Puts Python's, numpy's and the framework's global random states back when the context ends."""
+
+    def state_variables(self, model: Any, *, shared_seed: bool | None = None) -> list[StateVariable]:
+        """Everything of a built model that a training changes, in an order that another process finds, too.
+
+        Args:
+            model: A model whose engine has been made.
+            shared_seed: Whether the seed that all of Keras shares (`SHARED_SEED`) is the last of them, made if need be;
+                by default it is if something has drawn from it.
+        """
+
+    def accelerator(self) -> Accelerator | None:
+        """The GPU that steps run on, `None` on a CPU."""
+
+    def accelerator_names(self) -> tuple[str, ...]:
+        """All GPUs that the framework can use; asking does not start them."""
+
+    def allocator_figures(self, driver: Any = None) -> Allocator | None:
+        """What the framework's allocator tells of the GPU that training runs on.
+
+        Args:
+            driver: What answers like libcuda; `None` takes libcuda.
+
+        Returns:
+            `None` on a CPU, where nothing is told, and before the framework has started: asking would start it.
+        """
+
+    def idle_pool_bytes(self) -> int:
+        """Bytes that the framework's CPU allocator keeps for itself and will use again, as far as it tells."""
+
+    def settings(self) -> dict[str, Any]:
+        """What of the framework's global settings changes a step's memory or speed, as JSON-ready values."""
+
+    def apply_settings(self, values: dict[str, Any]) -> None:
+        """Sets what `settings` read in another process, and has a GPU's memory grow; call it before the first step."""
+
+    def describe(self, keras_version: str) -> Framework:
+        """Versions, how it was built, and the GPUs that it can use; starts nothing."""
+
+    def has_started(self) -> bool:
+        """Whether the framework has chosen its allocators, which cannot change any more."""
+
+    def plan_sharing(self, environ: Mapping[str, str], pools: tuple[bool, ...]) -> SharingPlan:
+        """What to set in an environment so that memory can be released.
+
+        Args:
+            environ: The environment as it is.
+            pools: For each GPU whether it has memory pools.
+        """
+
+    def allocator_choices(
+        self, environ: Mapping[str, str], *, onednn: bool, returns_freed: bool
+    ) -> tuple[AllocatorChoice, AllocatorChoice]:
+        """The allocators that the framework takes on a CPU and on a GPU when it starts.
+
+        Args:
+            environ: The environment that it reads.
+            onednn: Whether it uses oneDNN.
+            returns_freed: Whether the C library can return freed memory.
+        """
+
+    def why_host_memory_stays(self) -> str | None:
+        """Why the allocator on the CPU releases nothing, `None` if it does, and before the framework has started."""
+
+    def release_device_memory(self, driver: Any = None) -> tuple[int | None, str | None]:
+        """Releases what its pools on GPUs hold and do not use.
+
+        Args:
+            driver: What answers like libcuda; `None` takes libcuda.
+
+        Returns:
+            The bytes that went back, and why some may stay; both `None` without a GPU.
+        """

@@ -40,6 +40,10 @@ _ALLOCATION_FAILED = re.compile(
     re.VERBOSE,
 )
 
+# torch raises plain RuntimeErrors for these.
+_TORCH_ALLOCATION_FAILED = re.compile(
+    r"\bDefaultCPUAllocator: can't allocate memory\b|\bCU(?:DNN|BLAS)_STATUS_ALLOC_FAILED\b"
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Keras sets what a layer raised in bold, right before its first word
 
 _SOMETHING_ELSE_EXHAUSTED = re.compile(
@@ -52,6 +56,7 @@ _SOMETHING_ELSE_EXHAUSTED = re.compile(
 
 _UNCLEAR = re.compile(
     r"CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED|EXECUTION_FAILED)|CUBLAS_STATUS_(?:NOT_INITIALIZED|EXECUTION_FAILED)"
+    r"|\bYNNPACK operation failed\b|\bFailed to determine best cudnn convolution algorithm\b"  # XLA on a CPU, on a GPU
     r"|RESOURCE_EXHAUSTED|CUDA_ERROR_LAUNCH_FAILED|Blas \w+ launch failed"
 )
 
@@ -76,6 +81,8 @@ def classify(error: BaseException) -> Cause:
         return Cause.OUT_OF_MEMORY
     if isinstance(error, OSError):
         return Cause.OUT_OF_MEMORY if error.errno == errno.ENOMEM else Cause.OTHER
+    if type(error) is RuntimeError and _TORCH_ALLOCATION_FAILED.search(str(error)):
+        return Cause.OUT_OF_MEMORY
     if not names & _MAYBE_MEMORY:
         return Cause.OTHER
     return _classify_text(str(error), exhausted="ResourceExhaustedError" in names)

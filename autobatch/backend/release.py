@@ -5,13 +5,14 @@ others before TensorFlow starts; `release_memory` then returns what a smaller mi
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autobatch.backend.tensorflow import allocator as tensorflow
+from autobatch.backend import current_backend, find_backend
 from autobatch.errors import TooLateError
-from autobatch.memory.sensors.cuda_pool import find_pools, read_pool, trim_pool
+from autobatch.memory.sensors.cuda_pool import find_pools
 from autobatch.memory.sensors.malloc import can_return_freed_memory, keep_freed_memory, return_freed_memory
 from autobatch.memory.sensors.procfs import read_process
 
@@ -66,6 +67,7 @@ def share_memory(*, driver: Any = None, environ: MutableMapping[str, str] | None
         environ: The environment that TensorFlow reads; `None` takes this process' own.
 
     Raises:
+        ModelError: Keras runs on a backend without an engine.
         TooLateError: TensorFlow has started with allocators that keep what they have.
 
     Example:
@@ -75,33 +77,20 @@ def share_memory(*, driver: Any = None, environ: MutableMapping[str, str] | None
         The heap keeps freed memory for the next step until it is given back.
         No GPU is set up: there is no CUDA driver (libcuda.so.1 is not found).
     """
+    backend = current_backend()
     environ = os.environ if environ is None else environ
     pools, notes = find_pools(driver)
-    plan = tensorflow.plan_sharing(environ, pools)
-    if tensorflow.has_started() and (plan.missing or (plan.host and tensorflow.keeps_host_memory())):
-        raise TooLateError(_too_late(plan.missing or plan.in_force))
+    plan = backend.plan_sharing(environ, pools)
+    if backend.has_started() and (plan.missing or (plan.host and backend.why_host_memory_stays())):
+        raise TooLateError(_too_late(backend.title, plan.missing or plan.in_force))
     environ.update(plan.missing)
     # Beside a GPU the host's memory is the loaders', whose threads would wait for each other at a single heap.
     keeps_heap, heap_notes = keep_freed_memory(environ) if plan.host and not pools else (False, ())
     return Sharing(plan.in_force, keeps_heap, (*plan.contradicted, *heap_notes, *notes, *_without_pools(pools)))
 
 
-def contradictions(environ: Mapping[str, str], pools: tuple[bool, ...]) -> tuple[str, ...]:
-    """Returns a note on each variable that keeps `share_memory` from sharing.
-
-    Args:
-        environ: The environment that TensorFlow reads.
-        pools: For each visible GPU whether it has memory pools.
-
-    Example:
-        >>> contradictions({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "0"}, ())[0][:46]
-        'TF_ONEDNN_USE_SYSTEM_ALLOCATOR=0 was set befor'
-    """
-    return tensorflow.plan_sharing(environ, pools).contradicted
-
-
 def release_memory(*, driver: Any = None) -> ReleasedMemory:
-    """Gives memory that this process has freed back to the system, as far as its allocators can; never raises.
+    """Returns memory that this process has freed to the system, as far as its allocators can; never raises.
 
     What is in use stays. The more there is to return, the longer it takes; with nothing to return, it is quick.
 
@@ -115,50 +104,12 @@ def release_memory(*, driver: Any = None) -> ReleasedMemory:
     before = read_process()[0].rss_bytes
     return_freed_memory()
     host_bytes = max(0, before - read_process()[0].rss_bytes)
-    device_bytes, why = _trim_pools(tensorflow.gpu_numbers(), driver)
-    held = {"host": _why_host_holds(), "device": why}
+    backend = find_backend() if "keras" in sys.modules else None  # without Keras no framework holds anything
+    device_bytes, why = (None, None) if backend is None else backend.release_device_memory(driver)
+    stays = (backend and backend.why_host_memory_stays()) or (None if can_return_freed_memory() else _NO_RETURN)
+    held = {"host": stays, "device": why}
     return ReleasedMemory(
         host_bytes, device_bytes, {name: reason for name, reason in held.items() if reason is not None}
-    )
-
-
-def device_pool_bytes(number: int, driver: Any = None) -> int | None:
-    """Returns what this process' memory pool holds of a GPU, `None` where TensorFlow does not allocate from one.
-
-    Args:
-        number: Of the GPU, as CUDA counts them.
-        driver: What answers like libcuda; `None` takes libcuda.
-    """
-    if not tensorflow.uses_device_pool(os.environ):
-        return None
-    pool, _ = read_pool(number, driver)
-    return None if pool is None else pool.reserved_bytes
-
-
-def _why_host_holds() -> str | None:
-    if tensorflow.keeps_host_memory():
-        return _held_by_pool("CPU")
-    return None if can_return_freed_memory() else _NO_RETURN
-
-
-def _trim_pools(numbers: tuple[int, ...], driver: Any) -> tuple[int | None, str | None]:
-    """The bytes that went back to the GPUs, and why some stay; both `None` without a GPU."""
-    if not numbers:
-        return None, None
-    tensorflow.wait_for_gpus()
-    trims = [trim_pool(number, driver=driver) for number in numbers]
-    # TensorFlow makes a pool that it uses keep what is freed; CUDA's own default is to keep nothing.
-    used = [trim for trim, _ in trims if trim is not None and trim.before.keeps_bytes]
-    reasons = [note for _, notes in trims for note in notes]
-    if len(used) + len(reasons) < len(numbers):
-        reasons.append(_held_by_pool("GPU"))
-    return sum(trim.returned_bytes for trim in used) if used else None, " ".join(reasons) or None
-
-
-def _held_by_pool(device: str) -> str:
-    return (
-        f"TensorFlow's default allocator on a {device} keeps what it has; call autobatch.share_memory() before "
-        "TensorFlow starts."
     )
 
 
@@ -169,10 +120,10 @@ def _without_pools(pools: tuple[bool, ...]) -> Iterator[str]:
         yield f"No GPU's memory can be given back: the driver has no memory pools for {names}."
 
 
-def _too_late(settings: Mapping[str, str]) -> str:
+def _too_late(title: str, settings: Mapping[str, str]) -> str:
     said = " ".join(f"{name}={value}" for name, value in settings.items())
     return (
-        "TensorFlow has started: its first tensor, layer or data set has chosen allocators that keep what they have, "
+        f"{title} has started: its first tensor, layer or data set has chosen allocators that keep what they have, "
         "and a process cannot change them. Call autobatch.share_memory() right below the imports, or start Python "
         f"with {said} in its environment."
     )

@@ -93,9 +93,9 @@ def _share_memory() -> Any:
 
 
 def _accelerators() -> tuple[str, ...]:
-    from autobatch.backend import accelerators
+    from autobatch.backend import accelerator_names
 
-    return accelerators()
+    return accelerator_names()
 
 
 def _make_samples(model: Any) -> Any:

@@ -108,21 +108,24 @@ def _lead_nowhere(stream: TextIO) -> None:
         os.close(nowhere)
 
 
-LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+def wants_greetings() -> bool:
+    """Whether somebody has set a framework's log level, and so reads all that it writes."""
+    return any(name in os.environ for name in import_module("autobatch.backend").QUIET)
 
 
 def import_keras() -> None:
-    """Imports Keras and its backend; somebody who has set TensorFlow's log level reads everything."""
+    """Imports Keras and its backend, without what they write unless somebody has asked for it."""
     if "keras" in sys.modules:
         return
-    if LEVEL in os.environ:
+    if wants_greetings():
         import_module("keras")
         return
-    os.environ[LEVEL] = "2"
+    backend = import_module("autobatch.backend")
+    os.environ.update(backend.QUIET)
     with held_back(2):
         import_module("keras")
         # Where there is no driver, TensorFlow calls the first look for GPUs an error; `autobatch doctor` says more.
-        import_module("autobatch.backend").accelerators()
+        backend.accelerator_names()
 
 
 @contextmanager

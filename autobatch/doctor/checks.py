@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from autobatch._text import GIB, format_bytes
 from autobatch.doctor.facts import Finding, MachineFacts, Package, ok, problem, warning
+from autobatch.doctor.gpu_checks import backend_of
 
 _INSTALL = "pip install 'tensorflow>=2.20' 'keras>=3.12', in the environment that runs this command."
 _OF_GROUPS = (
@@ -27,8 +28,10 @@ def check_framework(facts: MachineFacts) -> Iterator[Finding]:
         remedy = "Set KERAS_BACKEND=tensorflow, or the backend in ~/.keras/keras.json."
         yield problem("framework", "keras", said, remedy)
         return
-    yield ok("framework", "keras", f"Keras {framework.keras_version} runs on TensorFlow.")
-    yield ok("framework", "tensorflow", f"TensorFlow {framework.backend_version}, {_build(facts)}; {_onednn(facts)}.")
+    backend = backend_of(facts)
+    said = f"{backend.title} {framework.backend_version}, {_build(facts)}; {_onednn(facts)}."
+    yield ok("framework", "keras", f"Keras {framework.keras_version} runs on {backend.title}.")
+    yield ok("framework", backend.name, said)
 
 
 def _build(facts: MachineFacts) -> str:

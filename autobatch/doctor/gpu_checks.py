@@ -1,22 +1,29 @@
-"""Findings about GPUs and allocators: what the driver shows, what TensorFlow can use of it and give back."""
+"""Findings about GPUs and allocators: what the driver shows, what the framework can use of it and give back."""
 
 from collections.abc import Iterator
 
 from autobatch._text import format_count
-from autobatch.backend import allocator_choices
-from autobatch.backend.base import AllocatorChoice
-from autobatch.backend.release import contradictions
+from autobatch.backend import find_backend
+from autobatch.backend.base import AllocatorChoice, Backend
 from autobatch.doctor.facts import Finding, MachineFacts, ok, warning
 
-_LIBRARIES = (
-    "pip install 'tensorflow[and-cuda]' brings CUDA's libraries. What is missing is named by: TF_CPP_MIN_LOG_LEVEL=0 "
-    "python -c 'import tensorflow; tensorflow.config.list_physical_devices()'"
-)
 _SHARE = "autobatch.share_memory() (--share-memory) chooses one that gives back"
 
 
+def backend_of(facts: MachineFacts) -> Backend:
+    """The backend that would train; ask where the framework's version is known: then there is one.
+
+    Raises:
+        LookupError: It has no engine.
+    """
+    found = find_backend(facts.framework.backend)
+    if found is None:
+        raise LookupError(facts.framework.backend)
+    return found
+
+
 def check_devices(facts: MachineFacts) -> Iterator[Finding]:
-    """Yields the driver, and whether TensorFlow can use what it shows."""
+    """Yields the driver, and whether the framework can use what it shows."""
     yield _driver(facts)
     if facts.framework.backend_version is not None:
         yield _used(facts) if facts.framework.gpus else _unused(facts)
@@ -43,24 +50,26 @@ def _driver(facts: MachineFacts) -> Finding:
 
 
 def _used(facts: MachineFacts) -> Finding:
+    title = backend_of(facts).title
     names = ", ".join(f"GPU:{gpu.index} {gpu.name or ''}".strip() for gpu in facts.framework.gpus)
     used, visible = len(facts.framework.gpus), len(facts.reading.devices)
     if not visible:
-        said = f"TensorFlow can use {names}, but NVML shows no GPU, so that its memory cannot be read."
+        said = f"{title} can use {names}, but NVML shows no GPU, so that its memory cannot be read."
         remedy = (
             "Install the driver's libnvidia-ml beside its libcuda. In a container that is "
             "NVIDIA_DRIVER_CAPABILITIES=compute,utility."
         )
         return warning("devices", "gpus", said, remedy)
     if used < visible:
-        said = f"TensorFlow can use {used} of {_gpus(visible)} that this process may use: {names}."
+        said = f"{title} can use {used} of {_gpus(visible)} that this process may use: {names}."
         built = ", ".join(facts.framework.compute_capabilities) or "unknown"
         remedy = f"It was built for these kinds: {built}. An older GPU needs an older build."
         return warning("devices", "gpus", said, remedy)
-    return ok("devices", "gpus", f"TensorFlow can use {names}{_hidden(facts)}.")
+    return ok("devices", "gpus", f"{title} can use {names}{_hidden(facts)}.")
 
 
 def _unused(facts: MachineFacts) -> Finding:
+    backend = backend_of(facts)
     count, visible = len(facts.machine_gpus), len(facts.reading.devices)
     if not count:
         return _unseen(facts)
@@ -70,10 +79,10 @@ def _unused(facts: MachineFacts) -> Finding:
         return warning("devices", "gpus", said, remedy)
     shown = f"The driver shows {_gpus(count)}, but"
     if not facts.framework.cuda_build:
-        said = f"{shown} this TensorFlow was built without CUDA and uses none."
-        return warning("devices", "gpus", said, "pip install 'tensorflow[and-cuda]' (a build with CUDA; Linux only).")
-    said = f"{shown} TensorFlow can use none: CUDA's libraries are missing or do not match."
-    return warning("devices", "gpus", said, _LIBRARIES)
+        said = f"{shown} this {backend.title} was built without CUDA and uses none."
+        return warning("devices", "gpus", said, backend.hints.gpu_build)
+    said = f"{shown} {backend.title} can use none: CUDA's libraries are missing or do not match."
+    return warning("devices", "gpus", said, backend.hints.gpu_libraries)
 
 
 def _unseen(facts: MachineFacts) -> Finding:
@@ -112,14 +121,15 @@ def check_allocators(facts: MachineFacts) -> Iterator[Finding]:
         yield ok("allocators", "gpu_allocator", _said("GPU", on_gpu, hint))
         if not facts.kernel.machines_numbers:
             yield _watched(on_gpu, can_share=can_share)
-    for note in contradictions(facts.environ, facts.pools):
+    for note in backend_of(facts).plan_sharing(facts.environ, facts.pools).contradicted:
         yield warning("allocators", "variables", note, f"Unset {note.partition('=')[0]} if memory is to be given back.")
 
 
 def choose_allocators(facts: MachineFacts) -> tuple[AllocatorChoice, AllocatorChoice]:
     """Returns the allocators on the CPU and on a GPU."""
     onednn = facts.framework.onednn is not False
-    return allocator_choices(facts.environ, onednn=onednn, returns_freed=facts.kernel.returns_freed)
+    returns_freed = facts.kernel.returns_freed
+    return backend_of(facts).allocator_choices(facts.environ, onednn=onednn, returns_freed=returns_freed)
 
 
 def _watched(on_gpu: AllocatorChoice, *, can_share: bool) -> Finding:

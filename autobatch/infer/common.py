@@ -8,7 +8,7 @@ from typing import Any, Literal
 import keras
 
 from autobatch._arguments import require_count, require_seconds
-from autobatch.backend import read_memory_here, require_runnable
+from autobatch.backend import current_backend, read_memory_here
 from autobatch.backend.base import ForwardEngine
 from autobatch.data.check import require_compatible
 from autobatch.data.images.iterator import is_image_generator
@@ -32,13 +32,21 @@ from autobatch.train.schedule import first_rung
 
 @dataclass(frozen=True, slots=True)
 class InferenceRun:
-    """What an evaluation or a prediction runs with."""
+    """What an evaluation or a prediction runs with.
 
-    engine: ForwardEngine  # what runs micro-batches
-    cutter: MicroBatchRunner  # keeps their size
-    effective_batch_size: int  # samples behind one step, as Keras counts them
-    report: RunReport  # what was chosen, and why
-    diary: Recorder  # what is decided under way
+    Attributes:
+        engine: What runs micro-batches.
+        cutter: Keeps their size.
+        effective_batch_size: Samples behind one step, as Keras counts them.
+        report: What was chosen, and why.
+        diary: What is decided under way.
+    """
+
+    engine: ForwardEngine
+    cutter: MicroBatchRunner
+    effective_batch_size: int
+    report: RunReport
+    diary: Recorder
 
     def steps(self, samples: int | None, asked: int | None) -> int | None:
         """How many steps there will be, `None` if that is not known."""
@@ -60,6 +68,15 @@ def start(
 ) -> InferenceRun:
     """Finds the size, says it, and gets everything ready to run.
 
+    Args:
+        model: The engine's model.
+        engine: What is going to run it.
+        task: The data, and what to look for.
+        cache: Whether to use and keep earlier answers, or where.
+        verbose: 0 prints nothing.
+        on_event: Called with every decision and every observation of memory.
+        seams: What is asked of the world.
+
     Raises:
         DoesNotFitError: Not even one sample fits.
         ProbeError: The trials gave no answer.
@@ -73,7 +90,7 @@ def start(
     report.say(verbose)
     before = read_memory_here()
     evaluates = task.request.step == "evaluate"
-    if not (model.jit_compile or model.run_eagerly):
+    if engine.compiles_once:
         warm_up_forward(engine, task.samples[:micro], evaluates=evaluates)
     diary = Recorder(report, on_event, log=unwritten, verbose=verbose)
     steering = ControllerSetup(found, task.request, before, diary, cuttable=True, seams=seams)
@@ -91,7 +108,11 @@ def callback_list(model: Any, callbacks: Any, verbose: Any, steps: int | None) -
 
 
 class InputsOnly:
-    """What a model takes, and no loss: data that are opened for it need no targets."""
+    """What a model takes, and no loss: data that are opened for it need no targets.
+
+    Args:
+        model: A Keras model, compiled or not.
+    """
 
     compiled = True
     loss = None
@@ -152,7 +173,7 @@ def prepare(
     require_seconds(trial_timeout_s=trial_timeout_s)
     require_callbacks(callbacks)
     kept_free = parse_reserve(reserve)
-    require_runnable(model, evaluates=kind == "evaluate")
+    current_backend().require_runnable(model, evaluates=kind == "evaluate")
     given = _opened(kind, model, data, source, flow)
     if given.infinite and steps is None:
         raise ArgumentError("These data go on for ever. Received: steps=None. Expected a number of steps.")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Any, Unpack
 
-from autobatch.backend import forward_engine_for, preserved_random_states
+from autobatch.backend import current_backend, forward_engine_for
 from autobatch.data.options import FlowOptions
 from autobatch.infer.common import callback_list, prepare, start
 from autobatch.memory.budget import Reserve
@@ -89,7 +89,7 @@ def evaluate(
             max_batch_size=max_batch_size,
             trial_timeout_s=trial_timeout_s,
         )
-        with preserved_random_states():
+        with current_backend().preserved_random_states():
             engine = forward_engine_for(model, task.samples, evaluates=True)
             engine.trace(task.samples)
         running = start(model, engine, task, cache=cache, verbose=verbose, on_event=on_event)

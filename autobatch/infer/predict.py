@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import keras
 
 from autobatch._text import format_bytes
-from autobatch.backend import forward_engine_for, preserved_random_states
+from autobatch.backend import current_backend, forward_engine_for
 from autobatch.data.options import FlowOptions
 from autobatch.errors import DoesNotFitError
 from autobatch.infer.common import InferenceRun, callback_list, prepare, start, total_of
@@ -96,7 +96,7 @@ def predict(
             trial_timeout_s=trial_timeout_s,
         )
         total = total_of(task, steps)
-        with preserved_random_states():
+        with current_backend().preserved_random_states():
             engine = forward_engine_for(model, task.samples, evaluates=False)
             each_bytes = engine.output_bytes(task.samples)
         task = _with_results(task, total, each_bytes)

@@ -11,7 +11,7 @@ for the caller, and trials have to run where they find it.
 from collections.abc import Callable, Mapping, Sequence
 
 from autobatch._text import GIB, format_bytes
-from autobatch.backend import accelerator, idle_pool_bytes, read_memory_here
+from autobatch.backend import accelerator, current_backend, read_memory_here
 from autobatch.backend.base import Accelerator
 from autobatch.memory.budget import Budget, Limit, Reserve
 from autobatch.memory.reading import MemoryReading, apply_limit, is_limited, overdrawn_bytes
@@ -132,7 +132,7 @@ class StepBudgets:
         self.gpu = None if found is None else found.number
         self.machine = read()
         self.reading = self._limited(self.machine)
-        self.now = self._free(self.machine, {"host": idle_pool_bytes()})
+        self.now = self._free(self.machine, {"host": current_backend().idle_pool_bytes()})
         self._first = dict(self.now)
 
     @property
@@ -145,7 +145,7 @@ class StepBudgets:
 
         That is what has come back since, and was there before: what a neighbour has taken meanwhile is not.
         """
-        after = self._free(self._read(), {"host": idle_pool_bytes()})
+        after = self._free(self._read(), {"host": current_backend().idle_pool_bytes()})
         return {name: max(0, min(first, after[name]) - self.now[name]) for name, first in self._first.items()}
 
     @property
@@ -194,7 +194,8 @@ class StepBudgets:
         """What sets a budget, for people; that it is pretended, where it is."""
         limit = self.tightest(resource).limit
         if resource == "device" and limit.detail == OWN_LIMIT:
-            return f"device, of which this program lets TensorFlow take {format_bytes(limit.capacity_bytes)}"
+            title = current_backend().title
+            return f"device, of which this program lets {title} take {format_bytes(limit.capacity_bytes)}"
         if limit.kind != ("host" if self.gpu is None else "device") or not self._pretends(self.machine):
             return limit.kind
         return f"{limit.kind}, as if it had {format_bytes(limit.capacity_bytes)}"

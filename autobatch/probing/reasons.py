@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from autobatch._text import format_bytes, format_count
+from autobatch.backend import current_backend
 from autobatch.errors import DoesNotFitError, ProbeError, ProbeTimeoutError
 from autobatch.memory.budget import Budget
 from autobatch.probing.request import ProbeRequest
@@ -84,8 +85,7 @@ def unseen_notes(trials: Sequence[Trial], budgets: Mapping[str, int]) -> tuple[s
     """A note on each resource whose peaks cannot be measured, so that no size can be shown to fit."""
     return tuple(
         f"What trials take of the {name} is unknown, since its allocator keeps no statistics: larger sizes are not "
-        "tried, and a size that ran is all that is known to fit. TensorFlow's default allocator keeps them "
-        "(unset TF_GPU_ALLOCATOR)."
+        f"tried, and a size that ran is all that is known to fit. {current_backend().hints.statistics}"
         for name in unseen(trials, budgets)
     )
 

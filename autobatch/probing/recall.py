@@ -18,7 +18,7 @@ from typing import Any
 import keras
 from keras.src.utils.naming import to_snake_case
 
-from autobatch.backend import settings
+from autobatch.backend import current_backend, settings
 from autobatch.data.batch import Batch, leaves
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.sensors.nvml import read_driver
@@ -180,9 +180,9 @@ def _renamed(node: Any, names: dict[str, str]) -> Any:
 
 
 # Variables that change how much memory a step takes, how fast it is, or which device it runs on.
-_ENVIRONMENT = ("TF_", "KERAS_", "XLA_", "CUDA_", "OMP_", "MKL_", "DNNL_", "ONEDNN_", "GLIBC_", "MALLOC_", "LD_PRELOAD")
+_ENVIRONMENT = ("KERAS_", "CUDA_", "OMP_", "MKL_", "GLIBC_", "MALLOC_", "LD_PRELOAD")
 
-_PACKAGES = ("keras-autobatch", "keras", "tensorflow", "numpy")
+_PACKAGES = ("keras-autobatch", "keras", "numpy")
 
 
 def fingerprint(
@@ -212,6 +212,8 @@ def fingerprint(
         code = sorted({_source(item) for item in custom_objects(model, step)})
     except Exception:  # noqa: BLE001 - any get_config may raise anything; then the answer is just not kept
         return None
+    backend = current_backend()
+    telling = (*_ENVIRONMENT, *backend.environment)
     return {
         "model": hashlib.sha256(config.encode()).hexdigest(),
         "code": code,
@@ -221,8 +223,8 @@ def fingerprint(
         "policy": [keras.config.floatx(), keras.config.dtype_policy().name, keras.config.image_data_format()],
         "compile": [bool(model.jit_compile), bool(model.run_eagerly)],
         "framework": settings(),
-        "environment": {key: os.environ[key] for key in sorted(os.environ) if key.startswith(_ENVIRONMENT)},
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "environment": {key: os.environ[key] for key in sorted(os.environ) if key.startswith(telling)},
+        "packages": {name: _version(name) for name in (*_PACKAGES, *backend.packages)},
         "machine": [platform.machine(), platform.python_version(), _processor(), os.cpu_count()],
         "host": reading.host.total_bytes,
         "devices": [[device.uuid, device.name, device.total_bytes] for device in reading.devices],

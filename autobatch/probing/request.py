@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from autobatch._arguments import is_whole, require_count, require_seconds
-from autobatch.backend import divides_by_weights, require_trainable
+from autobatch.backend import current_backend
 from autobatch.data.batch import Batch, with_class_weight
 from autobatch.data.check import Step, require_compatible
 from autobatch.data.open import OpenedData, few_of, is_ready, most_samples, open_data
@@ -216,7 +216,7 @@ def prepare(
     require_class_weight(class_weight)
     require_seconds(trial_timeout_s=trial_timeout_s)
     kept_free = parse_reserve(reserve)
-    require_trainable(model)
+    current_backend().require_trainable(model)
     _require_own_seed(data, seed)
     drawn = seed if seed is None else int(seed)
     given = opens(data, source, DataOptions(model, drawn, flow, shuffle=shuffle, image_backend=image_backend))
@@ -272,7 +272,7 @@ def held_bytes(model: Any, given: OpenedData, effective: int | None, samples: Ba
     That is so for a stream, which does not tell beforehand how many samples are left, and where a loss divides by the
     sum of the sample weights.
     """
-    weighted = samples.sample_weight is not None and divides_by_weights(model)
+    weighted = samples.sample_weight is not None and current_backend().divides_by_weights(model)
     if effective is None or not (weighted or given.samples is None):
         return 0
     return min(effective, given.samples or effective) * given.data.sample_bytes

@@ -146,8 +146,14 @@ class FakeEngine:
         """Nothing: there is no allocator."""
         return None
 
-    def reset_peak(self) -> None:
+    @property
+    def compiles_once(self) -> bool:
+        """`False`: it compiles nothing."""
+        return False
+
+    def reset_peak(self) -> bool:
         """Does nothing."""
+        return False
 
     def recording(self) -> "FakeRecording":
         """Nothing: there is no allocator."""

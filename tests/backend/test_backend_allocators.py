@@ -65,10 +65,10 @@ import os
 os.environ.update({environ!r})
 from autobatch.backend import describe
 from autobatch.backend.tensorflow.allocator import on_cpu
-from autobatch.backend.tensorflow.allocator import keeps_host_memory
+from autobatch.backend.tensorflow.allocator import why_host_memory_stays
 import tensorflow as tf
 held = tf.zeros(1 << 20)  # oneDNN leaves what is small to malloc
-keeps = keeps_host_memory()
+keeps = why_host_memory_stays() is not None
 print(keeps, not on_cpu(os.environ, onednn=describe().onednn, returns_freed=True).gives_back)
 """
 

@@ -11,7 +11,7 @@ from faults import FaultyLoss
 from keras.src.random.seed_generator import global_seed_generator
 from nets import compiled, conv_net, numbers, pictures, relative_l2, update
 
-from autobatch.backend import engine_for, require_trainable
+from autobatch.backend import current_backend, engine_for
 from autobatch.backend.base import BatchTotals
 from autobatch.backend.tensorflow.engine import TensorFlowEngine
 from autobatch.data.batch import Batch
@@ -283,7 +283,7 @@ def test_a_model_that_cannot_be_trained_this_way_is_refused(make: Any, words: st
 def test_what_needs_no_data_to_be_refused_is_refused_first(make: Any, words: str) -> None:
     model = make()
     with pytest.raises(ModelError, match=words):
-        require_trainable(model)
+        current_backend().require_trainable(model)
 
 
 def test_averaged_weights_are_written_once_at_the_end() -> None:

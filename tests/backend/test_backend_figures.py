@@ -46,10 +46,10 @@ import importlib.util, json, os
 # The real one would take seconds, and a GPU if there is one
 assert importlib.util.find_spec("tensorflow").origin.startswith(os.environ["FAKE"])
 import tensorflow, tensorflow.python.eager.context as context
-from autobatch.backend import accelerator, framework_figures
+from autobatch.backend import accelerator, current_backend
 from autobatch.testing import FakeCuda, FakePool
 
-found = framework_figures(FakeCuda(FakePool(), FakePool(reserved_bytes=120, used_bytes=90)))
+found = current_backend().allocator_figures(FakeCuda(FakePool(), FakePool(reserved_bytes=120, used_bytes=90)))
 started = context._context._initialized
 figures = None if found is None else [found.current_bytes, found.peak_bytes, found.device_index, found.pool_bytes]
 gpu = accelerator()

@@ -96,6 +96,12 @@ OUT_OF_MEMORY: dict[str, Exception] = {
         "JaxRuntimeError", "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 4770354232 bytes."
     ),
     "torch": named("OutOfMemoryError", "CUDA out of memory. Tried to allocate 7.50 GiB."),
+    "torch on a CPU": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 4000000000000 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+    "torch, cuBLAS": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    "torch, cuDNN": RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     "Python": MemoryError(),
     "the system, as an OSError": OSError(errno.ENOMEM, "Cannot allocate memory"),
     "our own": OutOfMemoryError("A micro-batch of 8 samples did not fit in memory.", 8),
@@ -118,6 +124,7 @@ OTHER: dict[str, Exception] = {
     ),
     "a user's ValueError": ValueError("OOM when allocating tensor with shape[1,2]"),
     "a user's RuntimeError": RuntimeError("the queue is out of memory"),
+    "a RuntimeError of one's own class": named("PoolError", "DefaultCPUAllocator: can't allocate memory"),
     "a key": KeyError("out of memory"),
     "a shape": op_error("InvalidArgumentError", f"Matrix size-incompatible: In[0]: [1,2], In[1]: [3,4]\n{HINT}"),
     "the hint alone": op_error("InternalError", f"cannot compute Conv2D as input #1 is no float\n{HINT}"),
@@ -143,6 +150,10 @@ UNKNOWN: dict[str, Exception] = {
     "cuBLAS, run": op_error("InternalError", "Blas xGEMM launch failed : a.shape=[1,32,784], b.shape=[1,784,128]"),
     "a saver that gives no reason": exhausted("./model/model-49.tempstate5787507096018461664"),
     "an exhausted resource without a name": exhausted(""),
+    "JAX on a CPU, where malloc fails": named("XlaRuntimeError", "INTERNAL: YNNPACK operation failed"),
+    "JAX on a GPU, where it compiles": named(
+        "XlaRuntimeError", "UNKNOWN: Failed to determine best cudnn convolution algorithm for: %cudnn-conv"
+    ),
     "JAX without a reason": named("XlaRuntimeError", "RESOURCE_EXHAUSTED: "),
 }
 

@@ -8,9 +8,8 @@ import sys
 import pytest
 import tensorflow as tf
 
-from autobatch.backend import release as sharing
 from autobatch.backend.release import ReleasedMemory, Sharing, release_memory, share_memory
-from autobatch.backend.tensorflow.allocator import plan_sharing
+from autobatch.backend.tensorflow.allocator import plan_sharing, trim_device_pools
 from autobatch.errors import TooLateError
 from autobatch.memory.sensors.malloc import can_return_freed_memory
 from autobatch.testing import FakeCuda, FakePool
@@ -211,7 +210,7 @@ def test_an_environment_without_the_settings_is_refused_and_stays_as_it_is():
 def test_every_gpu_that_is_used_is_trimmed():
     """Seen to fail with the first alone trimmed, and with all of them trimmed."""
     pools = [FakePool(reserved_bytes=900, used_bytes=500) for _ in range(3)]
-    assert sharing._trim_pools((0, 2), FakeCuda(*pools)) == (800, None)
+    assert trim_device_pools((0, 2), FakeCuda(*pools)) == (800, None)
     assert [pool.reserved_bytes for pool in pools] == [500, 900, 500]
 
 
@@ -227,7 +226,7 @@ def test_every_gpu_that_is_used_is_trimmed():
     ids=["BFC", "one of two", "no pools", "not permitted"],
 )
 def test_what_a_gpu_keeps_is_said(pools, fails, returned, words):
-    given, reason = sharing._trim_pools(tuple(range(len(pools))), FakeCuda(*pools, fails=fails))
+    given, reason = trim_device_pools(tuple(range(len(pools))), FakeCuda(*pools, fails=fails))
     assert given == returned
     assert words in reason
 
@@ -238,7 +237,7 @@ def test_no_failure_of_the_driver_gets_out(number):
     """Whichever call fails, the n-th or all from it on. Seen to fail with the codes raised out of `trim_pool`."""
     for forever in (False, True):
         driver = FailsAt(number, forever=forever)
-        returned, _ = sharing._trim_pools((0,), driver)
+        returned, _ = trim_device_pools((0,), driver)
         assert returned in {None, 400}
 
 

@@ -8,7 +8,7 @@ import pytest
 from inference import Fragile, one_output
 from nets import compiled, conv_net, pictures
 
-from autobatch.backend import state_variables
+from autobatch.backend import current_backend
 from autobatch.backend.base import BatchTotals
 from autobatch.backend.tensorflow.forward import TensorFlowForwardEngine
 from autobatch.data.batch import Batch
@@ -28,7 +28,7 @@ STEPS = ("train", "evaluate", "predict")
 
 
 def state(model: Any) -> list[bytes]:
-    return [bytes(variable.read()) for variable in state_variables(model)]
+    return [bytes(variable.read()) for variable in current_backend().state_variables(model)]
 
 
 class Draws(keras.layers.Layer):

@@ -6,7 +6,7 @@ import pytest
 from nets import compiled, conv_net, pictures
 from trials import FakeSite
 
-from autobatch.backend import idle_pool_bytes
+from autobatch.backend import current_backend
 from autobatch.errors import ArgumentError, DoesNotFitError
 from autobatch.probing.budget import StepBudgets
 from autobatch.probing.cache import Cache
@@ -60,7 +60,7 @@ def test_an_answer_under_a_limit_is_the_same_with_earlier_trials_at_hand(first, 
     # What a batch is cut into lies up to a factor of two apart: what fits by little is shown to by having run alone.
     assert found.max_batch_size <= fresh.max_batch_size * (2 if mode == "micro" else apart)
     # What TensorFlow's pool keeps here is counted as free until others are asked.
-    assert found.budgets["host"] == pytest.approx(fresh.budgets["host"], abs=idle_pool_bytes() + 1)
+    assert found.budgets["host"] == pytest.approx(fresh.budgets["host"], abs=current_backend().idle_pool_bytes() + 1)
     assert found.limits == fresh.limits
 
 
@@ -97,7 +97,10 @@ def test_an_answer_under_a_limit_stays_below_it_and_says_so(limit_gib):
     assert found.limits == {"host": f"host, as if it had {limit_gib:.1f} GiB"}
     assert f"As if the host had {limit_gib:.1f} GiB." in found.notes
     assert found.reserves["host"] == max(int(0.08 * limit_gib * GIB), 128 * 2**20)
-    assert max(found.peaks.values()) + GIB // 2 + found.reserves["host"] <= limit_gib * GIB + idle_pool_bytes()
+    assert (
+        max(found.peaks.values()) + GIB // 2 + found.reserves["host"]
+        <= limit_gib * GIB + current_backend().idle_pool_bytes()
+    )
 
 
 def test_a_limit_above_what_there_is_changes_nothing_and_says_so():
@@ -119,7 +122,7 @@ def test_every_reading_is_taken_under_the_limit():
 def test_a_process_that_is_over_the_limit_already_has_nothing_left():
     """Seen to fail with what it is over left out: what it holds and will use again would count as free."""
     budgets = StepBudgets(ProbeRequest("largest", cap=64, limit_bytes=GIB // 4), read)
-    idle = idle_pool_bytes()
+    idle = current_backend().idle_pool_bytes()
     assert budgets.now["host"] == GIB // 4 - GIB // 2 - 128 * 2**20 + idle
     with pytest.raises(DoesNotFitError, match=r"as if it had 256 MiB.*larger limit="):
         look(0.25)

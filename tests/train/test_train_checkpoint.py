@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nets import compiled, conv_net, pictures, update
 
 from autobatch._atomic_file import Disk
-from autobatch.backend import engine_for, state_variables
+from autobatch.backend import current_backend, engine_for
 from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError, DataError
 from autobatch.train.checkpoint.saver import InFlight, InFlightJournal, next_smaller_micro_batch
@@ -101,7 +101,7 @@ def test_numbers_that_numpy_does_not_know_come_back(tmp_path):
         model, other = (built(norm=False, dropout=0.0, l2=False, seed=seed)[0] for seed in (1, 2))
     finally:
         keras.config.set_dtype_policy("float32")
-    assert "bfloat16" in {variable.dtype for variable in state_variables(model)}
+    assert "bfloat16" in {variable.dtype for variable in current_backend().state_variables(model)}
     checkpoint = CheckpointStore(tmp_path)
     checkpoint.save(model, STANDING)
     checkpoint.restore(other, checkpoint.load())
@@ -324,7 +324,7 @@ def test_whichever_operation_of_a_save_fails_a_whole_checkpoint_stays_and_no_dra
         assert found in (old, new)
         assert found == old or first == disk.step
     assert found == new
-    assert failures == first - 1 > len(state_variables(model))
+    assert failures == first - 1 > len(current_backend().state_variables(model))
 
 
 def test_a_save_that_was_killed_half_way_leaves_the_one_before_and_the_next_one_cleans_up(saved):

@@ -8,13 +8,14 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from autobatch._text import MIB
-from autobatch.backend.base import Accelerator, AllocatorChoice
+from autobatch.backend.base import Accelerator, AllocatorChoice, SharingPlan
+from autobatch.memory.sensors.cuda_pool import read_pool, trim_pool
+from autobatch.memory.types import Allocator
 
-_CPU, _GPU = "CPU:0", "GPU:0"
+CPU, _GPU = "CPU:0", "GPU:0"
 
 _SYSTEM = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
 _ON_CPU = {_SYSTEM: "1"}
@@ -27,23 +28,6 @@ _GROWTH = {GROWTH: "true"}
 
 # A pool on the CPU that comes before every other choice.
 CPU_POOL = "TF_CPU_ALLOCATOR_USE_BFC"
-
-
-@dataclass(frozen=True, slots=True)
-class SharingPlan:
-    """The environment that makes TensorFlow's allocators give memory back.
-
-    Attributes:
-        missing: The variables to set.
-        in_force: Those and the ones that are set already.
-        contradicted: Notes on what somebody has set otherwise, which is theirs to decide.
-        host: Whether memory on the CPU can then be given back.
-    """
-
-    missing: Mapping[str, str]
-    in_force: Mapping[str, str]
-    contradicted: tuple[str, ...]
-    host: bool
 
 
 def plan_sharing(environ: Mapping[str, str], pools: tuple[bool, ...]) -> SharingPlan:
@@ -72,15 +56,43 @@ def has_started() -> bool:
     return bool(getattr(context, "_initialized", False))
 
 
-def keeps_host_memory() -> bool:
-    """Whether the allocator on the CPU is a pool, which gives nothing back; `False` before TensorFlow has started.
+def why_host_memory_stays() -> str | None:
+    """Why the allocator on the CPU releases nothing: a pool keeps statistics, malloc keeps none."""
+    return _held_by_pool("CPU") if has_started() and allocator_bytes(CPU) is not None else None
 
-    A pool keeps statistics, malloc keeps none.
-    """
-    if not has_started():
-        return False
 
-    return allocator_bytes(_CPU) is not None
+def read_allocator(driver: Any = None) -> Allocator | None:
+    """The figures of the GPU that training runs on; see `Backend.allocator_figures`."""
+    found = accelerator() if has_started() else None
+    if found is None:
+        return None
+    figures, pool = allocator_bytes(found.name), device_pool_bytes(found.number, driver)
+    if figures is None and pool is None:
+        return None
+    current, peak = figures or (0, 0)
+    return Allocator(current, peak, found.number, pool)
+
+
+def device_pool_bytes(number: int, driver: Any = None) -> int | None:
+    """What this process' memory pool holds of a GPU, `None` where TensorFlow does not allocate from one."""
+    if not uses_device_pool(os.environ):
+        return None
+    pool, _ = read_pool(number, driver)
+    return None if pool is None else pool.reserved_bytes
+
+
+def trim_device_pools(numbers: tuple[int, ...], driver: Any = None) -> tuple[int | None, str | None]:
+    """The bytes that went back to the GPUs, and why some stay; both `None` without a GPU."""
+    if not numbers:
+        return None, None
+    _wait_for_gpus()
+    trims = [trim_pool(number, driver=driver) for number in numbers]
+    # TensorFlow makes a pool that it uses keep what is freed; CUDA's own default is to keep nothing.
+    used = [trim for trim, _ in trims if trim is not None and trim.before.keeps_bytes]
+    reasons = [note for _, notes in trims for note in notes]
+    if len(used) + len(reasons) < len(numbers):
+        reasons.append(_held_by_pool("GPU"))
+    return sum(trim.returned_bytes for trim in used) if used else None, " ".join(reasons) or None
 
 
 def gpu_numbers() -> tuple[int, ...]:
@@ -94,7 +106,7 @@ def number_of(gpu: Any) -> int:
     return int(gpu.name.rpartition(":")[2])
 
 
-def wait_for_gpus() -> None:
+def _wait_for_gpus() -> None:
     """Returns when the GPUs have done all that they were told: what was freed on the way is free then."""
     tf = _tensorflow()
     # A step that failed on the GPU says so itself; nothing can be added here.
@@ -106,6 +118,13 @@ def _tensorflow() -> Any:
     import tensorflow as tf
 
     return tf
+
+
+def _held_by_pool(device: str) -> str:
+    return (
+        f"TensorFlow's default allocator on a {device} keeps what it has; call autobatch.share_memory() before "
+        "TensorFlow starts."
+    )
 
 
 def _contradictions(environ: Mapping[str, str], wanted: Mapping[str, str], kept: Mapping[str, str]) -> Iterator[str]:
@@ -153,7 +172,7 @@ def accelerator(config: Any = None, environ: Mapping[str, str] | None = None) ->
 
 def device_name() -> str:
     """The first logical accelerator, or the CPU."""
-    return _GPU if _tensorflow().config.list_logical_devices("GPU") else _CPU
+    return _GPU if _tensorflow().config.list_logical_devices("GPU") else CPU
 
 
 def accelerator_names() -> tuple[str, ...]:
@@ -172,13 +191,14 @@ def allocator_bytes(device: str, config: Any = None) -> tuple[int, int] | None:
     return (current, peak) if peak else None
 
 
-def reset_peak(device: str) -> None:
-    """Starts a new peak; does nothing where the allocator keeps no statistics."""
+def reset_peak(device: str) -> bool:
+    """Starts a new peak; `False` where the allocator keeps no statistics."""
     tf = _tensorflow()
     try:
         tf.config.experimental.reset_memory_stats(device)
     except (ValueError, tf.errors.OpError):
-        return
+        return False
+    return True
 
 
 def _grows(gpu: Any, config: Any, environ: Mapping[str, str]) -> bool:

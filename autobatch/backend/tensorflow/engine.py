@@ -18,8 +18,7 @@ import tensorflow as tf
 from autobatch.backend.base import BatchTotals, Logs
 from autobatch.backend.tensorflow import allocator as memory
 from autobatch.backend.tensorflow import capture as intercept
-from autobatch.backend.tensorflow.allocation_trace import AllocationTrace
-from autobatch.backend.tensorflow.forward import ForwardSteps, weight_shares
+from autobatch.backend.tensorflow.forward import ForwardSteps, MeasuredModel, weight_shares
 from autobatch.backend.tensorflow.function import (
     Function,
     arrays_of,
@@ -37,7 +36,7 @@ from autobatch.data.batch import Batch
 from autobatch.errors import ArgumentError, ModelError, UpdateInterruptedError
 
 
-class TensorFlowEngine:
+class TensorFlowEngine(MeasuredModel):
     """An `autobatch.backend.base.Engine` for one compiled model.
 
     Args:
@@ -51,6 +50,7 @@ class TensorFlowEngine:
 
     def __init__(self, model: Any, example: Batch, *, rescaled: bool = False) -> None:
         require_supported(model)
+        super().__init__(model)
         self._model = model
         _build(model, example)
         _require_weights(model)
@@ -58,9 +58,8 @@ class TensorFlowEngine:
         self._outputs = intercept.outputs(model)
         self._backup = Backup(mutable_variables(model))
         self._rescaling = LearningRateScale(model.optimizer) if rescaled else None
-        self._device = memory.device_name()
         during_apply = self._rescaling.in_force if self._rescaling else contextlib.nullcontext
-        self._update = Update(model, during_apply, called=self._device == "CPU:0")
+        self._update = Update(model, during_apply, called=self._device == memory.CPU)
         self._functions: dict[Any, Function] = {}
         self._forward = ForwardSteps(model, self._backup)
         self._apply = compiled_once(model, self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
@@ -143,23 +142,6 @@ class TensorFlowEngine:
     def finish(self) -> None:
         """Lets the optimizer write its final values (averaged weights)."""
         self._model.optimizer.finalize_variable_values(self._model.trainable_weights)
-
-    def device_peak_bytes(self) -> int | None:
-        """Peak bytes in use on an accelerator since the last reset; `None` on a CPU."""
-        figures = self.allocator_bytes()
-        return figures[1] if figures is not None and self._device != "CPU:0" else None
-
-    def allocator_bytes(self) -> tuple[int, int] | None:
-        """Current and peak bytes in use in TensorFlow's allocator."""
-        return memory.allocator_bytes(self._device)
-
-    def reset_peak(self) -> None:
-        """Starts a new peak measurement."""
-        memory.reset_peak(self._device)
-
-    def recording(self) -> AllocationTrace:
-        """Records what the steps in its context ask the allocator for."""
-        return AllocationTrace(self._device)
 
     def _undone_on_error(self, batch: Batch) -> AbstractContextManager[None]:
         return undone_on_error(self._backup, batch.size, self._is_too_late)

@@ -87,7 +87,29 @@ class ForwardSteps:
         return predict
 
 
-class TensorFlowForwardEngine:
+class MeasuredModel:
+    """The `autobatch.backend.base.Measured` of one model's steps."""
+
+    def __init__(self, model: Any) -> None:
+        self._device = memory.device_name()
+        # XLA compiles each size for itself, and what runs eagerly is not compiled.
+        self.compiles_once = not (model.jit_compile or model.run_eagerly)
+
+    def device_peak_bytes(self) -> int | None:
+        figures = self.allocator_bytes()
+        return figures[1] if figures is not None and self._device != memory.CPU else None
+
+    def allocator_bytes(self) -> tuple[int, int] | None:
+        return memory.allocator_bytes(self._device)
+
+    def reset_peak(self) -> bool:
+        return memory.reset_peak(self._device)
+
+    def recording(self) -> AllocationTrace:
+        return AllocationTrace(self._device)
+
+
+class TensorFlowForwardEngine(MeasuredModel):
     """An `autobatch.backend.base.ForwardEngine` for one model.
 
     Args:
@@ -106,7 +128,7 @@ class TensorFlowForwardEngine:
         _build(model, example, evaluates=evaluates)
         self._backup = Backup(mutable_variables(model))
         self._forward = ForwardSteps(model, self._backup)
-        self._device = memory.device_name()
+        super().__init__(model)
 
     @property
     def needs_weights(self) -> bool:
@@ -137,23 +159,6 @@ class TensorFlowForwardEngine:
         """Calls `run`, which runs one micro-batch, and puts back what that has changed."""
         run()
         self._backup.restore()
-
-    def device_peak_bytes(self) -> int | None:
-        """Peak bytes in use on an accelerator since the last reset; `None` on a CPU."""
-        figures = self.allocator_bytes()
-        return figures[1] if figures is not None and self._device != "CPU:0" else None
-
-    def allocator_bytes(self) -> tuple[int, int] | None:
-        """Current and peak bytes in use in TensorFlow's allocator."""
-        return memory.allocator_bytes(self._device)
-
-    def reset_peak(self) -> None:
-        """Starts a new peak measurement."""
-        memory.reset_peak(self._device)
-
-    def recording(self) -> AllocationTrace:
-        """Records what the steps in its context ask the allocator for."""
-        return AllocationTrace(self._device)
 
 
 def require_runnable(model: Any, *, evaluates: bool) -> None:

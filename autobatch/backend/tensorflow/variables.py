@@ -15,12 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from autobatch.backend.base import StateVariable
+from autobatch.backend.base import SHARED_SEED, StateVariable
 from autobatch.backend.oom import Cause, classify
 from autobatch.data.batch import Batch, holds_objects, map_leaves
 from autobatch.errors import ModelError, OutOfMemoryError
-
-SHARED_SEED = "keras/shared_seed"
 
 
 def mutable_variables(model: Any) -> list[Any]:

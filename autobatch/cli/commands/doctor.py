@@ -2,14 +2,13 @@
 
 import argparse
 import contextlib
-import os
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from autobatch._text import format_bytes, format_count
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal
-from autobatch.cli.console import LEVEL, held_back, import_keras
+from autobatch.cli.console import held_back, import_keras, wants_greetings
 from autobatch.cli.outcome import ExitCode
 from autobatch.cli.wording import width_of, wrapped
 
@@ -33,7 +32,7 @@ def run(_args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutp
     from autobatch.doctor.collect import collect
 
     # What TensorFlow writes about GPUs that it cannot use is a finding, too; who sets its log level reads all of it.
-    with contextlib.nullcontext() if LEVEL in os.environ else held_back(2):
+    with contextlib.nullcontext() if wants_greetings() else held_back(2):
         checkup = check_up(collect(import_quietly=import_keras))
     status = ExitCode.USAGE if checkup.counts["problem"] else ExitCode.OK
     return CommandOutput("\n".join(checkup_lines(checkup, width_of(terminal.out))), checkup.to_dict(), status)

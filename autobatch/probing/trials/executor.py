@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from autobatch._text import MIB, format_bytes
-from autobatch.backend import preserved, preserved_random_states, settings
+from autobatch.backend import current_backend, settings
 from autobatch.data.batch import Batch
 from autobatch.data.check import Step
 from autobatch.errors import OutOfMemoryError
@@ -36,7 +36,7 @@ class InProcessTrials:
 
     def __init__(self, model: Any, samples: Batch, step: Step = "train") -> None:
         self._model = model
-        with preserved_random_states():
+        with current_backend().preserved_random_states():
             # What the profiler says of itself would be among the caller's own output.
             self._runner = TrialMeasurer(model, samples, step, records=False)
 
@@ -44,7 +44,7 @@ class InProcessTrials:
         """Runs one size; errors that are not about memory are raised as they are."""
         del timeout_s
         began = time.monotonic()
-        with preserved(self._model):
+        with current_backend().preserved(self._model):
             try:
                 payload = self._runner.run(size, options)
             except OutOfMemoryError as error:

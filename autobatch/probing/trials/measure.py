@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from autobatch.backend import accelerator, apply_settings, device_bytes
+from autobatch.backend import accelerator, apply_settings, current_backend
 from autobatch.backend.base import Recording
 from autobatch.data.batch import Batch
 from autobatch.data.check import Step
@@ -73,11 +73,6 @@ LONG_S = 30.0  # for the size that is to be the answer
 
 WORST = "host_at_worst"
 
-# Resident bytes of TensorFlow's pool over those in use at their peak: 1.1 to 1.35 after 20 to 40 updates of MobileNetV2
-# and of a small convolutional net at various sizes. What is in use includes up to 128 MiB too much for each large
-# tensor (the pool does not split off less), so more than 1.25 would count that twice.
-_POOL_GROWTH = 1.25
-
 
 class TrialMeasurer:
     """Trials of one model in this process.
@@ -95,6 +90,7 @@ class TrialMeasurer:
     def __init__(self, model: Any, samples: Batch, step: Step = "train", *, records: bool = True) -> None:
         self._samples = samples
         self._model = model
+        self._pool_growth = current_backend().pool_growth
         self._baseline, self._device_baseline, self._own_baseline = rss_bytes(), device_bytes(), own_device_bytes()
         self._drill = steps_for(step, model, samples)
         self._engine = self._drill.engine
@@ -148,7 +144,7 @@ class TrialMeasurer:
 
     def _reset(self) -> None:
         reset_peak_rss()
-        self._engine.reset_peak()
+        self._engine.reset_peak()  # a peak that cannot be reset is too large rather than too small
 
     def _steps(self, batch: Batch, enough_s: float, *, accumulated: bool) -> list[float]:
         seconds: list[float] = []
@@ -166,7 +162,7 @@ class TrialMeasurer:
             return {}
         if self._engine.device_peak_bytes() is not None:
             return {"device": profile.to_list()}
-        return {"host": profile.to_list(), WORST: profile.times(_POOL_GROWTH).to_list()}
+        return {"host": profile.to_list(), WORST: profile.times(self._pool_growth).to_list()}
 
     def _peaks(self, size: int) -> dict[str, int]:
         device = self._engine.device_peak_bytes()
@@ -179,7 +175,7 @@ class TrialMeasurer:
         if device is not None:
             return peaks | {"device": device}
         if peaks and self._pool_peak():
-            peaks[WORST] = max(peaks["host"], self._beside_pool + int(_POOL_GROWTH * self._pool_peak()))
+            peaks[WORST] = max(peaks["host"], self._beside_pool + int(self._pool_growth * self._pool_peak()))
         return peaks
 
     def _own_growth(self) -> int | None:
@@ -202,6 +198,12 @@ def open_measurer(payload: dict[str, Any]) -> TrialMeasurer:
 def rss_bytes() -> int:
     """What this process holds in memory now."""
     return read_process()[0].rss_bytes
+
+
+def device_bytes() -> int:
+    """What tensors take of the GPU that steps run on, 0 on a CPU."""
+    gpu = accelerator()
+    return 0 if gpu is None else gpu.in_use_bytes
 
 
 def own_device_bytes() -> int | None:

@@ -20,9 +20,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from autobatch.backend import current_backend
 from autobatch.data.batch import Batch, leaves, map_leaves
 
-_LIBRARIES = ("keras", "tensorflow", "autobatch", "builtins")
+_LIBRARIES = ("keras", "autobatch", "builtins")
 
 
 def custom_objects(model: Any, step: str = "train") -> Iterator[Any]:
@@ -38,9 +39,10 @@ def custom_objects(model: Any, step: str = "train") -> Iterator[Any]:
         metrics = [getattr(given, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]
         items += [model.optimizer, *model.metrics, *_flat(model.loss), *_flat(metrics)]
     items += [function for item in items for function in _functions_of(item)]
+    libraries = (*_LIBRARIES, *current_backend().packages)
     for item in items:
         for code in [item] if inspect.isfunction(item) else type(item).__mro__:
-            if str(code.__module__).partition(".")[0] not in _LIBRARIES:
+            if str(code.__module__).partition(".")[0] not in libraries:
                 yield code
 
 

@@ -9,7 +9,7 @@ import gc
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from autobatch.backend import engine_for, forward_engine_for, preserved
+from autobatch.backend import current_backend, engine_for, forward_engine_for
 from autobatch.backend.base import BatchTotals, Engine, ForwardEngine, Measured
 from autobatch.data.batch import Batch
 from autobatch.data.check import Step
@@ -53,7 +53,7 @@ def warm_up_forward(engine: ForwardEngine, samples: Batch, *, evaluates: bool) -
 def warm_up_untouched(model: Any, engine: Engine, samples: Batch, *, accumulated: bool, evaluated: bool) -> None:
     """As `warm_up`, but the model stays as it is, bit for bit.
 
-    With XLA nothing is done: each size is compiled for itself. Without compiling nothing is left over.
+    Nothing is done where each size is compiled for itself, and where nothing is compiled.
 
     Args:
         model: The engine's model.
@@ -62,9 +62,9 @@ def warm_up_untouched(model: Any, engine: Engine, samples: Batch, *, accumulated
         accumulated: Whether updates will consist of several micro-batches.
         evaluated: Whether the engine will evaluate, too.
     """
-    if model.jit_compile or model.run_eagerly:
+    if not engine.compiles_once:
         return
-    with preserved(model):
+    with current_backend().preserved(model):
         warm_up(engine, samples, accumulated=accumulated, evaluated=evaluated)
     engine.empty()
 

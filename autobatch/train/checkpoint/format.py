@@ -29,12 +29,19 @@ _PIECE_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFile:
-    """What a whole file holds."""
+    """What a whole file holds.
 
-    path: Path  # the file
-    description: dict[str, Any]  # its description
-    start: int  # where its values begin, in bytes
-    digest: bytes  # the digest at its end
+    Attributes:
+        path: The file.
+        description: Its description.
+        start: Where its values begin, in bytes.
+        digest: The digest at its end.
+    """
+
+    path: Path
+    description: dict[str, Any]
+    start: int
+    digest: bytes
 
     def values(self, sizes: Iterable[int]) -> Iterator[bytes]:
         """The values one after another, in pieces of `sizes` bytes.

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from autobatch._atomic_file import Disk, remove_file, replace_file
-from autobatch.backend import is_shared_seed, state_variables
-from autobatch.backend.base import StateVariable
+from autobatch.backend import current_backend
+from autobatch.backend.base import SHARED_SEED, StateVariable
 from autobatch.errors import ArgumentError, DataError
 from autobatch.train.checkpoint.format import CheckpointFile, encoded, read_checkpoint
 
@@ -34,23 +34,34 @@ class CheckpointState:
     """Where a run stands, between two updates.
 
     Attributes:
+        epoch: The epoch, counted from 0.
+        update: Updates of that epoch that are done.
+        pass_number: The pass over the samples (`Loader.epoch`).
+        position: Samples taken from it.
+        effective_batch_size: Samples behind one update of that epoch.
         max_micro_batch_size: The largest micro-batch to run, `None` for no bound: that of a restart, or what is below a
             size that has really run out of memory.
+        seed: What order and augmentation derive from.
+        samples: Samples in a pass.
+        history: Keras' History so far, by name.
+        epochs_done: The epochs it is of.
+        clock: Updates of the reference batch so far, by which a learning-rate schedule goes.
+        finished: Whether the training is done.
         run: What the run was begun with, by name (`autobatch.train.checkpoint.resume`).
     """
 
-    epoch: int  # the epoch, counted from 0
-    update: int  # updates of that epoch that are done
-    pass_number: int  # the pass over the samples (`Loader.epoch`)
-    position: int  # samples taken from it
-    effective_batch_size: int  # samples behind one update of that epoch
+    epoch: int
+    update: int
+    pass_number: int
+    position: int
+    effective_batch_size: int
     max_micro_batch_size: int | None
-    seed: int  # what order and augmentation derive from
-    samples: int  # samples in a pass
-    history: Mapping[str, list[float]] = field(default_factory=dict)  # keras' History so far, by name
-    epochs_done: list[int] = field(default_factory=list)  # the epochs it is of
-    clock: float = 0.0  # updates of the reference batch so far, by which a learning-rate schedule goes
-    finished: bool = False  # whether the training is done
+    seed: int
+    samples: int
+    history: Mapping[str, list[float]] = field(default_factory=dict)
+    epochs_done: list[int] = field(default_factory=list)
+    clock: float = 0.0
+    finished: bool = False
     run: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,15 +72,25 @@ class CheckpointState:
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
-    """A checkpoint that was found whole."""
+    """A checkpoint that was found whole.
 
-    standing: CheckpointState  # where the run stood
-    variables: tuple[tuple[str, str, tuple[int, ...]], ...]  # name, type and shape of each variable, in order
-    record: CheckpointFile  # the file
+    Attributes:
+        standing: Where the run stood.
+        variables: Name, type and shape of each variable, in order.
+        record: The file.
+    """
+
+    standing: CheckpointState
+    variables: tuple[tuple[str, str, tuple[int, ...]], ...]
+    record: CheckpointFile
 
 
 class CheckpointStore:
     """The checkpoint in a folder, which is for one training.
+
+    Args:
+        folder: Where it is; made when the first one is saved.
+        disk: Its file operations; a seam for tests.
 
     Example:
         ```python
@@ -87,10 +108,14 @@ class CheckpointStore:
     def save(self, model: Any, standing: CheckpointState) -> None:
         """Replaces the checkpoint in one step; whatever fails, the one before stays whole.
 
+        Args:
+            model: The model between two updates; its engine has been made.
+            standing: Where its training stands.
+
         Raises:
             OSError: It could not be written (no space left, no permission). No draft is left.
         """
-        variables = state_variables(model)
+        variables = current_backend().state_variables(model)
         described = [[variable.name, variable.dtype, variable.shape] for variable in variables]
         description = {"standing": standing.to_dict(), "variables": described}
         replace_file(self.path, encoded(description, (variable.read() for variable in variables)), self._disk)
@@ -115,12 +140,16 @@ class CheckpointStore:
     def restore(self, model: Any, stored: StoredCheckpoint) -> CheckpointState:
         """Gives a model the stored values, bit for bit, and returns where its training stands.
 
+        Args:
+            model: The same model, its engine made.
+            stored: What `load` returned.
+
         Raises:
             ArgumentError: It is another model, or compiled otherwise; nothing was written.
             DataError: The file has changed since `load`; nothing was written.
         """
-        shared_seed = any(is_shared_seed(name) for name, _, _ in stored.variables)
-        variables = state_variables(model, shared_seed=shared_seed)
+        shared_seed = any(name == SHARED_SEED for name, _, _ in stored.variables)
+        variables = current_backend().state_variables(model, shared_seed=shared_seed)
         self._require_same(variables, stored)
         values = stored.record.values(variable.nbytes for variable in variables)
         for variable, value in zip(variables, values, strict=True):
