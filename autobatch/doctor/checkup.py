@@ -13,7 +13,7 @@ _CHECKS = (check_framework, check_devices, check_memory, check_allocators, check
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingPlan:
+class MachinePlan:
     """What a training or a probe would use, as things stand.
 
     Attributes:
@@ -32,14 +32,14 @@ class TrainingPlan:
     gives_back: bool
 
 
-def plan(facts: MachineFacts) -> TrainingPlan | None:
+def plan(facts: MachineFacts) -> MachinePlan | None:
     """Returns what would be used, `None` where nothing can be trained."""
     if facts.framework.backend_version is None:
         return None
     gpu = next(iter(facts.framework.gpus), None)
     budget = facts.reading.host_budget() if gpu is None else facts.reading.device_budget(index=gpu.index)
     choice = choose_allocators(facts)[0 if gpu is None else 1]
-    return TrainingPlan(
+    return MachinePlan(
         device="CPU" if gpu is None else f"GPU:{gpu.index} {gpu.name or ''}".strip(),
         limit=None if budget is None else budget.limit.kind,
         budget_bytes=None if budget is None else budget.budget_bytes,
@@ -54,7 +54,7 @@ class Checkup:
     """What was found on this machine, in groups; no plan where nothing can be trained."""
 
     findings: tuple[Finding, ...]
-    plan: TrainingPlan | None
+    plan: MachinePlan | None
 
     @property
     def counts(self) -> dict[str, int]:

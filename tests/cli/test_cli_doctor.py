@@ -9,7 +9,7 @@ import pytest
 
 from autobatch.backend.base import Framework
 from autobatch.cli.commands.doctor import checkup_lines
-from autobatch.doctor.checkup import Checkup, TrainingPlan, check_up
+from autobatch.doctor.checkup import Checkup, MachinePlan, check_up
 from autobatch.doctor.facts import Finding, MachineFacts
 from autobatch.testing import memory_reading
 
@@ -22,7 +22,7 @@ FINDINGS = (
 
 
 def test_findings_stand_in_groups_each_with_what_to_do():
-    lines = checkup_lines(Checkup(FINDINGS, TrainingPlan("CPU", "host", 2 * GIB, "worker", "malloc", gives_back=True)))
+    lines = checkup_lines(Checkup(FINDINGS, MachinePlan("CPU", "host", 2 * GIB, "worker", "malloc", gives_back=True)))
     assert lines == [
         "framework",
         "  ok       Keras runs.",

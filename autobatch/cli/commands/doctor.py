@@ -13,7 +13,7 @@ from autobatch.cli.outcome import ExitCode
 from autobatch.cli.wording import width_of, wrapped
 
 if TYPE_CHECKING:
-    from autobatch.doctor.checkup import Checkup, TrainingPlan
+    from autobatch.doctor.checkup import Checkup, MachinePlan
     from autobatch.doctor.facts import Finding
 
 SUMMARY = "say what was found on this machine, what would be used, and what to do about each warning"
@@ -58,7 +58,7 @@ def _finding(finding: "Finding", width: int | None) -> list[str]:
     return lines
 
 
-def _plan(plan: "TrainingPlan | None", width: int | None) -> list[str]:
+def _plan(plan: "MachinePlan | None", width: int | None) -> list[str]:
     if plan is None:
         return ["Nothing can be trained here."]
     budget = "unknown" if plan.budget_bytes is None else f"{format_bytes(plan.budget_bytes)}, by the {plan.limit}"

@@ -31,10 +31,11 @@ class GroupFolders:
     certain: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Mount:
+class _Mount(NamedTuple):
     root: str
     point: Path
+    kind: str = ""
+    options: str = ""
 
 
 def find_group(proc: Path, sys: Path) -> GroupFolders | None:
@@ -46,11 +47,11 @@ def find_group(proc: Path, sys: Path) -> GroupFolders | None:
     paths = _own_paths(read_text(proc / "self" / "cgroup") or "")
     mountinfo = read_text(proc / "self" / "mountinfo") or ""
     if "memory" in paths or not paths:  # the second: the list can't be read, and whatever is mounted is taken
-        mounts = list(_mounts(mountinfo, "cgroup", "memory", sys)) or _guess(sys / "fs" / "cgroup" / "memory")
+        mounts = list(_group_mounts(mountinfo, "cgroup", "memory", sys)) or _guess(sys / "fs" / "cgroup" / "memory")
         levels, certain = _find_levels(mounts, paths.get("memory", "/"))
         if levels:
             return GroupFolders(1, _charged(levels), certain and bool(paths))
-    mounts = list(_mounts(mountinfo, "cgroup2", "", sys)) or _guess(sys / "fs" / "cgroup", "cgroup.controllers")
+    mounts = list(_group_mounts(mountinfo, "cgroup2", "", sys)) or _guess(sys / "fs" / "cgroup", "cgroup.controllers")
     levels, certain = _find_levels(mounts, paths.get("", "/"))
     return GroupFolders(2, levels, certain and bool(paths)) if levels else None
 
@@ -65,20 +66,23 @@ def _own_paths(text: str) -> dict[str, str]:
     return paths
 
 
-def _mounts(mountinfo: str, kind: str, controller: str, sys: Path) -> Iterator[_Mount]:
-    """Yields the control group mounts of one kind, as proc_pid_mountinfo(5) lists them."""
-    for line in mountinfo.splitlines():
-        if " cgroup" not in line:
+def _group_mounts(mountinfo: str, kind: str, controller: str, sys: Path) -> Iterator[_Mount]:
+    for mount in _parse_mountinfo(mountinfo, " cgroup"):
+        if mount.kind == kind and (not controller or controller in mount.options.split(",")):
+            point = _below(sys, str(mount.point))
+            if point is not None and point.is_dir():
+                yield mount._replace(point=point)
+
+
+def _parse_mountinfo(text: str, word: str = "") -> Iterator[_Mount]:
+    """Yields the mounts that proc_pid_mountinfo(5) lists, of lines with a word in them."""
+    for line in text.splitlines():
+        if word not in line:
             continue
         left, _, right = line.partition(" - ")
         head, tail = left.split(), right.split()
-        if len(head) < 5 or len(tail) < 3 or tail[0] != kind:
-            continue
-        if controller and controller not in tail[2].split(","):
-            continue
-        point = _below(sys, _plain(head[4]))
-        if point is not None and point.is_dir():
-            yield _Mount(_plain(head[3]), point)
+        if len(head) >= 5 and len(tail) >= 3:
+            yield _Mount(_plain(head[3]), Path(_plain(head[4])), tail[0], tail[2])
 
 
 def _plain(word: str) -> str:
@@ -136,11 +140,9 @@ def _charged(levels: tuple[Path, ...]) -> tuple[Path, ...]:
 def is_memory_backed(folder: Path, proc: Path = Path("/proc")) -> bool:
     """Returns whether what lies in a folder takes memory: the innermost mount above it is a file system in memory."""
     place, kinds = folder.resolve(), {}
-    for line in (read_text(proc / "self" / "mountinfo") or "").splitlines():
-        left, _, right = line.partition(" - ")
-        head, tail = left.split(), right.split()
-        if len(head) >= 5 and tail and place.is_relative_to(_plain(head[4])):
-            kinds[_plain(head[4])] = tail[0]  # a later mount at the same place hides the one before
+    for mount in _parse_mountinfo(read_text(proc / "self" / "mountinfo") or ""):
+        if place.is_relative_to(mount.point):
+            kinds[str(mount.point)] = mount.kind  # a later mount at the same place hides the one before
     return bool(kinds) and kinds[max(kinds, key=len)] in {"tmpfs", "ramfs"}
 
 
