@@ -34,21 +34,21 @@ class Measured:
     """What was measured of a model."""
 
     peaks: list[tuple[int, int]]  # sizes and their peaks in bytes, above what the model holds
-    moments: AllocationProfile | None  # what a step asks for at any size, from recordings of the two smallest
+    profile: AllocationProfile | None  # what a step asks for at any size, from recordings of the two smallest
 
 
 def peaks_of(net: str) -> Measured:
     with HardBudget(net, ROOM_MIB) as budget:
         tried = [budget.attempt(size * LARGER.get(net, 1)) for size in SIZES]
         peaks = [(one.size, one.peak_bytes - budget.base_bytes) for one in tried if one.ran and one.peak_bytes]
-        return Measured(peaks, AllocationProfile.from_list(tried[-1].moments) if tried[-1].moments else None)
+        return Measured(peaks, AllocationProfile.from_list(tried[-1].profile) if tried[-1].profile else None)
 
 
 def predictions(measured: Measured) -> list[dict[str, Any]]:
     """What was predicted of each size from smaller ones, beside what was measured."""
     made, points = [], measured.peaks
     for known in range(FEWEST, len(points)):
-        bound = PeakBound.of(points[:known], measured.moments)
+        bound = PeakBound.of(points[:known], measured.profile)
         for size, peak in points[known:]:
             times = size / points[known - 1][0]
             if times <= FARTHEST:
@@ -111,7 +111,7 @@ def earlier(result: Path) -> dict[str, Measured]:
 
     def read(of: dict[str, Any]) -> Measured:
         peaks = [(size, peak) for size, peak in of["peaks"]]
-        return Measured(peaks, AllocationProfile.from_list(of["moments"]) if of["moments"] else None)
+        return Measured(peaks, AllocationProfile.from_list(of["profile"]) if of["profile"] else None)
 
     return {net: read(of) for net, of in samples.items()}
 
@@ -154,7 +154,7 @@ def measure(args: argparse.Namespace) -> Findings:
         log_y=True,
     )
     samples = {
-        net: {"peaks": of.peaks, "moments": of.moments.to_list() if of.moments else [], "predictions": made[net]}
+        net: {"peaks": of.peaks, "profile": of.profile.to_list() if of.profile else [], "predictions": made[net]}
         for net, of in measured.items()
     }
     return Findings([by_model, by_distance], goals, notes, samples, [chart])

@@ -169,9 +169,9 @@ def speed_table(sizes: Mapping[str, int], speeds: Speeds) -> Table:
 def predicted(result: Result) -> list[dict[str, Any]]:
     """What was predicted of the trials that ran, each from smaller ones."""
     ran = [one for one in result["trials"] if one["ending"] == "ran" and one["peak_bytes"] > result["base_bytes"]]
-    moments = next((one["profiles"] for one in reversed(ran) if one["profiles"]), None)
+    profile = next((one["profile"] for one in reversed(ran) if one["profile"]), None)
     peaks = [(one["size"], one["peak_bytes"] - result["base_bytes"]) for one in ran]
-    return prediction.predictions(prediction.Measured(peaks, AllocationProfile.from_list(moments) if moments else None))
+    return prediction.predictions(prediction.Measured(peaks, AllocationProfile.from_list(profile) if profile else None))
 
 
 def prediction_goals(made: list[dict[str, Any]]) -> list[Goal]:

@@ -139,7 +139,7 @@ class Tried:
     """What became of one size.
 
     Attributes:
-        moments: What a step asks for at any size, as `Moments.to_list` writes it; empty until two sizes have run.
+        profile: What a step asks for at any size, as `AllocationProfile.to_list` writes it; empty before two have run.
     """
 
     size: int  # samples in the batch
@@ -147,7 +147,7 @@ class Tried:
     peak_bytes: int  # the most the pool held in use, of all its steps
     seconds: float  # from the question to the answer
     step_s: tuple[float, ...] = ()  # of each step that ran
-    moments: tuple[tuple[int, int], ...] = ()
+    profile: tuple[tuple[int, int], ...] = ()
 
     @property
     def ran(self) -> bool:
@@ -206,8 +206,8 @@ class HardBudget:
             say(str(error))
             return Tried(size, "died", self.limit_bytes, time.perf_counter() - began)
         seconds = time.perf_counter() - began
-        moments = tuple((fixed, per_sample) for fixed, per_sample in answer["moments"])
-        return Tried(size, answer["ending"], answer["peak_bytes"], seconds, tuple(answer["step_s"]), moments)
+        profile = tuple((fixed, per_sample) for fixed, per_sample in answer["profile"])
+        return Tried(size, answer["ending"], answer["peak_bytes"], seconds, tuple(answer["step_s"]), profile)
 
     def close(self) -> None:
         self._process.kill()
@@ -298,7 +298,7 @@ def serve(name: str, limit_mib: int, device: Device, policy: str, *, xla: bool) 
         gc.collect()
         profile = recordings.profile()
         peak_bytes = in_use()["peak"]
-        tell(ending=how, step_s=taken, peak_bytes=peak_bytes, moments=profile.to_list() if profile else [])
+        tell(ending=how, step_s=taken, peak_bytes=peak_bytes, profile=profile.to_list() if profile else [])
 
 
 if __name__ == "__main__":

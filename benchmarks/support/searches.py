@@ -209,7 +209,7 @@ PEERS = (
 RESERVES = {"autobatch": Reserve(DEFAULT_RESERVE.fraction, 0), "autobatch, no reserve": Reserve(0.0, 0)}
 
 
-class ForeignSite:
+class ForeignExecutor:
     """Where trials run, as the finder asks for it."""
 
     where = "worker"
@@ -240,8 +240,8 @@ class ForeignSite:
         except DiedError as error:
             self.starts += 1
             return Reply(Outcome.CRASHED, detail=str(error))
-        peaks, moments = {"host": tried.peak_bytes - self._base_bytes}, {"host": tried.moments} if tried.moments else {}
-        told = {"seconds": tried.step_s, "peaks": peaks, "profiles": moments, "held": {}}
+        peak_bytes, profiles = tried.peak_bytes - self._base_bytes, {"host": tried.profile} if tried.profile else {}
+        told = {"seconds": tried.step_s, "peaks": {"host": peak_bytes}, "profiles": profiles, "held": {}}
         return Reply(Outcome.RAN, told, wall_s=tried.seconds)
 
     def renew(self) -> None:
@@ -251,20 +251,20 @@ class ForeignSite:
 def own_search(situation: Situation, budget: HardBudget, reserve: Reserve, mode: Mode = "largest") -> tuple[int, int]:
     """The size that a mode asks for, with so much left free, and how many workers would have been started for it."""
     left_bytes = budget.limit_bytes - budget.base_bytes
-    sites: list[ForeignSite] = []
+    executors: list[ForeignExecutor] = []
 
     def reading() -> Any:
         return memory_reading(
             host_total_bytes=budget.limit_bytes, host_available_bytes=left_bytes, rss_bytes=budget.base_bytes
         )
 
-    def site(*_: Any, **__: Any) -> Any:
-        sites.append(ForeignSite(situation.attempt, budget.base_bytes))
-        return sites[-1]
+    def executor(*_: Any, **__: Any) -> Any:
+        executors.append(ForeignExecutor(situation.attempt, budget.base_bytes))
+        return executors[-1]
 
-    question = ProbeRequest(mode, situation.samples, reserve=reserve)
+    request = ProbeRequest(mode, situation.samples, reserve=reserve)
     nothing = Batch(np.zeros((1, 1)))
     # The device belongs to the process of the trials; asking for it here would take memory from it.
-    seams = TunerSeams(read=reading, site=site, gpu=lambda: None)
-    found = find_batch_size(None, nothing, question, seams=seams)
-    return found.batch_size, sum(one.starts for one in sites)
+    seams = TunerSeams(read=reading, site=executor, gpu=lambda: None)
+    found = find_batch_size(None, nothing, request, seams=seams)
+    return found.batch_size, sum(one.starts for one in executors)

@@ -131,8 +131,8 @@ def test_what_became_of_an_answer_that_was_not_run_is_said():
 
 def test_a_line_is_predicted_without_error():
     peaks = [(size, (50 + 3 * size) * MIB) for size in (2, 4, 8, 16, 32)]
-    for moments in (None, AllocationProfile(((50.0 * MIB, 3.0 * MIB),))):
-        made = predictions(Measured(peaks, moments))
+    for profile in (None, AllocationProfile(((50.0 * MIB, 3.0 * MIB),))):
+        made = predictions(Measured(peaks, profile))
         assert max(map(abs, errors(made))) < 1e-6
         assert min(errors(made, "bound_bytes")) > 0
         assert all(1 < one["times"] <= 8 for one in made)
