@@ -1,7 +1,8 @@
-"""Bytes and durations as people read them, and text without a terminal's styles."""
+"""Bytes and durations as people read them, aligned columns, and text without a terminal's styles."""
 
 import math
 import re
+from collections.abc import Sequence
 
 KIB = 1024
 
@@ -67,3 +68,20 @@ def strip_styles(text: str) -> str:
         'Invalid dtype'
     """
     return _STYLE.sub("", text)
+
+
+def columns(rows: Sequence[Sequence[str]], *, left: frozenset[int] = frozenset({0})) -> list[str]:
+    """One line for each row, cells aligned; columns that are empty below their heading are left out.
+
+    Args:
+        rows: A heading and cells, as many in each row.
+        left: The columns of words. The others hold numbers and are aligned to the right.
+
+    Example:
+        >>> columns([["name", "MiB"], ["a", "7"], ["long", "12"]])
+        ['name  MiB', 'a       7', 'long   12']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    used = [number for number, column in enumerate(zip(*(rows[1:] or rows), strict=True)) if any(column)]
+    aligned = [[row[i].ljust(widths[i]) if i in left else row[i].rjust(widths[i]) for i in used] for row in rows]
+    return ["  ".join(cells).rstrip() for cells in aligned]

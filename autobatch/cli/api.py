@@ -1,8 +1,7 @@
 """What the command calls: autobatch's own functions, or a test's fakes."""
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from autobatch.cli.console import import_keras
@@ -11,119 +10,73 @@ from autobatch.cli.model_ref import load_datagen, load_model
 
 if TYPE_CHECKING:
     from autobatch.cli.command import CommandOutput
+    from autobatch.memory.reading import MemoryReading
 
 
-@dataclass(frozen=True, slots=True)
 class Api:
-    """The functions behind the subcommands.
+    """The functions behind the subcommands; each is imported when it is called."""
 
-    Attributes:
-        fit: As `autobatch.fit`.
-        probe: As `autobatch.probe`.
-        read_memory: As `autobatch.read_memory`.
-        load_model: From the word on the command line to a model, compiled or not.
-        load_datagen: From the word on the command line to a generator.
-        make_datagen: As `ImageDataGenerator`.
-        share_memory: As `autobatch.share_memory`.
-        set_device: Leaves only the device of that name visible to this process.
-        accelerators: The names of those that the framework can use.
-        make_samples: From a model to samples that are made up for it.
-        dry_run: What a probe of the same arguments would do.
-        environment: What a run depends on, for a report.
-        supervise: From the words of `fit`, raw and parsed, and the stream for remarks to the exit status of a training
-            in a child, or an answer where that had none.
-    """
+    set_device = staticmethod(set_device)
+    load_model = staticmethod(load_model)
+    load_datagen = staticmethod(load_datagen)
 
-    fit: Callable[..., Any]
-    probe: Callable[..., Any]
-    read_memory: Callable[[], Any]
-    load_model: Callable[[str], Any]
-    load_datagen: Callable[[str], Any]
-    make_datagen: Callable[..., Any]
-    share_memory: Callable[[], Any]
-    set_device: Callable[[str], None]
-    accelerators: Callable[[], tuple[str, ...]]
-    make_samples: Callable[[Any], Any]
-    dry_run: Callable[..., Any]
-    environment: Callable[[], dict[str, Any]]
-    supervise: Callable[[Sequence[str], argparse.Namespace, TextIO], "CommandOutput | int"]
+    def fit(self, *args: Any, **options: Any) -> Any:
+        """As `autobatch.fit`."""
+        from autobatch.train.fit import fit
 
+        return fit(*args, **options)
 
-def real_api() -> Api:
-    """The functions that users have; each is imported when it is called."""
-    return Api(
-        fit=_fit,
-        probe=_probe,
-        read_memory=_read_memory,
-        load_model=load_model,
-        load_datagen=load_datagen,
-        make_datagen=_make_datagen,
-        share_memory=_share_memory,
-        set_device=set_device,
-        accelerators=_accelerators,
-        make_samples=_make_samples,
-        dry_run=_dry_run,
-        environment=_environment,
-        supervise=_supervise,
-    )
+    def probe(self, *args: Any, **options: Any) -> Any:
+        """As `autobatch.probe`."""
+        from autobatch.probing.probe import probe
 
+        return probe(*args, **options)
 
-def _fit(*args: Any, **kwargs: Any) -> Any:
-    from autobatch.train.fit import fit
+    def dry_run(self, *args: Any, **options: Any) -> Any:
+        """What a probe with the same arguments would do."""
+        from autobatch.probing.probe import dry_run
 
-    return fit(*args, **kwargs)
+        return dry_run(*args, **options)
 
+    def read_memory(self) -> "MemoryReading":
+        """As `autobatch.read_memory`."""
+        from autobatch.memory.reading import read_memory
 
-def _probe(*args: Any, **kwargs: Any) -> Any:
-    from autobatch.probing.probe import probe
+        return read_memory()
 
-    return probe(*args, **kwargs)
+    def share_memory(self) -> Any:
+        """As `autobatch.share_memory`."""
+        import autobatch
 
+        return autobatch.share_memory()
 
-def _read_memory() -> Any:
-    from autobatch.memory.reading import read_memory
+    def accelerators(self) -> tuple[str, ...]:
+        """The accelerators that the framework can use, by name."""
+        from autobatch.backend import accelerator_names
 
-    return read_memory()
+        return accelerator_names()
 
+    def make_datagen(self, **options: Any) -> Any:
+        """An `ImageDataGenerator`."""
+        import_keras()
+        from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-def _share_memory() -> Any:
-    import autobatch
+        return ImageDataGenerator(**options)
 
-    return autobatch.share_memory()
+    def make_samples(self, model: Any) -> Any:
+        """Samples made up for a model."""
+        from autobatch.data.adapters.synthetic import SyntheticSource
 
+        return SyntheticSource(model)
 
-def _accelerators() -> tuple[str, ...]:
-    from autobatch.backend import accelerator_names
+    def environment(self) -> dict[str, Any]:
+        """What a run depends on, for a report."""
+        from autobatch.results.environment import environment
 
-    return accelerator_names()
+        return environment(self.read_memory())
 
+    def supervise(self, words: Sequence[str], args: argparse.Namespace, stream: TextIO) -> "CommandOutput | int":
+        """Trains in a child process, as `autobatch.cli.supervisor` does."""
+        from autobatch.cli.supervisor.supervise import supervise
 
-def _make_samples(model: Any) -> Any:
-    from autobatch.data.adapters.synthetic import SyntheticSource
-
-    return SyntheticSource(model)
-
-
-def _dry_run(*args: Any, **kwargs: Any) -> Any:
-    from autobatch.probing.probe import dry_run
-
-    return dry_run(*args, **kwargs)
-
-
-def _environment() -> dict[str, Any]:
-    from autobatch.results.environment import environment
-
-    return environment(_read_memory())
-
-
-def _supervise(words: Sequence[str], args: argparse.Namespace, stream: TextIO) -> "CommandOutput | int":
-    from autobatch.cli.supervisor.supervise import supervise
-
-    return supervise(words, args, stream)
-
-
-def _make_datagen(**options: Any) -> Any:
-    import_keras()
-    from keras.src.legacy.preprocessing.image import ImageDataGenerator
-
-    return ImageDataGenerator(**options)
+        return supervise(words, args, stream)

@@ -1,4 +1,4 @@
-"""What a subcommand is: a module that names its words and answers, and where it may write meanwhile."""
+"""What a subcommand is: a module that adds options and runs; what it gives back, and where it writes meanwhile."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,13 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CommandOutput:
-    """What a subcommand found.
-
-    Attributes:
-        text: For people, to stdout.
-        data: For `--json`; numpy's numbers may be in it.
-        status: The exit status.
-    """
+    """What a subcommand prints on stdout, as text or, with `--json`, as data; and the exit status."""
 
     text: str
     data: dict[str, Any]
@@ -26,11 +20,11 @@ class CommandOutput:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """Where a subcommand writes besides its answer.
+    """The streams of a command and how it was called.
 
     Attributes:
-        out: Results. Only a command that prints as it goes writes here, and then answers `None`.
-        err: Progress and remarks.
+        out: For results. Only a command that prints as it goes writes here, and then returns `None`.
+        err: For progress and notes.
         words: The words after `autobatch`, as typed.
         color: Whether colours are wanted and possible on `err`.
         quiet: Whether progress is unwanted.
@@ -43,13 +37,6 @@ class Terminal:
     quiet: bool = False
 
 
-def as_typed(words: Sequence[str]) -> str:
-    """The command with these words, quoted for a shell."""
-    import shlex
-
-    return shlex.join(["autobatch", *words])
-
-
 class Command(Protocol):
     """A module of `cli/commands/`, one for each subcommand.
 
@@ -60,24 +47,25 @@ class Command(Protocol):
     SUMMARY: str
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Adds its words to the parser; the common ones (`--json` and the like) are there already."""
+        """Adds its arguments; the common ones (`--json` and the like) are there already."""
 
     def run(self, args: argparse.Namespace, api: "Api", terminal: Terminal) -> CommandOutput | int | None:
-        """Its answer; the exit status where another process has answered; `None` where it has written all itself.
+        """Its output; the exit status if another process has printed that; `None` if it has printed all itself.
 
         `sys.stdout` leads to `terminal.err` meanwhile: Keras and the user's own code print as they please.
         """
 
 
 class Failed(Exception):  # noqa: N818 - it carries the error, it is none
-    """Ends a subcommand by an error, with something to print all the same.
+    """Ends a subcommand by an error, with what was known by then as output; the exit status follows from the error."""
 
-    Args:
-        error: What happened; the exit status follows from it.
-        answer: What was known by then.
-    """
-
-    def __init__(self, error: BaseException, answer: CommandOutput) -> None:
+    def __init__(self, error: BaseException, output: CommandOutput) -> None:
         super().__init__(str(error))
-        self.error = error
-        self.answer = answer
+        self.error, self.output = error, output
+
+
+def as_typed(words: Sequence[str]) -> str:
+    """The command with these words, quoted for a shell."""
+    import shlex
+
+    return shlex.join(["autobatch", *words])

@@ -1,4 +1,8 @@
-"""Whether to use colours."""
+"""The process's standard streams: stdout kept for the result, what others write held back, a reader that may leave.
+
+Python's own prints are redirected by `contextlib`; here it is the descriptors, which C libraries and the processes that
+a model starts write to.
+"""
 
 import os
 import select
@@ -11,29 +15,21 @@ from typing import BinaryIO, TextIO
 
 from autobatch.errors import DataError
 
+_STDOUT, _STDERR = 1, 2
+
 
 def wants_color(environ: Mapping[str, str], stream: TextIO, *, asked: bool | None) -> bool:
-    """Whether colours are wanted and possible.
-
-    Args:
-        environ: The environment.
-        stream: Where they would go.
-        asked: What the settings say, `None` if they say nothing; that stands over `NO_COLOR` (https://no-color.org).
-    """
+    """Whether colours are wanted and possible; a setting (`asked`) stands over `NO_COLOR` (https://no-color.org)."""
     if not stream.isatty() or environ.get("TERM") == "dumb":
         return False
     return not environ.get("NO_COLOR") if asked is None else asked
-
-
-_STDOUT, _STDERR = 1, 2
 
 
 @contextmanager
 def kept_for_results(stream: TextIO) -> Iterator[TextIO]:
     """A stream to where the process's stdout leads, for as long as its descriptor leads to stderr.
 
-    Args:
-        stream: Where results go; one that is not the process's own stdout is left as it is.
+    A stream that is not the process's own stdout is left as it is.
     """
     if not _is_own(stream):
         yield stream
@@ -67,7 +63,7 @@ def _flush_c() -> None:
 
 @contextmanager
 def until_the_reader_leaves(stream: TextIO) -> Iterator[None]:
-    """Ends its body without an error where nobody reads the stream any more (`| head`).
+    """Ends its body without an error when nobody reads the stream any more (`| head`).
 
     Raises:
         DataError: The stream cannot be written for another reason: a full disk.
@@ -81,11 +77,18 @@ def until_the_reader_leaves(stream: TextIO) -> Iterator[None]:
         raise DataError(f"The result cannot be printed: {error.strerror or error}.") from error
 
 
+def _lead_nowhere(stream: TextIO) -> None:
+    """Has a stream that cannot be written end well: Python flushes it once more, which must not fail again."""
+    with suppress(OSError, AttributeError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
 def attentive_sleep(stream: TextIO) -> Callable[[float], None]:
     """A sleep that ends with `BrokenPipeError` as soon as nobody reads the stream any more.
 
-    Args:
-        stream: Where the results go; one without a descriptor of its own is not watched.
+    A stream without a descriptor is not watched.
     """
     try:
         poll = select.poll()
@@ -100,21 +103,17 @@ def attentive_sleep(stream: TextIO) -> Callable[[float], None]:
     return sleep
 
 
-def _lead_nowhere(stream: TextIO) -> None:
-    """Has a stream that cannot be written end well: Python flushes it once more, which must not fail again."""
-    with suppress(OSError, AttributeError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-
-
 def wants_greetings() -> bool:
-    """Whether somebody has set a framework's log level, and so reads all that it writes."""
+    """Whether a framework's log level is set: whoever sets it reads all that the framework writes."""
     return any(name in os.environ for name in import_module("autobatch.backend").QUIET)
 
 
 def import_keras() -> None:
-    """Imports Keras and its backend, without what they write unless somebody has asked for it."""
+    """Imports Keras and its backend, without what they write unless a log level is set.
+
+    TensorFlow writes a few lines to the process's error stream before its own log level applies, so the stream itself
+    is held back.
+    """
     if "keras" in sys.modules:
         return
     if wants_greetings():
@@ -122,7 +121,7 @@ def import_keras() -> None:
         return
     backend = import_module("autobatch.backend")
     os.environ.update(backend.QUIET)
-    with held_back(2):
+    with held_back(_STDERR):
         import_module("keras")
         # Where there is no driver, TensorFlow calls the first look for GPUs an error; `autobatch doctor` says more.
         backend.accelerator_names()
@@ -130,7 +129,7 @@ def import_keras() -> None:
 
 @contextmanager
 def held_back(descriptor: int) -> Iterator[None]:
-    """Keeps what is written to a file descriptor; lets it out only if the body fails; Ctrl-C is no failure."""
+    """Keeps what is written to a file descriptor; lets it out only if the body fails (Ctrl-C is no failure)."""
     import tempfile
 
     original = os.dup(descriptor)

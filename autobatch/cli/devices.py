@@ -9,9 +9,7 @@ from autobatch.errors import ArgumentError, DeviceError
 if TYPE_CHECKING:
     from autobatch.memory.types import Device
 
-
 VARIABLE = "CUDA_VISIBLE_DEVICES"
-
 _NO_GPU = "-1"
 
 
@@ -23,8 +21,8 @@ def set_device(wanted: str, environ: MutableMapping[str, str] = os.environ) -> N
         environ: The environment of this process.
 
     Raises:
-        DeviceError: It is not there.
-        ArgumentError: Several are called so.
+        DeviceError: It is not available.
+        ArgumentError: Several match.
     """
     from autobatch.memory.sensors.gpu import read_devices
 
@@ -38,13 +36,13 @@ def visible(wanted: str, devices: "Sequence[Device]", notes: Sequence[str] = ())
     """The value of `CUDA_VISIBLE_DEVICES` for a device, `None` to leave it as it is.
 
     Args:
-        wanted: `cpu`, `gpu`, `gpu:K`, or the beginning of a UUID.
+        wanted: As in `set_device`.
         devices: Those that are visible now, as the driver names them.
-        notes: What the reading of them said.
+        notes: What reading them left to say.
 
     Raises:
         DeviceError: It is not among them.
-        ArgumentError: Several are called so.
+        ArgumentError: Several match.
 
     Example:
         >>> from autobatch.memory.types import Device
@@ -57,42 +55,40 @@ def visible(wanted: str, devices: "Sequence[Device]", notes: Sequence[str] = ())
         return None  # not every accelerator has this driver: the framework has the last word
     found = [device for device in devices if _is(wanted, device)]
     if not found:
-        raise DeviceError(f"There is no such device. {received(wanted, devices, notes)}", wanted, names(devices))
+        raise DeviceError(f"There is no such device. {_received(wanted, devices, notes)}", wanted, _names(devices))
     if len(found) > 1:
-        raise ArgumentError(f"{len(found)} devices are called so. {received(wanted, devices, notes)}")
+        raise ArgumentError(f"{len(found)} devices match. {_received(wanted, devices, notes)}")
     return found[0].uuid
 
 
 def require_usable(wanted: str | None, accelerators: Sequence[str], devices: "Sequence[Device]") -> None:
-    """Refuses to go on without the device that was asked for, once the framework has started.
+    """Refuses to go on without the requested device, once the framework has started.
 
     Args:
-        wanted: As above; `None` if nobody asked.
+        wanted: As in `set_device`, `None` if none was requested.
         accelerators: What the framework can use.
         devices: What the driver names.
 
     Raises:
-        DeviceError: The framework can use none.
+        DeviceError: The framework can use no accelerator.
     """
     if wanted in {None, "cpu"} or accelerators:
         return
     why = (
-        "The driver names a GPU, but TensorFlow cannot use it: install TensorFlow with its CUDA libraries "
-        "(pip install 'keras-autobatch[gpu]'), and see what TensorFlow says with TF_CPP_MIN_LOG_LEVEL=0."
+        "The driver finds a GPU, but TensorFlow cannot use it: install TensorFlow with its CUDA libraries "
+        "(pip install 'keras-autobatch[gpu]'), and read what TensorFlow prints with TF_CPP_MIN_LOG_LEVEL=0."
         if devices
         else "TensorFlow finds no GPU."
     )
-    raise DeviceError(f"{why} {received(str(wanted), devices)}", wanted, names(devices))
+    raise DeviceError(f"{why} {_received(str(wanted), devices)}", wanted, _names(devices))
 
 
-def received(wanted: str, devices: "Sequence[Device]", notes: Sequence[str] = ()) -> str:
-    """What was asked for and what there is."""
+def _received(wanted: str, devices: "Sequence[Device]", notes: Sequence[str] = ()) -> str:
     said = "".join(f" {note}" for note in notes) if not devices else ""
-    return f"Received: --device {wanted}. Expected one of: {', '.join(['cpu', *names(devices)])}.{said}"
+    return f"Received: --device {wanted}. Expected one of: {', '.join(['cpu', *_names(devices)])}.{said}"
 
 
-def names(devices: "Sequence[Device]") -> list[str]:
-    """What to call each device, and what it is."""
+def _names(devices: "Sequence[Device]") -> list[str]:
     return [f"gpu:{device.index} ({device.name}, {device.uuid})" for device in devices]
 
 

@@ -1,4 +1,4 @@
-"""From parsed arguments to what `autobatch.probe` and `autobatch.fit` take."""
+"""From parsed arguments to the arguments of `autobatch.probe` and `autobatch.fit`."""
 
 import argparse
 from pathlib import Path
@@ -20,9 +20,9 @@ def inputs(args: argparse.Namespace, api: Api, terminal: Terminal) -> tuple[Any,
     Raises:
         DataError: There is no such folder.
         ArgumentError: Options contradict each other.
-        DeviceError: The device that was asked for is not there.
+        DeviceError: The requested device is not available.
     """
-    # what is cheap to look at comes first: building a model can take a minute, a wrong path is told at once
+    # cheap checks first: building a model can take a minute, and a wrong path is told at once
     described = described_pictures(args)
     if args.directory is not None and not Path(args.directory).is_dir():
         raise DataError(f"There is no folder at {args.directory!r}.", path=args.directory)
@@ -39,7 +39,7 @@ def inputs(args: argparse.Namespace, api: Api, terminal: Terminal) -> tuple[Any,
 
 
 def search(args: argparse.Namespace) -> dict[str, Any]:
-    """How to look for a size, as keyword arguments; what was not said is left out."""
+    """How to look for a size, as keyword arguments; what was not given is left out."""
     options = {
         "max_batch_size": args.max_batch,
         "reserve": args.reserve,
@@ -51,18 +51,18 @@ def search(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def described_pictures(args: argparse.Namespace) -> str | dict[str, Any]:
-    """The generator's name, or its settings: of the two, what was said nearer to the call.
+    """The generator's name, or its settings: whichever of the two comes from the stronger source.
 
     Raises:
-        ArgumentError: Both were said equally near, or there are no pictures.
+        ArgumentError: Both come from the same kind of source, or there are no pictures.
     """
-    said = {name: getattr(args, name) for name in PICTURES if getattr(args, name) is not None}
+    given_pictures = {name: getattr(args, name) for name in PICTURES if getattr(args, name) is not None}
     if args.directory is None:
-        _require_none(args, [*said, *(["datagen"] if args.datagen is not None else [])])
+        _require_none(args, [*given_pictures, *(["datagen"] if args.datagen is not None else [])])
         return {}
     if args.datagen is None:
-        return said
-    beside = {name for name in said if args.settings[name].origin >= args.settings["datagen"].origin}
+        return given_pictures
+    beside = {name for name in given_pictures if args.settings[name].origin >= args.settings["datagen"].origin}
     if not beside:
         return str(args.datagen)
     if any(args.settings[name].origin == args.settings["datagen"].origin for name in beside):
@@ -70,11 +70,11 @@ def described_pictures(args: argparse.Namespace) -> str | dict[str, Any]:
         raise ArgumentError(
             f"--datagen brings its own settings. Received: {places} beside it. Expected: one or the other."
         )
-    return said
+    return given_pictures
 
 
 def _require_none(args: argparse.Namespace, names: list[str]) -> None:
-    """Refuses flags about pictures where there are none; standing settings simply have nothing to do there."""
+    """Refuses flags about pictures without pictures; settings from elsewhere have no effect then."""
     flags = [args.settings[name].where for name in names if args.settings[name].origin is Origin.FLAG]
     if flags:
         raise ArgumentError(f"There are no pictures to read. Received: {', '.join(flags)} without DIR.")

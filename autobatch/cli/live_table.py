@@ -1,6 +1,8 @@
-"""What others write to the terminal, taken aside: Python's prints, C libraries and processes alike.
+"""A table of trials that grows on a terminal, with one line below it for what is running.
 
-The descriptor of the error stream leads to a pipe meanwhile; a thread hands on what comes out of it, line by line.
+Only that last line is ever redrawn, so that neither a terminal that is resized nor what others print takes the table
+apart: rows scroll up as any text does. Whatever others write to the terminal meanwhile (Python's prints, C libraries
+and processes alike) is led into a pipe, and a thread prints it above the table, line by line.
 """
 
 import os
@@ -18,14 +20,92 @@ from autobatch.cli.probe_progress import HEAD, cells, row
 
 Show = Callable[[str], None]
 
+_COLORS = {"RAN": "green", "OVER_BUDGET": "yellow", "OUT_OF_MEMORY": "yellow"}
+_TROUBLE = "red"
+_PER_SECOND = 4
+_END = b"\0autobatch ends here\0"
+
+
+@contextmanager
+def live_table(stream: TextIO, *, color: bool) -> Iterator["LiveTable"]:
+    """A table on a terminal while the context lasts; what anybody prints meanwhile appears above it."""
+    with aside(stream) as (own, others):
+        console = TerminalConsole(
+            file=own, force_terminal=True, no_color=not color, highlight=False, legacy_windows=False
+        )
+        table = LiveTable(console)
+        with Live(
+            table,
+            console=console,
+            refresh_per_second=_PER_SECOND,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ):
+            others(lambda line: console.print(Text.from_ansi(line), soft_wrap=True))
+            yield table
+        table.ends()
+
+
+class LiveTable:
+    """A row for each trial that it is called with, and a line of what is going on; `clock` counts seconds."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._rows = 0
+        self._what = "getting ready"
+        self._since = clock()
+        self._lock = threading.Lock()
+
+    def says(self, what: str) -> None:
+        with self._lock:
+            self._what, self._since = what, self._clock()
+
+    def __call__(self, trial: Any) -> None:
+        if not self._rows:
+            self._console.print(Text(row(HEAD), style="bold"), soft_wrap=True)
+        self._rows += 1
+        color = _COLORS.get(trial.outcome.name, _TROUBLE)
+        self._console.print(Text(row(cells(trial)), style=color), soft_wrap=True)
+        self.says("")
+
+    def ends(self) -> None:
+        """Leaves a line free between the table and what follows it."""
+        if self._rows:
+            self._console.print()
+
+    def __rich__(self) -> Text:
+        with self._lock:
+            what = self._what or f"trial {self._rows + 1}"
+            text = f"{what} … {max(0, self._clock() - self._since):.0f} s"
+        return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+class TerminalConsole(Console):
+    """A console on a stream of its own, wherever the process's standard streams lead meanwhile.
+
+    The cursor stays visible: a process that is killed could not show it again.
+    """
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """The size of the stream's terminal now."""
+        try:
+            columns, lines = os.get_terminal_size(self.file.fileno())
+        except (OSError, ValueError):
+            columns, lines = 0, 0
+        return ConsoleDimensions(columns or 80, lines or 25)
+
+    @size.setter
+    def size(self, _size: tuple[int, int]) -> None: ...
+
+    def show_cursor(self, _show: bool = True) -> bool:  # noqa: FBT001, FBT002 - as rich has it
+        return False
+
 
 @contextmanager
 def aside(stream: TextIO) -> Iterator[tuple[TextIO, Callable[[Show], None]]]:
-    """A stream of one's own to the same terminal, and how to say where to hand on what others write to the given one.
-
-    Args:
-        stream: A stream with a descriptor.
-    """
+    """A stream of one's own to the same terminal, and how to set what shows the lines that others write to `stream`."""
     descriptor = stream.fileno()
     stream.flush()
     together = _led_along(descriptor)
@@ -54,18 +134,15 @@ def aside(stream: TextIO) -> Iterator[tuple[TextIO, Callable[[Show], None]]]:
 
 
 def _led_along(descriptor: int) -> set[int]:
-    """The descriptor, and that of stdout where it leads to the same terminal."""
+    """The descriptor, and that of stdout if it leads to the same terminal."""
     try:
         return {descriptor, 1} if os.path.sameopenfile(1, descriptor) else {descriptor}
     except OSError:  # stdout is closed
         return {descriptor}
 
 
-_END = b"\0autobatch ends here\0"
-
-
 class _Lines:
-    """Whole lines out of pieces."""
+    """Puts pieces of text together to whole lines."""
 
     def __init__(self, own: TextIO) -> None:
         self._rest = ""
@@ -85,7 +162,7 @@ class _Lines:
 
 
 def _last_drawn(line: str) -> str:
-    """What a line came to; a progress bar draws over itself."""
+    """The last state of a line: a progress bar draws over itself."""
     return line.rstrip("\r").rpartition("\r")[2]
 
 
@@ -98,98 +175,3 @@ def _pump(descriptor: int, lines: _Lines) -> None:
             return
         whole, newline, kept = text.rpartition(b"\n")
         lines.add((whole + newline).decode(errors="replace"))
-
-
-_COLORS = {"RAN": "green", "OVER_BUDGET": "yellow", "OUT_OF_MEMORY": "yellow"}
-
-_TROUBLE = "red"
-
-_PER_SECOND = 4
-
-
-class TerminalConsole(Console):
-    """A console on a stream of its own, wherever the process's standard streams lead meanwhile.
-
-    The cursor stays visible: a process that is killed could not show it again.
-    """
-
-    @property
-    def size(self) -> ConsoleDimensions:
-        """What the terminal of the stream measures now."""
-        try:
-            columns, lines = os.get_terminal_size(self.file.fileno())
-        except (OSError, ValueError):
-            columns, lines = 0, 0
-        return ConsoleDimensions(columns or 80, lines or 25)
-
-    @size.setter
-    def size(self, _size: tuple[int, int]) -> None:
-        """Leaves it to the terminal."""
-
-    def show_cursor(self, _show: bool = True) -> bool:  # noqa: FBT001, FBT002 - as rich has it
-        """Leaves it as it is."""
-        return False
-
-
-class LiveTable:
-    """One row for each trial that it is called with, and a line of what is going on.
-
-    Args:
-        console: Where to draw.
-        clock: Seconds; a seam for tests.
-    """
-
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._clock = console, clock
-        self._rows = 0
-        self._what = "getting ready"
-        self._since = clock()
-        self._lock = threading.Lock()
-
-    def says(self, what: str) -> None:
-        """What is going on now; its seconds are counted from here."""
-        with self._lock:
-            self._what, self._since = what, self._clock()
-
-    def __call__(self, trial: Any) -> None:
-        """Adds the row of a trial."""
-        if not self._rows:
-            self._console.print(Text(row(HEAD), style="bold"), soft_wrap=True)
-        self._rows += 1
-        color = _COLORS.get(trial.outcome.name, _TROUBLE)
-        self._console.print(Text(row(cells(trial)), style=color), soft_wrap=True)
-        self.says("")
-
-    def ends(self) -> None:
-        """Leaves a line free between the table and what follows it."""
-        if self._rows:
-            self._console.print()
-
-    def __rich__(self) -> Text:
-        """The line of what is going on."""
-        with self._lock:
-            what = self._what or f"trial {self._rows + 1}"
-            text = f"{what} … {max(0, self._clock() - self._since):.0f} s"
-        return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
-
-
-@contextmanager
-def live_table(stream: TextIO, *, color: bool) -> Iterator[LiveTable]:
-    """A table on a terminal while the context lasts; what anybody prints meanwhile stands above it."""
-    with aside(stream) as (own, others):
-        console = TerminalConsole(
-            file=own, force_terminal=True, no_color=not color, highlight=False, legacy_windows=False
-        )
-        table = LiveTable(console)
-        live = Live(
-            table,
-            console=console,
-            refresh_per_second=_PER_SECOND,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        with live:
-            others(lambda line: console.print(Text.from_ansi(line), soft_wrap=True))
-            yield table
-        table.ends()

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TextIO
 
 from autobatch._json import to_json
-from autobatch.cli.api import Api, real_api
+from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Failed, Terminal
 from autobatch.cli.commands import COMMANDS
 from autobatch.cli.console import kept_for_results, until_the_reader_leaves, wants_color
-from autobatch.cli.outcome import ExitCode, Started, error_object, exit_code, probe_object
+from autobatch.cli.outcome import ExitCode, Started, describe, exit_code, failure_object, probe_object
 from autobatch.cli.parser import UsageError, parse
-from autobatch.cli.settings import shown
+from autobatch.cli.settings import show_settings
 from autobatch.cli.wording import message_of
 from autobatch.errors import DataError
 
@@ -30,7 +30,7 @@ def main(
     stderr: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> int:
-    """The exit status of one run of the command.
+    """Runs the command.
 
     Args:
         argv: The words after `autobatch`; those of this process by default.
@@ -40,7 +40,7 @@ def main(
         environ: Where settings are looked up.
 
     Returns:
-        An `ExitCode`; of a training in a child whatever that ended with.
+        The exit status: an `ExitCode`, or whatever a training in a child process ended with.
 
     Example:
         >>> main(["--version"])
@@ -55,52 +55,50 @@ def main(
     terminal = Terminal(out, err, words)
     try:
         with contextlib.redirect_stdout(terminal.out), contextlib.redirect_stderr(terminal.err):
-            answer = _answer(words, terminal, api or real_api(), environ)
+            output = _run(words, terminal, api or Api(), environ)
     except Failed as failed:
-        code, answer = _explain(failed.error, terminal.err), failed.answer
+        code, output = _explain(failed.error, terminal.err), failed.output
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the door: all become a status
         code = _explain(error, terminal.err)
-        answer = _refusal(words, error, code)
-    return _print(answer, terminal, as_data="--json" in words)
+        output = _failure(words, error, code)
+    return _print(output, terminal, as_data="--json" in words)
 
 
-def _answer(
-    words: Sequence[str], terminal: Terminal, api: Api, environ: Mapping[str, str]
-) -> CommandOutput | int | None:
+def _run(words: Sequence[str], terminal: Terminal, api: Api, environ: Mapping[str, str]) -> CommandOutput | int | None:
     try:
-        args, remarks = parse(words, environ, Path.cwd())
+        args, notes = parse(words, environ, Path.cwd())
     except SystemExit as stop:  # --help and --version; a model that ends the process does so elsewhere
         return int(stop.code or 0)
     here = getattr(args, "in_process", True)
-    if here or args.show_config:  # a child that trains says them itself
-        for remark in remarks:
-            print(f"autobatch: {remark}", file=terminal.err)
+    if here or args.show_config:  # a child process that trains prints them itself
+        for note in notes:
+            print(f"autobatch: {note}", file=terminal.err)
     if args.show_config:
-        return shown(args.command, args.settings)
+        return show_settings(args.command, args.settings)
     terminal = replace(terminal, color=wants_color(environ, terminal.err, asked=args.color), quiet=args.quiet)
-    # Keras and the user's own code print as they please: stdout is for the result alone; of a child it is its own
+    # Keras and the user's own code print as they please, and stdout is for the result alone; a child has its own stdout
     kept = kept_for_results(terminal.out) if here else contextlib.nullcontext(terminal.out)
     with kept as out, contextlib.redirect_stdout(terminal.err):
         return COMMANDS[args.command].run(args, api, replace(terminal, out=out))
 
 
-def _print(answer: CommandOutput | int | None, terminal: Terminal, *, as_data: bool) -> int:
-    if not isinstance(answer, CommandOutput):
-        return ExitCode.OK if answer is None else answer
-    text = to_json(answer.data) if as_data else answer.text
+def _print(output: CommandOutput | int | None, terminal: Terminal, *, as_data: bool) -> int:
+    if not isinstance(output, CommandOutput):
+        return ExitCode.OK if output is None else output
+    text = to_json(output.data) if as_data else output.text
     if text:
         try:
             with until_the_reader_leaves(terminal.out):
                 print(text, file=terminal.out, flush=True)
         except DataError as error:
             return _explain(error, terminal.err)
-    return answer.status
+    return output.status
 
 
-def _refusal(words: tuple[str, ...], error: BaseException, code: ExitCode) -> CommandOutput | int:
-    """What is answered where there is no result: a program that reads JSON gets some for every outcome."""
+def _failure(words: tuple[str, ...], error: BaseException, code: ExitCode) -> CommandOutput:
+    """The output without a result: a program that reads JSON gets some however the command ended."""
     if words[:1] != ("probe",):
-        return CommandOutput("", error_object(error, code), code)
+        return CommandOutput("", failure_object(code, describe(error, code)), code)
     return CommandOutput("", probe_object(Started.now(words), code, error=error), code)
 
 

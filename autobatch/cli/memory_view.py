@@ -1,4 +1,4 @@
-"""One look at the memory: for people, and for programs."""
+"""`autobatch memory` for people and for programs: one snapshot, or one after another until Ctrl-C."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -7,31 +7,22 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from autobatch._json import to_json
-from autobatch._text import format_bytes
+from autobatch._text import columns, format_bytes
 from autobatch.cli.console import until_the_reader_leaves
-from autobatch.cli.wording import columns, wrapped
+from autobatch.cli.wording import wrapped
 from autobatch.memory.budget import Budget
 from autobatch.memory.consumers import Consumers
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Consumer
+from autobatch.results.text import format_amount
 
 SCHEMA_VERSION = 2
-
-_UNKNOWN = "-"
-
 _NOBODY = Consumers(())
 
 
 @dataclass(frozen=True, slots=True)
 class MemorySnapshot:
-    """What was seen at one moment.
-
-    Attributes:
-        at: When.
-        reading: What limits the memory, `None` where the sensors failed.
-        consumers: Which processes hold it.
-        error: Why there is no reading.
-    """
+    """What limits the memory at one moment and who holds it, or why it could not be read."""
 
     at: datetime
     reading: MemoryReading | None = None
@@ -39,7 +30,7 @@ class MemorySnapshot:
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the view as JSON-ready values, in bytes."""
+        """JSON-ready values, in bytes."""
         head = {"schema_version": SCHEMA_VERSION, "read_at": self.at.isoformat(timespec="milliseconds")}
         if self.reading is None:
             return {**head, "error": self.error}
@@ -53,11 +44,7 @@ class MemorySnapshot:
         }
 
     def lines(self, width: int | None = None) -> list[str]:
-        """Returns the view as text.
-
-        Args:
-            width: Where to break sentences, `None` for nowhere.
-        """
+        """The snapshot as text, its sentences broken at `width`."""
         if self.reading is None:
             return wrapped("", f"Memory could not be read: {self.error}", width)
         notes = [
@@ -75,25 +62,20 @@ class MemorySnapshot:
 
 
 def headline(budget: Budget) -> str:
-    """How much can be taken and what limits that, in one sentence."""
+    """How much can be used and what limits that, in one sentence."""
     limit = budget.limit
     name = f"{limit.kind} ({limit.detail})" if limit.kind == "device" else limit.kind
     available, reserve = format_bytes(limit.available_bytes), format_bytes(budget.reserve_bytes)
     if budget.free_bytes <= 0:
-        return (
-            f"Nothing can be taken, limited by the {name}: {available} are available, and {reserve} are to stay free "
-            "as a reserve."
-        )
-    return (
-        f"{format_bytes(budget.free_bytes)} can be taken, limited by the {name}: {available} are available, "
-        f"{reserve} of them stay free as a reserve."
-    )
+        return f"Nothing is usable, limited by the {name}: {available} available, all within the reserve of {reserve}."
+    free = format_bytes(budget.free_bytes)
+    return f"{free} usable, limited by the {name}: {available} available, less the reserve of {reserve}."
 
 
 def _limits(reading: MemoryReading) -> list[str]:
     binding = reading.budget().limit
     budgets = reading.budgets()
-    rows = [["limit", "can be taken", "available", "of", "this process", ""], *map(_limit, budgets)]
+    rows = [["limit", "usable", "available", "of", "this process", ""], *map(_limit, budgets)]
     marks = ["  ", *("> " if budget.limit == binding else "  " for budget in budgets)]
     return [mark + line for mark, line in zip(marks, columns(rows, left=frozenset({0, 5})), strict=True)]
 
@@ -111,32 +93,26 @@ def _pressure(reading: MemoryReading, width: int | None) -> list[str]:
     return wrapped("  pressure: ", f"some tasks waited {some:.1f} %, all {full:.1f} % of the last 10 s", width)
 
 
-def _consumers(consumers: Consumers, devices: list[int]) -> list[str]:
+def _consumers(found: Consumers, devices: list[int]) -> list[str]:
     rows = [["pid", "process", "RSS", *(f"GPU:{index}" for index in devices), ""]]
-    rows += [_consumer(consumer, devices) for consumer in consumers.shown]
+    rows += [_consumer(consumer, devices) for consumer in found.shown]
     table = [f"  {line}" for line in columns(rows, left=frozenset({1, len(rows[0]) - 1}))]
-    more = f"  and {consumers.left_out} more; --top N shows more of them"
-    return [*table, more] if consumers.left_out else table
+    return [*table, f"  and {found.left_out} more (--top N)"] if found.left_out else table
 
 
 def _consumer(consumer: Consumer, devices: list[int]) -> list[str]:
     used = dict(consumer.device_bytes)
-    on_devices = [_amount(used[index]) if index in used else "" for index in devices]
+    on_devices = [format_amount(used[index]) if index in used else "" for index in devices]
     name = "another container or the host" if consumer.name is None else consumer.name
     remarks = ["this process"] * consumer.own + ["in the group"] * bool(consumer.in_group)
-    return [str(consumer.pid), name, _amount(consumer.rss_bytes), *on_devices, ", ".join(remarks)]
-
-
-def _amount(count: int | None) -> str:
-    return _UNKNOWN if count is None else format_bytes(count)
+    return [str(consumer.pid), name, format_amount(consumer.rss_bytes), *on_devices, ", ".join(remarks)]
 
 
 def utc_now() -> datetime:
-    """The time of day, with its zone."""
     return datetime.now(UTC)
 
 
-def views(
+def snapshots(
     look: Callable[[], tuple[MemoryReading, Consumers]],
     every_s: float,
     *,
@@ -144,23 +120,15 @@ def views(
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = utc_now,
 ) -> Iterator[MemorySnapshot]:
-    """Looks every so often, without end; a look that fails is a view that says so.
-
-    Args:
-        look: Takes a reading and finds who holds the memory.
-        every_s: Seconds from one look to the next; a look that takes longer is followed by the next at once.
-        sleep: Waits for some seconds.
-        clock: Seconds that never go back.
-        now: The time of day.
-    """
+    """Snapshots without end, one every so many seconds; a look that takes longer is followed by the next at once."""
     due_s = clock()
     while True:
-        yield _view(look, now())
+        yield _snapshot(look, now())
         due_s = max(due_s + every_s, clock())
         sleep(max(0.0, due_s - clock()))
 
 
-def _view(look: Callable[[], tuple[MemoryReading, Consumers]], at: datetime) -> MemorySnapshot:
+def _snapshot(look: Callable[[], tuple[MemoryReading, Consumers]], at: datetime) -> MemorySnapshot:
     try:
         reading, consumers = look()
     except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the next look may succeed
@@ -169,26 +137,15 @@ def _view(look: Callable[[], tuple[MemoryReading, Consumers]], at: datetime) -> 
 
 
 def print_lines(seen: Iterable[MemorySnapshot], out: TextIO) -> None:
-    """Prints one JSON object a line, each at once, until the reader leaves.
-
-    Args:
-        seen: What to print.
-        out: Where to.
-    """
+    """Prints one JSON object a line, each at once, until the reader leaves."""
     with until_the_reader_leaves(out):
-        for view in seen:
-            out.write(to_json(view.to_dict(), indent=None) + "\n")
+        for snapshot in seen:
+            out.write(to_json(snapshot.to_dict(), indent=None) + "\n")
             out.flush()
 
 
 def draw(seen: Iterable[MemorySnapshot], out: TextIO, every_s: float) -> None:
-    """Shows each view in place of the one before, on a screen of its own, which follows the terminal's size.
-
-    Args:
-        seen: What to show.
-        out: The terminal.
-        every_s: How often that is, to say so.
-    """
+    """Shows each snapshot in place of the one before, on a screen of its own that follows the terminal's size."""
     from rich.console import Console
     from rich.live import Live
 
@@ -197,25 +154,21 @@ def draw(seen: Iterable[MemorySnapshot], out: TextIO, every_s: float) -> None:
         until_the_reader_leaves(out),
         Live(console=console, screen=True, redirect_stdout=False, redirect_stderr=False) as live,
     ):
-        for view in seen:
-            live.update(_Screen(view, every_s), refresh=True)
+        for snapshot in seen:
+            live.update(_Screen(snapshot, every_s), refresh=True)
 
 
+@dataclass(frozen=True, slots=True)
 class _Screen:
-    """A view as wide as the console is when it is drawn.
+    """A snapshot as wide as the console when it is drawn."""
 
-    Args:
-        view: What to draw.
-        every_s: How often there is a new one.
-    """
-
-    def __init__(self, view: MemorySnapshot, every_s: float) -> None:
-        self._view, self._every_s = view, every_s
+    snapshot: MemorySnapshot
+    every_s: float
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         from rich.text import Text
 
-        head = f"{self._view.at.astimezone():%H:%M:%S}, every {self._every_s:g} s, until Ctrl-C"
-        lines = [head, "", *self._view.lines(options.max_width)][: console.height]
+        head = f"{self.snapshot.at.astimezone():%H:%M:%S}, every {self.every_s:g} s, until Ctrl-C"
+        lines = [head, "", *self.snapshot.lines(options.max_width)][: console.height]
         for line in lines:
             yield Text(line, no_wrap=True, overflow="ellipsis")

@@ -1,4 +1,8 @@
-"""Arguments of a function behind its name: `module:function?classes=10&input_shape=96,96,3`."""
+"""MODEL and --datagen on the command line: the object that a name refers to, and a model compiled as the options say.
+
+A name is a `.keras` file, or `package.module:name` of an object or of a function that returns one, with the function's
+arguments after a question mark: `keras.applications:MobileNetV2?classes=10&input_shape=96,96,3`.
+"""
 
 import importlib
 import re
@@ -15,104 +19,25 @@ from autobatch.errors import ArgumentError, ModelError
 if TYPE_CHECKING:
     import inspect
 
-
-_PART = re.compile(r"""(?:"[^"]*"|'[^']*'|[^&"'])*""")
-
-_ITEM = re.compile(r"""(?:"[^"]*"|'[^']*'|[^,"'])*""")
-
 _INT = re.compile(r"[+-]?\d+", re.ASCII)
-
 _FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-
 _BRACKETS = re.compile(r"[()\[\]{}]")
-
-_NAMED = {"true": True, "false": False, "none": None}
-
-_EXPECTED = "Expected name=value, with & between several: 'keras.applications:MobileNetV2?classes=10&alpha=0.5'."
-
-
-def parse_query(query: str) -> dict[str, Any]:
-    """Keyword arguments from the words behind a question mark.
-
-    Whole numbers, fractions, `true`, `false` and `none` are what they look like, commas make a tuple, and anything else
-    is text; text in quotes stays text whatever it looks like.
-
-    Raises:
-        ArgumentError: It is no list of `name=value`.
-
-    Example:
-        >>> parse_query("classes=10&input_shape=96,96,3&name='7'")
-        {'classes': 10, 'input_shape': (96, 96, 3), 'name': '7'}
-    """
-    found: dict[str, Any] = {}
-    for part in _cut(query, _PART, "&", query):
-        name, equals, value = part.partition("=")
-        name = name.strip()
-        if not (equals and name.isidentifier()):
-            raise _refusal(query, f"{part!r} is no name=value")
-        if name in found:
-            raise _refusal(query, f"{name!r} is given twice")
-        found[name] = _value(value.strip(), query)
-    return found
-
-
-def _value(text: str, query: str) -> Any:
-    items = _cut(text, _ITEM, ",", query)
-    if len(items) == 1:
-        return _single(text, query)
-    # as in Python, a comma at the end makes a tuple of one and adds nothing to a longer one
-    items = items[:-1] if not items[-1].strip() else items
-    return tuple(_single(item.strip(), query) for item in items)
-
-
-def _single(text: str, query: str) -> Any:
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
-        return text[1:-1]
-    if not text:
-        raise _refusal(query, "a value is missing")
-    if _BRACKETS.search(text):
-        raise _refusal(query, f"{text!r} has brackets; commas alone make a tuple (write 8,8,3), and quotes keep text")
-    if text.lower() in _NAMED:
-        return _NAMED[text.lower()]
-    if _INT.fullmatch(text):
-        return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
-
-
-def _cut(text: str, piece: re.Pattern[str], mark: str, query: str) -> list[str]:
-    """The pieces between marks that do not stand in quotes."""
-    pieces, start = [], 0
-    while True:
-        match = piece.match(text, start)
-        end = match.end() if match else start
-        pieces.append(text[start:end])
-        if end == len(text):
-            return pieces
-        if text[end] != mark:
-            raise _refusal(query, "a quote is not closed")
-        start = end + 1
-
-
-def _refusal(query: str, why: str) -> ArgumentError:
-    return ArgumentError(
-        f"The arguments behind the question mark cannot be read: {why}. Received: {query!r}. {_EXPECTED}"
-    )
-
-
+_CONSTANTS = {"true": True, "false": False, "none": None}
 _APPLICATIONS = re.compile(r"keras\.(src\.)?applications\.")
-
 _BY_NAME = {"POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY"}
+_DEFAULT_OPTIMIZER = "adam"
+_LOSSES = {"softmax": "categorical_crossentropy", "sigmoid": "binary_crossentropy"}
+_OTHER_LOSS = "mean_squared_error"
+_BASE_CLASSES = {"Loss", "Optimizer"}  # they compute nothing themselves
 
 
 def load_model(name: str) -> Any:
-    """The Keras model that `name` stands for, compiled or not.
+    """The Keras model that a name refers to, compiled or not.
 
-    Args:
-        name: A `.keras` file, or `package.module:name` of a model or of a function, with its arguments behind a
-            question mark. What `keras.applications` has is built without downloaded weights unless they are asked for.
+    A model of `keras.applications` is built without downloaded weights unless the arguments ask for them.
 
     Raises:
-        ArgumentError: There is nothing of that name, or its arguments cannot be meant.
+        ArgumentError: There is nothing of that name, or it does not take these arguments.
         ModelError: It is no Keras model, or the file cannot be read.
     """
     base, mark, query = name.partition("?")
@@ -127,12 +52,12 @@ def load_model(name: str) -> Any:
 
 
 def load_datagen(name: str) -> Any:
-    """The `ImageDataGenerator` that `name` (`package.module:name`) stands for.
+    """The `ImageDataGenerator` that a name refers to.
 
     Raises:
         ArgumentError: There is nothing of that name, or it is no such generator.
     """
-    datagen = _load_object(name)
+    datagen = _load_object(name, {})
     if not hasattr(datagen, "flow_from_directory"):
         raise ArgumentError(
             f"--datagen must be an ImageDataGenerator. Received: {name!r}, which gives {_kind(datagen)}."
@@ -140,17 +65,10 @@ def load_datagen(name: str) -> Any:
     return datagen
 
 
-def _load_object(name: str, arguments: Mapping[str, Any] | None = None) -> Any:
-    """The object at `package.module:name`; what it returns, if it is a function.
-
-    The current folder is searched before the installed packages, as Python itself does for a program.
-
-    Raises:
-        ArgumentError: There is no such module or name, or it does not take these arguments.
-    """
+def _load_object(name: str, arguments: Mapping[str, Any]) -> Any:
     module_name, colon, path = name.partition(":")
     if not (module_name and colon and path):
-        raise ArgumentError(f"A .keras file or package.module:name was expected. Received: {name!r}.")
+        raise ArgumentError(f"Expected a .keras file or package.module:name. Received: {name!r}.")
     found = _import(module_name, name)
     for part in path.split("."):
         if not hasattr(found, part):
@@ -158,13 +76,14 @@ def _load_object(name: str, arguments: Mapping[str, Any] | None = None) -> Any:
             raise ArgumentError(f"There is no {part!r} in {module_name!r}. Received: {name!r}.{hint}")
         found = getattr(found, part)
     if callable(found) and not _is_keras_model(found):
-        return _call(found, name, arguments or {})
+        return _call(found, name, arguments)
     if arguments:
         raise ArgumentError(f"{name!r} is no function: it takes no arguments. Received: {dict(arguments)}.")
     return found
 
 
 def _import(module_name: str, name: str) -> Any:
+    # as Python itself does for a program, the current folder is searched before the installed packages
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -186,25 +105,25 @@ def _call(function: Any, name: str, arguments: Mapping[str, Any]) -> Any:
         signature = inspect.signature(function)
     except ValueError:
         return function(**arguments)  # a callable without a signature: the call itself will tell
-    arguments = _unloaded(function, signature) | dict(arguments)
+    arguments = _no_weights(function, signature) | dict(arguments)
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        raise ArgumentError(_why_not_so(signature, name, arguments, str(error))) from error
+        raise ArgumentError(_mismatch(signature, name, arguments, str(error))) from error
     return function(**arguments)
 
 
-def _unloaded(function: Any, signature: "inspect.Signature") -> dict[str, Any]:
-    """Keras' own models load weights from the network by default; for a probe any weights will do."""
+def _no_weights(function: Any, signature: "inspect.Signature") -> dict[str, Any]:
+    """Keras' own models download weights by default; for a probe any weights will do."""
     home = getattr(function, "__module__", None) or ""
     return {"weights": None} if _APPLICATIONS.match(home) and "weights" in signature.parameters else {}
 
 
-def _why_not_so(signature: "inspect.Signature", name: str, arguments: Mapping[str, Any], error: str) -> str:
+def _mismatch(signature: "inspect.Signature", name: str, arguments: Mapping[str, Any], error: str) -> str:
     names = [key for key, each in signature.parameters.items() if each.kind.name in _BY_NAME]
     if not arguments:
-        behind = "=...&".join(key for key in names if signature.parameters[key].default is signature.empty)
-        how = f" They can stand behind a question mark: '{name}?{behind}=...'" if behind else ""
+        needed = "=...&".join(key for key in names if signature.parameters[key].default is signature.empty)
+        how = f" Give them after a question mark: '{name}?{needed}=...'" if needed else ""
         return f"{name!r} cannot be called without arguments: {error}.{how}"
     return f"{name!r} does not take these arguments: {error}. Expected: {', '.join(names) or 'none'}."
 
@@ -227,24 +146,84 @@ def _is_keras_model(value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
-    return "None" if value is None else f"something of type {type(value).__name__}"
+    return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
-DEFAULT_OPTIMIZER = "adam"
+def parse_query(query: str) -> dict[str, Any]:
+    """Keyword arguments from the text after a question mark.
 
-_LOSSES = {"softmax": "categorical_crossentropy", "sigmoid": "binary_crossentropy"}
+    Whole numbers, fractions, `true`, `false` and `none` are what they look like, commas make a tuple, and anything else
+    is text; text in quotes stays text whatever it looks like.
 
-_OTHER_LOSS = "mean_squared_error"
+    Raises:
+        ArgumentError: It is no list of `name=value`.
 
-_BASES = {"Loss", "Optimizer"}  # they compute nothing themselves
+    Example:
+        >>> parse_query("classes=10&input_shape=96,96,3&name='7'")
+        {'classes': 10, 'input_shape': (96, 96, 3), 'name': '7'}
+    """
+    found: dict[str, Any] = {}
+    for part in _split(query, "&", query):
+        name, equals, value = part.partition("=")
+        name = name.strip()
+        if not (equals and name.isidentifier()):
+            raise _refusal(query, f"{part!r} is no name=value")
+        if name in found:
+            raise _refusal(query, f"{name!r} is given twice")
+        found[name] = _value(value.strip(), query)
+    return found
+
+
+def _value(text: str, query: str) -> Any:
+    items = _split(text, ",", query)
+    if len(items) == 1:
+        return _single(text, query)
+    # as in Python, a comma at the end makes a tuple of one and adds nothing to a longer one
+    items = items[:-1] if not items[-1].strip() else items
+    return tuple(_single(item.strip(), query) for item in items)
+
+
+def _single(text: str, query: str) -> Any:
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    if not text:
+        raise _refusal(query, "a value is missing")
+    if _BRACKETS.search(text):
+        raise _refusal(query, f"{text!r} has brackets; commas alone make a tuple (write 8,8,3), and quotes keep text")
+    if text.lower() in _CONSTANTS:
+        return _CONSTANTS[text.lower()]
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _split(text: str, mark: str, query: str) -> list[str]:
+    """The pieces between marks that do not stand in quotes."""
+    piece = re.compile(rf"""(?:"[^"]*"|'[^']*'|[^{mark}"'])*""")
+    pieces, start = [], 0
+    while match := piece.match(text, start):
+        pieces.append(match[0])
+        if match.end() == len(text):
+            break
+        if text[match.end()] != mark:
+            raise _refusal(query, "a quote is not closed")
+        start = match.end() + 1
+    return pieces
+
+
+def _refusal(query: str, why: str) -> ArgumentError:
+    return ArgumentError(
+        f"The arguments after the question mark cannot be read: {why}. Received: {query!r}. Expected name=value, with "
+        "& between several: 'keras.applications:MobileNetV2?classes=10&alpha=0.5'."
+    )
 
 
 def compiled(model: Any, losses: Sequence[str] | None, optimizer: str | None, words: Sequence[str]) -> Any:
-    """The same model, compiled with the loss and optimizer that were given if it was not compiled.
+    """The same model, compiled with the given losses and optimizer if it was not compiled.
 
     Args:
         model: A Keras model.
-        losses: Names of losses, one for each output; several may stand in one text, with commas.
+        losses: Names of losses, one for each output; one text may hold several, with commas between them.
         optimizer: The name of an optimizer, `None` for Adam.
         words: The words after `autobatch`, to show what to type instead.
 
@@ -259,32 +238,25 @@ def compiled(model: Any, losses: Sequence[str] | None, optimizer: str | None, wo
             raise ArgumentError(f"The model is compiled: it has a loss and an optimizer. Received: {flags} beside it.")
         return model
     if not names:
-        raise ModelError(_not_compiled(model, words))
-    _require_known("--optimizer", "optimizers", optimizer or DEFAULT_OPTIMIZER)
+        more = [word for name in fitting_losses(model) for word in ("--loss", name)]
+        raise ModelError(
+            "The model is not compiled: it has no optimizer and no loss. Call model.compile(...) before it is returned "
+            f"or saved, or give a loss: autobatch {shlex.join([*words, *more])}"
+        )
+    _require_known("--optimizer", "optimizers", optimizer or _DEFAULT_OPTIMIZER)
     for name in names:
         _require_known("--loss", "losses", name)
     each = _for_each_output(model, names)
-    model.compile(optimizer=optimizer or DEFAULT_OPTIMIZER, loss=each if len(each) > 1 else each[0])
+    model.compile(optimizer=optimizer or _DEFAULT_OPTIMIZER, loss=each if len(each) > 1 else each[0])
     return model
 
 
 def fitting_losses(model: Any) -> list[str]:
     """A loss for each output, by its activation."""
     tensors = model.outputs if getattr(model, "outputs", None) else [None]
-    return [_fitting(getattr(tensor, "_keras_history", None)) for tensor in tensors]
-
-
-def _fitting(history: Any) -> str:
-    activation = getattr(getattr(history, "operation", None), "activation", None)
-    return _LOSSES.get(getattr(activation, "__name__", ""), _OTHER_LOSS)
-
-
-def _not_compiled(model: Any, words: Sequence[str]) -> str:
-    more = [word for name in fitting_losses(model) for word in ("--loss", name)]
-    return (
-        "The model is not compiled: it has no optimizer and no loss. Call model.compile(...) before it is returned or "
-        f"saved, or give a loss: autobatch {shlex.join([*words, *more])}"
-    )
+    operations = [getattr(getattr(tensor, "_keras_history", None), "operation", None) for tensor in tensors]
+    activations = [getattr(getattr(operation, "activation", None), "__name__", "") for operation in operations]
+    return [_LOSSES.get(name, _OTHER_LOSS) for name in activations]
 
 
 def _require_known(flag: str, kind: str, name: str) -> None:
@@ -294,7 +266,7 @@ def _require_known(flag: str, kind: str, name: str) -> None:
     try:
         module.get(name)
     except ValueError:
-        names = [each for each in dir(module) if each[0] != "_" and each not in _BASES]
+        names = [each for each in dir(module) if each[0] != "_" and each not in _BASE_CLASSES]
         known = [each for each in names if callable(getattr(module, each))]
         hint = did_you_mean(nearest(name, known, cutoff=0.5))
         raise ArgumentError(

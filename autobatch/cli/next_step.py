@@ -8,7 +8,7 @@ from autobatch.cli.inputs import PICTURES, described_pictures
 from autobatch.cli.settings import Origin, Setting
 from autobatch.errors import ArgumentError
 
-# What a training shares with the probe, but for the size itself and what only concerns this one call.
+# What a training shares with its probe, apart from the size and what concerns a probe alone.
 _CARRIED = frozenset(
     {"datagen", "device", "horizontal_flip", "loss", "optimizer", "rescale", "reserve", "seed"}
     | {"trial_timeout", "validation_split"}
@@ -16,10 +16,10 @@ _CARRIED = frozenset(
 
 
 def next_step(args: argparse.Namespace, result: Any, words: Sequence[str]) -> str:
-    """One line to copy: the same model and pictures, trained at that size.
+    """One line to copy: the same model and pictures, trained at the size that was found.
 
     Args:
-        args: The parsed words.
+        args: The parsed arguments.
         result: What the probe found.
         words: The words after `autobatch`.
     """
@@ -36,21 +36,15 @@ def next_step(args: argparse.Namespace, result: Any, words: Sequence[str]) -> st
 
 
 def carried(words: Sequence[str], parser: argparse.ArgumentParser, names: Collection[str]) -> list[str]:
-    """Of some words the options of these names, as they were typed.
-
-    Args:
-        words: Words that the parser has understood.
-        parser: Of their command.
-        names: Of options.
-    """
+    """The options with these names among words that the parser has understood, as they were typed."""
     return [word for name, typed in _options(words, parser) if name in names for word in typed]
 
 
 def _standing(args: argparse.Namespace, settings: Sequence[Setting], names: Collection[str]) -> list[str]:
-    """Words for the settings of these names that nobody has typed and a training would not find by itself."""
+    """Words for the settings with these names that were not typed and that `fit` would not find by itself."""
     try:
         found = args.settings_of("fit")
-    except ArgumentError:  # what stands there for `fit` cannot be used: that is for `fit` to say
+    except ArgumentError:  # a setting for `fit` that cannot be used: `fit` will say so
         found = {}
     choices = ((setting, args.settings[setting.name]) for setting in settings if setting.name in names)
     return [
@@ -63,7 +57,7 @@ def _standing(args: argparse.Namespace, settings: Sequence[Setting], names: Coll
 
 
 def _options(words: Sequence[str], parser: argparse.ArgumentParser) -> Iterator[tuple[str, list[str]]]:
-    """Each option of some words with what was typed for it."""
+    """Each option among the words, with what was typed for it."""
     actions = {flag: action for action in parser._get_optional_actions() for flag in action.option_strings}
     remaining = iter(words)
     for word in remaining:

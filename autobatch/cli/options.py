@@ -1,4 +1,4 @@
-"""An option that is on or off: `--name` and `--no-name`."""
+"""The options that subcommands share, and what a word on the command line means: numbers, fractions, amounts."""
 
 import argparse
 import math
@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_AMOUNT = re.compile(r"(?P<digits>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
+_DEVICE = re.compile(r"cpu|gpu(:\d+)?", re.ASCII)
 
 
 class Switch(argparse.Action):
@@ -19,8 +22,26 @@ class Switch(argparse.Action):
     def __call__(
         self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, _values: Any, flag: str | None = None
     ) -> None:
-        """Notes which of the two was given."""
+        """Stores which of the two was given."""
         setattr(namespace, self.dest, not (flag or "").startswith("--no-"))
+
+
+class OnlyOne(argparse.Action):
+    """Stores a value that may be given twice, but not two different ones; a `const` stands for itself."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, const: Any = None, **options: Any) -> None:
+        more: dict[str, Any] = {} if const is None else {"nargs": 0, "default": argparse.SUPPRESS}
+        super().__init__(option_strings, dest, const=const, **options, **more)
+
+    def __call__(
+        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _flag: str | None = None
+    ) -> None:
+        """Stores the value, or refuses it beside another one."""
+        value = values if self.const is None else self.const
+        before = getattr(namespace, self.dest, value)
+        if before != value:
+            raise argparse.ArgumentError(self, f"{value} contradicts {before}, which was given before")
+        setattr(namespace, self.dest, value)
 
 
 def on_or_off(text: str) -> bool:
@@ -31,47 +52,30 @@ def on_or_off(text: str) -> bool:
     return value
 
 
-_UNITS = {
-    "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-}
+def _whole(text: str, least: int, most: int | None = None) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least or (most is not None and value > most):
+        end = "" if most is None else f" to {most}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}{end}")
+    return value
 
-_AMOUNT = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
 
-_DEVICE = re.compile(r"cpu|gpu(:\d+)?", re.ASCII)
+def positive_count(text: str) -> int:
+    """A whole number from 1."""
+    return _whole(text, 1)
 
 
 def count(text: str) -> int:
-    """A whole number from 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return value
-
-
-def restarts(text: str) -> int:
     """A whole number from 0."""
-    return 0 if text.strip() == "0" else count(text)
+    return _whole(text, 0)
 
 
 def seed(text: str) -> int:
-    """A whole number from 0 that numpy takes as a seed."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**32 - 1")
-    return value
+    """A whole number that numpy takes as a seed."""
+    return _whole(text, 0, 2**32 - 1)
 
 
 def batch_size(text: str) -> int | str:
@@ -79,7 +83,7 @@ def batch_size(text: str) -> int | str:
     if text in {"auto", "largest"}:
         return text
     try:
-        return count(text)
+        return positive_count(text)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor largest nor a whole number from 1") from None
 
@@ -116,34 +120,39 @@ def reserve(text: str) -> int | float:
     """Memory to leave free: a fraction (`0.1`, `10%`) as a float, or an amount (`512MiB`) in bytes as an int."""
     if text.endswith("%"):
         return _fraction(text, text[:-1], 100)
+    digits, unit = _amount(text)
+    if digits is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a fraction such as 0.1 nor an amount such as 512MiB")
+    if unit is not None:
+        return int(float(digits) * unit)
+    if "." in digits:
+        return _fraction(text, digits, 1)
+    if int(digits) > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} has no unit: {text}% or {text}MiB?")
+    return 0
+
+
+def amount(text: str) -> int:
+    """An amount of memory with its unit (`8GiB`) in bytes, from 1."""
+    digits, unit = _amount(text)
+    size = 0 if digits is None or unit is None else int(float(digits) * unit)
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of memory such as 8GiB or 512MiB")
+    return size
+
+
+def _amount(text: str) -> tuple[str | None, int | None]:
+    """The digits of an amount and the bytes of its unit, if it has one; no digits if it is no amount."""
     match = _AMOUNT.fullmatch(text.strip())
     unit = match["unit"].lower() if match else ""
-    if match is None or unit not in _UNITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a fraction such as 0.1 nor an amount such as 512MiB")
-    if not unit and "." in match["number"]:
-        return _fraction(text, match["number"], 1)
-    if not unit and int(match["number"]) > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} has no unit: {text}% or {text}MiB?")
-    return int(float(match["number"]) * _UNITS[unit])
+    return (None, None) if match is None or unit not in {"", *_UNITS} else (match["digits"], _UNITS.get(unit))
 
 
 def _fraction(text: str, digits: str, whole: int) -> float:
     value = number(digits) / whole
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a fraction from 0 to below 1; an amount needs a unit (512MiB)"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is no fraction from 0 to below 1; an amount needs a unit: 512MiB")
     return value
-
-
-def amount(text: str) -> int:
-    """An amount of memory with its unit (`8GiB`) in bytes, from 1."""
-    match = _AMOUNT.fullmatch(text.strip())
-    unit = match["unit"].lower() if match else ""
-    size = int(float(match["number"]) * _UNITS[unit]) if match and unit and unit in _UNITS else 0
-    if size < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of memory such as 8GiB or 512MiB")
-    return size
 
 
 def device(text: str) -> str:
@@ -156,39 +165,16 @@ def device(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r} is neither cpu nor gpu nor gpu:K nor the beginning of a GPU's UUID")
 
 
-_MODEL = (
-    "a .keras file, or package.module:name of a model or of a function that returns one (the current folder is "
-    "searched too); arguments of the function stand behind a question mark, in quotes for the shell: "
-    "'keras.applications:MobileNetV2?classes=10&input_shape=96,96,3' (numbers, true, false, none, tuples by commas, "
-    "else text; no weights are downloaded unless weights= asks for them)"
-)
-
-
-class OnlyOne(argparse.Action):
-    """Stores a value that may be said twice, but not two different ones; a `const` stands for itself."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, const: Any = None, **options: Any) -> None:
-        more: dict[str, Any] = {} if const is None else {"nargs": 0, "default": argparse.SUPPRESS}
-        super().__init__(option_strings, dest, const=const, **options, **more)
-
-    def __call__(
-        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _flag: str | None = None
-    ) -> None:
-        """Stores the value.
-
-        Raises:
-            ArgumentError: Another one was given before.
-        """
-        value = values if self.const is None else self.const
-        before = getattr(namespace, self.dest, value)
-        if before != value:
-            raise argparse.ArgumentError(self, f"{value} contradicts {before}, which was given before")
-        setattr(namespace, self.dest, value)
-
-
 def add_inputs(parser: argparse.ArgumentParser, *, needs_pictures: bool = True) -> None:
     """MODEL, DIR, and how pictures are read."""
-    parser.add_argument("model", metavar="MODEL", help=_MODEL)
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a .keras file, or package.module:name of a model or of a function that returns one (the current folder "
+        "is searched first); arguments of the function follow a question mark, in quotes for the shell: "
+        "'keras.applications:MobileNetV2?classes=10&input_shape=96,96,3' (numbers, true, false, none, tuples by "
+        "commas, anything else is text; weights are downloaded only if weights= says so)",
+    )
     without = "" if needs_pictures else "; without it, samples are made up in the shape of the model's input"
     parser.add_argument(
         "directory",
@@ -200,31 +186,22 @@ def add_inputs(parser: argparse.ArgumentParser, *, needs_pictures: bool = True) 
         "--loss",
         action="append",
         metavar="NAME",
-        help="the loss of a model that is not compiled, as in model.compile; again for each further output",
+        help="loss of a model that is not compiled, as in model.compile; repeat it for each further output",
     )
-    parser.add_argument(
-        "--optimizer", metavar="NAME", help="the optimizer of a model that is not compiled (default: adam)"
-    )
-    _add_pictures(parser)
-
-
-def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--optimizer", metavar="NAME", help="optimizer of a model that is not compiled (default: adam)")
     pictures = parser.add_argument_group("pictures")
     pictures.add_argument(
-        "--rescale",
-        type=number,
-        metavar="X",
-        help="factor on every pixel (default: 1/255; 1 leaves them as they are)",
+        "--rescale", type=number, metavar="X", help="factor for every pixel (default: 1/255; 1 leaves them as they are)"
     )
     pictures.add_argument(
-        "--validation-split", type=share, metavar="X", help="share of each class that is kept for validation"
+        "--validation-split", type=share, metavar="X", help="share of each class to keep for validation"
     )
     pictures.add_argument("--horizontal-flip", action=Switch, default=None, help="mirror pictures at random")
     pictures.add_argument(
         "--datagen",
         metavar="NAME",
-        help="package.module:name of an ImageDataGenerator, or of a function that returns one, "
-        "instead of the three above",
+        help="package.module:name of an ImageDataGenerator, or of a function that returns one; "
+        "replaces the three options above",
     )
 
 
@@ -237,13 +214,15 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         type=batch_size,
         default="auto",
         metavar="SIZE",
-        help="auto (default): the smallest that reaches 95%% of the best speed; largest: the largest safe one; "
-        "or the number of samples behind one update",
+        help="auto (default): the smallest that reaches 95%% of the best throughput; largest: the largest safe one; "
+        "or the number of samples per update",
     )
     search.add_argument(
         "--largest", dest="batch_size", action=OnlyOne, const="largest", help="the same as --batch-size largest"
     )
-    search.add_argument("--max-batch", "--max-batch-size", type=count, metavar="N", help="never try more than this")
+    search.add_argument(
+        "--max-batch", "--max-batch-size", type=positive_count, metavar="N", help="never try more than this"
+    )
     search.add_argument(
         "--reserve",
         type=reserve,
@@ -254,12 +233,14 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         "--trial-timeout", type=seconds, metavar="SECONDS", help="deadline of a single trial (default: 300)"
     )
     search.add_argument(
-        "--cache", action=Switch, default=True, help="answer from an earlier probe where one fits (default)"
+        "--cache", action=Switch, default=True, help="answer from an earlier probe if one fits (default)"
     )
-    search.add_argument("--seed", type=seed, metavar="N", help="order and augmentation depend on it alone")
+    search.add_argument(
+        "--seed", type=seed, metavar="N", help="seed of shuffling and augmentation, which depend on nothing else"
+    )
     search.add_argument(
         "--device",
         type=device,
         metavar="NAME",
-        help="cpu, gpu, gpu:K (the K-th that is visible here, from 0), or the beginning of a GPU's UUID",
+        help="cpu, gpu, gpu:K (the K-th that is visible, from 0), or the beginning of a GPU's UUID",
     )

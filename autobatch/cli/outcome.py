@@ -1,9 +1,9 @@
-"""What a command came to as one object, whatever it came to: for `--json` and for reports."""
+"""How a command ended: the exit status, which says what a caller can do about it, and the object for `--json`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Self
 
 import autobatch
 from autobatch._text import format_count
@@ -26,32 +26,35 @@ from autobatch.errors import (
 
 
 class ExitCode(IntEnum):
-    """The statuses of `autobatch`."""
+    """An exit status of `autobatch`, with its `outcome` in JSON and its `meaning` in `--help`."""
 
-    OK = 0
-    USAGE = 2
-    DOES_NOT_FIT = 3
-    DEVICE = 4
-    INCONCLUSIVE = 5
-    FOREIGN = 6
-    HALF_UPDATED = 7
-    TIMEOUT = 124
-    INTERRUPTED = 130
+    outcome: str
+    meaning: str
 
+    def __new__(cls, value: int, outcome: str, meaning: str) -> Self:
+        """Makes a number that carries its two texts."""
+        code = int.__new__(cls, value)
+        code._value_, code.outcome, code.meaning = value, outcome, meaning
+        return code
 
-MEANINGS = {
-    ExitCode.OK: "done; of probe: a safe size is found",
-    ExitCode.USAGE: "an argument, the settings, the model or the data cannot be used as given",
-    ExitCode.DOES_NOT_FIT: (
-        "not even one sample fits in memory, or memory killed the training more often than --restarts allows"
-    ),
-    ExitCode.DEVICE: "the device that was asked for is not there",
-    ExitCode.INCONCLUSIVE: "the trials gave no answer",
-    ExitCode.FOREIGN: "the model, the generator or a callback raised an error of its own",
-    ExitCode.HALF_UPDATED: "the optimizer stopped half-way through an update; restore the weights from a checkpoint",
-    ExitCode.TIMEOUT: "the deadline of --timeout passed; the best size so far is printed",
-    ExitCode.INTERRUPTED: "interrupted; of probe: the best size so far is printed",
-}
+    OK = 0, "found", "success; for probe: a safe size was found"
+    USAGE = 2, "usage", "an argument, the settings, the model or the data cannot be used as given"
+    DOES_NOT_FIT = (
+        3,
+        "does_not_fit",
+        "not even one sample fits in memory, or memory killed the training more often than --restarts allows",
+    )
+    DEVICE = 4, "device_missing", "the requested device is not available"
+    INCONCLUSIVE = 5, "inconclusive", "the trials gave no answer"
+    FOREIGN = 6, "foreign_error", "the model, the generator or a callback raised an error of its own"
+    HALF_UPDATED = (
+        7,
+        "inconclusive",
+        "the optimizer stopped half-way through an update; restore the weights from a checkpoint",
+    )
+    TIMEOUT = 124, "timeout", "the deadline of --timeout passed; the best size so far is printed"
+    INTERRUPTED = 130, "interrupted", "interrupted; for probe: the best size so far is printed"
+
 
 _OF_ERRORS: dict[type[AutobatchError], ExitCode] = {
     ArgumentError: ExitCode.USAGE,
@@ -78,31 +81,12 @@ def exit_code(error: BaseException) -> ExitCode:
 
 def exit_code_table() -> str:
     """The codes and their meanings, one a line, for `--help`."""
-    rows = (f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
-    return "\n".join(["exit codes:", *rows])
-
-
-OUTCOMES = {
-    ExitCode.OK: "found",
-    ExitCode.USAGE: "usage",
-    ExitCode.DOES_NOT_FIT: "does_not_fit",
-    ExitCode.DEVICE: "device_missing",
-    ExitCode.INCONCLUSIVE: "inconclusive",
-    ExitCode.FOREIGN: "foreign_error",
-    ExitCode.HALF_UPDATED: "inconclusive",
-    ExitCode.TIMEOUT: "timeout",
-    ExitCode.INTERRUPTED: "interrupted",
-}
+    return "\n".join(["exit codes:", *(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)])
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """How a probe was started.
-
-    Attributes:
-        words: The words after `autobatch`.
-        at: When, as ISO 8601 has it.
-    """
+    """When a probe was started (ISO 8601, UTC) and with which words after `autobatch`."""
 
     words: tuple[str, ...]
     at: str
@@ -125,16 +109,16 @@ def probe_object(
     error: BaseException | None = None,
     following: str | None = None,
 ) -> dict[str, Any]:
-    """The object of a probe.
+    """The object of a probe, however it ended.
 
     Args:
         started: How it was started.
         code: Its exit status.
         environment: What it ran on.
         result: The `ProbeResult`, `None` without one.
-        trials: Those that ran, where there is no result.
-        error: What ended it, `None` where it found a size.
-        following: What to type next, `None` where there is nothing to train.
+        trials: Those that ran, if there is no result.
+        error: What ended it, `None` if it found a size.
+        following: What to type next, `None` if there is nothing to train.
     """
     from autobatch.train.run_log import SCHEMA_VERSION
 
@@ -145,38 +129,28 @@ def probe_object(
         "autobatch": autobatch.__version__,
         "started_at": started.at,
         "command": as_typed(started.words),
-        "outcome": OUTCOMES[code],
+        "outcome": code.outcome,
         "exit_code": int(code),
         "environment": dict(environment or {}),
         "result": None if result is None else result.to_dict(),
         "trials": [trial.to_dict() for trial in trials],
         "best_so_far": best_so_far(trials),
-        "error": None if error is None else described(error, OUTCOMES[code]),
+        "error": None if error is None else describe(error, code),
         "next": following,
     }
 
 
-def error_object(error: BaseException, code: ExitCode) -> dict[str, Any]:
-    """The object of any other command that has failed."""
-    return failure(OUTCOMES[code], code, described(error, OUTCOMES[code]))
-
-
-def failure(outcome: str, status: int, error: Mapping[str, str]) -> dict[str, Any]:
-    """The object of a command that has no result.
-
-    Args:
-        outcome: One of `OUTCOMES`.
-        status: The exit status.
-        error: Its `kind` and `message`.
-    """
+def failure_object(code: ExitCode, error: Mapping[str, str], status: int | None = None) -> dict[str, Any]:
+    """The object of a command without a result: its status (that of the code by default), and the error."""
     from autobatch.train.run_log import SCHEMA_VERSION
 
-    return {"schema_version": SCHEMA_VERSION, "outcome": outcome, "exit_code": int(status), "error": dict(error)}
+    status = int(code) if status is None else status
+    return {"schema_version": SCHEMA_VERSION, "outcome": code.outcome, "exit_code": status, "error": dict(error)}
 
 
-def described(error: BaseException, otherwise: str) -> dict[str, str]:
-    """An error's kind and its message, or something else where it has none."""
-    return {"kind": type(error).__name__, "message": message_of(error) or otherwise}
+def describe(error: BaseException, code: ExitCode) -> dict[str, str]:
+    """An error's kind and message; an error without a message has its outcome for one."""
+    return {"kind": type(error).__name__, "message": message_of(error) or code.outcome}
 
 
 def best_so_far(trials: Sequence[Any]) -> int | None:
@@ -185,7 +159,7 @@ def best_so_far(trials: Sequence[Any]) -> int | None:
 
 
 def best_line(trials: Sequence[Any]) -> str:
-    """That size as an argument, and how little it says; nothing if there is none."""
+    """That size as an argument, with how little it says; nothing if there is none."""
     best = best_so_far(trials)
     if best is None:
         return ""

@@ -1,7 +1,8 @@
-"""The command's words: which subcommands and options there are."""
+"""The parser of the command line: subcommands, their options, and what the settings add."""
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,35 +15,24 @@ from autobatch.cli.settings import SETTINGS, Setting, find_settings, require_kno
 from autobatch.cli.wording import did_you_mean, nearest
 
 _CONFIGURED = """\
-Where an option is not given, AUTOBATCH_<NAME> of the environment counts, then the
-nearest autobatch.toml or [tool.autobatch] of pyproject.toml; --show-config says what
-holds and where it comes from."""
+An option that is not given is taken from AUTOBATCH_<NAME> in the environment, then from
+the nearest autobatch.toml or [tool.autobatch] in pyproject.toml; --show-config prints
+each value and where it comes from."""
 
 
 class UsageError(Exception):
-    """Words that mean nothing.
-
-    Args:
-        message: What is wrong with them.
-        usage: The line that says which words there are.
-        prog: The command that was called.
-    """
+    """A command line that cannot be parsed, with the usage line of the command (`prog`) that was called."""
 
     def __init__(self, message: str, usage: str, prog: str) -> None:
         super().__init__(message)
-        self.usage = usage
-        self.prog = prog
+        self.usage, self.prog = usage, prog
 
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises `UsageError` instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuses the words.
-
-        Raises:
-            UsageError: Always.
-        """
+        """Raises `UsageError`."""
         raise UsageError(message, self.format_usage(), self.prog)
 
 
@@ -50,7 +40,7 @@ class CommandParser(Parser):
     """The parser of one subcommand.
 
     Attributes:
-        settings: Those of its options that may come from elsewhere, too; they are in the parsed arguments only if
+        settings: Its options that the environment or a file may set, too; they are in the parsed arguments only if
             they were given.
     """
 
@@ -59,28 +49,25 @@ class CommandParser(Parser):
     def parse_known_args(  # type: ignore[override]  # the overloads of argparse say the same at greater length
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse does it, but an optional DIR may also stand behind an option."""
+        """As argparse does it, but an optional DIR may also follow an option."""
         if "--show-config" in (args or ()):
             for action in self._get_positional_actions():
                 action.nargs, action.required = "*", False
         parsed, rest = super().parse_known_args(args, namespace)
         for word in rest:
             if word.startswith("-"):
-                self.error(f"there is no option {word}.{self._meant(word)}")
+                flags = [flag for action in self._get_optional_actions() for flag in action.option_strings]
+                self.error(f"there is no option {word}.{did_you_mean(nearest(word.partition('=')[0], flags))}")
         if parsed.show_config:
             return parsed, []
-        # argparse takes an optional word for absent once the words in front of an option are used up
-        if rest and not rest[0].startswith("-") and getattr(parsed, "directory", "") is None:
+        # argparse takes an optional word for absent once the words before an option are used up
+        if rest and getattr(parsed, "directory", "") is None:
             parsed.directory = rest.pop(0)
         return parsed, rest
 
-    def _meant(self, word: str) -> str:
-        flags = [flag for action in self._get_optional_actions() for flag in action.option_strings]
-        return did_you_mean(nearest(word.partition("=")[0], flags))
-
 
 def build_parser() -> Parser:
-    """The parser of `autobatch`; parsed arguments carry the subcommand's name as `command`."""
+    """The parser of `autobatch`; the parsed arguments have the subcommand's name as `command`."""
     parser = Parser(
         prog="autobatch",
         description="Finds the batch size that fits, proves it, and trains with it.",
@@ -115,26 +102,26 @@ def _add_command(commands: "argparse._SubParsersAction[CommandParser]", name: st
         "--color", action=Switch, default=None, help="use colours on a terminal (default: unless NO_COLOR is set)"
     )
     parser.add_argument(
-        "--show-config", action="store_true", help="print each setting, its value and where it comes from; do nothing"
+        "--show-config", action="store_true", help="print each setting, its value and where it comes from, and exit"
     )
     command.add_options(parser)
     parser.settings = tuple(_settings(parser))
 
 
 def _settings(parser: CommandParser) -> list[Setting]:
-    """The settings among a parser's options; their defaults are theirs, so that the parser tells what was given."""
+    """The settings among a parser's options. They take over the defaults, so that the parser tells what was given."""
     found: dict[str, Setting] = {}
     for action in parser._get_optional_actions():
         if action.dest in SETTINGS:
-            flags = [flag for flag in action.option_strings if flag.startswith("--")]
-            known = found.setdefault(action.dest, Setting(action.dest, action, action.default))
-            found[action.dest] = known.with_flags(flags)
+            flags = (flag for flag in action.option_strings if flag.startswith("--"))
+            known = found.get(action.dest) or Setting(action.dest, action, action.default)
+            found[action.dest] = replace(known, flags=(*known.flags, *flags))
             action.default = argparse.SUPPRESS
     return list(found.values())
 
 
 def parse(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tuple[argparse.Namespace, list[str]]:
-    """The arguments, completed by the settings that the command line leaves open; and remarks on what was found.
+    """The arguments, completed by the settings that the command line leaves open; and notes on what was found.
 
     Args:
         words: The words after `autobatch`.
@@ -143,10 +130,10 @@ def parse(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tup
 
     Returns:
         The arguments, with `parser` of their command, `settings` for where each setting comes from and `settings_of`
-        for what another command would find without a flag; and the remarks.
+        for what another command would find without a flag; and the notes.
 
     Raises:
-        UsageError: The words mean nothing.
+        UsageError: The words cannot be parsed.
         ArgumentError: A file or a setting cannot be used.
     """
     from autobatch.probing.cache import FOLDER_VARIABLE
@@ -155,7 +142,7 @@ def parse(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tup
     parser = build_parser()
     args, parsers = parser.parse_args(words), command_parsers(parser)
     commands = {name: each.settings for name, each in parsers.items()}
-    file, remarks = find_settings(folder)
+    file, notes = find_settings(folder)
     if file is not None:
         require_known(file, commands)
     args.parser = parsers[args.command]
@@ -164,4 +151,4 @@ def parse(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tup
     for name, choice in args.settings.items():
         setattr(args, name, choice.value)
     everywhere = [setting for settings in commands.values() for setting in settings]
-    return args, remarks + unknown_variables(environ, everywhere, (FOLDER_VARIABLE, PARENT_VARIABLE))
+    return args, notes + unknown_variables(environ, everywhere, (FOLDER_VARIABLE, PARENT_VARIABLE))

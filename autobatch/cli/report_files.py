@@ -1,26 +1,25 @@
-"""Reports of a probe, written to the files that were asked for."""
+"""The files that reports are written to: checked before anything runs, and nothing of others overwritten."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from autobatch.errors import ArgumentError, AutobatchError, DataError
 
 
-class Reports:
-    """The files to write; they are looked at before anything runs.
-
-    Args:
-        names: Their names.
-        stream: Where to say what could not be written.
+class ReportFiles:
+    """The files of a probe's report; what was written and what was not is said on the stream.
 
     Raises:
-        ArgumentError: A name that nothing can be written to, or that of a file which is no report.
+        ArgumentError: A file cannot be written, or would replace something else than a report.
     """
 
     def __init__(self, names: Sequence[str], stream: TextIO) -> None:
-        self._paths = [_checked(Path(name)) for name in dict.fromkeys(names)]
+        self._paths = [Path(name) for name in dict.fromkeys(names)]
         self._stream = stream
+        for path in self._paths:
+            require_writable(path)
+            require_replaceable(path, _is_report_or_probe, "another name")
 
     def write(self, data: dict[str, Any]) -> AutobatchError | None:
         """Writes the object of a probe to each of them; the first error, `None` if there was none."""
@@ -37,40 +36,42 @@ class Reports:
         except (DataError, ArgumentError) as error:
             print(f"autobatch: error: {error}", file=self._stream, flush=True)
             return error
-        print(f"autobatch: {path} is written", file=self._stream, flush=True)
+        print(f"autobatch: wrote {path}", file=self._stream, flush=True)
         return None
 
 
-def _checked(path: Path) -> Path:
+def require_writable(path: Path) -> None:
+    """Refuses an ending that is none of a report, and a folder that no file can be made in.
+
+    Permissions alone do not tell: a disk may be read-only, and root has them everywhere.
+    """
+    import tempfile
+
     from autobatch.report.write import require_ending
 
     require_ending(path)
-    if path.is_dir() or not _takes_files(path.parent):
-        raise ArgumentError(
-            "The report cannot be written there. "
-            f"Received: --output {path}. Expected: a file in a folder that exists and can be written to."
-        )
-    if path.exists() and not _is_own(path):
-        raise ArgumentError(
-            f"{str(path)!r} is there already and is no report that autobatch has written, so it is left alone. "
-            f"Received: --output {path}. Expected: another name."
-        )
-    return path
-
-
-def _takes_files(folder: Path) -> bool:
-    """Whether a file can be made there, which permissions alone do not say: a disk may be read-only."""
-    import tempfile
-
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
+        with tempfile.TemporaryFile(dir=path.parent):
+            writable = not path.is_dir()
     except OSError:
-        return False
+        writable = False
+    if not writable:
+        raise ArgumentError(
+            f"The report cannot be written there. Received: --output {path}. Expected: a file in a folder that exists "
+            "and can be written to."
+        )
 
 
-def _is_own(path: Path) -> bool:
-    """Whether nothing of somebody else is lost with it: a report, or the object of an earlier probe."""
+def require_replaceable(path: Path, is_own: Callable[[Path], bool], expected: str) -> None:
+    """Refuses a file that exists and is not one's own."""
+    if path.exists() and not (path.is_file() and is_own(path)):
+        raise ArgumentError(
+            f"{str(path)!r} exists and is no report of autobatch, so it is left alone. Received: --output {path}. "
+            f"Expected: {expected}."
+        )
+
+
+def _is_report_or_probe(path: Path) -> bool:
     from autobatch.report.runs import read_record
     from autobatch.report.write import is_own_report
 

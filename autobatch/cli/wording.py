@@ -1,12 +1,14 @@
-"""Messages of the functions in the words of the command: what is an argument there is an option here."""
+"""Text for people: lines that fit a terminal, the name that was meant, messages in the command's own terms."""
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TextIO
 
 from autobatch._text import strip_styles
 
+_NARROWEST = 20
+_COLUMNS, _LINES = 80, 24  # of a terminal that doesn't say
 _FLAGS = {
     "batch_size": "--batch-size",
     "limit": "--limit",
@@ -15,55 +17,35 @@ _FLAGS = {
     "timeout_s": "--timeout",
     "trial_timeout_s": "--trial-timeout",
 }
-
 # `limit=` as advice, not `limit=3` as what was received.
 _ADVICE = re.compile(rf"\b({'|'.join(_FLAGS)})=(?![^\s.,;:)])")
 
 
-def in_words_of_the_command(message: str) -> str:
-    """A message whose advice names options.
+def message_of(error: BaseException) -> str:
+    """An error's message without a terminal's styles, its advice naming options instead of arguments.
 
     Example:
-        >>> in_words_of_the_command("Give a larger timeout_s=.")
+        >>> message_of(ValueError("Give a larger timeout_s=."))
         'Give a larger --timeout.'
     """
-    return _ADVICE.sub(lambda match: _FLAGS[match[1]], message)
-
-
-def message_of(error: BaseException) -> str:
-    """What an error says, in the words of the command and without a terminal's styles."""
-    return strip_styles(in_words_of_the_command(str(error)))
-
-
-_LEAST = 20
-
-_COLUMNS, _LINES = 80, 24
+    return strip_styles(_ADVICE.sub(lambda match: _FLAGS[match[1]], str(error)))
 
 
 def width_of(stream: TextIO | None) -> int | None:
-    """How many characters fit on a line of a terminal; `None` for what is none: nothing is broken there."""
+    """How many characters fit on a line of a terminal; `None` for anything else, where no line is broken."""
     import shutil
 
     if stream is None or not stream.isatty():
         return None
-    return shutil.get_terminal_size((_columns(stream), _LINES)).columns
-
-
-def _columns(stream: TextIO) -> int:
-    """Those of the terminal itself: the process's stdout may lead elsewhere meanwhile."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or _COLUMNS
+    try:  # the terminal itself: the process's stdout may lead elsewhere meanwhile
+        columns = os.get_terminal_size(stream.fileno()).columns or _COLUMNS
     except (OSError, ValueError):
-        return _COLUMNS
+        columns = _COLUMNS
+    return shutil.get_terminal_size((columns, _LINES)).columns
 
 
 def wrapped(head: str, text: str, width: int | None) -> list[str]:
-    """Returns a sentence as lines; those after the first are set in by as much as the head is long.
-
-    Args:
-        head: What the first line begins with.
-        text: The sentence.
-        width: Characters on a line, `None` for one line.
+    """A head and a sentence as lines of at most `width` characters, the later ones indented by the head's length.
 
     Example:
         >>> wrapped("note: ", "one that is longer than twenty", 26)
@@ -73,38 +55,13 @@ def wrapped(head: str, text: str, width: int | None) -> list[str]:
 
     if width is None:
         return [head + text]
-    inner = max(width - len(head), _LEAST)
+    inner = max(width - len(head), _NARROWEST)
     lines = textwrap.wrap(text, inner, break_long_words=False, break_on_hyphens=False) or [""]
     return [(head if number == 0 else " " * len(head)) + line for number, line in enumerate(lines)]
 
 
-def columns(rows: Sequence[Sequence[str]], *, left: frozenset[int] = frozenset({0})) -> list[str]:
-    """Returns one line for each row, with cells of equal width under each other; empty columns are left out.
-
-    Args:
-        rows: Cells, as many in each row; the first row may be a heading.
-        left: The columns of words, which stand to the left; numbers stand to the right, so that their digits line up.
-
-    Example:
-        >>> columns([["name", "MiB"], ["a", "7"], ["long", "12"]])
-        ['name  MiB', 'a       7', 'long   12']
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    used = [number for number, column in enumerate(zip(*rows[1:], strict=True)) if any(column)]
-    return ["  ".join(_cell(row[i], widths[i], left=i in left) for i in used).rstrip() for row in rows]
-
-
-def _cell(text: str, width: int, *, left: bool) -> str:
-    return text.ljust(width) if left else text.rjust(width)
-
-
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The most similar of some names, `None` if none is similar.
-
-    Args:
-        word: What was typed.
-        known: What there is.
-        cutoff: From 0 for anything to 1 for the same.
+    """The most similar of the known names, `None` if none is similar.
 
     Example:
         >>> nearest("max_batches", ["cache", "max_batch"])
@@ -112,10 +69,9 @@ def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
     """
     from difflib import get_close_matches
 
-    close = get_close_matches(word, list(known), n=1, cutoff=cutoff)
-    return close[0] if close else None
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
 
 
 def did_you_mean(name: str | None) -> str:
-    """A name as a sentence that follows another one; nothing without one."""
+    """A sentence that suggests a name, to follow another sentence; nothing without a name."""
     return "" if name is None else f" Did you mean {name}?"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autobatch._text import GIB, MIB, format_bytes, format_count
+from autobatch._text import GIB, MIB, columns, format_bytes, format_count
 
 if TYPE_CHECKING:
     from autobatch.results.probe import ProbeResult
@@ -128,14 +128,7 @@ def trial_table(result: "ProbeResult") -> str:
     """One row for each trial, in order; the chosen size is marked."""
     head, rows = trial_rows(result.trials)
     marked = [(*row, _CHOSEN if t is result.proof else "") for t, row in zip(result.trials, rows, strict=True)]
-    lines = [(*head, ""), *marked]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    # Numbers stand to the right, so that their digits line up; the outcome is text.
-    cells = (
-        [_pad(text, width, left=i == 1) for i, (text, width) in enumerate(zip(one, widths, strict=True))]
-        for one in lines
-    )
-    return "\n".join("  ".join(row).rstrip() for row in cells)
+    return "\n".join(columns([(*head, ""), *marked], left=frozenset({1})))
 
 
 def explanations(result: "ProbeResult") -> list[str]:
@@ -156,10 +149,6 @@ def _use(result: "ProbeResult") -> str:
     limit = result.limits.get(name, name)
     budget_words = f"{budget / unit:.{digits}f} {'GiB' if unit == GIB else 'MiB'}"
     return f"peak {about}{needed} of {budget_words} budget, limit: {limit}"
-
-
-def _pad(text: str, width: int, *, left: bool) -> str:
-    return text.ljust(width) if left else text.rjust(width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def test_a_device_that_is_not_there_names_those_that_are(wanted, environ):
 
 
 def test_a_beginning_that_several_share_is_refused():
-    with pytest.raises(ArgumentError, match="2 devices are called so"):
+    with pytest.raises(ArgumentError, match="2 devices match"):
         visible("GPU-aa", seen(*GPUS))
 
 

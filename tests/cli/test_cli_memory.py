@@ -8,16 +8,15 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from autobatch.cli.api import real_api
+from autobatch._text import columns
+from autobatch.cli.api import Api
 from autobatch.cli.console import attentive_sleep, until_the_reader_leaves
 from autobatch.cli.main import main
-from autobatch.cli.memory_view import MemorySnapshot, headline, print_lines, views
-from autobatch.cli.wording import columns
+from autobatch.cli.memory_view import MemorySnapshot, headline, print_lines, snapshots
 from autobatch.memory.consumers import Consumers
 from autobatch.memory.types import Consumer, Device
 from autobatch.testing import memory_reading
@@ -30,7 +29,8 @@ GPU = Device(0, "GPU-1", "Fake GPU", 16 * GIB, 4 * GIB)
 def autobatch(*words, **figures):
     """Runs the command on a machine with these figures: status, stdout, stderr."""
     out, err = io.StringIO(), io.StringIO()
-    api = replace(real_api(), read_memory=lambda: memory_reading(**figures))
+    api = Api()
+    api.read_memory = lambda: memory_reading(**figures)
     return main(["memory", *words], api=api, stdout=out, stderr=err), out.getvalue(), err.getvalue()
 
 
@@ -41,7 +41,7 @@ def view(*consumers, left_out=0, notes=(), **figures):
 def test_it_says_how_much_and_what_limits_and_who():
     status, out, err = autobatch(group_limit_bytes=12 * GIB, group_usage_bytes=2 * GIB)
     assert (status, err) == (0, "")
-    assert out.startswith("9.0 GiB can be taken, limited by the control group: 10.0 GiB are available, 983 MiB")
+    assert out.startswith("9.0 GiB usable, limited by the control group: 10.0 GiB available, less the reserve of 983")
     assert "> control group" in out
     assert "this process" in out
 
@@ -60,9 +60,9 @@ def test_json_is_the_reading_with_its_consumers():
 @pytest.mark.parametrize(
     ("figures", "words"),
     [
-        ({"host_available_bytes": 48 * GIB}, "42.9 GiB can be taken, limited by the host: 48.0 GiB are available"),
-        ({"host_available_bytes": GIB}, "Nothing can be taken, limited by the host: 1.0 GiB are available"),
-        ({"devices": (GPU,)}, "2.7 GiB can be taken, limited by the device (GPU:0 Fake GPU GPU-1): 4.0 GiB"),
+        ({"host_available_bytes": 48 * GIB}, "42.9 GiB usable, limited by the host: 48.0 GiB available"),
+        ({"host_available_bytes": GIB}, "Nothing is usable, limited by the host: 1.0 GiB available"),
+        ({"devices": (GPU,)}, "2.7 GiB usable, limited by the device (GPU:0 Fake GPU GPU-1): 4.0 GiB"),
     ],
 )
 def test_the_headline_tells_what_is_left_beside_the_reserve(figures, words):
@@ -103,7 +103,7 @@ def test_columns_without_anything_in_them_are_left_out():
 
 def rounds(count, look, **seams):
     """The first views of a watch that never really waits."""
-    return list(itertools.islice(views(look, 5.0, now=lambda: NOON, **seams), count))
+    return list(itertools.islice(snapshots(look, 5.0, now=lambda: NOON, **seams), count))
 
 
 def test_it_looks_again_every_so_often():
@@ -248,7 +248,7 @@ def test_on_a_terminal_it_has_a_screen_of_its_own_and_gives_it_back():
         assert process.stderr.read() == b""
     os.close(keyboard)
     assert b"\x1b[?1049h" in seen
-    assert b"can be taken, limited by" in seen
+    assert b"usable, limited by" in seen
 
 
 def until(descriptor, words):

@@ -80,9 +80,9 @@ def test_a_keras_file_comes_back_compiled(folder):
 @pytest.mark.parametrize(
     ("name", "error", "says"),
     [
-        ("model.h5", ArgumentError, "package.module:name was expected"),
-        ("cli_sample", ArgumentError, "package.module:name was expected"),
-        (":compiled", ArgumentError, "package.module:name was expected"),
+        ("model.h5", ArgumentError, "Expected a .keras file or package.module:name"),
+        ("cli_sample", ArgumentError, "Expected a .keras file or package.module:name"),
+        (":compiled", ArgumentError, "Expected a .keras file or package.module:name"),
         ("absent.keras", ArgumentError, "no model file"),
         ("cli_absent:model", ArgumentError, "no module 'cli_absent'"),
         ("cli_absent.inner:model", ArgumentError, "no module 'cli_absent'"),
@@ -95,7 +95,7 @@ def test_a_keras_file_comes_back_compiled(folder):
         ("cli_sample:biuld", ArgumentError, "Did you mean build"),
         ("absent.keras?width=3", ArgumentError, "takes no arguments"),
         ("cli_sample:forgetful", ModelError, "which gives None"),
-        ("cli_sample:number", ModelError, "of type int"),
+        ("cli_sample:number", ModelError, "an object of type int"),
         ("damaged.keras", ModelError, "cannot be read"),
     ],
 )

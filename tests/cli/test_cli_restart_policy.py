@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.cli.supervisor.restart_policy import Attempts, Bounds, Death, End, Restart, Trace, after_death
+from autobatch.cli.supervisor.restart_policy import (
+    Attempts,
+    End,
+    MicroBatchLimits,
+    Restart,
+    Trace,
+    TrainingEnd,
+    what_next,
+)
 from autobatch.train.checkpoint.saver import VALIDATION, InFlight
 from autobatch.train.checkpoint.store import CheckpointState
 
@@ -44,7 +52,7 @@ STANDING = CheckpointState(
 )
 def test_any_other_end_is_handed_on_and_never_called_out_of_memory(status, code, said):
     """Seen to fail with SIGSEGV taken for out of memory. The kernel's count has risen: for somebody else."""
-    verdict = after_death(Death(status, 0, 5), Trace(InFlight(32), STANDING), Attempts(0, 3))
+    verdict = what_next(TrainingEnd(status, 0, 5), Trace(InFlight(32), STANDING), Attempts(0, 3))
     assert isinstance(verdict, End)
     assert (verdict.status, verdict.gave_up) == (code, False)
     assert verdict.message is None if said is None else f"ended by {said}." in verdict.message
@@ -64,40 +72,43 @@ def test_any_other_end_is_handed_on_and_never_called_out_of_memory(status, code,
 )
 def test_a_kill_is_for_memory_if_the_kernel_says_so_or_says_nothing(before, after, for_memory, sure, status):
     """Seen to fail with the counts left out."""
-    verdict = after_death(Death(status, before, after), Trace(InFlight(32), STANDING), Attempts(0, 3))
+    verdict = what_next(TrainingEnd(status, before, after), Trace(InFlight(32), STANDING), Attempts(0, 3))
     assert isinstance(verdict, Restart) == for_memory
     assert ("cannot be read here" in verdict.message) != sure
     if not for_memory:
         assert (verdict.status, verdict.gave_up) == (137, False)
-        assert "somebody else" in verdict.message
+        assert "another process" in verdict.message
 
 
 @pytest.mark.parametrize(
-    ("trace", "attempts", "bound"),
+    ("trace", "attempts", "limit"),
     [
         (Trace(InFlight(64), STANDING), Attempts(0, 3), 32),
-        (Trace(InFlight(32), STANDING), Attempts(1, 3, bounds=Bounds(32)), 22),
-        (Trace(InFlight(22), STANDING), Attempts(2, 3, bounds=Bounds(32)), 16),
+        (Trace(InFlight(32), STANDING), Attempts(1, 3, limits=MicroBatchLimits(32)), 22),
+        (Trace(InFlight(22), STANDING), Attempts(2, 3, limits=MicroBatchLimits(32)), 16),
         (Trace(InFlight(2), STANDING), Attempts(0, 1), 1),
         pytest.param(
-            Trace(InFlight(64), STANDING), Attempts(1, 3, bounds=Bounds(16)), 11, id="what is written is from before"
+            Trace(InFlight(64), STANDING),
+            Attempts(1, 3, limits=MicroBatchLimits(16)),
+            11,
+            id="written before",
         ),
         pytest.param(Trace(InFlight(64)), Attempts(0, 3), 32, id="no checkpoint"),
         pytest.param(Trace(InFlight(5)), Attempts(0, 3), 3, id="no checkpoint, an odd size"),
         pytest.param(Trace(None, STANDING), Attempts(0, 3), None, id="before its first micro-batch"),
-        pytest.param(Trace(None, STANDING), Attempts(1, 3, bounds=Bounds(8)), 8, id="the same, bounded"),
+        pytest.param(Trace(None, STANDING), Attempts(1, 3, limits=MicroBatchLimits(8)), 8, id="the same, bounded"),
         pytest.param(Trace(), Attempts(0, 3), None, id="nothing is known"),
     ],
 )
-def test_it_goes_on_below_the_micro_batch_that_was_running(trace, attempts, bound):
-    verdict = after_death(Death(KILLED, 0, 1), trace, attempts)
+def test_it_goes_on_below_the_micro_batch_that_was_running(trace, attempts, limit):
+    verdict = what_next(TrainingEnd(KILLED, 0, 1), trace, attempts)
     assert isinstance(verdict, Restart)
-    assert verdict.bounds == Bounds(bound)
+    assert verdict.limits == MicroBatchLimits(limit)
     assert f"Restart {attempts.restarts + 1} of {attempts.allowed} " in verdict.message
 
 
 def test_a_restart_says_what_was_killed_where_it_goes_on_and_how_large():
-    verdict = after_death(Death(KILLED, 0, 1), Trace(InFlight(32), STANDING), Attempts(0, 3))
+    verdict = what_next(TrainingEnd(KILLED, 0, 1), Trace(InFlight(32), STANDING), Attempts(0, 3))
     assert verdict.message == (
         "the kernel killed the training for memory at a micro-batch of 32. "
         "Restart 1 of 3 from epoch 2, after update 14, with micro-batches of at most 22."
@@ -108,7 +119,7 @@ def test_a_restart_says_what_was_killed_where_it_goes_on_and_how_large():
     ("trace", "attempts", "said"),
     [
         (Trace(InFlight(1), STANDING), Attempts(0, 3), "no smaller micro-batch"),
-        (Trace(None, STANDING), Attempts(1, 3, bounds=Bounds(1)), "no smaller micro-batch"),
+        (Trace(None, STANDING), Attempts(1, 3, limits=MicroBatchLimits(1)), "no smaller micro-batch"),
         (Trace(InFlight(32), STANDING), Attempts(3, 3), "restarted 3 times"),
         (Trace(InFlight(32), STANDING), Attempts(1, 1), "restarted once"),
         (Trace(InFlight(32), STANDING), Attempts(0, 0), "--restarts allows no more"),
@@ -117,7 +128,7 @@ def test_a_restart_says_what_was_killed_where_it_goes_on_and_how_large():
 )
 def test_it_gives_up_at_one_sample_and_when_no_restart_is_left(trace, attempts, said):
     """Seen to fail with `>` for `>=` in the comparison with the restarts allowed."""
-    verdict = after_death(Death(KILLED, 0, 1), trace, attempts)
+    verdict = what_next(TrainingEnd(KILLED, 0, 1), trace, attempts)
     assert isinstance(verdict, End)
     assert (verdict.status, verdict.gave_up) == (3, True)
     assert said in verdict.message
@@ -127,39 +138,41 @@ def test_it_gives_up_at_one_sample_and_when_no_restart_is_left(trace, attempts, 
     micro=st.integers(1, 512),
     effective=st.integers(1, 512),
     allowed=st.integers(0, 40),
-    death=st.sampled_from([Death(KILLED, 1, 2), Death(KILLED), Death(137, 0, 1)]),
+    end=st.sampled_from([TrainingEnd(KILLED, 1, 2), TrainingEnd(KILLED), TrainingEnd(137, 0, 1)]),
 )
-def test_killed_again_and_again_it_ends_and_the_micro_batch_only_falls(micro, effective, allowed, death):
+def test_killed_again_and_again_it_ends_and_the_micro_batch_only_falls(micro, effective, allowed, end):
     """Each training runs at the bound that it was given."""
     standing = CheckpointState(0, 0, 0, 0, effective, None, 1, 512)
     attempts, ran = Attempts(0, allowed), [min(micro, effective)]
-    while isinstance(verdict := after_death(death, Trace(InFlight(ran[-1]), standing), attempts), Restart):
-        attempts = Attempts(attempts.restarts + 1, allowed, verdict.bounds)
-        ran.append(verdict.bounds.training)
+    while isinstance(verdict := what_next(end, Trace(InFlight(ran[-1]), standing), attempts), Restart):
+        attempts = Attempts(attempts.restarts + 1, allowed, verdict.limits)
+        ran.append(verdict.limits.training)
     assert verdict.gave_up
     assert ran == sorted(set(ran), reverse=True)
     assert ran[-1] == 1 or attempts.restarts == allowed
 
 
 @pytest.mark.parametrize(
-    ("trace", "bounds", "after"),
+    ("trace", "limits", "after"),
     [
-        (Trace(InFlight(64, VALIDATION), STANDING), Bounds(), Bounds(None, 32)),
-        (Trace(InFlight(64, VALIDATION), STANDING), Bounds(8), Bounds(8, 32)),
-        (Trace(InFlight(64, VALIDATION), STANDING), Bounds(1), Bounds(1, 32)),
-        (Trace(InFlight(64, VALIDATION), STANDING), Bounds(8, 16), Bounds(8, 8)),
-        (Trace(InFlight(64), STANDING), Bounds(None, 1), Bounds(32, 1)),
+        (Trace(InFlight(64, VALIDATION), STANDING), MicroBatchLimits(), MicroBatchLimits(None, 32)),
+        (Trace(InFlight(64, VALIDATION), STANDING), MicroBatchLimits(8), MicroBatchLimits(8, 32)),
+        (Trace(InFlight(64, VALIDATION), STANDING), MicroBatchLimits(1), MicroBatchLimits(1, 32)),
+        (Trace(InFlight(64, VALIDATION), STANDING), MicroBatchLimits(8, 16), MicroBatchLimits(8, 8)),
+        (Trace(InFlight(64), STANDING), MicroBatchLimits(None, 1), MicroBatchLimits(32, 1)),
     ],
     ids=str,
 )
-def test_a_kill_in_one_phase_never_lowers_the_other(trace, bounds, after):
+def test_a_kill_in_one_phase_never_lowers_the_other(trace, limits, after):
     """Seen to fail with the phase left out: a kill in validation made training smaller."""
-    verdict = after_death(Death(KILLED, 0, 1), trace, Attempts(1, 3, bounds))
-    assert verdict.bounds == after
+    verdict = what_next(TrainingEnd(KILLED, 0, 1), trace, Attempts(1, 3, limits))
+    assert verdict.limits == after
 
 
 def test_a_kill_in_validation_is_said_to_be_one():
-    verdict = after_death(Death(KILLED, 0, 1), Trace(InFlight(64, VALIDATION), STANDING), Attempts(0, 3, Bounds(8)))
+    verdict = what_next(
+        TrainingEnd(KILLED, 0, 1), Trace(InFlight(64, VALIDATION), STANDING), Attempts(0, 3, MicroBatchLimits(8))
+    )
     assert verdict.message == (
         "the kernel killed the training for memory at a micro-batch of validation of 64. "
         "Restart 1 of 3 from epoch 2, after update 14, with micro-batches of at most 8 and of at most 32 in validation."
@@ -167,7 +180,9 @@ def test_a_kill_in_validation_is_said_to_be_one():
 
 
 def test_validation_that_is_killed_at_one_sample_gives_up():
-    verdict = after_death(Death(KILLED, 0, 1), Trace(InFlight(1, VALIDATION), STANDING), Attempts(0, 3, Bounds(8)))
+    verdict = what_next(
+        TrainingEnd(KILLED, 0, 1), Trace(InFlight(1, VALIDATION), STANDING), Attempts(0, 3, MicroBatchLimits(8))
+    )
     assert isinstance(verdict, End)
     assert "no smaller micro-batch" in verdict.message
 
@@ -175,9 +190,9 @@ def test_validation_that_is_killed_at_one_sample_gives_up():
 def test_a_kill_while_the_model_is_saved_lowers_nothing():
     """Nor does it give up at one sample. Seen to fail with a finished training taken for one that runs."""
     done = replace(STANDING, finished=True)
-    verdict = after_death(Death(KILLED, 0, 1), Trace(InFlight(1), done), Attempts(0, 3, Bounds(1)))
+    verdict = what_next(TrainingEnd(KILLED, 0, 1), Trace(InFlight(1), done), Attempts(0, 3, MicroBatchLimits(1)))
     assert verdict == Restart(
-        Bounds(1),
+        MicroBatchLimits(1),
         "the kernel killed the training for memory after its last epoch, before the model was saved. "
         "Restart 1 of 3 to save the model.",
     )
@@ -186,5 +201,5 @@ def test_a_kill_while_the_model_is_saved_lowers_nothing():
 def test_what_was_running_may_be_larger_than_the_effective_batch_of_the_checkpoint():
     """A schedule has raised it since. Seen to fail with the rungs of the stored size: from 128 to 16 at once."""
     stored = replace(STANDING, effective_batch_size=16)
-    verdict = after_death(Death(KILLED, 0, 1), Trace(InFlight(128), stored), Attempts(0, 3))
-    assert verdict.bounds == Bounds(64)
+    verdict = what_next(TrainingEnd(KILLED, 0, 1), Trace(InFlight(128), stored), Attempts(0, 3))
+    assert verdict.limits == MicroBatchLimits(64)

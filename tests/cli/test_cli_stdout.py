@@ -20,7 +20,7 @@ def load_model(name, load=FakeApi.load_model):
     return load(fake, name)
 fake = FakeApi({error})
 fake.load_model = load_model
-status = main(sys.argv[1:], api=fake.api(), environ={{}})
+status = main(sys.argv[1:], api=fake, environ={{}})
 with contextlib.suppress(OSError):
     os.write(1, b" \\n")
 sys.exit(status)

@@ -115,11 +115,11 @@ def test_a_kill_by_somebody_else_is_not_restarted(scene):
     """Seen to fail with the counts left out."""
     status, said = scene.play(dies(), kills=[4, 4])
     assert status == 137
-    assert "somebody else" in said
+    assert "another process" in said
 
 
 def test_killed_twice_for_memory_it_goes_on_smaller_and_smaller(scene):
-    """Seen to fail with the ceiling left out of the child's words."""
+    """Seen to fail with the limit left out of the child's words."""
     leave_checkpoint(scene.folder)
     killed = [dies(micro=size, folder=scene.folder) for size in (64, 32)]
     status, said = scene.play(*killed, "sys.exit(0)", kills=[0, 1, 1, 2, 2, 2])

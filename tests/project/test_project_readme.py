@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import autobatch
-from autobatch.cli.outcome import MEANINGS
+from autobatch.cli.outcome import ExitCode
 from autobatch.cli.parser import build_parser
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,7 @@ def test_the_docs_name_exactly_the_options_of_every_command(command):
 
 def test_the_docs_name_every_exit_code_with_its_meaning():
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", COMMAND, flags=re.MULTILINE)
-    assert rows == [(str(code.value), meaning) for code, meaning in MEANINGS.items()]
+    assert rows == [(str(code.value), code.meaning) for code in ExitCode]
 
 
 def test_the_docs_name_everything_that_is_exported():

@@ -16,18 +16,16 @@ if TYPE_CHECKING:
     from autobatch.doctor.checkup import Checkup, MachinePlan
     from autobatch.doctor.facts import Finding
 
-SUMMARY = "say what was found on this machine, what would be used, and what to do about each warning"
+SUMMARY = "check this machine: what was found, what would be used, and what to do about each warning"
 _MARKS = {"ok": "  ok       ", "warning": "! warning  ", "problem": "X PROBLEM  "}
 _PLACES = {"worker": "in a worker process", "caller": "in the caller's process, without a deadline"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds no words, but says what its status tells."""
-    parser.description = f"{parser.description} Ends with 2 where nothing can be trained; warnings leave it at 0."
+    parser.description = f"{parser.description} Ends with 2 if nothing can be trained, and with 0 despite warnings."
 
 
 def run(_args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutput:
-    """The check-up; its status tells whether anything can be trained."""
     from autobatch.doctor.checkup import check_up
     from autobatch.doctor.collect import collect
 
@@ -39,16 +37,12 @@ def run(_args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutp
 
 
 def checkup_lines(checkup: "Checkup", width: int | None = None) -> list[str]:
-    """Returns a check-up as text.
-
-    Args:
-        checkup: What was found.
-        width: Where to break lines, `None` for nowhere.
-    """
+    """A check-up as text, broken at `width`: the findings in groups, then what would be used."""
     lines: list[str] = []
     for group, findings in groupby(checkup.findings, lambda finding: finding.group):
         lines += [group, *(line for finding in findings for line in _finding(finding, width)), ""]
-    return [*lines, *_plan(checkup.plan, width), "", _count(checkup.counts)]
+    counts = [format_count(count, state) for state, count in checkup.counts.items() if state != "ok"]
+    return [*lines, *_plan(checkup.plan, width), "", f"{', '.join(counts)}."]
 
 
 def _finding(finding: "Finding", width: int | None) -> list[str]:
@@ -69,9 +63,4 @@ def _plan(plan: "MachinePlan | None", width: int | None) -> list[str]:
         "trials": _PLACES[plan.trials],
         "allocator": f"{plan.allocator}: {gives_back}",
     }
-    return ["would be used", *(line for name, said in rows.items() for line in wrapped(f"  {name:<10} ", said, width))]
-
-
-def _count(counts: dict[str, int]) -> str:
-    words = [format_count(count, state) for state, count in counts.items() if state != "ok"]
-    return f"{', '.join(words)}."
+    return ["would be used", *(line for name, text in rows.items() for line in wrapped(f"  {name:<10} ", text, width))]

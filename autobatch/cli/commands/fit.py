@@ -1,15 +1,14 @@
-"""`autobatch fit`: a training at the size that fits, restarted where memory kills it."""
+"""`autobatch fit`: a training at the size that fits, restarted when memory kills it."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from autobatch.cli import options as values
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal, as_typed
 from autobatch.cli.inputs import inputs, search
-from autobatch.cli.options import Switch, add_inputs, add_search
+from autobatch.cli.options import Switch, add_inputs, add_search, count, positive_count, seconds
 from autobatch.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ SUMMARY = "find the batch size that fits, and train with it"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The model, the pictures, the training, how to search, and how to stay alive."""
     add_inputs(parser)
     _add_training(parser)
     add_search(parser)
@@ -28,29 +26,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput | int:
-    """A training at the size that fits, in a child unless it is to be in this process."""
+    """A training in a child process, unless it is to run in this one."""
     if args.in_process:
         return _train(args, api, terminal)
     return api.supervise(terminal.words, args, terminal.err)
 
 
 def _train(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput:
-    """A training in this process; the model is saved where `--output` says."""
     progress = terminal.err
     output = _output(args.output)
     if args.share_memory:  # before anything imports TensorFlow
         print(api.share_memory(), file=progress, flush=True)
     model, *pictures = inputs(args, api, terminal)
-    options = search(args) | _bounded(args) | _saved(args)
-    named = {
-        "validation_data": args.validation,
-        "on_memory_pressure": args.on_memory_pressure,
-        "scale_learning_rate": args.scale_learning_rate,
-        "image_backend": args.image_backend,
-        "log_dir": _log_dir(args, terminal.words),
-        "verbose": 0 if args.quiet else None,
-    }
-    options |= {name: value for name, value in named.items() if value is not None}
+    options = search(args) | _given(args, terminal.words)
     history = api.fit(model, *pictures, epochs=args.epochs, **options)
     lines = [str(history.autobatch), *_last_epoch(history)]
     if output is not None:
@@ -69,13 +57,13 @@ def _train(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOut
 def _add_training(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
     training.add_argument(
-        "--epochs", type=values.count, default=1, metavar="N", help="passes over the samples (default: 1)"
+        "--epochs", type=positive_count, default=1, metavar="N", help="passes over the samples (default: 1)"
     )
     training.add_argument("--validation", metavar="DIR", help="folder of validation pictures, one subfolder per class")
     training.add_argument(
         "--on-memory-pressure",
         choices=("accumulate", "resize"),
-        help="keep the batch size and accumulate gradients over smaller micro-batches (default), or resize it",
+        help="keep the batch size and accumulate gradients over smaller micro-batches (default), or resize the batch",
     )
     training.add_argument(
         "--scale-learning-rate",
@@ -96,20 +84,20 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 def _add_supervision(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "staying alive",
-        "The training runs in a process of its own. When the kernel kills it for memory, it goes on from its "
-        "checkpoint with smaller micro-batches; any other end is handed on as it is.",
+        "The training runs in a child process. If the kernel kills it for memory, it is restarted from its checkpoint "
+        "with smaller micro-batches; any other end is passed on as it is.",
     )
     group.add_argument(
-        "--restarts", type=values.restarts, default=3, metavar="N", help="restarts at most (default: 3; 0 for none)"
+        "--restarts", type=count, default=3, metavar="N", help="restarts at most (default: 3; 0 for none)"
     )
     group.add_argument(
         "--checkpoint",
         metavar="FOLDER",
-        help="folder to save the run in, and to go on from if it holds one that did not end; emptied when the "
+        help="folder to save the run in, and to resume from if it holds one that did not end; emptied when the "
         "training is done (default: a temporary one)",
     )
     group.add_argument(
-        "--checkpoint-every", type=values.seconds, metavar="SECONDS", help="time between two saves (default: 60)"
+        "--checkpoint-every", type=seconds, metavar="SECONDS", help="time between two saves (default: 60)"
     )
     group.add_argument(
         "--share-memory",
@@ -120,32 +108,41 @@ def _add_supervision(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--in-process", action="store_true", help="train in this process, without restarts (for debuggers)"
     )
-    # What a training is told by its supervisor: what was typed, and after a restart the largest micro-batches.
+    # What a supervisor tells its training: what was typed, and after a restart the largest micro-batches.
     group.add_argument("--typed", metavar="COMMAND", help=argparse.SUPPRESS)
-    group.add_argument("--max-micro-batch-size", type=values.count, metavar="N", help=argparse.SUPPRESS)
-    group.add_argument("--max-validation-batch-size", type=values.count, metavar="N", help=argparse.SUPPRESS)
+    group.add_argument("--max-micro-batch-size", type=positive_count, metavar="N", help=argparse.SUPPRESS)
+    group.add_argument("--max-validation-batch-size", type=positive_count, metavar="N", help=argparse.SUPPRESS)
 
 
-def _bounded(args: argparse.Namespace) -> dict[str, Any]:
-    """The smaller of the user's bound and that of a restart, and what a restart says of validation."""
-    bounds = [bound for bound in (args.max_batch, args.max_micro_batch_size) if bound is not None]
-    options = {"max_batch_size": min(bounds, default=None), "validation_batch_size": args.max_validation_batch_size}
+def _given(args: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
+    """The arguments for `autobatch.fit` that were given; of the user's limit and a restart's, the smaller one holds."""
+    limits = [limit for limit in (args.max_batch, args.max_micro_batch_size) if limit is not None]
+    options = {
+        "max_batch_size": min(limits, default=None),
+        "validation_batch_size": args.max_validation_batch_size,
+        "checkpoint": _checkpoint(args),
+        "checkpoint_every_s": args.checkpoint_every,
+        "validation_data": args.validation,
+        "on_memory_pressure": args.on_memory_pressure,
+        "scale_learning_rate": args.scale_learning_rate,
+        "image_backend": args.image_backend,
+        "log_dir": _log_dir(args, words),
+        "verbose": 0 if args.quiet else None,
+    }
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _checkpoint(args: argparse.Namespace) -> "SupervisedFolder | None":
+    from autobatch.train.checkpoint.saver import SupervisedFolder
+
+    return None if args.checkpoint is None else SupervisedFolder(args.checkpoint, args.max_micro_batch_size)
 
 
 def _log_dir(args: argparse.Namespace, words: Sequence[str]) -> "LogDir | None":
-    """The folder for the log, and what was typed to start the run: a supervisor's own words are none of it."""
+    """The folder for the log, with what was typed to start the run, without what its supervisor added."""
     from autobatch.train.run_log import LogDir
 
     return None if args.log_dir is None else LogDir(args.log_dir, args.typed or as_typed(words))
-
-
-def _saved(args: argparse.Namespace) -> dict[str, Any]:
-    from autobatch.train.checkpoint.saver import SupervisedFolder
-
-    folder = None if args.checkpoint is None else SupervisedFolder(args.checkpoint, args.max_micro_batch_size)
-    options = {"checkpoint": folder, "checkpoint_every_s": args.checkpoint_every}
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _forget(folder: "SupervisedFolder | None", progress: TextIO) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TextIO
 from autobatch._text import format_count
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal
-from autobatch.errors import ArgumentError, DataError
+from autobatch.cli.report_files import require_replaceable, require_writable
+from autobatch.errors import DataError
 
 if TYPE_CHECKING:
     from autobatch.report.runs import Record
@@ -19,53 +20,37 @@ _ENDINGS = (".json", ".jsonl")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The runs, and where the page goes."""
     parser.add_argument(
         "runs",
         nargs="+",
         metavar="RUN",
-        help="file that `autobatch probe -o run.json`, fit(..., log_dir=...) or `autobatch report -o runs.json` has "
-        "written, or a folder of them, newest first",
+        help="a file written by `autobatch probe -o run.json`, fit(..., log_dir=...) or `autobatch report -o "
+        "runs.json`, or a folder of them, shown newest first",
     )
     parser.add_argument(
         "-o",
         "--output",
         metavar="FILE",
         default=_DEFAULT,
-        help="where to write it; ends in .html, .md or .json (default: %(default)s in this folder)",
+        help="where to write it, .html, .md or .json (default: %(default)s in this folder)",
     )
-    parser.add_argument("--force", action="store_true", help="write it even if FILE is something else than a report")
+    parser.add_argument("--force", action="store_true", help="replace FILE even if it is something else than a report")
 
 
 def run(args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutput:
-    """Where the page was written."""
-    from autobatch.report.write import require_ending, write_report
+    from autobatch.report.write import is_own_report, write_report
 
     output = Path(args.output)
-    require_ending(output)
-    if not output.parent.is_dir():
-        msg = f"There is no folder for it. Received: --output {output}. Expected a file in a folder that exists."
-        raise ArgumentError(msg)
+    require_writable(output)
     if not args.force:
-        _require_replaceable(output)
+        require_replaceable(output, is_own_report, "another name, or --force to overwrite it")
     records = _records(map(Path, args.runs), output, terminal.err)
     write_report(records, output)
     data = {"written": str(output), "runs": [_described(record) for record in records]}
     return CommandOutput(f"{format_count(len(records), 'run')} in {output}", data)
 
 
-def _require_replaceable(output: Path) -> None:
-    from autobatch.report.write import is_own_report
-
-    if output.exists() and not (output.is_file() and is_own_report(output)):
-        msg = (
-            f"{str(output)!r} is there already and is no report that autobatch has written, so it is left alone. "
-            f"Received: --output {output}. Expected another name, or --force to overwrite it."
-        )
-        raise ArgumentError(msg)
-
-
-def _records(paths: Iterable[Path], output: Path, remarks: TextIO) -> "list[Record]":
+def _records(paths: Iterable[Path], output: Path, notes: TextIO) -> "list[Record]":
     """The runs that were named, each of them once, in this order; those of a folder newest first.
 
     Raises:
@@ -75,13 +60,13 @@ def _records(paths: Iterable[Path], output: Path, remarks: TextIO) -> "list[Reco
 
     found: dict[Path, list[Record]] = {}
     for path in paths:
-        records = _of_folder(path, output, remarks) if path.is_dir() else {path: read_records(path)}
+        records = _of_folder(path, output, notes) if path.is_dir() else {path: read_records(path)}
         for name, runs in records.items():
             found.setdefault(name.resolve(), runs)
     return [run for runs in found.values() for run in runs]
 
 
-def _of_folder(folder: Path, output: Path, remarks: TextIO) -> "dict[Path, list[Record]]":
+def _of_folder(folder: Path, output: Path, notes: TextIO) -> "dict[Path, list[Record]]":
     """The runs of a folder, without reports, whose runs may be in the same folder."""
     from autobatch.report.runs import read_record
     from autobatch.report.write import is_own_report
@@ -92,15 +77,15 @@ def _of_folder(folder: Path, output: Path, remarks: TextIO) -> "dict[Path, list[
             continue
         try:
             if is_own_report(path):
-                print(f"autobatch: left out: {str(path)!r} is a report; name it itself to show its runs", file=remarks)
+                print(f"autobatch: left out: {str(path)!r} is a report; name it itself to show its runs", file=notes)
                 continue
             found[path] = read_record(path)
         except DataError as error:
-            print(f"autobatch: left out: {error}", file=remarks)
+            print(f"autobatch: left out: {error}", file=notes)
     if not found:
         msg = (
-            f"There is no run in {str(folder)!r}: no file in .json or .jsonl that `autobatch probe -o run.json` or "
-            "`fit(..., log_dir=...)` has written. Runs in folders of that folder have to be named themselves."
+            f"There is no run in {str(folder)!r}: no .json or .jsonl file written by `autobatch probe -o run.json` or "
+            "`fit(..., log_dir=...)`. Runs in its subfolders have to be named themselves."
         )
         raise DataError(msg, str(folder))
     newest_first = sorted(found, key=lambda path: (found[path].started_at or "", path.name), reverse=True)
@@ -108,9 +93,4 @@ def _of_folder(folder: Path, output: Path, remarks: TextIO) -> "dict[Path, list[
 
 
 def _described(record: "Record") -> dict[str, str | None]:
-    return {
-        "name": record.name,
-        "kind": record.kind,
-        "outcome": record.outcome,
-        "started_at": record.started_at,
-    }
+    return {name: getattr(record, name) for name in ("name", "kind", "outcome", "started_at")}

@@ -17,7 +17,6 @@ from types import FrameType
 from typing import Any, Self
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 _HEARD_WITHIN_S = 0.2
 
 
@@ -27,12 +26,7 @@ def training_command(words: Sequence[str]) -> list[str]:
 
 
 def tied_command(code: str, words: Sequence[str] = ()) -> list[str]:
-    """The command that runs Python code which ends with this process.
-
-    Args:
-        code: What to run, with the modules that this process would import; `sys` is imported.
-        words: Its arguments.
-    """
+    """The command that runs Python code in a process that ends with this one and imports the same modules."""
     path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - "" is the working folder here
     # The kernel's tie is to the thread that starts the child: only the main thread lives as long as this process.
     parent = str(os.getpid()) if threading.current_thread() is threading.main_thread() else None
@@ -45,9 +39,6 @@ class ChildProcess:
 
     Attributes:
         interrupted: The last signal that was passed on, `None` if there was none.
-
-    Args:
-        environ: The environment of the commands.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
-"""`autobatch fit` as a supervisor: the training runs in a child, and goes on from its checkpoint when memory kills it.
+"""A training in a child process, started again from its checkpoint when memory kills it.
 
-Covered: the child is killed by the kernel for memory, any number of times that `--restarts` allows. Not covered: a
-control group that is killed as a whole (`memory.oom.group`), and with it this process.
+Covered: the kernel kills the child for memory, as often as `--restarts` allows. Not covered: a control group that is
+killed as a whole (`memory.oom.group`), and with it this process.
 """
 
 import argparse
@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import TextIO
 
 from autobatch.cli.command import CommandOutput, as_typed
-from autobatch.cli.outcome import OUTCOMES, ExitCode, failure
+from autobatch.cli.outcome import ExitCode, failure_object
 from autobatch.cli.supervisor.child_process import ChildProcess, training_command
 from autobatch.cli.supervisor.restart_policy import (
     Attempts,
-    Bounds,
-    Death,
     End,
+    MicroBatchLimits,
     Restart,
     Trace,
-    after_death,
-    was_killed,
+    TrainingEnd,
+    what_next,
 )
 from autobatch.errors import DataError
 from autobatch.memory.sensors.cgroup import count_oom_kills
@@ -32,37 +31,8 @@ from autobatch.train.checkpoint.saver import InFlightJournal
 from autobatch.train.checkpoint.store import CheckpointStore, folder_lock
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
-
 _OFTEN_ON_DISK = "/var/tmp"  # noqa: S108 - the place that is meant to outlast a restart of the machine
-
 _MOUNTS = Path("/proc/self/mounts")
-
-
-def scratch_folder(environ: Mapping[str, str] = os.environ, mounts: Path = _MOUNTS, other: str = _OFTEN_ON_DISK) -> str:
-    """The folder to make temporary checkpoints in: that of `TMPDIR`, else one on a disk, else the usual one.
-
-    Args:
-        environ: The environment.
-        mounts: The list of mounted file systems.
-        other: Where to go if the usual place is in memory.
-    """
-    usual = tempfile.gettempdir()
-    if environ.get("TMPDIR") or not is_in_memory(usual, mounts):
-        return usual
-    usable = os.access(other, os.W_OK | os.X_OK) and not is_in_memory(other, mounts)
-    return other if usable else usual
-
-
-def is_in_memory(folder: str, mounts: Path = _MOUNTS) -> bool:
-    """Whether a folder is known to be on a file system that is kept in memory."""
-    try:
-        lines = mounts.read_text(errors="surrogateescape").splitlines()
-    except OSError:
-        return False
-    path = os.path.realpath(folder)
-    kinds = {place: kind for _, place, kind in (line.split()[:3] for line in lines if len(line.split()) >= 3)}
-    above = [place for place in kinds if path == place or path.startswith(place.rstrip("/") + "/")]
-    return bool(above) and kinds[max(above, key=len)] in _IN_MEMORY
 
 
 def supervise(
@@ -79,13 +49,13 @@ def supervise(
     Args:
         words: The words after `autobatch`, the subcommand first.
         args: The same, parsed.
-        stream: Where remarks go; results are the child's own.
+        stream: Where notes go; the child prints its own results.
         command: From such words to the command of the child; a seam for tests.
         oom_kills: Reads the kernel's count of kills for memory, `None` for unknown; a seam for tests.
         environ: The environment of the child.
 
     Returns:
-        The exit status to end with; as an answer, for `--json`, where the child had no time to give one.
+        The exit status to end with; with an object for `--json` if the child had no time to print one.
 
     Raises:
         ArgumentError: Another training is using the folder of the checkpoint.
@@ -97,22 +67,22 @@ def supervise(
             with folder_lock(folder):
                 InFlightJournal(folder).clear()  # what an earlier training has left says nothing about this one
             before = oom_kills()
-            status = child.run(command(_words(words, folder, attempts.bounds)))
-            death = Death(status, before, oom_kills())
-            verdict = after_death(death, _trace(folder) if was_killed(death) else Trace(), attempts)
+            status = child.run(command(_words(words, folder, attempts.limits)))
+            end = TrainingEnd(status, before, oom_kills())
+            verdict = what_next(end, _trace(folder) if end.killed else Trace(), attempts)
             if isinstance(verdict, Restart) and child.interrupted is not None:
-                return _unanswered(128 + child.interrupted, "the training was interrupted", ExitCode.INTERRUPTED)
+                return _failure(128 + child.interrupted, "the training was interrupted", ExitCode.INTERRUPTED)
             if isinstance(verdict, End):
-                return _said(verdict, args, folder, stream)
+                return _ended(verdict, args, folder, stream)
             print(f"autobatch: {verdict.message}", file=stream, flush=True)
-            attempts = Attempts(attempts.restarts + 1, attempts.allowed, verdict.bounds)
+            attempts = Attempts(attempts.restarts + 1, attempts.allowed, verdict.limits)
 
 
-def _words(words: Sequence[str], folder: Path, bounds: Bounds) -> list[str]:
-    """The child's words: the user's own, and where its checkpoint is."""
-    told = {"--max-micro-batch-size": bounds.training, "--max-validation-batch-size": bounds.validation}
-    bounded = [word for name, bound in told.items() if bound is not None for word in (name, str(bound))]
-    own = ["--in-process", "--typed", as_typed(words), "--checkpoint", str(folder), *bounded]
+def _words(words: Sequence[str], folder: Path, limits: MicroBatchLimits) -> list[str]:
+    """The child's words: the user's own, where its checkpoint is, and its limits."""
+    named = {"--max-micro-batch-size": limits.training, "--max-validation-batch-size": limits.validation}
+    limited = [word for name, limit in named.items() if limit is not None for word in (name, str(limit))]
+    own = ["--in-process", "--typed", as_typed(words), "--checkpoint", str(folder), *limited]
     return [words[0], *own, *words[1:]]
 
 
@@ -121,22 +91,22 @@ def _trace(folder: Path) -> Trace:
     return Trace(InFlightJournal(folder).read(), None if stored is None else stored.standing)
 
 
-def _said(end: End, args: argparse.Namespace, folder: Path, stream: TextIO) -> CommandOutput | int:
+def _ended(end: End, args: argparse.Namespace, folder: Path, stream: TextIO) -> CommandOutput | int:
     if end.message is None:
         return end.status
     kind, left = ("error: ", _what_is_left(args, folder)) if end.gave_up else ("", "")
     print(f"autobatch: {kind}{end.message}{left}", file=stream, flush=True)
-    return _unanswered(end.status, f"{end.message}{left}", ExitCode.DOES_NOT_FIT if end.gave_up else ExitCode.FOREIGN)
+    return _failure(end.status, f"{end.message}{left}", ExitCode.DOES_NOT_FIT if end.gave_up else ExitCode.FOREIGN)
 
 
-def _unanswered(status: int, message: str, code: ExitCode) -> CommandOutput:
+def _failure(status: int, message: str, code: ExitCode) -> CommandOutput:
     error = {"kind": "KilledTraining", "message": message}
-    return CommandOutput("", failure(OUTCOMES[code], status, error), status)
+    return CommandOutput("", failure_object(code, error, status), status)
 
 
 def _what_is_left(args: argparse.Namespace, folder: Path) -> str:
     if args.checkpoint is None:
-        return "" if _is_finished(folder) else " The checkpoint was a temporary one; --checkpoint FOLDER keeps it."
+        return "" if _is_finished(folder) else " The checkpoint was temporary; --checkpoint FOLDER keeps it."
     return f" The checkpoint is kept in {args.checkpoint}: the same command goes on from it."
 
 
@@ -161,9 +131,9 @@ def _folder(chosen: str | None, stream: TextIO) -> Iterator[Path]:
 
 
 def _remove(folder: Path, stream: TextIO) -> None:
-    """Removes a temporary folder, unless a training that is done would be lost with it."""
+    """Removes a temporary folder, unless a finished training would be lost with it."""
     if _is_finished(folder):
-        said = f"the training is done, but what came after it failed. It is kept in {folder}: the same command with "
+        said = f"the training is done, but what followed it failed. It is kept in {folder}: the same command with "
         print(f"autobatch: {said}--checkpoint {folder} only saves the model.", file=stream, flush=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
@@ -175,3 +145,28 @@ def _is_finished(folder: Path) -> bool:
     except DataError:
         return False
     return stored is not None and stored.standing.finished
+
+
+def scratch_folder(environ: Mapping[str, str] = os.environ, mounts: Path = _MOUNTS, other: str = _OFTEN_ON_DISK) -> str:
+    """The folder for temporary checkpoints: that of `TMPDIR`, else one on a disk, else the usual one.
+
+    Many systems keep /tmp in memory. A checkpoint there would take what the training is short of, and counts against
+    the control group that it is killed in.
+    """
+    usual = tempfile.gettempdir()
+    if environ.get("TMPDIR") or not is_in_memory(usual, mounts):
+        return usual
+    usable = os.access(other, os.W_OK | os.X_OK) and not is_in_memory(other, mounts)
+    return other if usable else usual
+
+
+def is_in_memory(folder: str, mounts: Path = _MOUNTS) -> bool:
+    """Whether a folder is known to be on a file system that is kept in memory."""
+    try:
+        lines = mounts.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    path = os.path.realpath(folder)
+    kinds = {place: kind for _, place, kind in (line.split()[:3] for line in lines if len(line.split()) >= 3)}
+    above = [place for place in kinds if path == place or path.startswith(place.rstrip("/") + "/")]
+    return bool(above) and kinds[max(above, key=len)] in _IN_MEMORY
