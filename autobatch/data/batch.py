@@ -54,7 +54,6 @@ class Batch:
 
     @property
     def nest(self) -> tuple[Any, Any, Any]:
-        """Inputs, targets and weights."""
         return self.x, self.y, self.sample_weight
 
     def like(self, nest: tuple[Any, Any, Any]) -> "Batch":
@@ -63,12 +62,10 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Number of samples."""
         return int(next(leaves(self.x)).shape[0])
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the arrays occupy."""
         return sum(int(array.nbytes) for array in leaves(self.nest))
 
     def __getitem__(self, window: slice) -> "Batch":
@@ -139,13 +136,8 @@ def form_of(batch: Batch) -> str:
 def conform(batch: Batch, first: Batch, what: str) -> Batch:
     """The batch in the form of the first one: the same, or with numbers of the same kind cast.
 
-    Args:
-        batch: What came.
-        first: The batch that set the form.
-        what: Where it came from, for the message.
-
     Raises:
-        DataError: The two can't be joined.
+        DataError: The two can't be joined; it says that `what` they came from hands over samples of several forms.
     """
     if form_of(batch) == form_of(first):
         return batch
@@ -175,11 +167,7 @@ def _written(nest: Any, *, dtypes: bool) -> str:
 
 
 def with_class_weight(batch: Batch, class_weight: Mapping[int, float] | None) -> Batch:
-    """The batch with each sample weighted by its class; unchanged without class weights.
-
-    Raises:
-        ArgumentError: The batch carries sample weights already, or targets that are no classes.
-    """
+    """The batch with each sample weighted by its class; unchanged without class weights."""
     if class_weight is None:
         return batch
     if batch.sample_weight is not None:
@@ -204,12 +192,8 @@ def as_batch(item: Any, what: str) -> Batch | None:
 
     A list counts as a tuple and a dict as named inputs, as in `keras.utils.unpack_x_y_sample_weight`.
 
-    Args:
-        item: What came.
-        what: Where it came from, for the message.
-
     Raises:
-        DataError: It is no batch; the message says what came.
+        DataError: It is no batch; the message says what came, and from `what`.
     """
     parts = tuple(item) if isinstance(item, list | tuple) else (item,)
     if not 1 <= len(parts) <= 3:
@@ -272,6 +256,5 @@ def _no_batch(what: str, reason: str, item: Any) -> DataError:
 
 
 def bytes_of_one(nest: Any) -> int:
-    """Bytes of one sample of the arrays of a nest."""
     arrays = (np.asarray(leaf) for leaf in leaves(nest))
     return sum(array.itemsize * int(np.prod(array.shape[1:])) for array in arrays)

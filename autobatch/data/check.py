@@ -15,21 +15,49 @@ import keras
 import numpy as np
 
 from autobatch.data.batch import Batch, holds_objects, is_text, leaves
-from autobatch.data.model_spec import ModelSpec, Shape, input_shapes
+from autobatch.data.model_spec import ModelSpec, Shape
 from autobatch.errors import ArgumentError, ModelError
+
+Step = Literal["train", "evaluate", "predict"]
+
+_STEPS = {"train": "train_step", "evaluate": "test_step", "predict": "predict_step"}
+_INSTEAD = {
+    "train": "Expected (x, y), such as fit(model, x, y); an autoencoder's targets are its inputs: (x, x).",
+    "evaluate": "Expected (x, y), or autobatch.predict for data without targets.",
+}
+
+
+def require_compatible(model: Any, batch: Batch, what: str = "data", *, step: Step = "train") -> None:
+    """Refuses samples that a step of the model's must fail on, whatever their number.
+
+    Args:
+        model: A Keras model, built or not; nothing in it is changed.
+        batch: A few samples.
+        what: What they were given as, for the message.
+        step: What they are for.
+
+    Raises:
+        ArgumentError: There are no targets to compare with, targets are no numbers, or the inputs are not those that
+            the model takes: another number, other shapes, text for numbers.
+    """
+    if not is_keras_own(model, _STEPS[step]):
+        return
+    if step != "predict" and is_keras_own(model, "compute_loss") and model.loss is not None:
+        _require_targets(batch.y, what, step)
+        _require_numbers(_compared(model.loss, batch.y), what)
+    _require_arrays(batch.x, what)
+    if is_keras_own(model, "call"):
+        require_inputs(model, batch.x, what)
+
+
+def is_keras_own(model: Any, method: str) -> bool:
+    """Whether a method of the model's is the one that comes with Keras."""
+    module = getattr(getattr(model, method, None), "__module__", None)
+    return str(module).partition(".")[0] == "keras"
 
 
 def require_inputs(model: Any, x: Any, what: str) -> None:
-    """Refuses inputs that a model which says what it takes does not take.
-
-    Args:
-        model: A Keras model, built or not.
-        x: A few samples: an array of shape `(samples, ...)`, or a list, tuple or dict of such arrays.
-        what: What they were given as, for the message.
-
-    Raises:
-        ArgumentError: Another number of inputs, other names, other shapes, or text for numbers.
-    """
+    """Refuses arrays (a row for each sample, in any nest) that a model which says what it takes does not take."""
     wanted = getattr(model, "inputs", None)  # models of a class of one's own have none
     if not wanted:
         return
@@ -84,20 +112,20 @@ def _require_type(tensor: Any, array: Any, what: str) -> None:
         raise ArgumentError(f"{msg}{received}Expected numbers, or a model with a layer that reads text in front.")
 
 
-def _may_fit(wanted: tuple[int | None, ...], there: tuple[int, ...], *, compares_lengths: bool) -> bool:
+def _may_fit(wanted: Shape, there: Shape, *, compares_lengths: bool) -> bool:
     """Whether Keras lets a sample of one shape in where it expects another; it adds or drops a last axis of 1."""
     more = len(there) - len(wanted)
     adds, drops = more == -1 and wanted[-1:] == (1,), more == 1 and there[-1:] == (1,)
     return (not more or adds or drops) and (not compares_lengths or _alike(_bare(wanted), _bare(there)))
 
 
-def _fits(wanted: tuple[int | None, ...], there: tuple[int, ...]) -> bool:
+def _fits(wanted: Shape, there: Shape) -> bool:
     """Whether nothing has to be tried out."""
     as_let_in = there[: len(wanted)] if len(there) > len(wanted) else there + (1,) * (len(wanted) - len(there))
     return _alike(wanted, as_let_in)
 
 
-def _alike(wanted: tuple[int | None, ...], there: tuple[int | None, ...]) -> bool:
+def _alike(wanted: Shape, there: Shape) -> bool:
     return all(length in (None, other) for length, other in zip(wanted, there, strict=False))
 
 
@@ -130,45 +158,6 @@ def _refused(tensor: Any, array: Any, what: str) -> ArgumentError:
     return ArgumentError(f"{msg}{received}Expected {(None, *wanted)}.")
 
 
-Step = Literal["train", "evaluate", "predict"]
-
-_STEPS = {"train": "train_step", "evaluate": "test_step", "predict": "predict_step"}
-
-_INSTEAD = {
-    "train": "Expected (x, y), such as fit(model, x, y); an autoencoder's targets are its inputs: (x, x).",
-    "evaluate": "Expected (x, y), or autobatch.predict for data without targets.",
-}
-
-
-def require_compatible(model: Any, batch: Batch, what: str = "data", *, step: Step = "train") -> None:
-    """Refuses samples that a step of the model's must fail on, whatever their number.
-
-    Args:
-        model: A Keras model, built or not; nothing in it is changed.
-        batch: A few samples.
-        what: What they were given as, for the message.
-        step: What they are for.
-
-    Raises:
-        ArgumentError: There are no targets to compare with, targets are no numbers, or the inputs are not those that
-            the model takes: another number, other shapes, text for numbers.
-    """
-    if not is_keras_own(model, _STEPS[step]):
-        return
-    if step != "predict" and is_keras_own(model, "compute_loss") and model.loss is not None:
-        _require_targets(batch.y, what, step)
-        _require_numbers(_compared(model.loss, batch.y), what)
-    _require_arrays(batch.x, what)
-    if is_keras_own(model, "call"):
-        require_inputs(model, batch.x, what)
-
-
-def is_keras_own(model: Any, method: str) -> bool:
-    """Whether a method of the model's is the one that comes with Keras."""
-    module = getattr(getattr(model, method, None), "__module__", None)
-    return str(module).partition(".")[0] == "keras"
-
-
 def _require_targets(y: Any, what: str, step: str) -> None:
     if next(leaves(y), None) is None:
         msg = f"There is nothing to compare the model's outputs with. Received: {what} without targets. "
@@ -193,51 +182,20 @@ def _require_arrays(x: Any, what: str) -> None:
 
 def _require_numbers(y: Any, what: str) -> None:
     for array in leaves(y):
-        if not holds_objects(array):
+        if not holds_objects(array) and array.dtype.kind not in "mM":
             continue
         received = f"Received: targets of {array.dtype} in {what}, beginning with {array.ravel()[:1].tolist()!r:.80}. "
         if is_text(array):
             msg = "Targets are compared as numbers, and these are names. "
             how = "classes, y = np.unique(names, return_inverse=True), or keras.layers.StringLookup"
         else:
-            msg = "Targets are compared as numbers, and these are Python objects. "
+            msg = "Targets are compared as numbers, and these are none. "
             how = "an array of numbers, such as y.astype('float32')"
         raise ArgumentError(f"{msg}{received}Expected {how}.")
 
 
-def require_array_inputs(model: Any, inputs: list[Any] | dict[str, Any]) -> None:
-    """Checks that there is an array for each input, as far as the model knows its inputs.
-
-    Args:
-        model: A Keras model.
-        inputs: Arrays with a row for each sample, in the order of the model's inputs, or by their names.
-
-    Raises:
-        ArgumentError: There are others, or of other shapes.
-    """
-    shapes = input_shapes(model)
-    if not shapes:
-        return
-    if isinstance(inputs, dict):
-        fits = inputs.keys() == shapes.keys() and all(_array_fits(shapes[name], inputs[name].shape) for name in shapes)
-        received = ", ".join(f"{name!r} {array.shape}" for name, array in inputs.items())
-    else:
-        fits = len(inputs) == len(shapes) and all(map(_array_fits, shapes.values(), (array.shape for array in inputs)))
-        received = ", ".join(str(array.shape) for array in inputs)
-    if not fits:
-        expected = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
-        message = f"The arrays in x are not what the model takes. Received: x with {received}. "
-        raise ArgumentError(f"{message}Expected {expected}.")
-
-
-def _array_fits(wanted: Shape, shape: tuple[int, ...]) -> bool:
-    if len(shape) == 1 and len(wanted) == 2:  # Keras gives a vector of numbers its second dimension
-        shape = (*shape, 1)
-    return len(wanted) == len(shape) and all(side in (None, is_) for side, is_ in zip(wanted, shape, strict=True))
-
-
 def require_numeric_targets(spec: ModelSpec, targets: Any, named: str) -> None:
-    """Checks targets that are handed over as they are.
+    """Refuses arrays of targets that are no numbers, or not in the form that the loss compares.
 
     A loss of one's own may compare anything with anything, so only those of Keras are held to a form.
 
@@ -245,14 +203,9 @@ def require_numeric_targets(spec: ModelSpec, targets: Any, named: str) -> None:
         spec: What the model asks.
         targets: An array with a row for each sample, or a nest of them for several outputs.
         named: Where they come from, for the message, such as `"y"`.
-
-    Raises:
-        ArgumentError: They aren't numbers, or not in the form that the loss compares.
-        ModelError: There are more classes than the model has outputs.
     """
     arrays = [np.asarray(leaf) for leaf in leaves(targets)]
-    for array in arrays:
-        _require_numeric_type(array, named)
+    _require_numbers(arrays, named)
     if spec.outputs and len(arrays) != spec.outputs:
         message = f"The model has {spec.outputs} output{'s' * (spec.outputs > 1)}, and each is compared with one "
         received = f"{named} with {len(arrays)} array{'s' * (len(arrays) != 1)}"
@@ -265,19 +218,11 @@ def require_numeric_targets(spec: ModelSpec, targets: Any, named: str) -> None:
         _require_target_shape(spec, spec.output, arrays[0], named)
 
 
-def _require_numeric_type(array: Any, named: str) -> None:
-    if array.dtype.kind in "biufc":
-        return
-    message = f"Targets are compared as numbers, and {named} holds {array.dtype}. "
-    first = array.ravel()[0] if array.size else None
-    raise ArgumentError(f"{message}Received: {named} beginning with {first!r:.80}. Expected numbers.")
-
-
-def _require_target_shape(spec: ModelSpec, output: tuple[int | None, ...], array: Any, named: str) -> None:
+def _require_target_shape(spec: ModelSpec, output: Shape, array: Any, named: str) -> None:
     shape = array.shape[1:]
     # Keras takes one number for a vector of one.
     one = shape in {(), (1,)} and output in {(), (1,)}
-    fits = len(shape) == len(output) and all(side in (None, is_) for side, is_ in zip(output, shape, strict=False))
+    fits = len(shape) == len(output) and _alike(output, shape)
     if one or fits:
         return
     message = f"The model returns {(None, *output)} and is compiled with {spec.loss}, which compares that with the "
@@ -287,12 +232,11 @@ def _require_target_shape(spec: ModelSpec, output: tuple[int | None, ...], array
     raise ArgumentError(f"{message}same shape. Received: {named} of shape {array.shape}. Expected {expected}.")
 
 
-def _require_class_numbers(loss: str | None, output: tuple[int | None, ...], array: Any, named: str) -> None:
+def _require_class_numbers(loss: str | None, output: Shape, array: Any, named: str) -> None:
     shape, units = array.shape[1:], output[-1] if output else 1
     if len(shape) == len(output) and shape[-1:] == (1,):
         shape = shape[:-1]
-    fits = len(shape) == len(output) - 1 and all(side in (None, is_) for side, is_ in zip(output, shape, strict=False))
-    if not fits:
+    if len(shape) != len(output) - 1 or not _alike(output, shape):
         message = f"The model is compiled with {loss}, which compares class numbers. "
         expected = f"{(None, *output[:-1])}"
         raise ArgumentError(f"{message}Received: {named} of shape {array.shape}. Expected {expected}.")

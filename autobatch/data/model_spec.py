@@ -71,7 +71,6 @@ def _keras_names(loss: Any) -> list[str]:
 
 
 def name_of(loss: Any) -> str:
-    """A loss as one would call it."""
     if isinstance(loss, str):
         return loss
     return str(getattr(loss, "__name__", None) or type(loss).__name__)
@@ -112,11 +111,7 @@ class ModelSpec:
 
     @classmethod
     def of(cls, model: Any, *, several_inputs: bool = False) -> Self:
-        """Reads a model.
-
-        Args:
-            model: A Keras model.
-            several_inputs: Whether it may take other inputs beside the picture.
+        """Reads a compiled model; `several_inputs` says that it may take others beside the picture.
 
         Raises:
             ModelError: It isn't compiled, takes no picture, or several inputs where there is but the picture.
@@ -153,13 +148,7 @@ class ModelSpec:
 
     @property
     def is_picture_to_picture(self) -> bool:
-        """Whether the output has the shape of the input."""
         return self.output is not None and len(self.output) == 3 and self.output == self.input
-
-
-def input_shapes(model: Any) -> dict[str, Shape]:
-    """Shapes of a model's inputs with the batch dimension, in order, by name; empty if it doesn't know them."""
-    return {tensor.name: tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()}
 
 
 def output_names(model: Any) -> list[str]:

@@ -66,7 +66,6 @@ class OpenedData:
 
     @property
     def infinite(self) -> bool:
-        """Whether they are known to go on for ever."""
         return bool(getattr(self.data, "infinite", False))
 
     @property
@@ -107,12 +106,10 @@ def open_data(data: Any, source: Any, options: DataOptions) -> OpenedData:
 
 
 def is_folder(data: Any) -> bool:
-    """Whether it is the path of a folder."""
     return isinstance(data, str | PathLike)
 
 
 def is_arrays(data: Any) -> bool:
-    """Whether it is an array, or a nest of arrays."""
     if isinstance(data, dict):
         return bool(data) and all(is_arrays(item) for item in data.values())
     if isinstance(data, list | tuple):
@@ -121,17 +118,7 @@ def is_arrays(data: Any) -> bool:
 
 
 def require_same_classes(given: OpenedData, other: OpenedData, this: str, that: str) -> None:
-    """Refuses folders whose classes are not the same.
-
-    Args:
-        given: Data, of a folder or not.
-        other: Data to compare them with.
-        this: What the first are, to begin a sentence with.
-        that: What the others are.
-
-    Raises:
-        ArgumentError: Both have named classes, and they differ.
-    """
+    """Refuses folders whose named classes differ; `this` begins the sentence and `that` is the other's name in it."""
     ours, theirs = (getattr(one.data, "class_indices", None) for one in (given, other))
     if ours and theirs and ours != theirs:
         msg = (
@@ -142,10 +129,7 @@ def require_same_classes(given: OpenedData, other: OpenedData, this: str, that: 
 
 
 def most_samples(data: Source | Stream) -> int | None:
-    """How many samples a pass has at most, as far as the size of the first batch tells; `None` for no bound.
-
-    Of samples that are made up there is no end.
-    """
+    """How many samples a pass has at most, as the first batch tells; `None` for no bound, as of synthetic ones."""
     if is_source(data):
         return None if getattr(data, "synthetic", False) else len(data)
     stream = cast("Stream", data)

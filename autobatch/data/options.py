@@ -49,7 +49,6 @@ class DataOptions:
 
     @property
     def drawn_seed(self) -> int:
-        """The seed, or one that is drawn now."""
         return secrets.randbelow(2**31) if self.seed is None else self.seed
 
     @property
@@ -107,15 +106,12 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
 
 
 def require_options(options: Mapping[str, Any], beside: Iterable[str] = (), *, kind: str | None = None) -> None:
-    """Says what is wrong with the options of a flow, if anything is.
+    """Refuses options of a flow that no flow takes, or not that kind of data, and values that it doesn't know.
 
     Args:
         options: What was given.
         beside: Names that the function takes besides, for the message about a name that it doesn't.
         kind: What is read, one of `NAMES`, if that is known.
-
-    Raises:
-        ArgumentError: A name that no flow takes, or not that kind, or a value that it doesn't know.
     """
     for name in options:
         if name not in FlowOptions.__annotations__:
@@ -134,7 +130,6 @@ def require_options(options: Mapping[str, Any], beside: Iterable[str] = (), *, k
 
 
 def _misplaced(name: str, value: Any, kind: str) -> str:
-    """What to say of an option that exists, but for other data."""
     others = " or ".join(_ALONE[other].lower() for other in NAMES if name in NAMES[other])
     message = f"{_ALONE[kind]} {'have' if kind == 'arrays' else 'has'} no {name}; it is for {others}. "
     return f"{message}Received: {name}={value!r:.80}. Expected one of {', '.join(sorted(NAMES[kind]))}."

@@ -77,11 +77,7 @@ def sequential(count: int) -> Order:
 
 
 def as_indices(indices: Any, count: int) -> npt.NDArray[np.int64]:
-    """Indices as an array, checked against the number of samples.
-
-    Raises:
-        IndexError: An index is negative or not below `count`.
-    """
+    """Indices as an array; an `IndexError` if one is negative or not below `count`."""
     array = np.asarray(indices, dtype=np.int64)
     if array.size and not (array.min() >= 0 and array.max() < count):
         message = f"There are {count:,} samples, numbered from 0. Received: indices from {array.min()} to {array.max()}"

@@ -62,12 +62,10 @@ class _Groups(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> int | None:
-        """Batches in a pass, `None` if it has no end."""
         count: int | None = self._inner.num_batches
         return None if count is None else -(-count // self._n)
 
     def __len__(self) -> int:
-        """Batches in a pass."""
         count = self.num_batches
         if count is None:
             raise TypeError("The data have no end, so their batches can't be counted.")
@@ -82,11 +80,9 @@ class _Groups(keras.utils.PyDataset):
         return joined([self._inner[place] for place in range(index * self._n, stop)])
 
     def on_epoch_begin(self) -> None:
-        """Tells the data that a pass begins."""
         self._inner.on_epoch_begin()
 
     def on_epoch_end(self) -> None:
-        """Tells the data that a pass has ended."""
         self._inner.on_epoch_end()
 
 
@@ -120,11 +116,7 @@ def _groups(batches: Iterable[Any], n: int) -> Iterator[Any]:
 
 
 def joined(batches: Sequence[Any]) -> Any:
-    """Batches in any nest of arrays or tensors as one, in numpy.
-
-    Raises:
-        DataError: They differ in form.
-    """
+    """Batches in any nest of arrays or tensors as one, in numpy."""
     nests = [map_leaves(lambda _: "array", batch) for batch in batches]
     if any(nest != nests[0] for nest in nests):
         other = next(nest for nest in nests if nest != nests[0])

@@ -21,7 +21,7 @@ def near_equal(count: int, micro: int) -> tuple[int, ...]:
         (4, 3, 3)
     """
     require_count(_REFUSED, least=0, optional=False, count=count)
-    require_count(_REFUSED, least=1, optional=False, micro=micro)
+    require_count(_REFUSED, optional=False, micro=micro)
     if count == 0:
         return ()
     parts = -(-count // micro)
@@ -31,23 +31,16 @@ def near_equal(count: int, micro: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Updates(Sequence[tuple[int, int]]):
-    """The windows `(start, stop)` of a pass, one for each update; only the last may be short.
-
-    Attributes:
-        samples: Samples in the pass.
-        effective: Samples behind one update.
-    """
+    """The windows `(start, stop)` of a pass, one for each update; only the last may be short."""
 
     samples: int
     effective_batch_size: int
 
     def __post_init__(self) -> None:
-        """Checks both numbers."""
         require_count(_REFUSED, least=0, optional=False, samples=self.samples)
-        require_count(_REFUSED, least=1, optional=False, effective=self.effective_batch_size)
+        require_count(_REFUSED, optional=False, effective_batch_size=self.effective_batch_size)
 
     def __len__(self) -> int:
-        """Number of updates."""
         return len(range(0, self.samples, self.effective_batch_size))
 
     @overload
@@ -92,7 +85,7 @@ def rungs(effective: int, largest: int) -> tuple[int, ...]:
         >>> rungs(64, 30)
         (22, 16, 11, 8, 6, 4, 3, 2, 1)
     """
-    require_count(_REFUSED, least=1, optional=False, effective=effective, largest=largest)
+    require_count(_REFUSED, optional=False, effective=effective, largest=largest)
     parts, powers = {1}, [2]
     while powers[-1] < effective:
         powers.append(powers[-1] * 2)

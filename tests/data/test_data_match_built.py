@@ -157,7 +157,7 @@ class Mine(type(ImageDataGenerator().flow(np.zeros((1, 1, 1, 1))))):
             "3",
         ),
         (two_inputs, from_folder, ModelError, "takes 2 inputs"),
-        (two_inputs, from_arrays, ArgumentError, "not what the model takes"),
+        (two_inputs, from_arrays, ArgumentError, "takes 2 inputs. Received: 1 input in the flow"),
         (two_outputs, from_arrays, ArgumentError, "2 outputs"),
     ],
 )

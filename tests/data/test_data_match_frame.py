@@ -177,7 +177,7 @@ def test_keras_prints_nothing(folder, capsys):
         (lambda: small_net(2, SPARSE), {"y_col": "number"}, ModelError, "numbers from 0 to 2"),
         (lambda: small_net(2), {}, ModelError, "The dataframe has 3 classes.*2 outputs"),
         (lambda: small_net(3, "mse"), {"y_col": "price"}, ArgumentError, r"Received: y_col='price' of shape \(10,\)"),
-        (lambda: small_net(1, "mse"), {"class_mode": "raw"}, ArgumentError, "y_col='class' holds"),
+        (lambda: small_net(1, "mse"), {"class_mode": "raw"}, ArgumentError, "object in y_col='class'"),
         (lambda: small_net(1, "mse"), {"y_col": ["price", "number"]}, ArgumentError, r"of shape \(10, 2\)"),
         (lambda: small_net(1, "mse"), {"y_col": "price", "class_mode": "multi_output"}, ArgumentError, "several col"),
         (three, {"y_col": ["class", "price"], "class_mode": "sparse"}, ArgumentError, "in one column"),

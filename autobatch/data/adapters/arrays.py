@@ -14,12 +14,7 @@ from autobatch.errors import ArgumentError
 
 
 class Column:
-    """An array whose rows are samples, or a dataframe.
-
-    Args:
-        values: What holds the rows; not copied.
-        dtype: The type of what is read.
-    """
+    """An array whose rows are samples, or a dataframe; nothing is copied but what is read."""
 
     def __init__(self, values: Any, dtype: npt.DTypeLike) -> None:
         self._values = values
@@ -27,7 +22,7 @@ class Column:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape, samples first."""
+        """Samples first."""
         return tuple(int(length) for length in self._values.shape)
 
     def __len__(self) -> int:
@@ -35,32 +30,26 @@ class Column:
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one row as it is read."""
         return int(np.prod(self.shape[1:], dtype=np.int64)) * self._dtype.itemsize
 
     def rows(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Copies of these rows."""
         values = self._values
         rows = values.iloc[indices].to_numpy() if hasattr(values, "iloc") else values[indices]
         return rows.astype(self._dtype, copy=False)  # type: ignore[no-any-return]
 
     def __getitem__(self, window: slice) -> Self:
-        """The rows of a window, not copied."""
         values = self._values.iloc[window] if hasattr(self._values, "iloc") else self._values[window]
         return type(self)(values, self._dtype)
 
 
 def column_of(values: Any, name: str, floatx: str, *, flat: bool = False) -> Column:
-    """What a user gave as an array, as Keras reads it.
+    """What a user gave as an array, as Keras reads it: an array, a tensor, a dataframe or a series.
 
     Args:
-        values: An array, a tensor, a dataframe or a series.
+        values: What was given.
         name: What it was given as, for the message.
         floatx: What numbers with a fraction become.
         flat: Whether a series stays flat instead of becoming a column.
-
-    Raises:
-        ArgumentError: It is no dense array with samples along its first dimension.
     """
     reason = refusal(values)
     if reason is not None:
@@ -116,30 +105,20 @@ class ArraySource:
         self._length = _common_length(self._nests)
 
     def __len__(self) -> int:
-        """Number of samples."""
         return self._length
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample as it is read."""
         return sum(column.sample_bytes for column in leaves(self._nests))
 
     def read(self, indices: Any, epoch: int) -> Batch:  # noqa: ARG002 - arrays look the same in every epoch
-        """The samples at `indices`, copied."""
         places = as_indices(indices, len(self))
         x, y, sample_weight = map_leaves(lambda column: column.rows(places), self._nests)
         bare = y is None and sample_weight is None and not isinstance(x, list | tuple)
         return Batch(x, y, sample_weight, bare=bare)
 
     def split(self, fraction: float) -> tuple[Self, Self]:
-        """What is trained on and what is held out: the last part of the samples as they lie, as in `validation_split`.
-
-        Args:
-            fraction: The part to hold out, above 0 and below 1.
-
-        Raises:
-            ArgumentError: One of the two would have no samples.
-        """
+        """What is trained on and what is held out: the last samples as they lie, as in `validation_split`."""
         require_fraction("A part is held out for validation.", fraction=fraction)
         at = math.floor(len(self) * (1.0 - fraction))
         if at in {0, len(self)}:
@@ -159,11 +138,7 @@ class ArraySource:
 
 
 def arrays_of(data: Any) -> tuple[Any, Any, Any]:
-    """Inputs, targets and weights of what is given in one piece: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`.
-
-    Raises:
-        ArgumentError: It is a list, or a tuple of another length.
-    """
+    """Inputs, targets and weights of what is given in one piece: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`."""
     if isinstance(data, list):
         msg = "A list could be (x, y) or several inputs. "
         raise ArgumentError(f"{msg}Received: data={shown(data)}. Expected a tuple: (x, y), or ([x1, x2], y).")

@@ -23,13 +23,6 @@ class BatchGeneratorStream:
     Args:
         generator: Yields x, (x,), (x, y) or (x, y, sample_weight).
         seed: Taken for what is drawn around it; the generator's draws are its own.
-
-    Attributes:
-        samples: `None`, because only its end tells how many there are.
-        notes: What holds of this data, in sentences for the user.
-
-    Raises:
-        ArgumentError: It is no iterator.
     """
 
     repeatable = False
@@ -50,17 +43,12 @@ class BatchGeneratorStream:
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample of the first batch."""
         if self._sample_bytes is None:
             self.few()
         return self._sample_bytes or 1
 
     def few(self) -> Batch:
-        """The first batch that is still to come; the pass begins with it all the same.
-
-        Raises:
-            DataError: There is none, or it is no batch.
-        """
+        """The first batch that is still to come; the pass begins with it all the same."""
         if not self._drawn:
             first = next(self._rest(), None)
             if first is None:

@@ -134,7 +134,6 @@ class Rota:
 
     @property
     def extra(self) -> int:
-        """Samples that are given once more than the others."""
         return self.given % self.size
 
     @property
@@ -170,9 +169,6 @@ class MixSource:
         weights: Their proportions, or `None` for every sample of every part once an epoch.
         samples: Samples in an epoch, with weights; as many as the parts have together if `None`.
         seed: What the order derives from.
-
-    Raises:
-        ArgumentError: Two parts differ in form, or a part without samples has to give some.
     """
 
     def __init__(
@@ -193,7 +189,6 @@ class MixSource:
         self._orders: list[dict[int, npt.NDArray[np.int64]]] = [{} for _ in sources]
 
     def __len__(self) -> int:
-        """Samples in an epoch."""
         return int(self._starts[-1])
 
     @property
@@ -203,11 +198,9 @@ class MixSource:
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample, the most of all parts."""
         return max(source.sample_bytes for source in self._sources)
 
     def without_saving(self) -> Self:
-        """The same samples, but reading them writes nothing, whatever a part's `save_to_dir` says."""
         silent = copy.copy(self)
         silent._sources = tuple(map(without_saving, self._sources))
         return silent
@@ -252,14 +245,7 @@ class MixSource:
 
 
 def require_one_form(samples: Sequence[Batch]) -> None:
-    """Refuses parts whose samples can't stand in one batch.
-
-    Args:
-        samples: A few of each part.
-
-    Raises:
-        ArgumentError: Names two parts and their forms.
-    """
+    """Refuses parts whose samples (a few of each) can't stand in one batch."""
     forms = [form_of(batch) for batch in samples]
     for number, form in enumerate(forms):
         if form != forms[0]:

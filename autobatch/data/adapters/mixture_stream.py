@@ -27,12 +27,6 @@ class MixStream:
         weights: Their proportions; `None` for every sample of every part once an epoch.
         samples: Samples in an epoch; as many as the parts have together if `None` and all tell how many.
         seed: The seed of the mixture; each part draws by its own.
-
-    Attributes:
-        notes: What holds of this data, in sentences for the user.
-
-    Raises:
-        ArgumentError: A part doesn't tell how many samples it has and `samples` is missing, or two differ in form.
     """
 
     repeatable = True
@@ -61,21 +55,17 @@ class MixStream:
 
     @property
     def samples(self) -> int:
-        """Samples in an epoch."""
         return sum(self.given)
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample, the most of all parts."""
         return max(part.sample_bytes for part in self._parts)
 
     @property
     def batches(self) -> int:
-        """How many batches an epoch is handed over in."""
         return -(-self.samples // _BATCH)
 
     def few(self) -> Batch:
-        """The first few samples of each part; a training gets them all the same."""
         return concatenate(self._few)
 
     def close(self) -> None:
@@ -85,7 +75,6 @@ class MixStream:
         self._taps = None
 
     def open(self, epoch: int) -> Iterator[Batch]:
-        """The samples of an epoch."""
         if self._taps is None:
             self._taps = tuple(
                 Tap(part, first, f"part {number} of the mixture", epoch)
@@ -97,14 +86,7 @@ class MixStream:
 
 
 class Tap:
-    """Gives the samples of one part without an end, any number at a time.
-
-    Args:
-        part: A source or a stream.
-        first: Samples that set the form.
-        name: What to call it in messages.
-        epoch: The pass to begin with.
-    """
+    """Gives the samples of one part without an end, any number at a time; `first` sets their form."""
 
     def __init__(self, part: Source | Stream, first: Batch, name: str, epoch: int) -> None:
         self._part, self._first, self._name = part, first.take([0]), name
@@ -112,11 +94,6 @@ class Tap:
         self._ready: deque[Batch] = deque()
 
     def take(self, number: int) -> list[Batch]:
-        """The next `number` samples.
-
-        Raises:
-            DataError: There are no more.
-        """
         parts = []
         while number:
             head = self._ready.popleft() if self._ready else next(self._passes)

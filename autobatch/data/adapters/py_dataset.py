@@ -15,16 +15,12 @@ class PyDatasetStream:
     """The batches of a `PyDataset` of the user's.
 
     Its `on_epoch_begin` is called when the first sample of a pass is asked for, its `on_epoch_end` when the last has
-    been taken, so neither runs ahead of the training (`autobatch.data.prefetch.stream_loader` calls `begin` and `end`).
+    been taken, so neither runs ahead of the training.
 
     Args:
         dataset: The dataset. With `workers` above 1 so many threads call its `__getitem__`.
         seed: With the epoch it decides the order of the batches.
         shuffle: Whether the batches come in a new order in each pass, as in `fit`; an infinite dataset's never do.
-
-    Attributes:
-        samples: `None`, because only its batches are counted.
-        notes: What holds of this data, in sentences for the user.
     """
 
     repeatable = True
@@ -47,21 +43,15 @@ class PyDatasetStream:
 
     @property
     def infinite(self) -> bool:
-        """Whether a pass has no end."""
         return self.batches is None
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample of the first batch."""
         first = self.few()
         return -(-first.nbytes // first.size)
 
     def few(self) -> Batch:
-        """Batch 0, or the first that isn't empty, read once; `fit` looks at the first batches beforehand likewise.
-
-        Raises:
-            DataError: There are no samples.
-        """
+        """Batch 0, or the first that isn't empty, read once; `fit` looks at the first batches beforehand likewise."""
         if self._first is None:
             read = (self._batch(self._dataset[index]) for index in self._in_order())
             self._first = next((batch for batch in read if batch is not None), None)
@@ -71,15 +61,12 @@ class PyDatasetStream:
         return self._first
 
     def begin(self, epoch: int) -> None:  # noqa: ARG002 - the user's method takes nothing
-        """Tells the dataset that a pass begins."""
         self._dataset.on_epoch_begin()
 
     def end(self, epoch: int) -> None:  # noqa: ARG002 - the user's method takes nothing
-        """Tells the dataset that a pass has ended."""
         self._dataset.on_epoch_end()
 
     def open(self, epoch: int) -> Iterator[Batch]:
-        """The batches of a pass, each index read once."""
         indices = self._indices(epoch)
         items = self._read(indices) if self._workers == 1 else self._read_ahead(indices)
         for item in items:

@@ -33,16 +33,7 @@ Make = Callable[[np.random.Generator], Array]
 
 
 class SyntheticSource:
-    """Random samples in the shapes of a model's inputs and outputs, with targets that its losses compare.
-
-    Args:
-        model: A compiled Keras model that knows what it takes.
-        seed: What the samples follow from.
-
-    Attributes:
-        seed: The same.
-        synthetic: That they are not real.
-        notes: What is to be said of them.
+    """Random samples in the shapes of a compiled model's inputs and outputs, with targets that its losses compare.
 
     Raises:
         ModelError: The shapes are not known, an input is text, or the loss is CTC or Circle.
@@ -62,11 +53,9 @@ class SyntheticSource:
         self.sample_bytes = self.read([0], epoch=0).nbytes
 
     def __len__(self) -> int:
-        """How many there are."""
         return SAMPLES
 
     def read(self, indices: Any, epoch: int) -> Batch:
-        """The samples at `indices`, the same ones for the same seed, epoch and index."""
         places = as_indices(indices, len(self))
         samples = [self._sample(epoch, int(place)) for place in places] or [self._sample(epoch, 0)]
         x, y = map_leaves(lambda *parts: np.stack(parts)[: len(places)], *samples)

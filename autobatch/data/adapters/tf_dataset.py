@@ -29,15 +29,6 @@ class DatasetStream:
         input_rank: Rank of the model's input with its batch dimension; for several inputs a tuple, in any order; `None`
             if it isn't known.
         input_shapes: Shapes of the model's inputs with their batch dimension, in any order, where they are known.
-
-    Attributes:
-        batched: Whether the dataset's elements are batches.
-        samples: Samples in a pass, `None` if that isn't known.
-        infinite: Whether a pass has no end.
-        notes: What holds of this data, in sentences for the user.
-
-    Raises:
-        ArgumentError: Its elements are ragged or sparse, or no (x, y, sample_weight).
     """
 
     repeatable = True
@@ -62,13 +53,11 @@ class DatasetStream:
 
     @property
     def batches(self) -> int | None:
-        """How many batches a pass has, `None` if that isn't known or there is no end."""
         count = int(self._dataset.cardinality())
         return None if count < 0 else count
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample of the first batch."""
         first = self.few()
         return -(-first.nbytes // first.size)
 
@@ -77,9 +66,6 @@ class DatasetStream:
 
         With an iterator of its own, a shuffle buffer would be filled twice, the training would get the second order
         that a seed gives instead of the first, and what a source has only once would be lost.
-
-        Raises:
-            DataError: The dataset is empty.
         """
         if self._first is None:
             begun = self._iterate()
@@ -90,7 +76,6 @@ class DatasetStream:
         return self._first
 
     def open(self, epoch: int) -> Iterator[Batch]:  # noqa: ARG002 - what differs between passes is the dataset's own
-        """The batches of a pass."""
         begun, self._begun = self._begun, None
         if begun is not None and self._first is not None:
             yield self._first
@@ -106,11 +91,7 @@ class DatasetStream:
 def is_batched(x: Any, y: Any, input_rank: Ranks, input_shapes: Sequence[Shape] = ()) -> bool:
     """Whether elements with these specs are batches rather than single samples; without evidence they are, as in Keras.
 
-    Args:
-        x: Nest of specs of the inputs; a spec's `shape` has a `rank` and, if that is known, dimensions.
-        y: Likewise of the labels, or `None`.
-        input_rank: As for `DatasetStream`.
-        input_shapes: As for `DatasetStream`.
+    A spec's `shape` has a `rank` and, if that is known, dimensions.
     """
     inputs, labels = list(leaves(x)), list(leaves(y))
     ranks = [spec.shape.rank for spec in inputs]

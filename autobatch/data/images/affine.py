@@ -37,23 +37,14 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """For a pixel of the result at `(row, column)`, its place in the picture: `matrix @ (row, column) + offset`.
-
-    Attributes:
-        matrix: Shape `(2, 2)`.
-        offset: Shape `(2,)`, in pixels.
-    """
+    """For a pixel of the result at `(row, column)`, its place in the picture: `matrix @ (row, column) + offset`."""
 
     matrix: Doubles
     offset: Doubles
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], height: int, width: int) -> Self | None:
-        """What Keras makes of the parameters of a transformation, in its order and its rounding.
-
-        Returns:
-            `None` where they leave every pixel in its place.
-        """
+        """What Keras makes of the parameters, in its order and rounding; `None` where no pixel moves."""
         steps = list(_steps(parameters))
         if not steps:
             return None
@@ -118,17 +109,7 @@ def _steps(parameters: Mapping[str, Any]) -> Iterator[Doubles]:
 
 @np.errstate(invalid="ignore", over="ignore")  # scipy says nothing of infinite numbers
 def sample_exactly(planes: Planes, affine: Affine, fill_mode: FillMode, cval: float) -> Planes:
-    """The transformed picture, as scipy makes it.
-
-    Args:
-        planes: `(channels, height, width)`, float32 or float64, not empty.
-        affine: Where pixels come from.
-        fill_mode: What stands beyond the edges.
-        cval: The value there, if that is `"constant"`.
-
-    Returns:
-        A new array of the same shape and number type.
-    """
+    """The transformed picture, as scipy makes it, of a picture that is not empty, in float32 or float64."""
     _, height, width = planes.shape
     framed = _Framed(planes, mirrored=fill_mode in {"constant", "wrap"})
     result = np.empty(planes.shape, planes.dtype)

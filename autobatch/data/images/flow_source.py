@@ -59,12 +59,10 @@ class ExtraArrays:
         return None if self.y is None else "input" if self.y is PICTURES else "raw"
 
     def sample_bytes(self, picture_bytes: int) -> int:
-        """Bytes of one sample with everything that belongs to it."""
         nest = (self.x, self.y, self.sample_weight)
         return sum(picture_bytes if leaf is PICTURES else bytes_of_one(leaf) for leaf in leaves(nest))
 
     def join(self, pictures: Any, indices: Any) -> Batch:
-        """The samples at `indices`, whose pictures are given."""
         x = map_leaves(lambda leaf: pictures if leaf is PICTURES else leaf[indices], self.x)
         y = map_leaves(lambda leaf: pictures.copy() if leaf is PICTURES else leaf[indices], self.y)
         return Batch(x, y, map_leaves(lambda leaf: leaf[indices], self.sample_weight))
@@ -122,17 +120,14 @@ class FlowSource:
 
     @property
     def kind(self) -> FlowKind:
-        """What the flow reads."""
         return self._kind
 
     @property
     def seed(self) -> int:
-        """The seed that order and augmentation derive from."""
         return self._seed
 
     @property
     def image_backend(self) -> ImageBackend:
-        """What rotates, shifts, shears and zooms the pictures."""
         return self._image_backend
 
     @property
@@ -142,11 +137,9 @@ class FlowSource:
 
     @property
     def shuffles(self) -> bool:
-        """Whether the flow was made to hand out samples in a new order in every pass."""
         return bool(self._flow.shuffle)
 
     def __len__(self) -> int:
-        """Number of samples."""
         return int(self._flow.n)
 
     @property
@@ -156,12 +149,10 @@ class FlowSource:
 
     @property
     def class_indices(self) -> dict[str, int]:
-        """From the name of a class to its number; empty if the flow knows no classes."""
         return dict(getattr(self._flow, "class_indices", {}))
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """From the name of a class to how many samples it has here; empty if the flow knows no classes."""
         return dict(self._counts)
 
     @property
@@ -171,16 +162,13 @@ class FlowSource:
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one picture: `(height, width, channels)`, or channels first if the generator says so."""
         return picture_shape(self._flow)
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample: picture, further inputs, target and weight."""
         return self._sample_bytes
 
     def without_saving(self) -> Self:
-        """The same pictures, but reading them writes nothing, whatever `save_to_dir` says."""
         if not self._flow.save_to_dir:
             return self
         quiet = copy.copy(self)

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from autobatch.data.batch import leaves, map_leaves
-from autobatch.data.check import require_array_inputs, require_numeric_targets
+from autobatch.data.check import require_inputs, require_numeric_targets
 from autobatch.data.images.flow_source import PICTURES, ExtraArrays, FlowSource
 from autobatch.data.images.infer import (
     has_channels_first,
@@ -42,15 +42,7 @@ class ArrayParts:
 
     @classmethod
     def of(cls, given: Any, *, outputs: int = 1) -> Self:
-        """Takes apart `x`, `(x, y)` or `(x, y, sample_weight)`.
-
-        Args:
-            given: The arrays.
-            outputs: How many outputs the model has: with one, a list of targets is one array.
-
-        Raises:
-            ArgumentError: There are no pictures among them, or not as many rows of each.
-        """
+        """Takes apart `x`, `(x, y)` or `(x, y, sample_weight)`; with one output, a list of targets is one array."""
         x, y, weights = _three(given)
         pictures, nest = _find_pictures(x)
         parts = cls(pictures, nest, _targets(y, outputs), _targets(weights, outputs))
@@ -63,15 +55,10 @@ class ArrayParts:
         return filled if isinstance(filled, dict | list) else [filled]
 
     def with_targets(self, y: Any) -> Self:
-        """The same with other targets."""
         return replace(self, y=y)
 
     def split(self, share: float, subset: str, *, same_classes: bool) -> Self:
-        """The part that Keras' `flow` takes for training or for validation: the first `share` is for validation.
-
-        Raises:
-            ArgumentError: A part would be empty, or, with `same_classes`, lack a class that the other one has.
-        """
+        """The part that Keras' `flow` takes for training or for validation: the first `share` is for validation."""
         count = len(self.pictures)
         cut = int(count * share)
         if cut == 0:
@@ -192,7 +179,7 @@ def open_arrays(datagen: Any, source: Any, options: DataOptions) -> tuple[FlowSo
     parts = ArrayParts.of(source, outputs=spec.outputs)
     channels_first = has_channels_first(datagen)
     require_picture_shape(spec, parts.pictures.shape[1:], channels_first=channels_first, received="x of such pictures")
-    require_array_inputs(options.model, parts.inputs())
+    require_inputs(options.model, parts.inputs(), "x")
     parts = _with_targets(spec, parts, notes)
     part = given.get("subset") or infer_subset(datagen, given, options.subset, notes, "the samples").get("subset")
     if part is not None:

@@ -43,11 +43,6 @@ class Frame:
 
     @classmethod
     def of(cls, data: Any, options: Mapping[str, Any]) -> Self:
-        """Finds the columns.
-
-        Raises:
-            ArgumentError: There is no column of that name, or none is named and none has Keras' default name.
-        """
         x_col, y_col = options.get("x_col", _X_COL), options.get("y_col", _Y_COL)
         several = not isinstance(y_col, str) and hasattr(y_col, "__iter__")
         frame = cls(data, x_col, tuple(y_col) if several else y_col)
@@ -59,12 +54,7 @@ class Frame:
         return frame
 
     def infer_class_mode(self, spec: ModelSpec) -> tuple[ClassMode, str]:
-        """The `class_mode` that suits a model and the columns of targets, and why.
-
-        Raises:
-            ArgumentError: The columns can't give what the loss compares.
-            ModelError: The model has an output that no label can stand for.
-        """
+        """The `class_mode` that suits a model and the columns of targets, and why."""
         name = spec.loss or "no loss"
         if isinstance(self.y_col, tuple):
             if spec.outputs > 1:
@@ -84,11 +74,6 @@ class Frame:
         return "raw", f"column {self.y_col!r} holds numbers, and {name} compares {compares}"
 
     def require_class_mode(self, mode: ClassMode) -> None:
-        """Checks a form of targets against the columns.
-
-        Raises:
-            ArgumentError: A column isn't there, one stands for several outputs, or there are several for classes.
-        """
         several = isinstance(self.y_col, tuple)
         for name in () if mode in {None, "input"} else self.y_col if isinstance(self.y_col, tuple) else (self.y_col,):
             self._require("y_col", name, "the column of targets")

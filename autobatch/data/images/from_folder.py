@@ -68,18 +68,10 @@ def _nothing_found(folder: Path, counts: dict[str, int], flow: Any) -> str:
 
 
 class DirectorySource(FlowSource):
-    """The pictures of a folder, with Keras' meaning of every option, addressed by sample.
+    """The pictures of a folder with one subfolder for each class, with Keras' meaning of every option.
 
     The folder is walked once, here. What a sample looks like follows from `(seed, epoch, index, image_backend)` alone,
-    as `FlowSource` says.
-
-    Args:
-        datagen: A Keras `ImageDataGenerator`, or a subclass.
-        directory: A folder with one subfolder for each class.
-        seed: What order and augmentation derive from.
-        augment: Whether pictures are transformed at random. Without, a sample looks the same in every epoch.
-        image_backend: What transforms them, as `FlowSource` says.
-        **options: What `flow_from_directory` takes.
+    as `FlowSource` says, which has the same arguments but for what `flow_from_directory` takes.
 
     Raises:
         ArgumentError: An option that doesn't exist or doesn't fit the folder.
@@ -113,12 +105,10 @@ class DirectorySource(FlowSource):
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
-        """The class of each sample, shape `(samples,)`."""
         return np.asarray(self._flow.classes, dtype=np.int32)
 
     @property
     def filepaths(self) -> list[str]:
-        """The file of each sample."""
         return list(self._flow.filepaths)
 
 
@@ -133,11 +123,7 @@ def _walk(datagen: Any, directory: str | PathLike[str], options: FolderOptions) 
 def open_folder(
     datagen: Any, directory: str | PathLike[str], options: DataOptions
 ) -> tuple[DirectorySource, tuple[str, ...]]:
-    """The pictures of a folder with one subfolder for each class, as a model takes them, and how that was inferred.
-
-    Returns:
-        The source, and one sentence for each inference, such as
-        `"target_size=(150, 150): the model's input shape"`.
+    """The pictures of a folder as a model takes them, and one sentence for each thing that was inferred.
 
     Raises:
         ModelError: The model isn't compiled, takes something else than one picture, or has another number of outputs

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from autobatch.data.check import require_array_inputs, require_numeric_targets
+from autobatch.data.check import require_inputs, require_numeric_targets
 from autobatch.data.images.flow_source import FlowSource
 from autobatch.data.images.infer import note_unfitted, require_class_targets, require_picture_shape
 from autobatch.data.images.iterator import is_addressable, require_flow
@@ -48,7 +48,7 @@ def open_iterator(flow: Any, options: DataOptions) -> tuple[FlowSource, tuple[st
     channels_first = flow.data_format == "channels_first"
     require_picture_shape(spec, source.sample_shape, channels_first=channels_first, received="a flow of such pictures")
     if kind == "arrays":
-        require_array_inputs(options.model, [flow.x, *flow.x_misc])
+        require_inputs(options.model, [flow.x, *flow.x_misc], "the flow")
     require_class_targets(spec, source)
     if source.class_mode in {"raw", "multi_output"}:
         require_numeric_targets(spec, flow.y if kind == "arrays" else flow.labels, "the flow's targets")

@@ -47,7 +47,6 @@ def note_unfitted(datagen: Any, notes: list[str]) -> None:
 
 
 def has_channels_first(datagen: Any) -> bool:
-    """Whether a generator makes pictures of shape `(channels, height, width)`."""
     return getattr(datagen, "data_format", None) == "channels_first"
 
 
@@ -100,11 +99,7 @@ def _color_mode(spec: ModelSpec, given: ColorMode | None, notes: list[str], *, c
 
 
 def infer_class_mode(spec: ModelSpec) -> tuple[ClassMode, str]:
-    """The `class_mode` that suits a model's output and loss, and why.
-
-    Raises:
-        ModelError: The model has several outputs, or one that no label of a folder can stand for.
-    """
+    """The `class_mode` that suits a model's output and loss, and why."""
     if spec.outputs > 1:
         message = f"The model has {spec.outputs} outputs, and nothing says what each is compared with. "
         raise ModelError(message + "Give class_mode, with class_mode=None if the model computes its own loss.")
@@ -125,12 +120,7 @@ def infer_class_mode(spec: ModelSpec) -> tuple[ClassMode, str]:
 
 
 def require_class_targets(spec: ModelSpec, source: FlowSource) -> None:
-    """Refuses classes that the model isn't compared with; targets that are numbers are for `require_numeric_targets`.
-
-    Raises:
-        ModelError: There is another number of classes than the model has outputs.
-        ArgumentError: The form of the targets isn't the loss' own.
-    """
+    """Refuses classes that the model isn't compared with; numbers are for `require_numeric_targets`."""
     mode = source.class_mode
     if spec.outputs > 1 or mode in {"raw", "multi_output"}:
         return

@@ -47,11 +47,7 @@ def require_image_generator(datagen: Any) -> None:
 
 
 def require_flow(flow: Any) -> FlowKind:
-    """What a flow reads.
-
-    Raises:
-        ArgumentError: It isn't one of Keras' three.
-    """
+    """What a flow reads; refuses what isn't one of Keras' three."""
     kind = flow_kind(flow)
     if kind is None:
         message = "Only a flow that an ImageDataGenerator has made is known from inside. "
@@ -62,7 +58,6 @@ def require_flow(flow: Any) -> FlowKind:
 
 
 def picture_shape(flow: Any) -> tuple[int, ...]:
-    """Shape of one picture."""
     return tuple(flow.x.shape[1:]) if flow_kind(flow) == "arrays" else tuple(flow.image_shape)
 
 

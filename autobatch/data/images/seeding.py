@@ -36,11 +36,7 @@ class Scope:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[Scope]:
-    """Seeds numpy's and Python's global random state for a block, and puts back what was there, whatever happens.
-
-    Args:
-        seed: 32 bits.
-    """
+    """Seeds numpy's and Python's global random state for a block, and puts back what was there, whatever happens."""
     scope = Scope()
     with _GLOBAL_STATE:
         before = np.random.get_state(), random.getstate()
@@ -73,7 +69,6 @@ class Tamed:
         self._draws = False
 
     def __call__(self, seed: int, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What `function(*arguments)` returns."""
         if not self._draws and self._calm >= _CALM:
             return function(*arguments)
         with seeded(seed) as scope:
@@ -97,9 +92,7 @@ def drawing_from(method: Any, generator: np.random.RandomState) -> Callable[...,
     """A bound method that draws from `generator` where the original draws from `np.random`.
 
     The numbers are those that the original would draw after `np.random.seed(s)`, if `generator.seed(s)` was called.
-
-    Returns:
-        `None` if the method isn't a plain Python function of a module that knows numpy as `np`.
+    `None` if the method isn't a plain Python function of a module that knows numpy as `np`.
     """
     function = getattr(method, "__func__", None)
     if not isinstance(function, types.FunctionType) or function.__globals__.get("np") is not np:
@@ -123,13 +116,10 @@ class PictureMaker:
     Args:
         datagen: The user's generator; everything but the draws is its own.
         tamed: For each of `STEPS`, the watch kept on it; shared by all threads.
+        seeds: One for each picture, in the order in which the flow makes them.
         augment: Whether pictures are transformed at random. Rescaling, standardisation and the user's
             `preprocessing_function` happen either way.
         mover: Moves pixels where Keras' own method would; a method of the user's is left to move them itself.
-        seeds: One for each picture, in the order in which the flow makes them.
-
-    Attributes:
-        decoded: How many files have been read and decoded.
     """
 
     def __init__(
@@ -163,7 +153,6 @@ class PictureMaker:
         return dict(self._call("get_random_transform", shape))
 
     def apply_transform(self, picture: Any, parameters: dict[str, Any]) -> Any:
-        """The picture, transformed by `parameters`."""
         if not self._augment:
             return picture
         if "apply_transform" not in self._foreign:
@@ -171,7 +160,6 @@ class PictureMaker:
         return self._call("apply_transform", picture, parameters)
 
     def standardize(self, picture: Any) -> Any:
-        """The picture as the model gets it."""
         return self._call("standardize", picture)
 
     def _call(self, step: str, *arguments: Any) -> Any:

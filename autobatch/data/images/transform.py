@@ -40,14 +40,7 @@ _LONGEST_SIDE = 2**15 - 2
 
 
 def sample_by_opencv(planes: Planes, affine: Affine, fill_mode: FillMode, cval: float) -> Planes:
-    """The transformed picture; a value differs from scipy's by what the values around it differ times `PLACE_ROUNDING`.
-
-    Args:
-        planes: As `can_sample` allows.
-        affine: Where pixels come from.
-        fill_mode: What stands beyond the edges, but for `"wrap"`.
-        cval: The value there, if that is `"constant"`.
-    """
+    """The transformed picture; a value differs from scipy's by what its neighbours differ times `PLACE_ROUNDING`."""
     cv2 = opencv()
     _, height, width = planes.shape
     (down_row, down_column), (across_row, across_column) = affine.matrix
@@ -74,11 +67,6 @@ def can_sample(planes: Planes, fill_mode: FillMode) -> bool:
 
 @cache
 def opencv() -> Any:
-    """The package.
-
-    Raises:
-        MissingExtraError: It is not installed, or places pixels too coarsely.
-    """
     try:
         import cv2
     except ImportError as error:
@@ -88,11 +76,7 @@ def opencv() -> Any:
 
 @cache
 def require_opencv() -> None:
-    """Checks that OpenCV is there, and exact enough.
-
-    Raises:
-        MissingExtraError: It is not.
-    """
+    """Refuses an OpenCV that is not installed, or places pixels too coarsely."""
     version = opencv().__version__
     off = _off()
     if off > 1e-3:
@@ -118,12 +102,7 @@ _REST: Mapping[str, Any] = {name: 1 if name in {"zx", "zy"} else 0 for name in A
 
 
 def require_image_backend(name: Any) -> ImageBackend:
-    """The name, if it means something that can be used here.
-
-    Raises:
-        ArgumentError: There is no such thing.
-        MissingExtraError: It is OpenCV, and that is not installed, or too coarse.
-    """
+    """The name, if it means something that can be used here."""
     if not isinstance(name, str) or name not in get_args(ImageBackend):
         msg = "Pictures are transformed by scipy or by OpenCV. "
         raise ArgumentError(f"{msg}Received: image_backend={name!r}. Expected 'scipy' or 'opencv'.")
@@ -137,10 +116,6 @@ class Mover:
 
     What differs from Keras' own way, and so is left to Keras: an interpolation that isn't linear, a fill mode that
     Keras doesn't name, other numbers than float32 and float64, and a scipy whose rounding is another than here.
-
-    Args:
-        datagen: The user's generator.
-        backend: What moves them.
     """
 
     def __init__(self, datagen: Any, backend: ImageBackend) -> None:
@@ -178,13 +153,7 @@ class Mover:
 
 
 def why_not_opencv(datagen: Any, channels: int, dtype: Any) -> str | None:
-    """Why OpenCV cannot be used for these pictures, `None` if it can.
-
-    Args:
-        datagen: What transforms them.
-        channels: How many they have.
-        dtype: Of their numbers while they are transformed.
-    """
+    """Why OpenCV cannot be used for pictures of so many channels, transformed in `dtype`; `None` if it can."""
     if not is_from_keras(datagen, "apply_transform"):
         why = f"{type(datagen).__name__} transforms pictures in a way of its own"
     elif (order := getattr(datagen, "interpolation_order", 1)) != 1:

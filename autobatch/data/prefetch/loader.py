@@ -22,13 +22,7 @@ from autobatch.errors import ArgumentError
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which samples make up a chunk.
-
-    Attributes:
-        epoch: The pass it belongs to.
-        indices: The samples, in order.
-        of: Samples in the whole pass.
-    """
+    """Which samples make up a chunk: `indices`, in order, of a pass of `of` samples."""
 
     epoch: int
     indices: npt.NDArray[np.int64]
@@ -47,12 +41,7 @@ def windows(order: Order, size: int, start_epoch: int, passes: int | None) -> It
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What came of reading a chunk.
-
-    Attributes:
-        batch: The samples before the first that can't be read, `None` if there are none.
-        error: Why that one can't be read, `None` if all could.
-    """
+    """What came of reading a chunk: the samples before the first that can't be read, and why that one can't."""
 
     batch: Batch | None
     error: Exception | None = None
@@ -82,15 +71,7 @@ def _read_singly(source: Source, indices: Any, epoch: int) -> Reading:
 
 @dataclass(slots=True)
 class Chunk:
-    """A chunk that is being read or partly used.
-
-    Attributes:
-        size: Samples in it.
-        of: Samples in its pass.
-        nbytes: Bytes reserved for it until the last of them is taken.
-        reading: The read, waiting, running or done.
-        used: Samples already taken.
-    """
+    """A chunk that is being read or partly used, of a pass of `of` samples; its bytes are reserved until then."""
 
     size: int
     of: int
@@ -100,16 +81,12 @@ class Chunk:
 
     @property
     def left(self) -> int:
-        """Samples not taken yet."""
         return self.size - self.used
 
     def peek(self, number: int) -> Batch:
-        """The next `number` samples; waits until they have been read, and takes nothing.
+        """The next `number` samples; waits for them, takes nothing, and raises what reading them raised.
 
         The whole of a fresh chunk is handed over as it is, anything less as views.
-
-        Raises:
-            Exception: What reading one of these samples raised.
         """
         outcome = self.reading.result()
         stop = self.used + number
@@ -197,17 +174,14 @@ class Loader:
 
     @property
     def epoch(self) -> int:
-        """The current pass; a pass that is used up is current until the first `take` of the next."""
         return self._epoch
 
     @property
     def position(self) -> int:
-        """Samples taken from the current pass."""
         return self._position
 
     @property
     def remaining(self) -> int:
-        """Samples left in the current pass."""
         return self._length - self._position
 
     @property
@@ -217,11 +191,9 @@ class Loader:
 
     @property
     def ended(self) -> bool:
-        """Whether the current pass is used up."""
         return self.remaining == 0
 
     def window(self, effective: int) -> int:
-        """Samples of the next update: `effective`, or what its pass has left; 0 after the last pass."""
         if not self._ahead:
             return 0
         return min(effective, self.remaining or self.pass_length)
@@ -326,7 +298,6 @@ class Loader:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

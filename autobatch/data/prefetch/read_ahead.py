@@ -15,19 +15,13 @@ _FEWEST_AHEAD = 16
 
 @dataclass(slots=True)
 class Waiting:
-    """A batch that waits, whole or partly taken.
-
-    Attributes:
-        batch: All of it: views of a part keep the whole in memory.
-        used: Samples already taken.
-    """
+    """A batch of which `used` samples have been taken; views of a part keep the whole in memory."""
 
     batch: Batch
     used: int = 0
 
     @property
     def left(self) -> int:
-        """Samples not taken yet."""
         return self.batch.size - self.used
 
 
@@ -38,12 +32,7 @@ class EndOfPass:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Stands where an error stopped the reading.
-
-    Attributes:
-        error: What was raised, by the user's code or because of what came.
-        ending: Whether the stream's `end` raised it, when the pass before it had wholly been taken.
-    """
+    """Stands where an error stopped the reading; `ending` if the stream's `end` raised it, after the pass."""
 
     error: BaseException
     ending: bool = False
@@ -51,12 +40,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What lies ahead.
-
-    Attributes:
-        samples: Samples that are ready, as far as they belong together.
-        stop: What comes after them: the end of their pass, a failure, or `None` for more samples or nothing at all.
-    """
+    """How many samples are ready, as far as they belong together, and what stops them; no stop if more may come."""
 
     samples: int
     stop: EndOfPass | Failure | None
@@ -87,7 +71,6 @@ class ReadAhead:
 
     @property
     def bytes_ahead(self) -> int:
-        """Bytes of the batches that wait or are partly taken."""
         return self._bytes
 
     def outlook(self, samples: int) -> Outlook:
@@ -101,7 +84,6 @@ class ReadAhead:
             return Outlook(self._ready, self._stops[0] if self._stops else None)
 
     def pop(self, samples: int) -> list[Batch]:
-        """Takes out that many samples, which must be ready, as they lie."""
         parts = []
         with self._changed:
             while samples:
@@ -142,7 +124,6 @@ class ReadAhead:
             self._changed.notify_all()
 
     def clear(self) -> None:
-        """Lets go of what was read."""
         with self._changed:
             self._items.clear()
             self._stops.clear()
@@ -181,7 +162,6 @@ class ReadAhead:
         return not self._closed
 
     def _end(self, end: Callable[[int], None], epoch: int) -> bool:
-        """Tells the stream that a pass has ended; `False` if that failed."""
         try:
             end(epoch)
         except BaseException as error:  # noqa: BLE001 - it is raised where more is asked for, or when the loader is left

@@ -69,17 +69,14 @@ class StreamLoader:
 
     @property
     def epoch(self) -> int:
-        """The current pass; one that is used up is current until the first `take` of the next."""
         return self._epoch
 
     @property
     def position(self) -> int:
-        """Samples taken from the current pass."""
         return self._position
 
     @property
     def bytes_ahead(self) -> int:
-        """Bytes of the batches that wait to be taken."""
         return self._ahead.bytes_ahead
 
     @property
@@ -94,11 +91,7 @@ class StreamLoader:
         return not outlook.samples and not isinstance(outlook.stop, Failure)
 
     def window(self, effective: int) -> int:
-        """Samples of the next update: `effective`, or what its pass has left; 0 after the last pass.
-
-        Raises:
-            Exception: What reading one of these samples raised. Those before it can still be taken.
-        """
+        """Samples of the next update: `effective`, or what its pass has left; 0 after the last pass."""
         require_count(_NOTHING, effective=effective)
         outlook = self._look_into_pass(effective)
         if outlook.samples < effective and isinstance(outlook.stop, Failure):
