@@ -16,10 +16,6 @@ class OutputRows:
 
     With their number known, the arrays are made once, in the form of the first outputs. Otherwise the parts are kept
     and joined in the end, one output after the other.
-
-    Args:
-        total: How many samples there will be at most, `None` if that is not known.
-        allow: Told how many bytes they will take, before they are taken; raises if that is too much.
     """
 
     def __init__(self, total: int | None, allow: Allow = lambda _: None) -> None:

@@ -34,11 +34,6 @@ Rule = Literal["linear", "sqrt"]
 def scale(rule: Rule | None, size: int, reference: int) -> float:
     """What the learning rate is multiplied by when `size` samples stand behind an update.
 
-    Args:
-        rule: How the rate follows the batch; `None` leaves it as it is.
-        size: The effective batch in samples, at least 1.
-        reference: The effective batch that the learning rate was chosen for, at least 1.
-
     Returns:
         Exactly 1 where both are equal.
 

@@ -34,17 +34,11 @@ _DRY = "The data come to an end"
 
 @dataclass(frozen=True, slots=True)
 class Resizing:
-    """How an effective batch that changes is trained with.
+    """How an effective batch that changes is trained with."""
 
-    Attributes:
-        follows_memory: Whether each micro-batch is an update of its own.
-        rate: From the effective batch in force to the factor on the learning rate.
-        reference: The effective batch that the learning rate was chosen for: the unit of a schedule's clock.
-    """
-
-    follows_memory: bool
-    rate: Callable[[int], float]
-    reference: int
+    follows_memory: bool  # whether each micro-batch is an update of its own
+    rate: Callable[[int], float]  # from the effective batch in force to the factor on the learning rate
+    reference: int  # the effective batch that the learning rate was chosen for: the unit of a schedule's clock
 
     def updates_of(self, window: int, effective: int) -> float:
         """Updates of the reference batch that a window stands for; the short one at the end of a pass is whole."""
@@ -56,46 +50,31 @@ class TrainingPlan:
     """What a run is to do.
 
     Attributes:
-        effective_batch_size: Samples behind one update.
-        epochs: The epoch to end before.
-        initial_epoch: The epoch to begin with.
-        steps_per_epoch: Updates in an epoch; one pass over the samples if `None`.
-        shuffle: Whether samples are put in a new order in every pass.
-        class_weight: From class number to weight.
-        validation: What to evaluate on after an epoch.
-        validation_freq: After which epochs: every so many, or those numbers, counted from 1.
-        callbacks: Keras callbacks, or a `CallbackList`.
-        verbose: As in `model.fit`.
-        workers: Threads that read.
-        max_bytes: The most to read ahead.
-        progress: Kept up to date for whoever wants to know.
         after_epoch: Called with the epoch and its logs when it has ended.
         effective_at: From the epoch to its effective batch, if it is not always the same.
         policy_for: From an effective batch to the policy for its micro-batches; asked when it changes.
         resizing: How the learning rate and the updates follow the effective batch; `None` where they do not.
-        keeper: Saves the run every now and then.
-        standing: Where to go on; from the beginning if `None`.
     """
 
-    effective_batch_size: int
-    epochs: int = 1
-    initial_epoch: int = 0
-    steps_per_epoch: int | None = None
-    shuffle: bool = True
-    class_weight: Mapping[int, float] | None = None
-    validation: Validation | None = None
-    validation_freq: int | Sequence[int] = 1
-    callbacks: Any = None
-    verbose: Any = "auto"
-    workers: int | None = None
-    max_bytes: int = 64 * 2**20
-    progress: Progress = field(default_factory=Progress)
+    effective_batch_size: int  # samples behind one update
+    epochs: int = 1  # the epoch to end before
+    initial_epoch: int = 0  # the epoch to begin with
+    steps_per_epoch: int | None = None  # updates in an epoch; one pass over the samples if `None`
+    shuffle: bool = True  # whether samples are put in a new order in every pass
+    class_weight: Mapping[int, float] | None = None  # from class number to weight
+    validation: Validation | None = None  # what to evaluate on after an epoch
+    validation_freq: int | Sequence[int] = 1  # after which epochs: every so many, or those numbers, counted from 1
+    callbacks: Any = None  # keras callbacks, or a `CallbackList`
+    verbose: Any = "auto"  # as in `model.fit`
+    workers: int | None = None  # threads that read
+    max_bytes: int = 64 * 2**20  # the most to read ahead
+    progress: Progress = field(default_factory=Progress)  # kept up to date for whoever wants to know
     after_epoch: Callable[[int, Mapping[str, Any]], None] = lambda *_: None
     effective_at: Callable[[int], int] | None = None
     policy_for: Callable[[int], Policy] | None = None
     resizing: Resizing | None = None
-    keeper: Saver | None = None
-    standing: CheckpointState | None = None
+    keeper: Saver | None = None  # saves the run every now and then
+    standing: CheckpointState | None = None  # where to go on; from the beginning if `None`
 
     def effective_of(self, epoch: int) -> int:
         """Samples behind one update of an epoch."""

@@ -14,12 +14,7 @@ Cut = Callable[[int, int], Sequence[int]]
 
 
 class MicroBatchRunner:
-    """Runs batches in micro-batches of the size that a controller allows.
-
-    Args:
-        controller: Knows the size.
-        cut: From samples and the most in one micro-batch to the sizes of micro-batches.
-    """
+    """Runs batches in micro-batches of the size that a controller allows."""
 
     def __init__(self, controller: Controller, cut: Cut = near_equal) -> None:
         self.controller = controller
@@ -44,12 +39,6 @@ class MicroBatchRunner:
 
     def step(self, engine: Engine, feed: Feed, most: int, before: Callable[[int], None]) -> tuple[Logs, int]:
         """Trains on as many of the next `most` samples of the feed as fit at once, as one update.
-
-        Args:
-            engine: What runs it.
-            feed: Where the samples come from.
-            most: Samples to choose from.
-            before: Called right before a micro-batch runs, with its samples.
 
         Returns:
             The metrics so far, and how many samples it took.

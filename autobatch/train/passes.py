@@ -22,21 +22,13 @@ from autobatch.train.schedule import Position, position_after
 
 @dataclass(frozen=True, slots=True)
 class PassOptions:
-    """How samples are read.
+    """How samples are read."""
 
-    Attributes:
-        effective_of: From the epoch to its effective batch.
-        steps_per_epoch: Updates in an epoch; one pass if `None`.
-        shuffle: Whether samples are put in a new order in every pass; a stream has its own.
-        workers: Threads that read a source.
-        max_bytes: The most to read ahead.
-    """
-
-    effective_of: Callable[[int], int]
-    steps_per_epoch: int | None = None
-    shuffle: bool = True
-    workers: int | None = None
-    max_bytes: int = 64 * 2**20
+    effective_of: Callable[[int], int]  # from the epoch to its effective batch
+    steps_per_epoch: int | None = None  # updates in an epoch; one pass if `None`
+    shuffle: bool = True  # whether samples are put in a new order in every pass; a stream has its own
+    workers: int | None = None  # threads that read a source
+    max_bytes: int = 64 * 2**20  # the most to read ahead
 
 
 class Passes(Protocol):
@@ -199,12 +191,7 @@ class Taker(Protocol):
 
 
 class Feed:
-    """Hands out samples in order, each once.
-
-    Args:
-        loader: Where they come from.
-        class_weight: From class number to weight.
-    """
+    """Hands out samples in order, each once."""
 
     def __init__(self, loader: Taker, class_weight: Mapping[int, float] | None = None) -> None:
         self._loader = loader

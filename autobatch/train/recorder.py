@@ -35,14 +35,7 @@ class Thinning:
         self._last: tuple[float, int, int | None] | None = None
 
     def keeps(self, at_s: float, micro: int, headroom_bytes: int | None, reach_bytes: int) -> bool:
-        """Whether to keep a reading; it counts as kept then.
-
-        Args:
-            at_s: Seconds since the run began.
-            micro: Samples in a micro-batch.
-            headroom_bytes: What is left above its need.
-            reach_bytes: The most that this process could occupy.
-        """
+        """Whether to keep a reading; it counts as kept then."""
         if self._last is not None and not self._is_due(at_s, micro, headroom_bytes, reach_bytes):
             return False
         self._last = at_s, micro, headroom_bytes
@@ -80,38 +73,18 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A new size of micro-batches, as the controller reports it.
+    """A new size of micro-batches, as the controller reports it."""
 
-    Attributes:
-        before: Samples until then.
-        after: Samples from then on.
-        reason: Why.
-        headroom_bytes: What was left above the need of `before`, `None` where nothing was read.
-        returned_bytes: What the system got back by it, `None` where that is not known.
-        held_bytes: What is no longer needed and cannot be given back, `None` where that is not known.
-    """
-
-    before: int
-    after: int
-    reason: str
-    headroom_bytes: int | None = None
-    returned_bytes: int | None = None
-    held_bytes: int | None = None
+    before: int  # samples until then
+    after: int  # samples from then on
+    reason: str  # why
+    headroom_bytes: int | None = None  # what was left above the need of `before`, `None` where nothing was read
+    returned_bytes: int | None = None  # what the system got back by it, `None` where that is not known
+    held_bytes: int | None = None  # what is no longer needed and cannot be given back, `None` where that is not known
 
 
 class Recorder:
-    """Keeps a run's report up to date, and tells whoever wants to know.
-
-    Args:
-        report: The report.
-        on_event: Called with every decision and every observation; what it raises ends the training.
-        clock: Seconds that never go back.
-        log: The run's log on disk; it says when the run began.
-        verbose: 0 prints nothing; decisions and notes are logged then, and nothing else.
-
-    Attributes:
-        progress: Where the run stands; the loop keeps it up to date.
-    """
+    """Keeps a run's report up to date, and tells whoever wants to know."""
 
     def __init__(
         self,

@@ -51,13 +51,7 @@ def step_remarks(model: Any, *, stream: bool, effective: int, steps_per_epoch: i
 
 
 def few_updates_remarks(updates: int | None, effective: int, *, chosen: bool) -> list[str]:
-    """What follows where a size that was found leaves little to an epoch; nothing for one that was asked for.
-
-    Args:
-        updates: How many an epoch has, `None` for unknown.
-        effective: Samples behind an update.
-        chosen: Whether the size was found, not asked for.
-    """
+    """What follows where a size that was found leaves little to an epoch; nothing for one that was asked for."""
     if not chosen or updates is None or updates >= _FEW_UPDATES:
         return []
     left = f"{effective} samples an update leave {format_count(updates, 'update')} to an epoch."

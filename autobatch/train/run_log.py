@@ -63,37 +63,18 @@ class AppendOnlyFile:
 
 @dataclass(frozen=True, slots=True)
 class LogDir(PathLike[str]):
-    """Give it to `fit` as `log_dir` where somebody knows better than the process how the run was started.
+    """Give it to `fit` as `log_dir` where somebody knows better than the process how the run was started."""
 
-    Attributes:
-        folder: The folder.
-        command: What to type to run it again.
-        opens: Opens the file; a seam for tests.
-    """
-
-    folder: str | PathLike[str]
-    command: str | None = None
-    opens: Callable[[Path], AppendOnlyFile] = AppendOnlyFile
+    folder: str | PathLike[str]  # the folder
+    command: str | None = None  # what to type to run it again
+    opens: Callable[[Path], AppendOnlyFile] = AppendOnlyFile  # opens the file; a seam for tests
 
     def __fspath__(self) -> str:
         return fspath(self.folder)
 
 
 class RunLog:
-    """The log of one run.
-
-    Args:
-        file: What lines are added to, `None` to write nothing.
-        path: Its name.
-        tell: Called when something cannot be written, for the first time.
-        clock: Seconds that never go back.
-
-    Attributes:
-        path: The file, `None` if there is none.
-        began_s: When the run began, by the clock.
-        failure: What could not be written, and why; `None` so far.
-        tell: Called once, with the failure, when there is one.
-    """
+    """The log of one run."""
 
     def __init__(
         self,
@@ -110,14 +91,7 @@ class RunLog:
         self._torn = False
 
     def write(self, event: str, values: Mapping[str, Any], *, at_s: float | None = None, sync: bool = False) -> None:
-        """Adds a line.
-
-        Args:
-            event: What happened.
-            values: What there is to say of it, by name.
-            at_s: When, in seconds since the run began; now if left out.
-            sync: Whether to wait until it is on the disk.
-        """
+        """Adds a line."""
         if self._file is None:
             return
         at_s = self._clock() - self.began_s if at_s is None else at_s
@@ -200,10 +174,6 @@ class RunLog:
 @contextlib.contextmanager
 def run_log(log_dir: str | PathLike[str] | None, verbose: Any = 0) -> Iterator[RunLog]:
     """The log of what runs under it, from its beginning to its end, whatever that is.
-
-    Args:
-        log_dir: The folder for it, which is made; `None` for no log.
-        verbose: 0 prints nothing.
 
     Raises:
         ArgumentError: It is no path.

@@ -19,9 +19,6 @@ class Schedule:
 
     A function is asked once for each epoch, so that the sizes that were proven are those that are run.
 
-    Args:
-        of: From the number of an epoch to samples.
-
     Example:
         >>> schedule = Schedule(lambda epoch: 64 * 2**epoch)
         >>> schedule.at(2), schedule.sizes(3), schedule.largest(3)
@@ -115,15 +112,10 @@ def _is_whole(number: Any, least: int) -> bool:
 
 
 class Position(NamedTuple):
-    """Where a run stands between two updates.
+    """Where a run stands between two updates."""
 
-    Attributes:
-        number: The pass over the samples, counted from 0.
-        taken: Samples of that pass that were used already, fewer than it has.
-    """
-
-    number: int
-    taken: int
+    number: int  # the pass over the samples, counted from 0
+    taken: int  # samples of that pass that were used already, fewer than it has
 
     @property
     def passes(self) -> int:
@@ -139,11 +131,6 @@ def position_after(epochs: Iterable[tuple[int, int | None]], samples: int, start
 
     An update never spans two passes: it takes the effective batch, or what the pass has left. Costs a few divisions an
     epoch, however many updates that has.
-
-    Args:
-        epochs: For each its effective batch in samples, and its updates: `None` for as many as a whole pass takes.
-        samples: Samples in a pass, at least 1.
-        start: Where the first of the epochs begins.
 
     Example:
         >>> position_after([(4, 3), (8, 1)], samples=10)
@@ -166,34 +153,19 @@ def _after_epoch(start: Position, effective: int, steps: int | None, samples: in
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many samples stand behind an update, and how many are run at once.
+    """How many samples stand behind an update, and how many are run at once."""
 
-    Attributes:
-        effective_batch_size: Samples behind one update of the first epoch.
-        micro_batch_size: Samples in a micro-batch at first.
-        largest: The most samples behind one update of any epoch.
-        reference: The effective batch that the learning rate is for: that of epoch 0.
-        at: From the epoch to its effective batch, `None` where it is always the same.
-    """
-
-    effective_batch_size: int
-    micro_batch_size: int
-    largest: int
-    reference: int
-    at: Callable[[int], int] | None = None
+    effective_batch_size: int  # samples behind one update of the first epoch
+    micro_batch_size: int  # samples in a micro-batch at first
+    largest: int  # the most samples behind one update of any epoch
+    reference: int  # the effective batch that the learning rate is for: that of epoch 0
+    at: Callable[[int], int] | None = None  # from the epoch to its effective batch, `None` where it is always the same
 
 
 def choose_sizes(
     asked: int | None, found: int, schedule: Schedule | None, *, samples: int | None, first_epoch: int
 ) -> Sizes:
     """The sizes of a run.
-
-    Args:
-        asked: The effective batch that was looked for, `None` where what was found is to be it.
-        found: The size that was found.
-        schedule: The effective batch of each epoch, if it changes.
-        samples: How many samples there are, `None` if that is not known.
-        first_epoch: The epoch that the run begins with.
 
     Example:
         >>> sizes_for(256, 100, None, samples=1000, first_epoch=0)

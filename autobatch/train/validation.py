@@ -25,13 +25,9 @@ _NOT_FOR_VALIDATION = {"subset", "save_to_dir"}
 
 @dataclass(frozen=True, slots=True)
 class ValidationSplit:
-    """Arrays of which a part is held back for validation: `fit(..., validation_split=...)`.
+    """Arrays of which a part is held back for validation: `fit(..., validation_split=...)`."""
 
-    Attributes:
-        fraction: How much of them, above 0 and below 1.
-    """
-
-    fraction: float
+    fraction: float  # how much of them, above 0 and below 1
 
     def open(self, data: Any, source: Any, asked: DataOptions) -> OpenedData:
         """Opens what is trained on: all but the last part, as in Keras.
@@ -103,13 +99,6 @@ def open_validation(
     data: Any, source: Any, validation_data: Any, training: OpenedData, asked: DataOptions
 ) -> tuple[OpenedData | None, tuple[str, ...]]:
     """What to validate on, and what to say about it.
-
-    Args:
-        data: What is trained on, as it was given.
-        source: What a generator of the training reads.
-        validation_data: Nothing, a folder, a pair of a generator and what it reads, or any other data.
-        training: The data to train on, open.
-        asked: As for the training, with its seed.
 
     Raises:
         ArgumentError: A folder for validation has other classes than the one for training.
@@ -211,16 +200,7 @@ class Validation(Protocol):
 
 
 class DataValidation:
-    """Evaluates on data, each sample of a pass once.
-
-    Args:
-        data: The samples.
-        effective: Samples behind one step of validation, as Keras counts them.
-        cutter: Keeps the size of its own micro-batches.
-        steps: Steps to run, a whole pass if left out.
-        workers: Threads that read a source.
-        max_bytes: The most to read ahead.
-    """
+    """Evaluates on data, each sample of a pass once."""
 
     def __init__(
         self,

@@ -29,19 +29,12 @@ _PIECE_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFile:
-    """What a whole file holds.
+    """What a whole file holds."""
 
-    Attributes:
-        path: The file.
-        description: Its description.
-        start: Where its values begin, in bytes.
-        digest: The digest at its end.
-    """
-
-    path: Path
-    description: dict[str, Any]
-    start: int
-    digest: bytes
+    path: Path  # the file
+    description: dict[str, Any]  # its description
+    start: int  # where its values begin, in bytes
+    digest: bytes  # the digest at its end
 
     def values(self, sizes: Iterable[int]) -> Iterator[bytes]:
         """The values one after another, in pieces of `sizes` bytes.

@@ -32,14 +32,7 @@ def run_facts(
     class_weight: Mapping[int, float] | None,
     **options: Any,
 ) -> dict[str, Any]:
-    """What does not change in a run, ready for JSON.
-
-    Args:
-        source: What it is trained on.
-        directory: The folder that its files are in, if they are in one; it may be moved.
-        class_weight: From class number to weight.
-        **options: Arguments of `fit`, as they were given.
-    """
+    """What does not change in a run, ready for JSON."""
     weights = None if class_weight is None else {str(int(one)): float(class_weight[one]) for one in class_weight}
     return {PICTURES: _digest(source, directory), "class_weight": weights, **options}
 
@@ -90,21 +83,16 @@ class RunFolder:
     """A run on disk, and the one that goes on from it.
 
     Attributes:
-        checkpoint: Where it is saved.
-        journal: Where the size that is running is written down.
-        stored: What an earlier process has left, `None` for a new run.
         max_micro_batch_size: `None` for no bound. A kill lowers it only where a supervisor says so: what a journal
             tells may be of a training that was killed for another reason.
-        lasting: Whether the run stays stored when it is done, as one that is finished.
-        run: What the run is begun with, by name.
     """
 
-    checkpoint: CheckpointStore
-    journal: InFlightJournal
-    stored: StoredCheckpoint | None
+    checkpoint: CheckpointStore  # where it is saved
+    journal: InFlightJournal  # where the size that is running is written down
+    stored: StoredCheckpoint | None  # what an earlier process has left, `None` for a new run
     max_micro_batch_size: int | None = None
-    lasting: bool = False
-    run: Mapping[str, Any] = field(default_factory=dict)
+    lasting: bool = False  # whether the run stays stored when it is done, as one that is finished
+    run: Mapping[str, Any] = field(default_factory=dict)  # what the run is begun with, by name
 
     @classmethod
     def open(cls, folder: str | PathLike[str]) -> Self:
@@ -167,11 +155,6 @@ class RunFolder:
 
     def require_same(self, facts: Mapping[str, Any], samples: int, initial_epoch: int) -> None:
         """Refuses to go on with something that samples depend on, and that is another than it was.
-
-        Args:
-            facts: As `autobatch.train.checkpoint.resume.run_facts` returns them.
-            samples: Samples in a pass.
-            initial_epoch: The epoch to begin with.
 
         Raises:
             ArgumentError: It is; or the epochs before `initial_epoch` are to be skipped.

@@ -19,24 +19,14 @@ TRAINING, VALIDATION = "training", "validation"
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """What was running.
+    """What was running."""
 
-    Attributes:
-        micro_batch_size: Samples in a micro-batch.
-        phase: `"training"` or `"validation"`.
-    """
-
-    micro_batch_size: int
-    phase: str = TRAINING
+    micro_batch_size: int  # samples in a micro-batch
+    phase: str = TRAINING  # `"training"` or `"validation"`
 
 
 class InFlightJournal:
-    """The size of the micro-batches that are running, in a file beside the checkpoint.
-
-    Args:
-        folder: Where it is; made when the first size is written.
-        disk: Its file operations; a seam for tests.
-    """
+    """The size of the micro-batches that are running, in a file beside the checkpoint."""
 
     def __init__(self, folder: str | PathLike[str], disk: Disk | None = None) -> None:
         self.path = Path(folder) / JOURNAL_NAME
@@ -82,16 +72,6 @@ class Saver:
     """Decides when to save.
 
     A save that fails (a full disk) is said and leaves the one before it whole; the training goes on.
-
-    Args:
-        checkpoint: Where to save.
-        every_s: Seconds between two saves within an epoch.
-        journal: What to remove beside the checkpoint when the run has come to its end.
-        run: What the run was begun with, to be saved with it.
-        ceiling: The largest micro-batch that it may run, `None` for no bound.
-        lasting: Whether a run that has come to its end stays saved, as one that is finished.
-        note: Told what should be said once.
-        clock: Seconds that never go back.
     """
 
     def __init__(
@@ -130,12 +110,7 @@ class Saver:
         self._saved_s, self._urgent = self._clock(), False
 
     def done(self, model: Any, standing: CheckpointState | None) -> None:
-        """Removes what was saved, or saves it as finished: the run has come to its end.
-
-        Args:
-            model: The model as it has ended.
-            standing: Where it stands, `None` if there was nothing to do.
-        """
+        """Removes what was saved, or saves it as finished: the run has come to its end."""
         if self._lasting and standing is not None:
             self.keep(model, replace(standing, finished=True))
         try:
@@ -158,12 +133,11 @@ class SupervisedFolder(PathLike[str]):
     So whatever becomes of the trained model before it is saved elsewhere, nothing has to be trained again.
 
     Attributes:
-        folder: The folder.
         max_micro_batch_size: The largest micro-batch to run from now on, which the checkpoint remembers; `None` for no
             new bound.
     """
 
-    folder: str | PathLike[str]
+    folder: str | PathLike[str]  # the folder
     max_micro_batch_size: int | None = None
 
     def __fspath__(self) -> str:

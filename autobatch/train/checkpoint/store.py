@@ -34,34 +34,23 @@ class CheckpointState:
     """Where a run stands, between two updates.
 
     Attributes:
-        epoch: The epoch, counted from 0.
-        update: Updates of that epoch that are done.
-        pass_number: The pass over the samples (`Loader.epoch`).
-        position: Samples taken from it.
-        effective_batch_size: Samples behind one update of that epoch.
         max_micro_batch_size: The largest micro-batch to run, `None` for no bound: that of a restart, or what is below a
             size that has really run out of memory.
-        seed: What order and augmentation derive from.
-        samples: Samples in a pass.
-        history: Keras' History so far, by name.
-        epochs_done: The epochs it is of.
-        clock: Updates of the reference batch so far, by which a learning-rate schedule goes.
-        finished: Whether the training is done.
         run: What the run was begun with, by name (`autobatch.train.checkpoint.resume`).
     """
 
-    epoch: int
-    update: int
-    pass_number: int
-    position: int
-    effective_batch_size: int
+    epoch: int  # the epoch, counted from 0
+    update: int  # updates of that epoch that are done
+    pass_number: int  # the pass over the samples (`Loader.epoch`)
+    position: int  # samples taken from it
+    effective_batch_size: int  # samples behind one update of that epoch
     max_micro_batch_size: int | None
-    seed: int
-    samples: int
-    history: Mapping[str, list[float]] = field(default_factory=dict)
-    epochs_done: list[int] = field(default_factory=list)
-    clock: float = 0.0
-    finished: bool = False
+    seed: int  # what order and augmentation derive from
+    samples: int  # samples in a pass
+    history: Mapping[str, list[float]] = field(default_factory=dict)  # keras' History so far, by name
+    epochs_done: list[int] = field(default_factory=list)  # the epochs it is of
+    clock: float = 0.0  # updates of the reference batch so far, by which a learning-rate schedule goes
+    finished: bool = False  # whether the training is done
     run: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,25 +61,15 @@ class CheckpointState:
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
-    """A checkpoint that was found whole.
+    """A checkpoint that was found whole."""
 
-    Attributes:
-        standing: Where the run stood.
-        variables: Name, type and shape of each variable, in order.
-        record: The file.
-    """
-
-    standing: CheckpointState
-    variables: tuple[tuple[str, str, tuple[int, ...]], ...]
-    record: CheckpointFile
+    standing: CheckpointState  # where the run stood
+    variables: tuple[tuple[str, str, tuple[int, ...]], ...]  # name, type and shape of each variable, in order
+    record: CheckpointFile  # the file
 
 
 class CheckpointStore:
     """The checkpoint in a folder, which is for one training.
-
-    Args:
-        folder: Where it is; made when the first one is saved.
-        disk: Its file operations; a seam for tests.
 
     Example:
         ```python
@@ -107,10 +86,6 @@ class CheckpointStore:
 
     def save(self, model: Any, standing: CheckpointState) -> None:
         """Replaces the checkpoint in one step; whatever fails, the one before stays whole.
-
-        Args:
-            model: The model between two updates; its engine has been made.
-            standing: Where its training stands.
 
         Raises:
             OSError: It could not be written (no space left, no permission). No draft is left.
@@ -139,10 +114,6 @@ class CheckpointStore:
 
     def restore(self, model: Any, stored: StoredCheckpoint) -> CheckpointState:
         """Gives a model the stored values, bit for bit, and returns where its training stands.
-
-        Args:
-            model: The same model, its engine made.
-            stored: What `load` returned.
 
         Raises:
             ArgumentError: It is another model, or compiled otherwise; nothing was written.

@@ -35,27 +35,14 @@ class ReleaseTiming:
     piece. So a process comes to occupy more than its micro-batches need, and while memory is tight that is worth giving
     back. It costs the next step the time to take it again, so it is done seldom, and more seldom where little comes of
     it.
-
-    Attributes:
-        wait_s: Seconds to let pass.
-        last_s: When it was, `None` for never.
-        spare_bytes: What was to be given back then.
     """
 
-    wait_s: float = _LEAST_S
-    last_s: float | None = None
-    spare_bytes: int = 0
+    wait_s: float = _LEAST_S  # seconds to let pass
+    last_s: float | None = None  # when it was, `None` for never
+    spare_bytes: int = 0  # what was to be given back then
 
     def due(self, at_s: float, occupied_bytes: int, need_bytes: int, room: Room, rate: float) -> bool:
-        """Whether to give memory back now.
-
-        Args:
-            at_s: Seconds of a clock that does not go back.
-            occupied_bytes: What this process occupies.
-            need_bytes: What it needs at the peak of a micro-batch.
-            room: What it may occupy.
-            rate: Bytes per second that others have just been taking.
-        """
+        """Whether to give memory back now."""
         spare = occupied_bytes - need_bytes
         if spare <= max(_WORTH_BYTES, _WORTH_FRACTION * need_bytes):
             return False
@@ -97,24 +84,18 @@ class ControllerHooks:
     """What a controller has to do with the world.
 
     Attributes:
-        watch: Takes readings, `None` to go by failures alone.
-        changed: Told of every change.
-        begins: Told the size, when micro-batches begin to run after a pause.
         seen: Told of every reading, with the size and its headroom in bytes.
-        note: Told what should be said once.
         give_back: Hands memory that is no longer needed back to the system.
-        sleep: Waits for some seconds.
-        patience_s: How long to wait, in seconds, while not even the smallest micro-batch fits.
     """
 
-    changed: Callable[[Change], None]
-    begins: Callable[[int], None] = lambda _: None
-    watch: Watcher | None = None
+    changed: Callable[[Change], None]  # told of every change
+    begins: Callable[[int], None] = lambda _: None  # told the size, when micro-batches begin to run after a pause
+    watch: Watcher | None = None  # takes readings, `None` to go by failures alone
     seen: Callable[[View, int, int | None], None] = lambda *_: None
-    note: Callable[[str], None] = lambda _: None
+    note: Callable[[str], None] = lambda _: None  # told what should be said once
     release_memory: Callable[[], GivenBack] | None = None
-    sleep: Callable[[float], None] = time.sleep
-    patience_s: float = 60.0
+    sleep: Callable[[float], None] = time.sleep  # waits for some seconds
+    patience_s: float = 60.0  # how long to wait, in seconds, while not even the smallest micro-batch fits
 
 
 @dataclass(slots=True)
@@ -133,13 +114,7 @@ class _Pace:
 
 
 class Controller:
-    """Says how many samples the next micro-batch may have.
-
-    Args:
-        policy: Decides.
-        micro: Samples in a micro-batch at first.
-        outside: Sensors and listeners.
-    """
+    """Says how many samples the next micro-batch may have."""
 
     def __init__(self, policy: Policy, micro: int, outside: ControllerHooks) -> None:
         self._policy, self._outside = policy, outside
@@ -210,10 +185,6 @@ class Controller:
 
     def ran_out(self, error: OutOfMemoryError, cause: BaseException | None = None) -> None:
         """Falls below a size that has run out of memory.
-
-        Args:
-            error: What the failed micro-batch raised; it is undone already.
-            cause: Where that came from.
 
         Raises:
             DoesNotFitError: There is no smaller size.
@@ -321,13 +292,7 @@ class Controller:
 
 
 def controller_without_sensors(micro: int, ladder: Sequence[int], told: Callable[[int, int, str], None]) -> Controller:
-    """A controller without sensors: its size falls when memory has run out, and never rises.
-
-    Args:
-        micro: Samples in a micro-batch at first.
-        ladder: The sizes to fall to, descending.
-        told: Called with the size before, the size after, and the reason.
-    """
+    """A controller without sensors: its size falls when memory has run out, and never rises."""
     policy = Policy(tuple(sorted({micro, *ladder}, reverse=True)), {})
     return Controller(policy, micro, ControllerHooks(lambda change: told(change.before, change.after, change.reason)))
 

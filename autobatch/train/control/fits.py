@@ -10,23 +10,14 @@ from autobatch.train.control.state import ControllerConfig, PolicyState, Room, S
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a micro-batch asks of one resource.
+    """What a micro-batch asks of one resource."""
 
-    Attributes:
-        size: Samples in the micro-batch.
-        resource: Which resource.
-        room: What it allows.
-        need_bytes: What this process occupies at the peak of the micro-batch.
-        ahead_bytes: What others would take while it runs, at the rate they have just been taking it.
-        rate: That rate, in bytes per second.
-    """
-
-    size: int
-    resource: str
-    room: Room
-    need_bytes: int
-    ahead_bytes: int
-    rate: float
+    size: int  # samples in the micro-batch
+    resource: str  # which resource
+    room: Room  # what it allows
+    need_bytes: int  # what this process occupies at the peak of the micro-batch
+    ahead_bytes: int  # what others would take while it runs, at the rate they have just been taking it
+    rate: float  # that rate, in bytes per second
 
     @property
     def spare_bytes(self) -> int:
@@ -73,15 +64,12 @@ class SizeCheck:
 
     Attributes:
         footprints: For each resource, the bytes occupied at the peak of a micro-batch, from the number of samples.
-        settings: How careful to be.
-        state: What is remembered, the sight included.
-        snapshot: What was seen, `None` where there is none.
     """
 
     footprints: Mapping[str, Callable[[int], int]]
-    settings: ControllerConfig
-    state: PolicyState
-    snapshot: Snapshot | None
+    settings: ControllerConfig  # how careful to be
+    state: PolicyState  # what is remembered, the sight included
+    snapshot: Snapshot | None  # what was seen, `None` where there is none
 
     def requirements(self, size: int) -> list[Requirement]:
         """Returns what `size` samples ask of each resource."""

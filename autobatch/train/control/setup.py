@@ -29,41 +29,21 @@ class ControlSeams:
     """What a run asks of the world; tests put something else in its place.
 
     Attributes:
-        read: Takes a reading of the memory.
-        clock: Seconds that never go back.
-        sleep: Waits for some seconds.
         give_back: Hands memory that is no longer needed back to the system.
-        settings: How careful the policy is.
-        least_s: Seconds between two readings, at least.
-        patience_s: Seconds to wait while not even the smallest micro-batch fits.
-        gpu: Tells of the GPU that steps run on, `None` on a CPU.
     """
 
-    read: Read = read_memory_here
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    read: Read = read_memory_here  # takes a reading of the memory
+    clock: Callable[[], float] = time.monotonic  # seconds that never go back
+    sleep: Callable[[float], None] = time.sleep  # waits for some seconds
     release_memory: Callable[[], GivenBack] = release_memory
-    settings: ControllerConfig = field(default_factory=ControllerConfig)
-    least_s: float = 0.05
-    patience_s: float = 60.0
-    gpu: Callable[[], Accelerator | None] = accelerator
+    settings: ControllerConfig = field(default_factory=ControllerConfig)  # how careful the policy is
+    least_s: float = 0.05  # seconds between two readings, at least
+    patience_s: float = 60.0  # seconds to wait while not even the smallest micro-batch fits
+    gpu: Callable[[], Accelerator | None] = accelerator  # tells of the GPU that steps run on, `None` on a CPU
 
 
 class ControllerSetup:
-    """Makes the controllers of one run.
-
-    Args:
-        found: What the probe has found.
-        question: What it was asked.
-        before: A reading of this process before its engine was made.
-        diary: Is told what happens.
-        cuttable: Whether updates may be run in several micro-batches.
-        accumulator_bytes: What gradients take that are kept for an update in several micro-batches.
-        running: Told the size of micro-batches, and of which phase they are, before they run.
-        urge: Called at every shrink.
-        cut: From the micro-batch and the effective batch to what is to be said when updates are first cut.
-        seams: What a run asks of the world.
-    """
+    """Makes the controllers of one run."""
 
     def __init__(
         self,
@@ -103,10 +83,6 @@ class ControllerSetup:
 
         Sizes above those that were tried are among them, up to what failed in a trial: they are entered when the peak
         model, with a margin that grows with the distance, says that they fit.
-
-        Args:
-            effective: Samples behind one update.
-            micro: The size to begin with, which is a rung in any case.
         """
         footprints, settings, proven = self._footprints.of(effective), self._seams.settings, self._found.max_batch_size
         if not self._cuttable:
@@ -115,13 +91,7 @@ class ControllerSetup:
         return Policy(tuple(sorted(sizes, reverse=True)), footprints, settings, proven)
 
     def controller(self, phase: str, effective: int, micro: int) -> Controller:
-        """A controller for `"training"` or `"validation"`; each has sizes of its own.
-
-        Args:
-            phase: Which of the two.
-            effective: Samples behind one update or one step of validation.
-            micro: Samples in a micro-batch at first.
-        """
+        """A controller for `"training"` or `"validation"`; each has sizes of its own."""
 
         def changed(change: Change) -> None:
             self._diary.changed(phase, change)

@@ -11,19 +11,12 @@ from autobatch.errors import ArgumentError
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What one resource allows at one moment.
+    """What one resource allows at one moment."""
 
-    Attributes:
-        budget_bytes: Reach minus reserve, the most that this process should occupy.
-        reserve_bytes: What stays free on purpose.
-        limit: What limits it, for people: "control group v1 /jobs/7", "host", "GPU:0".
-        available_bytes: What this process could take on top of what it occupies.
-    """
-
-    budget_bytes: int
-    reserve_bytes: int
-    limit: str
-    available_bytes: int = field(compare=False)
+    budget_bytes: int  # reach minus reserve, the most that this process should occupy
+    reserve_bytes: int  # what stays free on purpose
+    limit: str  # what limits it, for people: "control group v1 /jobs/7", "host", "GPU:0"
+    available_bytes: int = field(compare=False)  # what this process could take on top of what it occupies
 
     @property
     def reach_bytes(self) -> int:
@@ -39,21 +32,13 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was seen between two micro-batches.
+    """What was seen between two micro-batches."""
 
-    Attributes:
-        at_s: When, in seconds of a clock that does not go back.
-        rooms: What each resource allows: "host", and "device" where there is one.
-        micro_s: Seconds that the last micro-batch took, `None` before the first.
-        micro_size: Samples in it.
-        next_s: The least that passes until the next reading, in seconds, however short a micro-batch is.
-    """
-
-    at_s: float
-    rooms: Mapping[str, Room]
-    micro_s: float | None = None
-    micro_size: int | None = None
-    next_s: float = 0.0
+    at_s: float  # when, in seconds of a clock that does not go back
+    rooms: Mapping[str, Room]  # what each resource allows: "host", and "device" where there is one
+    micro_s: float | None = None  # seconds that the last micro-batch took, `None` before the first
+    micro_size: int | None = None  # samples in it
+    next_s: float = 0.0  # the least that passes until the next reading, in seconds, however short a micro-batch is
 
     @property
     def pace_s(self) -> float | None:
@@ -81,19 +66,12 @@ HALF_LIFE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class ExternalGrowth:
-    """What others take of one resource.
+    """What others take of one resource."""
 
-    Attributes:
-        resource: Which.
-        at_s: When it was last seen.
-        reach_bytes: Its reach then.
-        rate: Bytes per second that others have just been taking; never negative.
-    """
-
-    resource: str
-    at_s: float
-    reach_bytes: int
-    rate: float = 0.0
+    resource: str  # which
+    at_s: float  # when it was last seen
+    reach_bytes: int  # its reach then
+    rate: float = 0.0  # bytes per second that others have just been taking; never negative
 
     def then(self, at_s: float, reach_bytes: int) -> "ExternalGrowth":
         """Returns what others take after one more reading.
@@ -122,18 +100,12 @@ class OomLimit:
 
     The budget at that moment was not enough for it, whatever the peak model says. So the size and all larger ones are
     out until the budget is clearly above it, and out again as soon as the budget is back where it was.
-
-    Attributes:
-        size: Samples in the micro-batch that ran out.
-        resource: What it ran out of.
-        failed_bytes: The budget that was not enough, `None` if there was no reading: out until the run ends.
-        bar_bytes: The budget above which the size is tried again.
     """
 
-    size: int
-    resource: str
-    failed_bytes: int | None
-    bar_bytes: float
+    size: int  # samples in the micro-batch that ran out
+    resource: str  # what it ran out of
+    failed_bytes: int | None  # the budget that was not enough, `None` if there was no reading: out until the run ends
+    bar_bytes: float  # the budget above which the size is tried again
 
     def may_stay(self, size: int, snapshot: Snapshot | None) -> bool:
         """Tells whether a micro-batch of `size` that is in use may go on."""
@@ -172,15 +144,7 @@ class OomLimit:
 def oom_limit_of(
     size: int, resource: str, snapshot: Snapshot | None, clearly: float, earlier: Sequence[OomLimit] = ()
 ) -> OomLimit:
-    """Returns the limit that an out-of-memory error sets.
-
-    Args:
-        size: Samples in the micro-batch that ran out.
-        resource: What it ran out of.
-        snapshot: The reading after the error, `None` if there is none.
-        clearly: By what fraction of itself the budget must have grown before the size is tried again.
-        earlier: The limits of earlier failures at the same rung; the new one starts from where theirs end.
-    """
+    """Returns the limit that an out-of-memory error sets."""
     size = min((size, *(one.size for one in earlier)))
     room = None if snapshot is None else snapshot.rooms.get(resource)
     if room is None or any(one.failed_bytes is None for one in earlier):
@@ -204,23 +168,18 @@ class ControllerConfig:
     """How careful the policy is.
 
     Attributes:
-        patience: Good readings in a row before growing.
-        margin: Part of the budget that growing must leave over.
-        foresight: Micro-batches during which others may go on taking at their recent rate.
         clearly: By what fraction a budget must have grown before a size that ran out of memory is tried again.
-        hold: How many times its patience a larger size must last; a shrink before that doubles the patience.
-        longest: The most that the patience is multiplied by.
 
     Raises:
         ArgumentError: A number is below what makes sense.
     """
 
-    patience: int = 10
-    margin: float = 0.02
-    foresight: float = 1.5
+    patience: int = 10  # good readings in a row before growing
+    margin: float = 0.02  # part of the budget that growing must leave over
+    foresight: float = 1.5  # micro-batches during which others may go on taking at their recent rate
     clearly: float = 0.1
-    hold: int = 5
-    longest: int = 32
+    hold: int = 5  # how many times its patience a larger size must last; a shrink before that doubles the patience
+    longest: int = 32  # the most that the patience is multiplied by
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
@@ -235,27 +194,16 @@ class ControllerConfig:
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """What the policy remembers.
+    """What the policy remembers."""
 
-    Attributes:
-        micro_batch_size: Samples in a micro-batch.
-        good: Readings in a row in which a larger size fitted with its margin.
-        reachable: The largest size that did so in all of them.
-        backoff: What the patience is multiplied by now.
-        held: Readings since the last growth; `None` once it has lasted, or after a shrink.
-        pace_s: Seconds per sample of the last micro-batch that was timed.
-        external_growth: What others take of each resource.
-        oom_limits: The sizes that ran out of memory.
-    """
-
-    micro_batch_size: int
-    good: int = 0
-    reachable: int | None = None
-    backoff: int = 1
-    held: int | None = None
-    pace_s: float | None = None
-    external_growth: tuple[ExternalGrowth, ...] = ()
-    oom_limits: tuple[OomLimit, ...] = ()
+    micro_batch_size: int  # samples in a micro-batch
+    good: int = 0  # readings in a row in which a larger size fitted with its margin
+    reachable: int | None = None  # the largest size that did so in all of them
+    backoff: int = 1  # what the patience is multiplied by now
+    held: int | None = None  # readings since the last growth; `None` once it has lasted, or after a shrink
+    pace_s: float | None = None  # seconds per sample of the last micro-batch that was timed
+    external_growth: tuple[ExternalGrowth, ...] = ()  # what others take of each resource
+    oom_limits: tuple[OomLimit, ...] = ()  # the sizes that ran out of memory
 
     @property
     def smallest_oom_size(self) -> int | None:
@@ -273,14 +221,10 @@ class PolicyDecision:
 
     Attributes:
         kind: "shrink" and "grow" change the size; "stuck" says that even the smallest would run out of memory.
-        before: Samples in a micro-batch before it.
-        after: Samples in a micro-batch from now on.
-        reason: One sentence with the numbers.
-        resource: The resource that decided, `None` where none is known.
     """
 
     kind: Literal["shrink", "grow", "stuck"]
-    before: int
-    after: int
-    reason: str
-    resource: str | None
+    before: int  # samples in a micro-batch before it
+    after: int  # samples in a micro-batch from now on
+    reason: str  # one sentence with the numbers
+    resource: str | None  # the resource that decided, `None` where none is known

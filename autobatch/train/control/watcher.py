@@ -18,16 +18,7 @@ class IncompleteReadingError(Exception):
 
 
 class Rooms:
-    """Turns readings into rooms.
-
-    Args:
-        reserve: What to leave free of each limit.
-        gpu: The number of the GPU that training runs on, `None` on a CPU.
-        own_limit: What the program itself lets the framework take of that GPU, `None` for all of it.
-
-    Attributes:
-        notes: What is not watched, and why.
-    """
+    """Turns readings into rooms."""
 
     def __init__(self, reserve: Reserve, gpu: int | None = None, own_limit: Limit | None = None) -> None:
         self._reserve, self._gpu, self._own_limit = reserve, gpu, own_limit
@@ -102,32 +93,15 @@ MOST_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What limited the process at one moment.
+    """What limited the process at one moment."""
 
-    Attributes:
-        at_s: When, in seconds of the clock.
-        rooms: Per resource, what may be occupied.
-        reading: What that was read from.
-    """
-
-    at_s: float
-    rooms: dict[str, Room]
-    reading: MemoryReading
+    at_s: float  # when, in seconds of the clock
+    rooms: dict[str, Room]  # per resource, what may be occupied
+    reading: MemoryReading  # what that was read from
 
 
 class Watcher:
-    """Reads the memory again when it is time to.
-
-    Args:
-        read: Takes a reading.
-        rooms: Says what a reading leaves this process.
-        clock: Seconds that never go back.
-        least_s: Seconds between two readings, at least.
-        note: Told at once what goes wrong and what is not watched; it is logged if left out.
-
-    Attributes:
-        last: What was seen last, `None` before the first reading and after one that failed.
-    """
+    """Reads the memory again when it is time to."""
 
     def __init__(
         self,
