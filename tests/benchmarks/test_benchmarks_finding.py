@@ -1,13 +1,14 @@
-"""The finding benchmark: whom it charges with what, what it calls reached, and the searches that are written anew."""
+"""The finding benchmark: whom it charges with what, what it calls reached, searches written anew, and hard limits."""
 
 from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
 from finding import Standing, fate, foreign, goals_of, searched, true_largest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prediction import Measured, errors, predictions
+from support import hard_budget as capped
 from support.hard_budget import Recorded, Tried
 from support.searches import RESERVES, OutOfMemoryError, Peer, Situation, by_hand, opennmt, own_search, ultralytics
 
@@ -37,6 +38,7 @@ def situation(fits, samples=10_000):
     return Situation(attempt, lambda size: recorded.attempt(size).peak_bytes, BUDGET.limit_bytes, samples)
 
 
+@settings(max_examples=30)
 @given(st.integers(1, 5000))
 def test_bisection_by_hand_finds_the_last_sample(fits):
     assert by_hand(situation(fits)) == fits
@@ -78,6 +80,7 @@ def test_ours_is_the_products_own_search_within_the_budget(reserve):
     assert (found.ran_out, found.answer_ran, found.starts_s) == (0, True, 7.0)
 
 
+@settings(max_examples=30)
 @given(st.integers(1, 3000), st.integers(1, 40))
 def test_the_true_largest_is_found_from_below_to_a_hundredth(fits, known):
     recorded = machine(fits)
@@ -136,3 +139,34 @@ def test_a_line_is_predicted_without_error():
         assert max(map(abs, errors(made))) < 1e-6
         assert min(errors(made, "bound_bytes")) > 0
         assert all(1 < one["times"] <= 8 for one in made)
+
+
+def test_what_somebody_has_set_gives_way_to_the_limit(monkeypatch):
+    """Seen to fail with the environment as it is: with growth, a pool takes its memory in pieces."""
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    monkeypatch.setenv("TF_GPU_ALLOCATOR", "cuda_malloc_async")
+    assert "TF_FORCE_GPU_ALLOW_GROWTH" not in capped.environment("gpu", 700)
+    assert "TF_GPU_ALLOCATOR" not in capped.environment("gpu", 700)
+    assert capped.environment("gpu", 700, "cuda_malloc_async")["TF_GPU_ALLOCATOR"] == "cuda_malloc_async"
+    assert capped.environment("cpu", 700)["TF_CPU_BFC_MEM_LIMIT_IN_MB"] == "700"
+
+
+def test_a_cpu_hides_the_gpus_and_a_gpu_keeps_those_that_somebody_chose(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert capped.environment("cpu", 700)["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert capped.environment("gpu", 700)["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+@settings(max_examples=30)
+@given(st.integers(-5, 10 * 2**30))
+def test_pieces_are_all_of_it_and_none_is_large(size):
+    pieces = list(capped.pieces(size))
+    assert sum(pieces) == max(0, size)
+    assert all(0 < piece <= 2**30 for piece in pieces)
+
+
+def test_a_program_that_fails_is_told_with_its_last_words(tmp_path):
+    program = tmp_path / "failing.py"
+    program.write_text("raise SystemExit('no room at all')", encoding="utf-8")
+    with pytest.raises(RuntimeError, match="status 1: no room at all"):
+        capped.told_by(str(program), [], "cpu", 700, "bfc")

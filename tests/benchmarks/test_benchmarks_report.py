@@ -286,7 +286,7 @@ NUMBERS = st.floats(-1e6, 1e6).map(lambda number: round(number, 9))  # of number
 POINTS = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=50)
 
 
-@settings(max_examples=30)  # each draws two charts
+@settings(max_examples=15)  # each draws two charts
 @given(st.dictionaries(st.text("abc ", min_size=1, max_size=30), POINTS, min_size=1, max_size=10), *[st.booleans()] * 2)
 def test_any_chart_is_drawn_with_a_legend_for_every_line_and_a_word_for_what_is_not(series, log_x, log_y):
     chart = Chart("t", "x", "y", series, log_x, log_y)
