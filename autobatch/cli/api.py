@@ -21,13 +21,11 @@ class Api:
     load_datagen = staticmethod(load_datagen)
 
     def fit(self, *args: Any, **options: Any) -> Any:
-        """As `autobatch.fit`."""
         from autobatch.train.fit import fit
 
         return fit(*args, **options)
 
     def probe(self, *args: Any, **options: Any) -> Any:
-        """As `autobatch.probe`."""
         from autobatch.probing.probe import probe
 
         return probe(*args, **options)
@@ -39,13 +37,11 @@ class Api:
         return dry_run(*args, **options)
 
     def read_memory(self) -> "MemoryReading":
-        """As `autobatch.read_memory`."""
         from autobatch.memory.reading import read_memory
 
         return read_memory()
 
     def share_memory(self) -> Any:
-        """As `autobatch.share_memory`."""
         import autobatch
 
         return autobatch.share_memory()

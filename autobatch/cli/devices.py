@@ -14,11 +14,7 @@ _NO_GPU = "-1"
 
 
 def set_device(wanted: str, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Leaves only the wanted device visible to this process and to those that it starts.
-
-    Args:
-        wanted: `cpu`, `gpu`, `gpu:K`, or the beginning of a UUID.
-        environ: The environment of this process.
+    """Leaves only the wanted device (`cpu`, `gpu`, `gpu:K`, the beginning of a UUID) visible, also to child processes.
 
     Raises:
         DeviceError: It is not available.
@@ -33,12 +29,7 @@ def set_device(wanted: str, environ: MutableMapping[str, str] = os.environ) -> N
 
 
 def visible(wanted: str, devices: "Sequence[Device]", notes: Sequence[str] = ()) -> str | None:
-    """The value of `CUDA_VISIBLE_DEVICES` for a device, `None` to leave it as it is.
-
-    Args:
-        wanted: As in `set_device`.
-        devices: Those that are visible now, as the driver names them.
-        notes: What reading them left to say.
+    """The value of `CUDA_VISIBLE_DEVICES` for one of the devices that are visible now, `None` to leave it as it is.
 
     Raises:
         DeviceError: It is not among them.
@@ -63,11 +54,6 @@ def visible(wanted: str, devices: "Sequence[Device]", notes: Sequence[str] = ())
 
 def require_usable(wanted: str | None, accelerators: Sequence[str], devices: "Sequence[Device]") -> None:
     """Refuses to go on without the requested device, once the framework has started.
-
-    Args:
-        wanted: As in `set_device`, `None` if none was requested.
-        accelerators: What the framework can use.
-        devices: What the driver names.
 
     Raises:
         DeviceError: The framework can use no accelerator.

@@ -219,13 +219,7 @@ def _refusal(query: str, why: str) -> ArgumentError:
 
 
 def compiled(model: Any, losses: Sequence[str] | None, optimizer: str | None, words: Sequence[str]) -> Any:
-    """The same model, compiled with the given losses and optimizer if it was not compiled.
-
-    Args:
-        model: A Keras model.
-        losses: Names of losses, one for each output; one text may hold several, with commas between them.
-        optimizer: The name of an optimizer, `None` for Adam.
-        words: The words after `autobatch`, to show what to type instead.
+    """The same model, compiled with the named losses (one or several in each text) and optimizer if it was not.
 
     Raises:
         ArgumentError: It is compiled and a loss or optimizer was given, or Keras knows no such name.

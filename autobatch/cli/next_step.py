@@ -16,13 +16,7 @@ _CARRIED = frozenset(
 
 
 def next_step(args: argparse.Namespace, result: Any, words: Sequence[str]) -> str:
-    """One line to copy: the same model and pictures, trained at the size that was found.
-
-    Args:
-        args: The parsed arguments.
-        result: What the probe found.
-        words: The words after `autobatch`.
-    """
+    """One line to copy: the same model and pictures, trained at the size that was found."""
     size = result.samples_per_update
     if args.directory is None:
         in_one_piece = result.accumulation_steps == 1

@@ -165,6 +165,16 @@ def device(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r} is neither cpu nor gpu nor gpu:K nor the beginning of a GPU's UUID")
 
 
+def add_option(parser: "argparse._ActionsContainer", names: str, text: str, kind: Any = None, **more: Any) -> None:
+    """Adds an option: its flags with what to call its value, its help, and the function that reads it."""
+    flags = [word for word in names.split() if word.startswith("-")]
+    if kind is not None:
+        more["type"] = kind
+    if len(flags) < len(names.split()):
+        more["metavar"] = names.rsplit(maxsplit=1)[-1]
+    parser.add_argument(*flags, help=text, **more)
+
+
 def add_inputs(parser: argparse.ArgumentParser, *, needs_pictures: bool = True) -> None:
     """MODEL, DIR, and how pictures are read."""
     parser.add_argument(
@@ -172,75 +182,40 @@ def add_inputs(parser: argparse.ArgumentParser, *, needs_pictures: bool = True) 
         metavar="MODEL",
         help="a .keras file, or package.module:name of a model or of a function that returns one (the current folder "
         "is searched first); arguments of the function follow a question mark, in quotes for the shell: "
-        "'keras.applications:MobileNetV2?classes=10&input_shape=96,96,3' (numbers, true, false, none, tuples by "
-        "commas, anything else is text; weights are downloaded only if weights= says so)",
+        "'keras.applications:ResNet50?classes=10' (numbers, true, false, none, tuples by commas: 96,96,3, anything "
+        "else is text; weights are downloaded only if weights= says so)",
     )
     without = "" if needs_pictures else "; without it, samples are made up in the shape of the model's input"
-    parser.add_argument(
-        "directory",
-        metavar="DIR",
-        nargs=None if needs_pictures else "?",
-        help=f"folder of pictures, one subfolder per class{without}",
-    )
-    parser.add_argument(
-        "--loss",
-        action="append",
-        metavar="NAME",
-        help="loss of a model that is not compiled, as in model.compile; repeat it for each further output",
-    )
-    parser.add_argument("--optimizer", metavar="NAME", help="optimizer of a model that is not compiled (default: adam)")
+    text = f"folder of pictures, one subfolder per class{without}"
+    parser.add_argument("directory", metavar="DIR", nargs=None if needs_pictures else "?", help=text)
+    text = "loss of a model that is not compiled, as in model.compile; repeat it for each further output"
+    add_option(parser, "--loss NAME", text, action="append")
+    add_option(parser, "--optimizer NAME", "optimizer of a model that is not compiled (default: adam)")
     pictures = parser.add_argument_group("pictures")
-    pictures.add_argument(
-        "--rescale", type=number, metavar="X", help="factor for every pixel (default: 1/255; 1 leaves them as they are)"
-    )
-    pictures.add_argument(
-        "--validation-split", type=share, metavar="X", help="share of each class to keep for validation"
-    )
-    pictures.add_argument("--horizontal-flip", action=Switch, default=None, help="mirror pictures at random")
-    pictures.add_argument(
-        "--datagen",
-        metavar="NAME",
-        help="package.module:name of an ImageDataGenerator, or of a function that returns one; "
-        "replaces the three options above",
-    )
+    text = "factor for every pixel (default: 1/255; 1 leaves them as they are)"
+    add_option(pictures, "--rescale X", text, number)
+    add_option(pictures, "--validation-split X", "share of each class to keep for validation", share)
+    add_option(pictures, "--horizontal-flip", "mirror pictures at random", action=Switch, default=None)
+    text = "package.module:name of an ImageDataGenerator, or of a function that returns one; replaces the three above"
+    add_option(pictures, "--datagen NAME", text)
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
     """How to look for a size."""
     search = parser.add_argument_group("batch size")
-    search.add_argument(
-        "--batch-size",
-        action=OnlyOne,
-        type=batch_size,
-        default="auto",
-        metavar="SIZE",
-        help="auto (default): the smallest that reaches 95%% of the best throughput; largest: the largest safe one; "
-        "or the number of samples per update",
+    text = (
+        "auto (default): the smallest that reaches 95%% of the best throughput; largest: the largest safe one; or the "
+        "number of samples per update"
     )
-    search.add_argument(
-        "--largest", dest="batch_size", action=OnlyOne, const="largest", help="the same as --batch-size largest"
-    )
-    search.add_argument(
-        "--max-batch", "--max-batch-size", type=positive_count, metavar="N", help="never try more than this"
-    )
-    search.add_argument(
-        "--reserve",
-        type=reserve,
-        metavar="AMOUNT",
-        help="memory to leave free: 0.1, 10%% or 512MiB (default: 8%%, at least 128MiB)",
-    )
-    search.add_argument(
-        "--trial-timeout", type=seconds, metavar="SECONDS", help="deadline of a single trial (default: 300)"
-    )
-    search.add_argument(
-        "--cache", action=Switch, default=True, help="answer from an earlier probe if one fits (default)"
-    )
-    search.add_argument(
-        "--seed", type=seed, metavar="N", help="seed of shuffling and augmentation, which depend on nothing else"
-    )
-    search.add_argument(
-        "--device",
-        type=device,
-        metavar="NAME",
-        help="cpu, gpu, gpu:K (the K-th that is visible, from 0), or the beginning of a GPU's UUID",
-    )
+    add_option(search, "--batch-size SIZE", text, batch_size, action=OnlyOne, default="auto")
+    text = "the same as --batch-size largest"
+    add_option(search, "--largest", text, dest="batch_size", action=OnlyOne, const="largest")
+    add_option(search, "--max-batch --max-batch-size N", "never try more than this", positive_count)
+    text = "memory to leave free: 0.1, 10%% or 512MiB (default: 8%%, at least 128MiB)"
+    add_option(search, "--reserve AMOUNT", text, reserve)
+    add_option(search, "--trial-timeout SECONDS", "deadline of a single trial (default: 300)", seconds)
+    text = "answer from an earlier probe if one fits (default)"
+    add_option(search, "--cache", text, action=Switch, default=True)
+    add_option(search, "--seed N", "seed of shuffling and augmentation, which depend on nothing else", seed)
+    text = "cpu, gpu, gpu:K (the K-th that is visible, from 0), or the beginning of a GPU's UUID"
+    add_option(search, "--device NAME", text, device)

@@ -6,23 +6,10 @@ from enum import IntEnum
 from typing import Any, Self
 
 import autobatch
+from autobatch import errors
 from autobatch._text import format_count
 from autobatch.cli.command import as_typed
 from autobatch.cli.wording import message_of
-from autobatch.errors import (
-    ArgumentError,
-    AutobatchError,
-    DataError,
-    DeviceError,
-    DoesNotFitError,
-    MissingExtraError,
-    ModelError,
-    OutOfMemoryError,
-    ProbeError,
-    ProbeTimeoutError,
-    TooLateError,
-    UpdateInterruptedError,
-)
 
 
 class ExitCode(IntEnum):
@@ -56,18 +43,18 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130, "interrupted", "interrupted; for probe: the best size so far is printed"
 
 
-_OF_ERRORS: dict[type[AutobatchError], ExitCode] = {
-    ArgumentError: ExitCode.USAGE,
-    ModelError: ExitCode.USAGE,
-    DataError: ExitCode.USAGE,
-    DeviceError: ExitCode.DEVICE,
-    DoesNotFitError: ExitCode.DOES_NOT_FIT,
-    MissingExtraError: ExitCode.USAGE,
-    OutOfMemoryError: ExitCode.DOES_NOT_FIT,
-    ProbeError: ExitCode.INCONCLUSIVE,
-    ProbeTimeoutError: ExitCode.TIMEOUT,
-    TooLateError: ExitCode.USAGE,
-    UpdateInterruptedError: ExitCode.HALF_UPDATED,
+_OF_ERRORS: dict[type[errors.AutobatchError], ExitCode] = {
+    errors.ArgumentError: ExitCode.USAGE,
+    errors.ModelError: ExitCode.USAGE,
+    errors.DataError: ExitCode.USAGE,
+    errors.DeviceError: ExitCode.DEVICE,
+    errors.DoesNotFitError: ExitCode.DOES_NOT_FIT,
+    errors.MissingExtraError: ExitCode.USAGE,
+    errors.OutOfMemoryError: ExitCode.DOES_NOT_FIT,
+    errors.ProbeError: ExitCode.INCONCLUSIVE,
+    errors.ProbeTimeoutError: ExitCode.TIMEOUT,
+    errors.TooLateError: ExitCode.USAGE,
+    errors.UpdateInterruptedError: ExitCode.HALF_UPDATED,
 }
 
 
@@ -109,17 +96,7 @@ def probe_object(
     error: BaseException | None = None,
     following: str | None = None,
 ) -> dict[str, Any]:
-    """The object of a probe, however it ended.
-
-    Args:
-        started: How it was started.
-        code: Its exit status.
-        environment: What it ran on.
-        result: The `ProbeResult`, `None` without one.
-        trials: Those that ran, if there is no result.
-        error: What ended it, `None` if it found a size.
-        following: What to type next, `None` if there is nothing to train.
-    """
+    """The object of a probe, however it ended: with a result, or with the trials so far and an error."""
     from autobatch.train.run_log import SCHEMA_VERSION
 
     trials = trials if result is None else result.trials

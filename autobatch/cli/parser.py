@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import autobatch
 from autobatch.cli.command import Command
 from autobatch.cli.commands import COMMANDS
-from autobatch.cli.options import Switch
+from autobatch.cli.options import Switch, add_option
 from autobatch.cli.outcome import exit_code_table
 from autobatch.cli.settings import SETTINGS, Setting, find_settings, require_known, resolve, unknown_variables
 from autobatch.cli.wording import did_you_mean, nearest
@@ -96,14 +96,12 @@ def _add_command(commands: "argparse._SubParsersAction[CommandParser]", name: st
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--quiet", action=Switch, default=False, help="show no progress")
-    parser.add_argument(
-        "--color", action=Switch, default=None, help="use colours on a terminal (default: unless NO_COLOR is set)"
-    )
-    parser.add_argument(
-        "--show-config", action="store_true", help="print each setting, its value and where it comes from, and exit"
-    )
+    add_option(parser, "--json", "print the result as JSON", action="store_true")
+    add_option(parser, "--quiet", "show no progress", action=Switch, default=False)
+    text = "use colours on a terminal (default: unless NO_COLOR is set)"
+    add_option(parser, "--color", text, action=Switch, default=None)
+    text = "print each setting, its value and where it comes from, and exit"
+    add_option(parser, "--show-config", text, action="store_true")
     command.add_options(parser)
     parser.settings = tuple(_settings(parser))
 
@@ -123,14 +121,8 @@ def _settings(parser: CommandParser) -> list[Setting]:
 def parse(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tuple[argparse.Namespace, list[str]]:
     """The arguments, completed by the settings that the command line leaves open; and notes on what was found.
 
-    Args:
-        words: The words after `autobatch`.
-        environ: The environment.
-        folder: Where to look for a settings file, and in all folders above.
-
-    Returns:
-        The arguments, with `parser` of their command, `settings` for where each setting comes from and `settings_of`
-        for what another command would find without a flag; and the notes.
+    The arguments have `parser` of their command, `settings` for where each setting comes from, and `settings_of` for
+    what another command would find without a flag. Settings files are looked for from `folder` upwards.
 
     Raises:
         UsageError: The words cannot be parsed.

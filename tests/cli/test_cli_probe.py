@@ -97,7 +97,7 @@ def test_the_object_of_a_found_size_holds_everything(pictures):
     assert list(data) == KEYS
     assert ProbeResult.from_dict(data["result"]) == RESULT
     assert data["trials"] == [trial.to_dict() for trial in TRIALS]
-    assert (data["schema_version"], data["kind"], data["outcome"], data["exit_code"]) == (1, "probe", "found", 0)
+    assert (data["schema_version"], data["kind"], data["outcome"], data["exit_code"]) == (2, "probe", "found", 0)
     assert (data["best_so_far"], data["error"], data["environment"]) == (4, None, {"python": "3"})
     assert data["next"] == "autobatch fit m:model pictures --batch-size 4"
     assert data["command"] == "autobatch probe m:model pictures --json --largest"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal, as_typed
 from autobatch.cli.inputs import inputs, search
-from autobatch.cli.options import Switch, add_inputs, add_search, count, positive_count, seconds
+from autobatch.cli.options import Switch, add_inputs, add_option, add_search, count, positive_count, seconds
 from autobatch.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -56,62 +56,39 @@ def _train(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOut
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
-    training.add_argument(
-        "--epochs", type=positive_count, default=1, metavar="N", help="passes over the samples (default: 1)"
-    )
-    training.add_argument("--validation", metavar="DIR", help="folder of validation pictures, one subfolder per class")
-    training.add_argument(
-        "--on-memory-pressure",
-        choices=("accumulate", "resize"),
-        help="keep the batch size and accumulate gradients over smaller micro-batches (default), or resize the batch",
-    )
-    training.add_argument(
-        "--scale-learning-rate",
-        choices=("linear", "sqrt"),
-        help="how the learning rate follows a resized batch: linear for SGD, sqrt for Adam (default: not at all)",
-    )
-    training.add_argument(
-        "--image-backend",
-        choices=("scipy", "opencv"),
-        help="what rotates, shifts, shears and zooms pictures: scipy as in Keras (default), or opencv, which is faster",
-    )
-    training.add_argument("--output", metavar="FILE", help="where to save the trained model; ends in .keras")
-    training.add_argument(
-        "--log-dir", metavar="FOLDER", help="where to write the log of the run, which `autobatch report` reads"
-    )
+    add_option(training, "--epochs N", "passes over the samples (default: 1)", positive_count, default=1)
+    add_option(training, "--validation DIR", "folder of validation pictures, one subfolder per class")
+    text = "keep the batch size and accumulate gradients over smaller micro-batches (default), or resize the batch"
+    add_option(training, "--on-memory-pressure", text, choices=("accumulate", "resize"))
+    text = "how the learning rate follows a resized batch: linear for SGD, sqrt for Adam (default: not at all)"
+    add_option(training, "--scale-learning-rate", text, choices=("linear", "sqrt"))
+    text = "what rotates, shifts, shears and zooms pictures: scipy as in Keras (default), or opencv, which is faster"
+    add_option(training, "--image-backend", text, choices=("scipy", "opencv"))
+    add_option(training, "--output FILE", "where to save the trained model; ends in .keras")
+    add_option(training, "--log-dir FOLDER", "where to write the log of the run, which `autobatch report` reads")
 
 
 def _add_supervision(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "staying alive",
-        "The training runs in a child process. If the kernel kills it for memory, it is restarted from its checkpoint "
-        "with smaller micro-batches; any other end is passed on as it is.",
+        "The training runs in a child process. If the kernel kills it for memory, it is\n"
+        "restarted from its checkpoint with smaller micro-batches; any other end is passed on\nas it is.",
     )
-    group.add_argument(
-        "--restarts", type=count, default=3, metavar="N", help="restarts at most (default: 3; 0 for none)"
+    add_option(group, "--restarts N", "restarts at most (default: 3; 0 for none)", count, default=3)
+    text = (
+        "folder to save the run in, and to resume from if it holds one that did not end; emptied when the training is "
+        "done (default: a temporary one)"
     )
-    group.add_argument(
-        "--checkpoint",
-        metavar="FOLDER",
-        help="folder to save the run in, and to resume from if it holds one that did not end; emptied when the "
-        "training is done (default: a temporary one)",
-    )
-    group.add_argument(
-        "--checkpoint-every", type=seconds, metavar="SECONDS", help="time between two saves (default: 60)"
-    )
-    group.add_argument(
-        "--share-memory",
-        action=Switch,
-        default=False,
-        help="use allocators that can give memory back to other processes",
-    )
-    group.add_argument(
-        "--in-process", action="store_true", help="train in this process, without restarts (for debuggers)"
-    )
+    add_option(group, "--checkpoint FOLDER", text)
+    add_option(group, "--checkpoint-every SECONDS", "time between two saves (default: 60)", seconds)
+    text = "use allocators that can give memory back to other processes"
+    add_option(group, "--share-memory", text, action=Switch, default=False)
+    text = "train in this process, without restarts (for debuggers)"
+    add_option(group, "--in-process", text, action="store_true")
     # What a supervisor tells its training: what was typed, and after a restart the largest micro-batches.
-    group.add_argument("--typed", metavar="COMMAND", help=argparse.SUPPRESS)
-    group.add_argument("--max-micro-batch-size", type=positive_count, metavar="N", help=argparse.SUPPRESS)
-    group.add_argument("--max-validation-batch-size", type=positive_count, metavar="N", help=argparse.SUPPRESS)
+    add_option(group, "--typed COMMAND", argparse.SUPPRESS)
+    add_option(group, "--max-micro-batch-size N", argparse.SUPPRESS, positive_count)
+    add_option(group, "--max-validation-batch-size N", argparse.SUPPRESS, positive_count)
 
 
 def _given(args: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal
-from autobatch.cli.options import positive_count, seconds
+from autobatch.cli.options import add_option, positive_count, seconds
 from autobatch.cli.outcome import ExitCode
 
 if TYPE_CHECKING:
@@ -16,17 +16,9 @@ SUMMARY = "show how much memory there is, what limits it, and who holds it"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--watch",
-        type=seconds,
-        nargs="?",
-        const=1.0,
-        metavar="SECONDS",
-        help="repeat every so many seconds (default: 1) until Ctrl-C; in a pipe, or with --json, one line of JSON each",
-    )
-    parser.add_argument(
-        "--top", type=positive_count, default=10, metavar="N", help="how many processes to show (default: 10)"
-    )
+    text = "repeat every so many seconds (default: 1) until Ctrl-C; in a pipe, or with --json, one line of JSON each"
+    add_option(parser, "--watch SECONDS", text, seconds, nargs="?", const=1.0)
+    add_option(parser, "--top N", "how many processes to show (default: 10)", positive_count, default=10)
 
 
 def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput | int | None:

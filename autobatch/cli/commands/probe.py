@@ -7,7 +7,7 @@ from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Failed, Terminal
 from autobatch.cli.inputs import inputs, search
 from autobatch.cli.next_step import next_step
-from autobatch.cli.options import add_inputs, add_search, amount, seconds
+from autobatch.cli.options import add_inputs, add_option, add_search, amount, seconds
 from autobatch.cli.outcome import ExitCode, Started, best_line, describe, exit_code, probe_object
 from autobatch.cli.probe_progress import ProbeProgress, progress
 from autobatch.cli.report_files import ReportFiles
@@ -20,23 +20,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_inputs(parser, needs_pictures=False)
     add_search(parser)
     group = parser.add_argument_group("the probe")
-    group.add_argument(
-        "--timeout",
-        type=seconds,
-        metavar="SECONDS",
-        help="deadline of the whole probe, which then prints the best size so far (default: none)",
-    )
-    group.add_argument(
-        "--limit", type=amount, metavar="AMOUNT", help="pretend that there is no more memory than this: 8GiB"
-    )
-    group.add_argument("--dry-run", action="store_true", help="say what would be done, and run no trial")
-    group.add_argument(
-        "-o",
-        "--output",
-        action="append",
-        metavar="FILE",
-        help="write a report to a file, .html, .md or .json; repeat it for several",
-    )
+    text = "deadline of the whole probe, which then prints the best size so far (default: none)"
+    add_option(group, "--timeout SECONDS", text, seconds)
+    add_option(group, "--limit AMOUNT", "pretend that there is no more memory than this: 8GiB", amount)
+    add_option(group, "--dry-run", "say what would be done, and run no trial", action="store_true")
+    text = "write a report to a file, .html, .md or .json; repeat it for several"
+    add_option(group, "-o --output FILE", text, action="append")
 
 
 def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput:

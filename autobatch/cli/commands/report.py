@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from autobatch._text import format_count
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal
+from autobatch.cli.options import add_option
 from autobatch.cli.report_files import require_replaceable, require_writable
 from autobatch.errors import DataError
 
@@ -27,14 +28,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a file written by `autobatch probe -o run.json`, fit(..., log_dir=...) or `autobatch report -o "
         "runs.json`, or a folder of them, shown newest first",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        default=_DEFAULT,
-        help="where to write it, .html, .md or .json (default: %(default)s in this folder)",
-    )
-    parser.add_argument("--force", action="store_true", help="replace FILE even if it is something else than a report")
+    text = "where to write it, .html, .md or .json (default: %(default)s in this folder)"
+    add_option(parser, "-o --output FILE", text, default=_DEFAULT)
+    add_option(parser, "--force", "replace FILE even if it is something else than a report", action="store_true")
 
 
 def run(args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutput:
