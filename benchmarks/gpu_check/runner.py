@@ -21,10 +21,9 @@ from gpu_check.checks import CHECKS, FOLDER, Check, names, select
 from gpu_check.parts import DONE, FAILED, SKIPPED, TIMED_OUT, Part, compose, due, merged, part, parts_of
 from tooling import pages as reporter
 from tooling.catalogue import FOLDER as BENCHMARKS
-from tooling.child import run_child
 from tooling.machine import machine
 from tooling.results import ResultError, read_result, read_samples, write_result
-from tooling.runner import INTERRUPTED, is_ready, problem_of, say
+from tooling.runner import INTERRUPTED, is_ready, problem_of, run_child, say
 
 CPU_STAGE = "cpu-stage"
 

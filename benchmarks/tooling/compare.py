@@ -19,10 +19,9 @@ from statistics import median
 from typing import Any
 
 from tooling.catalogue import ENTRIES, FOLDER, Entry
-from tooling.child import run_child
 from tooling.findings import Cell, Table, lines_of, ratio
 from tooling.results import write_json
-from tooling.runner import look_around, problem_of, say
+from tooling.runner import look_around, problem_of, run_child, say
 
 USUAL = ("overhead", "feeding", "rebuilding")
 COLUMNS = ("benchmark", "row", "figure", "old", "new", "new / old")
