@@ -68,6 +68,11 @@ class Batch:
     def nbytes(self) -> int:
         return sum(int(array.nbytes) for array in leaves(self.nest))
 
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample, rounded up."""
+        return -(-self.nbytes // self.size)
+
     def __getitem__(self, window: slice) -> "Batch":
         """The samples of a window, as views: nothing is copied."""
         return self.like(map_leaves(lambda array: array[window], self.nest))

@@ -19,7 +19,6 @@ from autobatch.data.model_spec import ModelSpec, Shape
 from autobatch.errors import ArgumentError, ModelError
 
 Step = Literal["train", "evaluate", "predict"]
-
 _STEPS = {"train": "train_step", "evaluate": "test_step", "predict": "predict_step"}
 _INSTEAD = {
     "train": "Expected (x, y), such as fit(model, x, y); an autoencoder's targets are its inputs: (x, x).",
@@ -50,10 +49,10 @@ def require_compatible(model: Any, batch: Batch, what: str = "data", *, step: St
         require_inputs(model, batch.x, what)
 
 
-def is_keras_own(model: Any, method: str) -> bool:
-    """Whether a method of the model's is the one that comes with Keras."""
-    module = getattr(getattr(model, method, None), "__module__", None)
-    return str(module).partition(".")[0] == "keras"
+def is_keras_own(owner: Any, method: str) -> bool:
+    """Whether a method is the one that comes with Keras: neither overridden in a subclass nor set on the object."""
+    module = getattr(getattr(owner, method, None), "__module__", None)
+    return method not in vars(owner) and str(module).partition(".")[0] == "keras"
 
 
 def require_inputs(model: Any, x: Any, what: str) -> None:

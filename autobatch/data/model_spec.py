@@ -5,32 +5,21 @@ from typing import Any, Literal, Self
 
 import keras
 
+from autobatch.data.batch import leaves
 from autobatch.data.options import ColorMode
 from autobatch.errors import ModelError
 
 LossKind = Literal["categorical", "sparse", "binary", "regression"]
 
-# Names of Keras' losses, without underscores and capitals, so that a function and its class share one line.
-_KINDS: dict[str, LossKind] = {
-    "binarycrossentropy": "binary",
-    "binaryfocalcrossentropy": "binary",
-    "hinge": "binary",
-    "squaredhinge": "binary",
-    "categoricalcrossentropy": "categorical",
-    "categoricalfocalcrossentropy": "categorical",
-    "categoricalhinge": "categorical",
-    "kldivergence": "categorical",
-    "sparsecategoricalcrossentropy": "sparse",
-    "categoricalgeneralizedcrossentropy": "sparse",
-    "cosinesimilarity": "regression",
-    "huber": "regression",
-    "logcosh": "regression",
-    "meanabsoluteerror": "regression",
-    "meanabsolutepercentageerror": "regression",
-    "meansquarederror": "regression",
-    "meansquaredlogarithmicerror": "regression",
-    "poisson": "regression",
+# Names of Keras' losses, without underscores and capitals, so that a function and its class share one entry.
+_KERAS_LOSSES: dict[LossKind, str] = {
+    "binary": "binarycrossentropy binaryfocalcrossentropy hinge squaredhinge",
+    "categorical": "categoricalcrossentropy categoricalfocalcrossentropy categoricalhinge kldivergence",
+    "sparse": "sparsecategoricalcrossentropy categoricalgeneralizedcrossentropy",
+    "regression": "cosinesimilarity huber logcosh meanabsoluteerror meanabsolutepercentageerror meansquarederror "
+    "meansquaredlogarithmicerror poisson",
 }
+_KINDS: dict[str, LossKind] = {name: kind for kind, names in _KERAS_LOSSES.items() for name in names.split()}
 
 # A text for each sample (CTC), a class for each embedding (Circle).
 _OTHER_LABELS = frozenset({"ctc", "circle"})
@@ -38,7 +27,7 @@ _OTHER_LABELS = frozenset({"ctc", "circle"})
 
 def losses_of(model: Any) -> list[Any]:
     """The losses that `model.compile` was given, out of whatever list or dict; empty if it was given none."""
-    return [loss for loss in _flat_losses(model.loss) if loss is not None]
+    return list(leaves(model.loss))
 
 
 def kind_of(loss: Any) -> LossKind | None:
@@ -76,16 +65,7 @@ def name_of(loss: Any) -> str:
     return str(getattr(loss, "__name__", None) or type(loss).__name__)
 
 
-def _flat_losses(loss: Any) -> list[Any]:
-    if isinstance(loss, dict):
-        return [leaf for value in loss.values() for leaf in _flat_losses(value)]
-    if isinstance(loss, list | tuple):
-        return [leaf for value in loss for leaf in _flat_losses(value)]
-    return [loss]
-
-
 COLORS: dict[ColorMode, int] = {"grayscale": 1, "rgb": 3, "rgba": 4}
-
 """Channels of each of Keras' colour modes."""
 
 Shape = tuple[int | None, ...]
@@ -162,14 +142,10 @@ def output_names(model: Any) -> list[str]:
 
 def shapes_of(model: Any, name: str) -> list[Shape]:
     """The shapes of `input_shape` or `output_shape` with the batch dimension, out of any nest; empty if unknown."""
-    return _flat_shapes(_nest(model, name))
-
-
-def _nest(model: Any, name: str) -> Any:
     try:
-        return getattr(model, name)
+        return _flat_shapes(getattr(model, name))
     except (AttributeError, ValueError):  # a model that has never been called has no shapes
-        return None
+        return []
 
 
 def _flat_shapes(nest: Any) -> list[Shape]:

@@ -28,7 +28,6 @@ from autobatch.data.source import Source, Stream, is_source
 from autobatch.errors import ArgumentError
 
 _FEW = 8
-
 KINDS = (
     "an ImageDataGenerator and a folder, arrays or a dataframe; a flow made by one; (x, y) or (x, y, sample_weight) as "
     "arrays; a keras.utils.PyDataset; a tf.data.Dataset; a Python generator of batches; or autobatch.mix([...])"

@@ -12,7 +12,6 @@ from autobatch.errors import ArgumentError
 ClassMode = Literal["categorical", "sparse", "binary", "input", "raw", "multi_output"] | None
 ColorMode = Literal["grayscale", "rgb", "rgba"]
 Subset = Literal["training", "validation"]
-
 ImageBackend = Literal["scipy", "opencv"]
 """`"scipy"`: Keras' own pictures, bit for bit. `"opencv"`: faster, equal to them within a small tolerance."""
 

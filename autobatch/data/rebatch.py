@@ -136,7 +136,6 @@ def _concatenate(*leaves: Any) -> Any:
 
 
 Position = Literal["start", "next"]
-
 _RESUMED = "_autobatch_resumed_at"
 
 

@@ -9,7 +9,6 @@ from autobatch.data.batch import Batch, as_batch, shown
 from autobatch.errors import ArgumentError, DataError
 
 _WHAT = "the generator"
-
 _NOTES = (
     "The order and any augmentation are the generator's own: its batches are cut and joined, each sample once.",
     "One batch is drawn from the generator ahead, to learn what its samples look like; the training gets it first.",
@@ -54,7 +53,7 @@ class BatchGeneratorStream:
             if first is None:
                 raise DataError("The generator has no batch to give. If it has been used before, make a new one.")
             self._drawn.append(first)
-        self._sample_bytes = -(-self._drawn[0].nbytes // self._drawn[0].size)
+        self._sample_bytes = self._drawn[0].sample_bytes
         return self._drawn[0]
 
     def open(self, epoch: int) -> Iterator[Batch]:  # noqa: ARG002 - there is only one pass

@@ -47,8 +47,7 @@ class PyDatasetStream:
 
     @property
     def sample_bytes(self) -> int:
-        first = self.few()
-        return -(-first.nbytes // first.size)
+        return self.few().sample_bytes
 
     def few(self) -> Batch:
         """Batch 0, or the first that isn't empty, read once; `fit` looks at the first batches beforehand likewise."""

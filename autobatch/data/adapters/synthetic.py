@@ -18,17 +18,12 @@ from autobatch.data.order import as_indices, sample_seed
 from autobatch.errors import ModelError
 
 SAMPLES = 2**16
-
 """How many there are: as many as are ever tried at once."""
 
 _NOTE = "The samples are synthetic: random numbers in the shapes that the model takes and is compared with."
-
 _INSTEAD = "or real samples, such as a folder of pictures"
-
 Array = npt.NDArray[Any]
-
 Make = Callable[[np.random.Generator], Array]
-
 """One sample of an input or of a target."""
 
 

@@ -7,13 +7,9 @@ from autobatch.data.batch import EXPECTED, Batch, as_batch, leaves, map_leaves, 
 from autobatch.errors import ArgumentError, DataError
 
 _WHAT = "the dataset"
-
 _BATCH = 32
-
 _INFINITE = -1
-
 Ranks = int | tuple[int | None, ...] | None
-
 Shape = tuple[int | None, ...]
 
 
@@ -58,8 +54,7 @@ class DatasetStream:
 
     @property
     def sample_bytes(self) -> int:
-        first = self.few()
-        return -(-first.nbytes // first.size)
+        return self.few().sample_bytes
 
     def few(self) -> Batch:
         """The first batch; the pass that is opened first begins with it and goes on from there.

@@ -15,21 +15,15 @@ import numpy.typing as npt
 from keras.src.legacy.preprocessing.image import apply_affine_transform, transform_matrix_offset_center
 
 FillMode = Literal["nearest", "constant", "reflect", "wrap"]
-
 """What stands beyond the edges of a picture, with scipy's meaning."""
 
 FILL_MODES: tuple[FillMode, ...] = ("nearest", "constant", "reflect", "wrap")
-
 AFFINE = ("theta", "tx", "ty", "shear", "zx", "zy")
-
 """The parameters of Keras' `apply_transform` that move pixels; the rest change them where they are, or mirror."""
 
 _FARTHEST = 2.0**31
-
 _BLOCK_PIXELS = 16384
-
 Planes = npt.NDArray[Any]
-
 """A picture as `(channels, height, width)`."""
 
 Doubles = npt.NDArray[np.float64]

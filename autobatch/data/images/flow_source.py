@@ -35,7 +35,6 @@ class _Place:
 
 
 PICTURES: Final = _Place()
-
 """Stands for the pictures in a nest of arrays."""
 
 

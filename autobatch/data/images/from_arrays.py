@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from autobatch.data.adapters.arrays import arrays_of
 from autobatch.data.batch import leaves, map_leaves
 from autobatch.data.check import require_inputs, require_numeric_targets
 from autobatch.data.images.flow_source import PICTURES, ExtraArrays, FlowSource
@@ -20,8 +21,6 @@ from autobatch.data.images.iterator import collected_warnings
 from autobatch.data.model_spec import ModelSpec
 from autobatch.data.options import DataOptions, require_options
 from autobatch.errors import ArgumentError
-
-_FORMS = "Expected pictures, (pictures, y) or (pictures, y, sample_weight) in a tuple."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class ArrayParts:
     @classmethod
     def of(cls, given: Any, *, outputs: int = 1) -> Self:
         """Takes apart `x`, `(x, y)` or `(x, y, sample_weight)`; with one output, a list of targets is one array."""
-        x, y, weights = _three(given)
+        x, y, weights = arrays_of(given)
         pictures, nest = _find_pictures(x)
         parts = cls(pictures, nest, _targets(y, outputs), _targets(weights, outputs))
         parts._check_lengths()
@@ -53,9 +52,6 @@ class ArrayParts:
         """The inputs as a list, or as a dict if they are one."""
         filled = map_leaves(lambda leaf: self.pictures if leaf is PICTURES else leaf, self.x)
         return filled if isinstance(filled, dict | list) else [filled]
-
-    def with_targets(self, y: Any) -> Self:
-        return replace(self, y=y)
 
     def split(self, share: float, subset: str, *, same_classes: bool) -> Self:
         """The part that Keras' `flow` takes for training or for validation: the first `share` is for validation."""
@@ -82,16 +78,6 @@ class ArrayParts:
                     raise ArgumentError(f"{message}Received: {received}. Expected {count} rows.")
         if count == 0:
             raise ArgumentError("There are no pictures. Received: x with 0 rows. Expected at least one.")
-
-
-def _three(given: Any) -> tuple[Any, Any, Any]:
-    if not isinstance(given, tuple):
-        return given, None, None
-    if not 1 <= len(given) <= 3:
-        message = "Arrays are given as pictures, targets and weights. "
-        raise ArgumentError(f"{message}Received: a tuple of {len(given)}. {_FORMS}")
-    x, y, weights = (*given, None, None)[:3]
-    return x, y, weights
 
 
 def _find_pictures(x: Any) -> tuple[Any, Any]:
@@ -212,6 +198,6 @@ def _with_targets(spec: ModelSpec, parts: ArrayParts, notes: list[str]) -> Array
     if spec.is_picture_to_picture:
         reason = f"the model's output has the shape of its input, and it is compiled with {spec.loss}"
         notes.append(f"y=x: {reason}")
-        return parts.with_targets(PICTURES)
+        return replace(parts, y=PICTURES)
     message = f"The model is compiled with {spec.loss}, which needs targets. "
     raise ArgumentError(f"{message}Received: x alone. Expected (x, y), or a model without a loss.")

@@ -14,7 +14,6 @@ from autobatch.data.options import ClassMode
 from autobatch.errors import ArgumentError
 
 FlowKind = Literal["folder", "dataframe", "arrays"]
-
 """What a flow reads."""
 
 _CLASSES: dict[type[Any], FlowKind] = {
@@ -128,9 +127,3 @@ def collected_warnings() -> Iterator[list[str]]:
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     said[:] = dict.fromkeys(said)
-
-
-def is_from_keras(owner: Any, name: str) -> bool:
-    """Whether a method is Keras' own: neither overridden in a subclass nor set on the object."""
-    module = getattr(getattr(owner, name, None), "__module__", None) or ""
-    return name not in vars(owner) and module.startswith("keras.")

@@ -17,13 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from autobatch.data.images.iterator import is_from_keras
+from autobatch.data.check import is_keras_own
 from autobatch.data.images.transform import Mover
 
 _GLOBAL_STATE = threading.RLock()
-
 _CALM = 16
-
 """Calls in a row without a draw after which a function is taken not to draw at all."""
 
 
@@ -106,7 +104,6 @@ def drawing_from(method: Any, generator: np.random.RandomState) -> Callable[...,
 
 
 STEPS = ("get_random_transform", "apply_transform", "standardize")
-
 """The methods that a flow calls on its generator for each picture, in this order."""
 
 
@@ -133,7 +130,7 @@ class PictureMaker:
         self._seed = 0
         self._generator = np.random.RandomState(0)
         self._draw = drawing_from(datagen.get_random_transform, self._generator)
-        self._foreign = {step for step in STEPS if not is_from_keras(datagen, step)}
+        self._foreign = {step for step in STEPS if not is_keras_own(datagen, step)}
         if getattr(datagen, "preprocessing_function", None) is not None:
             self._foreign.add("standardize")
         if self._draw is None:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from autobatch.data.check import is_keras_own
 from autobatch.data.images.affine import (
     AFFINE,
     FILL_MODES,
@@ -22,20 +23,16 @@ from autobatch.data.images.affine import (
     row_blocks,
     sample_exactly,
 )
-from autobatch.data.images.iterator import is_from_keras
 from autobatch.data.options import ImageBackend
 from autobatch.errors import ArgumentError, MissingExtraError
 
 PLACE_ROUNDING = 2.0**-21
-
 """How far a place may be off, as a part of the largest coordinate it is computed from."""
 
 CHANNELS = (1, 3, 4)
-
 """Channels of the pictures that it is used for."""
 
 _INSTALL = "pip install 'keras-autobatch[opencv]'"
-
 _LONGEST_SIDE = 2**15 - 2
 
 
@@ -154,7 +151,7 @@ class Mover:
 
 def why_not_opencv(datagen: Any, channels: int, dtype: Any) -> str | None:
     """Why OpenCV cannot be used for pictures of so many channels, transformed in `dtype`; `None` if it can."""
-    if not is_from_keras(datagen, "apply_transform"):
+    if not is_keras_own(datagen, "apply_transform"):
         why = f"{type(datagen).__name__} transforms pictures in a way of its own"
     elif (order := getattr(datagen, "interpolation_order", 1)) != 1:
         why = f"interpolation_order={order} of the generator is not 1"

@@ -100,9 +100,7 @@ class Chunk:
 
 
 _CHUNK_BYTES = 4 * 2**20
-
 _CHUNK_SAMPLES = 8, 32
-
 _CHUNKS_PER_WORKER = 8
 
 
