@@ -1,10 +1,7 @@
 """What is shown while a probe runs: a table that grows on a terminal, one line a trial in a pipe, or nothing."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
-from autobatch.cli.command import Terminal
 from autobatch.results.text import format_amount, format_number, outcome_words
 
 HEAD = ("size", "outcome", "peak", "time", "samples/s")
@@ -19,27 +16,13 @@ class ProbeProgress(Protocol):
         """A trial has ended."""
 
 
-@contextmanager
-def progress(terminal: Terminal) -> Iterator[ProbeProgress]:
-    """The progress that suits a terminal; it ends with the context."""
-    if terminal.quiet:
-        yield _Silent()
-    elif terminal.err.isatty():
-        from autobatch.cli.live_table import live_table
-
-        with live_table(terminal.err, color=terminal.color) as table:
-            yield table
-    else:
-        yield _TrialLines(terminal.err)
-
-
-class _Silent:
+class SilentProgress:
     def says(self, _what: str) -> None: ...
 
     def __call__(self, _trial: Any) -> None: ...
 
 
-class _TrialLines:
+class TrialLines:
     """One line for each trial, and none for anything else: a line in a pipe cannot be taken back."""
 
     def __init__(self, stream: TextIO) -> None:

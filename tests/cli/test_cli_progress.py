@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from autobatch.cli.command import Terminal
+from autobatch.cli.commands.probe import progress
 from autobatch.cli.console import wants_color
 from autobatch.cli.live_table import LiveTable, aside, live_table
-from autobatch.cli.probe_progress import HEAD, cells, progress, row
+from autobatch.cli.probe_progress import HEAD, cells, row
 from autobatch.results.trial import Outcome, Trial
 
 GIB = 2**30

@@ -5,7 +5,7 @@ import tensorflow as tf
 from flows import small_net
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.batch import leaves
 from autobatch.data.rebatch import accumulate_batches

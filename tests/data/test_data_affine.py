@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from keras.src.legacy.preprocessing.image import apply_affine_transform
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from keras.src.legacy.preprocessing.image import ImageDataGenerator, apply_affine_transform
 
 from autobatch.data.images.affine import FILL_MODES, Affine, agrees, sample_exactly
 from autobatch.data.images.transform import PLACE_ROUNDING, Mover, can_sample, sample_by_opencv

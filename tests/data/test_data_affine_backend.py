@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 from command_scene import FakeApi, run
-from tensorflow import keras
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 import autobatch
 from autobatch.data.adapters.mixture import mix

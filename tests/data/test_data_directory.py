@@ -2,7 +2,7 @@ import random
 
 import numpy as np
 import pytest
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.images.from_folder import DirectorySource
 from autobatch.data.order import sample_seed

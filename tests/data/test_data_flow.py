@@ -5,8 +5,7 @@ import time
 import numpy as np
 import pytest
 from flows import arrays_of, frame_of
-from keras.src.legacy.preprocessing.image import DataFrameIterator
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from keras.src.legacy.preprocessing.image import DataFrameIterator, ImageDataGenerator
 
 from autobatch.data.batch import leaves
 from autobatch.data.images.flow_source import FlowSource

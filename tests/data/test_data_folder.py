@@ -1,5 +1,5 @@
 import pytest
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.images.from_folder import DirectorySource
 from autobatch.errors import ArgumentError, DataError

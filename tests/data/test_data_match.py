@@ -3,7 +3,7 @@ import functools
 import keras
 import numpy as np
 import pytest
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.images.from_folder import open_folder
 from autobatch.data.model_spec import kind_of, losses_of, name_of

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 from flows import echo_net, small_net, two_inputs, two_outputs
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.open import open_pictures
 from autobatch.data.options import DataOptions

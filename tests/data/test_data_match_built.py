@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 from flows import arrays_of, echo_net, frame_of, small_net, two_inputs, two_outputs
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.images.from_folder import open_folder
 from autobatch.data.images.from_iterator import open_iterator

@@ -3,8 +3,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from flows import echo_net, frame_of, small_net, two_inputs, two_outputs
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from PIL import Image
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.images.from_folder import open_folder
 from autobatch.data.open import open_pictures

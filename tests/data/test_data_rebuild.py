@@ -6,7 +6,7 @@ import pytest
 from flows import arrays_of, frame_of, small_net
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.rebatch import rebuild
 from autobatch.errors import ArgumentError

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.batch import Batch
 from autobatch.data.images.from_folder import DirectorySource

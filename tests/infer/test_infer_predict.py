@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from folders import write_pictures
 from inference import SIDE, Fragile, one_output, pixels, two_inputs, two_outputs
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
@@ -138,11 +137,17 @@ def test_pictures_of_a_folder_are_predicted_in_order_and_as_they_are(tmp_path: P
     assert_same(ours(model, wild, folder), expected)
 
 
+def datasets() -> Any:
+    import tensorflow as tf
+
+    return tf.data.Dataset
+
+
 STREAMS = {
     "a generator of inputs": lambda: (X[start : start + 5] for start in range(0, COUNT, 5)),
     "a generator of pairs": lambda: ((X[start : start + 5], np.zeros(len(X[start : start + 5]))) for start in (0, 5)),
-    "a dataset in batches": lambda: tf.data.Dataset.from_tensor_slices(X).batch(5),
-    "a dataset of samples": lambda: tf.data.Dataset.from_tensor_slices(X),
+    "a dataset in batches": lambda: datasets().from_tensor_slices(X).batch(5),
+    "a dataset of samples": lambda: datasets().from_tensor_slices(X),
 }
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from nets import Here
 
 SIDE = 6
@@ -20,6 +19,8 @@ class Fragile(keras.layers.Layer):
         self.sizes: list[int] = []
 
     def call(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
         passed = tf.numpy_function(self._pass, [inputs], inputs.dtype)
         passed.set_shape(inputs.shape)
         return passed
@@ -104,6 +105,6 @@ def _plain(argument: Any) -> Any:
         return {key: _plain(value) for key, value in argument.items()}
     if isinstance(argument, list | tuple):
         return [_plain(value) for value in argument]
-    if isinstance(argument, tf.Tensor | np.ndarray):
+    if hasattr(argument, "shape"):
         return type(argument).__name__, np.asarray(argument).shape, np.round(np.asarray(argument), 4).tolist()
     return round(argument, 4) if isinstance(argument, float) else argument

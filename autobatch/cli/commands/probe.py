@@ -1,6 +1,8 @@
 """`autobatch probe`: the batch size that fits, without training."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from autobatch.cli.api import Api
@@ -9,7 +11,7 @@ from autobatch.cli.inputs import inputs, search
 from autobatch.cli.next_step import next_step
 from autobatch.cli.options import add_inputs, add_option, add_search, amount, seconds
 from autobatch.cli.outcome import ExitCode, Started, best_line, describe, exit_code, probe_object
-from autobatch.cli.probe_progress import ProbeProgress, progress
+from autobatch.cli.probe_progress import ProbeProgress, SilentProgress, TrialLines
 from autobatch.cli.report_files import ReportFiles
 from autobatch.errors import ArgumentError
 
@@ -114,3 +116,17 @@ def _what_is_known(
         reports.write(data)
     text = best_line(trials) if code in {ExitCode.TIMEOUT, ExitCode.INTERRUPTED} else ""
     return CommandOutput(text, data, code)
+
+
+@contextmanager
+def progress(terminal: Terminal) -> Iterator[ProbeProgress]:
+    """The progress that suits a terminal; it ends with the context."""
+    if terminal.quiet:
+        yield SilentProgress()
+    elif terminal.err.isatty():
+        from autobatch.cli.live_table import live_table
+
+        with live_table(terminal.err, color=terminal.color) as table:
+            yield table
+    else:
+        yield TrialLines(terminal.err)
