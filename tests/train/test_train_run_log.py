@@ -382,7 +382,7 @@ model.compile("sgd", loss="mse")
 class Shrinks(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         # What a controller says that has lost its memory.
-        diaries = [one for one in __import__("gc").get_objects() if type(one).__name__ == "Diary"]
+        diaries = [one for one in __import__("gc").get_objects() if type(one).__name__ == "Recorder"]
         if batch == 1:
             diaries[0].changed("training", Change(8, 4, "others took it"))
             diaries[0].note("something is odd")
