@@ -22,7 +22,6 @@ from autobatch.results.trial import Trial, Where
 
 # A context with the kernels and workspaces that training loads, of which no step can make use: 0.3 to 0.9 GiB.
 _OUTSIDE = GIB
-
 OWN_LIMIT = "the memory_limit of its logical device"
 
 
@@ -31,10 +30,6 @@ def held_bytes(device: Device, gpu: Accelerator) -> int:
 
     In a container the driver may list no process that can be known for this one. If memory growth is off, the
     allocator has taken all that it may at its start.
-
-    Args:
-        device: The GPU, as it was read.
-        gpu: The same, as the framework has set it up.
 
     Example:
         >>> silent = Device(0, "GPU-0", "GPU", total_bytes=16 * GIB, free_bytes=GIB)
@@ -54,22 +49,13 @@ def held_bytes(device: Device, gpu: Accelerator) -> int:
 
 
 def pool_bytes(device: Device, gpu: Accelerator) -> int:
-    """What this process holds of a GPU without using it: a step of its own can, no other process.
-
-    Args:
-        device: The GPU, as it was read.
-        gpu: The same, as the framework has set it up.
-    """
+    """What this process holds of a GPU without using it: a step of its own can, no other process."""
     return max(0, held_bytes(device, gpu) - gpu.in_use_bytes)
 
 
 def own_budget(gpu: Accelerator, reserve: Reserve) -> Budget | None:
-    """What is left of the limit that a program has set for itself on a GPU, `None` where there is none.
-
-    Args:
-        gpu: The GPU, as the framework has set it up.
-        reserve: What to leave free of the limit: an allocator that is full is full of holes.
-    """
+    """What is left of the limit that a program has set for itself on a GPU, `None` where there is none."""
+    # The reserve counts here, too: an allocator that is full is full of holes.
     limit = own_limit(gpu, gpu.in_use_bytes)
     return None if limit is None else limit.budget(reserve)
 
@@ -88,12 +74,7 @@ def own_limit(gpu: Accelerator, kept_bytes: int) -> Limit | None:
 
 
 def pool_reason(device: Device, gpu: Accelerator) -> str | None:
-    """Why trials have to run in this process: a worker would find less than it; `None` where it finds as much.
-
-    Args:
-        device: The GPU, as it was read.
-        gpu: The same, as the framework has set it up.
-    """
+    """Why trials have to run in this process: a worker would find less than it; `None` where it finds as much."""
     if pool_bytes(device, gpu) <= device.free_bytes:
         return None
     if _is_silent(device):
@@ -117,7 +98,7 @@ class StepBudgets:
     Attributes:
         gpu: The number of the GPU that steps run on, `None` on a CPU.
         machine: The first reading, of what there really is.
-        reading: The first reading, under the question's limit.
+        reading: The first reading, under the request's limit.
         now: The budgets; they only fall.
     """
 

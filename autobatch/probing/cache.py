@@ -16,17 +16,12 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 2
-
 FOLDER_VARIABLE = "AUTOBATCH_CACHE_DIR"
-
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def cache_key(parts: Mapping[str, Any]) -> str:
     """The name of an answer: SHA-256 over everything it depends on.
-
-    Args:
-        parts: JSON-ready values; their order does not matter, lists and tuples are the same.
 
     Raises:
         TypeError: A part is not JSON-ready, so that its text may differ from run to run.
@@ -50,11 +45,7 @@ def default_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 class Cache:
-    """A folder of answers by key.
-
-    Args:
-        folder: Where to keep them, `default_folder()` if left out. It is made when the first answer is kept.
-    """
+    """A folder of answers by key."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = default_folder() if folder is None else folder

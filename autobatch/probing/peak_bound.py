@@ -25,17 +25,13 @@ _LEAST_OFF = 0.02
 _NOISE, _NOISE_FAR = 0.01, 0.05
 
 _OFF_PER_DOUBLING = 0.05
-
 _MOST_OFF = 0.08
-
 # How much steeper than measured the peak may get: up to a quarter beyond the largest size, if one within a fourth of it
 # was tried, and otherwise. Beyond twice the largest size all of the noise counts.
 _SOON, _STEEPER_SOON, _STEEPER = 1.25, 1.3, 2.0
 
 _APART = 4
-
 _FAR = 2.0
-
 # A slope that has made this much of the peak is believed further out: what does not grow may hide another, steeper one.
 _SEEN = 0.2
 
@@ -43,9 +39,7 @@ _REACH, _REACH_UNSEEN = 4, 2
 
 # Sizes far below the answer say little about it, and often run other kernels.
 _NEAR = 16
-
 _FEWEST = 3
-
 # Bytes that a process grows by for each byte that a step asks for: a pool does not split pieces that are nearly right,
 # and has holes. Up to 1.29 for the bytes that a pool counts as used, and 1.34 for resident ones (MobileNetV2, 2 to 64);
 # a step of a few large pieces may come to 2, as would the bound through the origin.
@@ -69,12 +63,7 @@ class PeakBound:
 
     @classmethod
     def of(cls, measured: Sequence[tuple[int, int]], profile: AllocationProfile | None = None) -> Self:
-        """The bound that follows from what was measured.
-
-        Args:
-            measured: `(size, peak_bytes)`, in any order, at least one.
-            profile: What a step asks for at any size.
-        """
+        """The bound that follows from what was measured."""
         highest: dict[int, int] = {}
         for size, peak_bytes in measured:
             highest[size] = max(highest.get(size, 1), peak_bytes)

@@ -15,7 +15,7 @@ from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.cache import Cache
 from autobatch.probing.request import BatchSize, Task, prepare
 from autobatch.probing.search import next_size
-from autobatch.probing.trials.executor import caller_reason
+from autobatch.probing.trials.executor import find_caller_reason
 from autobatch.probing.trials.ipc import Deadline
 from autobatch.probing.tuner import Tuner, TunerSeams, find_batch_size
 from autobatch.results.probe import Mode, ProbeResult
@@ -137,7 +137,6 @@ def open_cache(cache: Any) -> Cache | None:
 
 
 _OF_TRIALS = ("timeout_s", "cache", "on_trial", "on_start")
-
 _SOUGHT = {
     "auto": "the smallest size that is about as fast as any",
     "largest": "the largest safe size",
@@ -228,11 +227,11 @@ def dry_run(model: Any, data: Any, source: Any = None, *, seams: TunerSeams | No
         require_seconds(timeout_s=about_trials["timeout_s"])
     cache = open_cache(about_trials["cache"])
     task = prepare(model, data, source, options, beside=defaults, **given)  # type: ignore[arg-type]
-    request, finder = task.request, Tuner(model, task.samples, task.request, seams=seams)
-    finder.require_room()
-    budgets = finder.budgets
-    earlier, first = finder.earlier(cache), next_size([], budgets.now, request.cap)
-    why_here = caller_reason(model, request.step, budgets.pool_reason())
+    request, tuner = task.request, Tuner(model, task.samples, task.request, seams=seams)
+    tuner.require_room()
+    budgets = tuner.budgets
+    earlier, first = tuner.earlier(cache), next_size([], budgets.now, request.cap)
+    why_here = find_caller_reason(model, request.step, budgets.pool_reason())
     return DryRun(
         mode=request.mode,
         cap=request.cap,

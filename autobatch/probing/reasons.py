@@ -12,18 +12,11 @@ from autobatch.probing.search import levels_off, peak_bounds, unseen, worth_tryi
 from autobatch.results.trial import Outcome, Trial
 
 _MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
-
 _STEPS = {"train": "a training step", "evaluate": "a step of an evaluation", "predict": "a step of a prediction"}
 
 
 def choice_reason(request: ProbeRequest, size: int, fast: Trial | None) -> str:
-    """Why this size was chosen.
-
-    Args:
-        request: What was asked.
-        size: The answer.
-        fast: The trial of the smallest size that is about as fast as any.
-    """
+    """Why this size was chosen."""
     if request.mode == "auto":
         speed = "" if fast is None or fast.samples_per_s is None else f" ({fast.samples_per_s:,.0f} samples/s)"
         return f"{size} is the smallest size within 5 % of the best throughput measured{speed}."
@@ -41,15 +34,7 @@ def choice_reason(request: ProbeRequest, size: int, fast: Trial | None) -> str:
 def bound_reason(
     request: ProbeRequest, best: int, trials: Sequence[Trial], budgets: Mapping[str, int], *, beside_worker: bool
 ) -> str:
-    """Why nothing above the largest safe size is.
-
-    Args:
-        request: What was asked.
-        best: The largest safe size, of those that an effective batch is cut into if one was given.
-        trials: All that was tried.
-        budgets: Per resource, bytes that a step may take.
-        beside_worker: Whether the process of the trials lowered a budget by its own needs.
-    """
+    """Why nothing above the largest safe size is."""
     if best >= request.cap:
         return f"Everything up to {best} fits, and that is {request.cap_reason}."
     failed = min(
@@ -91,14 +76,7 @@ def unseen_notes(trials: Sequence[Trial], budgets: Mapping[str, int]) -> tuple[s
 
 
 def nothing_left_error(resource: str, tightest: Budget, limit: str, request: ProbeRequest) -> DoesNotFitError:
-    """The error when nothing is left before anything has been tried.
-
-    Args:
-        resource: What nothing is left of.
-        tightest: Its budget.
-        limit: What sets that, in words.
-        request: What was asked.
-    """
+    """The error when nothing is left before anything has been tried."""
     available, reserve = format_bytes(tightest.limit.available_bytes), format_bytes(tightest.reserve_bytes)
     beside = f", and {format_bytes(request.read_ahead_bytes)} are for samples read ahead"
     if request.result_bytes:
@@ -115,14 +93,7 @@ def nothing_left_error(resource: str, tightest: Budget, limit: str, request: Pro
 def no_answer_error(
     trials: Sequence[Trial], left_bytes: int, limit: str, request: ProbeRequest
 ) -> DoesNotFitError | ProbeError:
-    """The error when no size is safe.
-
-    Args:
-        trials: All that was tried.
-        left_bytes: The tightest budget of a step.
-        limit: What sets it, in words.
-        request: What was asked.
-    """
+    """The error when no size is safe."""
     left = format_bytes(max(0, left_bytes))
     if not trials:
         msg = (
@@ -144,13 +115,7 @@ def no_answer_error(
 
 
 def timeout_error(timeout_s: float, trials: Sequence[Trial], best: Trial | None) -> ProbeTimeoutError:
-    """The error when the deadline of the whole probe has passed.
-
-    Args:
-        timeout_s: Seconds that there were.
-        trials: All that was tried.
-        best: The trial of the largest size that ran within the budget so far.
-    """
+    """The error when the deadline of the whole probe has passed."""
     ran = "None has run within the budget so far" if best is None else f"The largest that ran so far is {best.size}"
     msg = (
         f"The {timeout_s:g} s for the whole probe have passed after {format_count(len(trials), 'trial')}, so no size "

@@ -39,7 +39,6 @@ from autobatch.probing.trials.serialize import configuration, custom_objects
 from autobatch.results.trial import Trial
 
 _WORTH_A_NEW_PROBE = 1.1  # with an earlier answer at hand, look again only if more than this is to be gained
-
 _MOST_SEARCHES = 8
 
 
@@ -57,13 +56,7 @@ class EarlierSearch:
 
 
 def recall(stored: Mapping[str, Any] | None, request: ProbeRequest, budgets: StepBudgets) -> EarlierSearch | None:
-    """An earlier search, if it is an answer; of several the last one.
-
-    Args:
-        stored: What was kept of earlier probes.
-        request: What to look for.
-        budgets: What a step may take now.
-    """
+    """An earlier search, if it is an answer; of several the last one."""
     answers = (_recalled(search, request, budgets) for search in _searches(stored))
     return next((answer for answer in answers if answer is not None), None)
 
@@ -71,13 +64,7 @@ def recall(stored: Mapping[str, Any] | None, request: ProbeRequest, budgets: Ste
 def with_search(
     stored: Mapping[str, Any] | None, trials: Sequence[Trial], beside_bytes: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
-    """What to keep after a new search: its trials that ran, and those of the few searches before it.
-
-    Args:
-        stored: What was kept until then.
-        trials: All that was tried now.
-        beside_bytes: Per resource, what the process of the trials took beside the caller.
-    """
+    """What to keep after a new search: its trials that ran, and those of the few searches before it."""
     ran = [trial.to_dict() for trial in trials if trial.outcome.ran]
     search = {"trials": ran, "beside_bytes": dict(beside_bytes or {})}
     return {"searches": [search, *_searches(stored)[: _MOST_SEARCHES - 1]]}
@@ -148,9 +135,6 @@ def without_generated_names(config: Any) -> Any:
     """The configuration with every name that Keras made up replaced by its place in order of appearance.
 
     Names of the user's own stay, and so does what refers to what.
-
-    Args:
-        config: What `keras.saving.serialize_keras_object` returns.
     """
     names: dict[str, str] = {}
     for name in _made_up(config):
@@ -181,7 +165,6 @@ def _renamed(node: Any, names: dict[str, str]) -> Any:
 
 # Variables that change how much memory a step takes, how fast it is, or which device it runs on.
 _ENVIRONMENT = ("KERAS_", "CUDA_", "OMP_", "MKL_", "GLIBC_", "MALLOC_", "LD_PRELOAD")
-
 _PACKAGES = ("keras-autobatch", "keras", "numpy")
 
 

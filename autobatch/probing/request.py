@@ -17,7 +17,6 @@ from autobatch.memory.budget import DEFAULT_RESERVE, Reserve, parse_reserve
 from autobatch.results.probe import Mode
 
 MOST = 2**16
-
 UNCOUNTED = "the most that is tried of data that do not tell how many samples they have"
 
 
@@ -77,20 +76,7 @@ def request_for(
     limit_bytes: int | None = None,
     beyond: str = UNCOUNTED,
 ) -> tuple[ProbeRequest, list[str]]:
-    """The question that follows from what a user gave, and what to say about it.
-
-    Args:
-        mode: What to look for.
-        batch_size: The effective batch that was given, in samples.
-        samples: How many there are, `None` if that is not known.
-        most: The user's bound on the micro-batch.
-        reserve: What to leave free of each limit.
-        read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
-        trial_timeout_s: Seconds that one trial may take.
-        step: What a trial runs.
-        limit_bytes: How much memory to pretend there is.
-        beyond: Why nothing above `MOST` is tried where nothing else bounds the size.
-    """
+    """The request that follows from what a user gave, and what to say about it."""
     allowed = f"the most that was allowed (max_batch_size={most})"
     bounds = {"all the samples there are": samples, "the effective batch": batch_size, allowed: most}
     known = [(bound, reason) for reason, bound in bounds.items() if bound is not None]
@@ -151,17 +137,14 @@ def require_class_weight(class_weight: Any) -> None:
 
 
 READ_AHEAD_BYTES = 64 * 2**20  # the most that a loader may read ahead
-
 _LEAST_AHEAD_BYTES = READ_AHEAD_BYTES // 4
-
 _LOADERS = 2  # one for training and one for validation
-
 _SYNTHETIC = "the most that is tried of synthetic samples"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A model's data, and the question of their batch size.
+    """A model's data, and the request for their batch size.
 
     Attributes:
         opened: The data to train on.
@@ -253,10 +236,6 @@ def read_ahead_bytes(effective: int | None, sample_bytes: int) -> int:
     """The most bytes that a loader may read ahead: what two updates take, within 16 to 64 MiB.
 
     More is of no use to a training that takes an update's samples at a time, and is missed where memory is tight.
-
-    Args:
-        effective: Samples behind one update, `None` if that is not known yet.
-        sample_bytes: Bytes of one sample.
 
     Example:
         >>> [read_ahead_bytes(effective, 100_000) >> 20 for effective in (8, 128, 1024, None)]

@@ -17,9 +17,7 @@ from autobatch.results.trial import Outcome, Trial
 # differ by 0.8 to 1.6 %. Searches that measure about the same then end on the same size, whose answer and compiled step
 # are there already.
 _BITS = 7
-
 _ROW = 1 << (_BITS - 1)
-
 # What another trial has to promise: the more there were, the more.
 _LEAST_GAIN, _LATE_GAIN = 0.02, 0.05
 
@@ -69,33 +67,20 @@ def worth_trying(best: int, tried: int) -> int:
 
 
 FIRST_SIZE = 2
-
 MAX_TRIALS = 24
-
 MAX_THROUGHPUT_TRIALS = 3
-
 EFFICIENT_FRACTION = 0.95
-
 # How many times the largest size that ran the next may be: without a peak, with one, with several. Where speeds are
 # sought, too, sizes in between are worth a look, and memory that buys no speed is not to be taken.
 _JUMPS = 2, 64, 256
-
 _JUMPS_FOR_SPEED = 2, 8, 16
-
 _COARSE = 2
-
 _TWICE = 2
-
 _APART = 4  # sizes nearer than that say too little of what an update costs whatever its size
 
 
 def verdict(peaks: Mapping[str, int], budgets: Mapping[str, int]) -> Outcome:
-    """`RAN` if every measured peak is within the budget of its resource, else `OVER_BUDGET`.
-
-    Args:
-        peaks: Per resource, measured bytes above the process's baseline.
-        budgets: Per resource, bytes that the process may grow by; a resource without a budget is not judged.
-    """
+    """`RAN` if every measured peak is within the budget of its resource, else `OVER_BUDGET`."""
     over = any(peaks[name] > budget for name, budget in budgets.items() if name in peaks)
     return Outcome.OVER_BUDGET if over else Outcome.RAN
 
@@ -173,10 +158,7 @@ def largest(
 ) -> Trial | None:
     """The trial of the largest size that ran within the budget and never failed, `None` if none did.
 
-    Args:
-        trials: What has been tried.
-        budgets: Judge the measured peaks by these bytes per resource; by the recorded outcomes if left out.
-        rungs: The sizes that count, if not all do.
+    Judged by the recorded outcomes if no budgets are given; of the sizes in `rungs` alone if there are any.
     """
     counting = (trial for trial in _proven(trials, budgets) if not rungs or trial.size in rungs)
     return max(counting, key=lambda trial: trial.size, default=None)

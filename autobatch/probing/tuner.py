@@ -50,14 +50,14 @@ class TunerSeams:
 
     Attributes:
         read: Takes a reading of the memory.
-        site: Makes the place where trials run.
+        executor: Makes the place where trials run.
         deadline: When the probe has to be done.
         gpu: Tells of the GPU that steps run on, `None` on a CPU.
         patience_s: Seconds to wait, at most, until what the worker had of a GPU is free again.
     """
 
     read: Callable[[], MemoryReading] = read_memory_here
-    site: Callable[..., Executor] = Executor
+    executor: Callable[..., Executor] = Executor
     deadline: Deadline = NEVER
     gpu: Callable[[], Accelerator | None] = accelerator
     patience_s: float = 2.0
@@ -75,15 +75,6 @@ def find_batch_size(
 ) -> ProbeResult:
     """The batch size for a model, proven by trials.
 
-    Args:
-        model: A Keras model, compiled unless it is to predict; it is the same, bit for bit, afterwards.
-        samples: A few real samples.
-        request: What to look for.
-        cache: Where earlier answers are, `None` to neither look nor keep.
-        on_trial: Called after each trial.
-        on_start: Called before each trial, with its size.
-        seams: What is asked of the world.
-
     Raises:
         DoesNotFitError: Not even one sample fits.
         ProbeTimeoutError: The deadline passed first.
@@ -94,14 +85,6 @@ def find_batch_size(
 
 class Tuner:
     """Looks for the size for one model, once.
-
-    Args:
-        model: As in `find`, like the others.
-        samples: A few real samples.
-        request: What to look for.
-        on_trial: Called after each trial.
-        on_start: Called before each trial.
-        seams: What is asked of the world.
 
     Attributes:
         budgets: What a step may take.
@@ -139,14 +122,14 @@ class Tuner:
         if cache and key and (earlier := self._recall(cache, key)) is not None:
             return earlier
         self._require_time()
-        with self._open() as site:
-            self._search(site)
-            self._notes += site.notes
-        if site.where == "worker":
+        with self._open() as executor:
+            self._search(executor)
+            self._notes += executor.notes
+        if executor.where == "worker":
             self._see_it_gone()
         result = self._result(from_cache=False)
         if cache and key:
-            beside_bytes = self.budgets.beside_bytes() if site.where == "worker" else {}
+            beside_bytes = self.budgets.beside_bytes() if executor.where == "worker" else {}
             note = cache.put(key, with_search(cache.get(key), self._trials, beside_bytes))
             result = replace(result, notes=(*result.notes, note)) if note else result
         return result
@@ -168,12 +151,12 @@ class Tuner:
 
     def _open(self) -> Executor:
         request, deadline = self._request, self._seams.deadline
-        return self._seams.site(
+        return self._seams.executor(
             self._model,
             self._samples,
             step=request.step,
             open_timeout_s=request.trial_timeout_s,
-            stay_in=self.budgets.pool_reason(),
+            caller_reason=self.budgets.pool_reason(),
             deadline=deadline,
         )
 
@@ -186,32 +169,32 @@ class Tuner:
         left = wait_until_free(lambda: budgets.on_device(seams.read()), before, patience_s)
         self._notes += [] if left is None else [left]
 
-    def _search(self, site: Executor) -> None:
-        self._find_largest(site)
+    def _search(self, executor: Executor) -> None:
+        self._find_largest(executor)
         best = self._largest()
         if best is None:
             return
         if self._request.mode == "auto":
             while (size := next_throughput_size(self._trials)) is not None:
-                self._try(site, size)
+                self._try(executor, size)
         if self._request.effective_batch_size is not None:
-            self._try_rungs(site, rungs(self._request.effective_batch_size, best.size))
+            self._try_rungs(executor, rungs(self._request.effective_batch_size, best.size))
 
-    def _find_largest(self, site: Executor) -> None:
+    def _find_largest(self, executor: Executor) -> None:
         confirmed: set[int] = set()
         while True:
-            while (size := self._next_size(site)) is not None:
-                self._try(site, size, fresh=True)
+            while (size := self._next_size(executor)) is not None:
+                self._try(executor, size, fresh=True)
             answer = self._answer()
             if answer is None or answer.size in confirmed or self.budgets.room_to_grow(answer):
                 return
             self._require_time()
-            site.renew()
-            self._try(site, answer.size, enough_s=LONG_S)
+            executor.renew()
+            self._try(executor, answer.size, enough_s=LONG_S)
             confirmed.add(answer.size)
 
-    def _next_size(self, site: Executor) -> int | None:
-        budgets = self.budgets.renew(site.held, site.where)
+    def _next_size(self, executor: Executor) -> int | None:
+        budgets = self.budgets.renew(executor.held, executor.where)
         for_speed = self._request.mode == "auto"
         if for_speed and levels_off(self._trials):
             return None
@@ -225,26 +208,26 @@ class Tuner:
         """The trial of the largest safe size among those that count."""
         return largest(self._trials, self.budgets.now, self._request.rungs)
 
-    def _try_rungs(self, site: Executor, ladder: Sequence[int]) -> None:
+    def _try_rungs(self, executor: Executor, ladder: Sequence[int]) -> None:
         """Makes sure that the largest size that the effective batch can be cut into has run."""
         for rung in ladder:
             if all(trial.size != rung for trial in self._trials):
-                self._try(site, rung)
+                self._try(executor, rung)
             answer = self._answer()
             if answer is not None and answer.size >= rung:
                 return
 
-    def _try(self, site: Executor, size: int, *, fresh: bool = False, enough_s: float | None = None) -> None:
+    def _try(self, executor: Executor, size: int, *, fresh: bool = False, enough_s: float | None = None) -> None:
         self._require_time()
         options = {"effective": self._request.effective_batch_size, "enough_s": enough_s}
-        where, best = site.where, self._largest()
+        where, best = executor.where, self._largest()
         self._on_start(size)
-        answer = site.trial(size, options, timeout_s=self._request.trial_timeout_s, fresh=fresh)
+        answer = executor.trial(size, options, timeout_s=self._request.trial_timeout_s, fresh=fresh)
         if answer.outcome is Outcome.ERROR:
             raise answer.exception or ProbeError(f"A trial of {size} samples failed: {answer.detail}", self._trials)
         self._last_error = answer.exception or self._last_error
         trial = self._judged(size, answer)
-        self._trials.append(replace(trial, where=site.where if answer.outcome is Outcome.RAN else where))
+        self._trials.append(replace(trial, where=executor.where if answer.outcome is Outcome.RAN else where))
         self._on_trial(self._trials[-1])
         if answer.outcome is Outcome.TIMED_OUT:
             # If it was broken off, it proves nothing of its size, which may have run before.

@@ -18,11 +18,8 @@ from typing import Any
 from autobatch.memory.reading import MemoryReading
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "nvidia-ml-py")
-
 _CPU_INFO = Path("/proc/cpuinfo")
-
 _PACKAGE = "autobatch"
-
 # What starts a notebook's kernel is no command that would run the notebook again.
 _LAUNCHERS = ("ipykernel_launcher.py", "colab_kernel_launcher.py")
 

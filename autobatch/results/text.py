@@ -102,7 +102,6 @@ def _trial_row(trial: "Trial", resources: Sequence[str]) -> tuple[str, ...]:
 
 
 _CHOSEN = "<"
-
 _REASONS = 3
 
 

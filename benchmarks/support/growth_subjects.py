@@ -345,7 +345,7 @@ def probed(model: Any, data: Any, most: int) -> Probed:
         max_batch_size=most,
         trial_timeout_s=300.0,
     )
-    result: ProbeResult = find_batch_size(model, task.samples, task.request, seams=TunerSeams(site=_clocked(found)))
+    result: ProbeResult = find_batch_size(model, task.samples, task.request, seams=TunerSeams(executor=_clocked(found)))
     found.total_s = time.perf_counter() - began
     found.trials, found.largest = len(result.trials), result.max_batch_size
     return found

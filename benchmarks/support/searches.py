@@ -265,6 +265,6 @@ def own_search(situation: Situation, budget: HardBudget, reserve: Reserve, mode:
     request = ProbeRequest(mode, situation.samples, reserve=reserve)
     nothing = Batch(np.zeros((1, 1)))
     # The device belongs to the process of the trials; asking for it here would take memory from it.
-    seams = TunerSeams(read=reading, site=executor, gpu=lambda: None)
+    seams = TunerSeams(read=reading, executor=executor, gpu=lambda: None)
     found = find_batch_size(None, nothing, request, seams=seams)
     return found.batch_size, sum(one.starts for one in executors)

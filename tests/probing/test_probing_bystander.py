@@ -30,7 +30,7 @@ held = b"1" * (160 * 2**20)
 from pathlib import Path
 from autobatch.probing.trials.worker import Worker
 with Worker(scratch=Path({scratch!r})) as worker:
-    print(worker.open({{"runner": "greedy_runner:open_runner"}}, 60).outcome.name)
+    print(worker.open({{"measurer": "greedy_runner:open_runner"}}, 60).outcome.name)
     for size in (4, 1024, 4):
         print(worker.trial(size, timeout_s=60).outcome.name)
 """

@@ -50,7 +50,7 @@ def payload(tmp_path: Path) -> dict[str, object]:
     folder = tmp_path / "modules"
     folder.mkdir()
     (folder / "runner_of_a_test.py").write_text(RUNNER)
-    return {"runner": "runner_of_a_test:open_runner", "sys_path": [str(folder), *sys.path]}
+    return {"measurer": "runner_of_a_test:open_runner", "sys_path": [str(folder), *sys.path]}
 
 
 @pytest.fixture

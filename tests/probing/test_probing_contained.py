@@ -351,7 +351,7 @@ from autobatch.probing.trials.worker import Worker
 
 def probe():
     worker = Worker(scratch=Path({scratch!r}))
-    opened = worker.open({{"runner": "hanging_runner:open_runner"}}, 60)
+    opened = worker.open({{"measurer": "hanging_runner:open_runner"}}, 60)
     print(opened.payload.get("pid", opened.detail), flush=True)
     worker.trial(1, {{"lock": {lock}}}, timeout_s=600)
 

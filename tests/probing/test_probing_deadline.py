@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nets import compiled, conv_net, pictures
-from trials import Clock, FakeSite
+from trials import Clock, FakeExecutor
 
 from autobatch.errors import ArgumentError, ProbeTimeoutError
 from autobatch.probing.cache import Cache
@@ -24,17 +24,17 @@ QUESTION = ProbeRequest("micro", cap=256, effective_batch_size=256)
 def probed(timeout_s=None, on_trial=None, question=QUESTION, cache=None):
     """The answer, or the error, of a probe on a clock of its own; with its site and the moment that it ended."""
     clock = Clock()
-    site = FakeSite(clock, worst=1.25)
+    executor = FakeExecutor(clock, worst=1.25)
     seams = TunerSeams(
         lambda: memory_reading(host_total_bytes=4 * GIB, host_available_bytes=2 * GIB),
-        site,
+        executor,
         Deadline.after(timeout_s, clock),
     )
     try:
         found = find_batch_size(MODEL, SAMPLES, question, on_trial=on_trial, cache=cache, seams=seams)
     except ProbeTimeoutError as error:
         found = error
-    return found, site, clock.now_s
+    return found, executor, clock.now_s
 
 
 WHOLE, UNHURRIED, ENDED_AT = probed()
@@ -50,11 +50,11 @@ def test_the_scene_has_several_trials():
 @pytest.mark.parametrize("timeout_s", [0.25 * step for step in range(int(4 * LASTS_S))])
 def test_whenever_the_deadline_passes_nothing_begins_after_it_and_all_is_told(timeout_s):
     """Seen to fail with the deadline left to the worker alone, and with a trial broken off counted against its size."""
-    error, site, ended_at = probed(timeout_s)
+    error, executor, ended_at = probed(timeout_s)
     assert isinstance(error, ProbeTimeoutError)
-    assert not site.open
+    assert not executor.open
     deadline = Clock().now_s + timeout_s
-    assert all(moment < deadline for moment in site.began)
+    assert all(moment < deadline for moment in executor.began)
     assert ended_at <= deadline
     done = [trial for trial in error.trials if trial.outcome is not Outcome.TIMED_OUT]
     assert [trial.size for trial in done] == [trial.size for trial in WHOLE.trials[: len(done)]]
@@ -72,9 +72,9 @@ def test_a_deadline_that_passes_when_the_answer_is_complete_is_no_error():
 
 def test_an_answer_from_the_cache_needs_no_time(tmp_path):
     probed(cache=Cache(tmp_path))
-    found, site, _ = probed(0.0, cache=Cache(tmp_path))
+    found, executor, _ = probed(0.0, cache=Cache(tmp_path))
     assert found.from_cache
-    assert site.began == []
+    assert executor.began == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
@@ -87,12 +87,12 @@ def test_an_interruption_between_trials_passes_and_closes_the_site(error):
         if len(seen) == 2:
             raise error
 
-    site = FakeSite()
-    seams = TunerSeams(memory_reading, site)
+    executor = FakeExecutor()
+    seams = TunerSeams(memory_reading, executor)
     with pytest.raises(error):
         find_batch_size(MODEL, SAMPLES, QUESTION, on_trial=interrupt, seams=seams)
-    assert not site.open
-    assert len(site.began) == len(seen) == 2
+    assert not executor.open
+    assert len(executor.began) == len(seen) == 2
 
 
 @given(st.none() | st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6))

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trials import FakeSite
+from trials import FakeExecutor
 
 from autobatch.backend.base import Accelerator
 from autobatch.errors import DoesNotFitError
@@ -29,29 +29,29 @@ def gpu(in_use_gib=0.0, *, grows=True, limit_gib=None):
     return Accelerator("GPU:0", 0, int(in_use_gib * GIB), limit, grows)
 
 
-def probed(site, cap=4096, mode="largest", *, on=None, set_up=None, **question):
+def probed(executor, cap=4096, mode="largest", *, on=None, set_up=None, **question):
     """The answer of a probe on a machine with a GPU, an empty one if left out."""
-    seams = TunerSeams(lambda: memory_reading(devices=(on or device(),)), site, gpu=lambda: set_up or gpu())
+    seams = TunerSeams(lambda: memory_reading(devices=(on or device(),)), executor, gpu=lambda: set_up or gpu())
     return find_batch_size(None, [], ProbeRequest(mode, cap, **question), seams=seams)
 
 
 @pytest.mark.parametrize("mode", ["largest", "auto"])
 def test_without_statistics_of_the_device_the_search_does_not_double_until_it_runs_out(mode):
     """Seen to fail with a resource without a peak taken for one that always fits: 4096 was run."""
-    site = FakeSite(per_sample_bytes=MIB)
-    result = probed(site, mode=mode)
+    executor = FakeExecutor(per_sample_bytes=MIB)
+    result = probed(executor, mode=mode)
     assert [trial.size for trial in result.trials] == [2, 4]
     assert result.reasons[-1] == "Nothing above 4 was tried: trials do not tell what they take of the device."
     assert any("its allocator keeps no statistics" in note for note in result.notes)
 
 
 def test_an_effective_batch_is_cut_small_where_the_device_tells_nothing():
-    result = probed(FakeSite(per_sample_bytes=MIB), 256, "micro", effective_batch_size=256)
+    result = probed(FakeExecutor(per_sample_bytes=MIB), 256, "micro", effective_batch_size=256)
     assert (result.batch_size, result.accumulation_steps) == (4, 64)
 
 
 def test_with_statistics_there_is_no_such_note():
-    result = probed(FakeSite(per_sample_bytes=MIB, device=(0, MIB)))
+    result = probed(FakeExecutor(per_sample_bytes=MIB, device=(0, MIB)))
     assert result.max_batch_size == 4096
     assert not any("statistics" in note for note in result.notes)
 
@@ -94,36 +94,36 @@ SILENT = "memory growth is off, so what is taken of the GPU counts as this proce
 def test_trials_run_in_the_caller_where_a_worker_would_find_less(on, set_up, why):
     """Seen to fail with half of the GPU as the measure, and with what a silent driver leaves open taken for nothing."""
     assert pool_reason(on, set_up) == why
-    site = FakeSite(per_sample_bytes=MIB, device=(0, 100 * MIB))
+    executor = FakeExecutor(per_sample_bytes=MIB, device=(0, 100 * MIB))
     if on.free_bytes + pool_bytes(on, set_up) > RESERVE:
-        probed(site, 4, on=on, set_up=set_up)
-        assert site.where == ("worker" if why is None else "caller")
+        probed(executor, 4, on=on, set_up=set_up)
+        assert executor.where == ("worker" if why is None else "caller")
 
 
 @pytest.mark.parametrize("own_gib", [15.0, None])
 def test_a_process_that_holds_the_whole_gpu_has_its_pool_to_try_with_but_not_its_context(own_gib):
     """Seen to fail with a silent driver taken for a process that holds nothing, and with the context as part of it."""
-    site = FakeSite(per_sample_bytes=MIB, device=(0, 100 * MIB))
-    result = probed(site, on=device(1.0, own_gib), set_up=gpu(1.0, grows=False))
+    executor = FakeExecutor(per_sample_bytes=MIB, device=(0, 100 * MIB))
+    result = probed(executor, on=device(1.0, own_gib), set_up=gpu(1.0, grows=False))
     assert result.budgets["device"] == 14 * GIB - RESERVE
     assert max(trial.peaks["device"] for trial in result.trials) > 10 * GIB
 
 
 def test_a_worker_has_no_part_in_what_the_caller_has_grown_to():
     """Seen to fail with the caller's pool in the budget of the worker: trials took more than there was."""
-    site = FakeSite(per_sample_bytes=MIB, device=(0, 100 * MIB))
-    result = probed(site, on=device(9.0, 7.0), set_up=gpu(1.0))
-    assert site.where == "worker"
+    executor = FakeExecutor(per_sample_bytes=MIB, device=(0, 100 * MIB))
+    result = probed(executor, on=device(9.0, 7.0), set_up=gpu(1.0))
+    assert executor.where == "worker"
     assert max(trial.peaks["device"] for trial in result.trials) <= 9 * GIB - RESERVE
     assert "beside the worker that proves it" in result.reasons[-1]
 
 
 def test_an_answer_stays_below_the_limit_that_the_program_has_set_for_itself():
     """Seen to fail with the limit left to the allocator: the answer took three times as much."""
-    site = FakeSite(per_sample_bytes=MIB, device=(0, 100 * MIB))
-    result = probed(site, on=device(11.5, 4.5), set_up=gpu(0.5, grows=False, limit_gib=4))
+    executor = FakeExecutor(per_sample_bytes=MIB, device=(0, 100 * MIB))
+    result = probed(executor, on=device(11.5, 4.5), set_up=gpu(0.5, grows=False, limit_gib=4))
     reserve = int(0.08 * 4 * GIB)
-    assert site.where == "worker"
+    assert executor.where == "worker"
     assert (result.budgets["device"], result.reserves["device"]) == (int(3.5 * GIB) - reserve, reserve)
     assert max(trial.peaks["device"] for trial in result.trials) <= result.budgets["device"]
     assert result.limits["device"] == "device, of which this program lets TensorFlow take 4.0 GiB"
@@ -132,8 +132,8 @@ def test_an_answer_stays_below_the_limit_that_the_program_has_set_for_itself():
 @pytest.mark.parametrize("limit", [2 * GIB, None])
 def test_the_least_of_what_others_leave_and_what_is_pretended_and_the_own_limit_counts(limit):
     """Seen to fail with the own limit in place of what is left."""
-    site = FakeSite(per_sample_bytes=MIB, device=(0, 100 * MIB))
-    result = probed(site, on=device(3.0, 0.5), set_up=gpu(0.5, limit_gib=8), limit_bytes=limit)
+    executor = FakeExecutor(per_sample_bytes=MIB, device=(0, 100 * MIB))
+    result = probed(executor, on=device(3.0, 0.5), set_up=gpu(0.5, limit_gib=8), limit_bytes=limit)
     expected = 3 * GIB - RESERVE if limit is None else int(1.5 * GIB) - int(0.08 * limit)
     assert result.budgets["device"] == expected
     assert result.limits["device"] == ("device" if limit is None else "device, as if it had 2.0 GiB")
@@ -141,7 +141,7 @@ def test_the_least_of_what_others_leave_and_what_is_pretended_and_the_own_limit_
 
 def test_a_program_that_has_used_up_its_own_limit_is_told_so():
     with pytest.raises(DoesNotFitError, match=r"TensorFlow take 1\.0 GiB"):
-        probed(FakeSite(), on=device(14.5, 1.5), set_up=gpu(0.95, grows=False, limit_gib=1))
+        probed(FakeExecutor(), on=device(14.5, 1.5), set_up=gpu(0.95, grows=False, limit_gib=1))
 
 
 PART = st.integers(0, 16).map(GIB.__mul__)

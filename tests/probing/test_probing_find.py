@@ -4,7 +4,7 @@ from itertools import chain, repeat
 
 import pytest
 from nets import compiled, conv_net, pictures
-from trials import Clock, FakeSite
+from trials import Clock, FakeExecutor
 
 from autobatch.data.splitting import rungs
 from autobatch.errors import DoesNotFitError
@@ -42,11 +42,11 @@ def test_a_size_without_a_peak_is_worth_what_a_larger_one_proves(budget_gib, exp
 
 def looked_up(folder, trials, cap=128, free_gib=10, **question):
     """A finder, and what it makes of trials that an earlier probe has kept."""
-    finder = Tuner(compiled(conv_net()), SAMPLES, ProbeRequest(mode="largest", cap=cap, **question))
-    finder.budgets.now = {"host": int(free_gib * GIB)}
+    tuner = Tuner(compiled(conv_net()), SAMPLES, ProbeRequest(mode="largest", cap=cap, **question))
+    tuner.budgets.now = {"host": int(free_gib * GIB)}
     cache = Cache(folder)
-    cache.put(finder._key(), with_search(None, trials))
-    return finder, finder.earlier(cache)
+    cache.put(tuner._key(), with_search(None, trials))
+    return tuner, tuner.earlier(cache)
 
 
 def test_what_was_over_the_budget_of_that_day_may_fit_today(tmp_path):
@@ -65,10 +65,10 @@ def test_what_fitted_that_day_may_be_over_the_budget_today(tmp_path):
 
 def test_trials_that_lack_a_resource_are_no_answer(tmp_path):
     """Seen to fail with a peak that was never measured passing any budget."""
-    finder, found = looked_up(tmp_path, [ran(2, 1)], cap=2)
+    tuner, found = looked_up(tmp_path, [ran(2, 1)], cap=2)
     assert found is not None
-    finder.budgets.now = {"host": 10 * GIB, "device": 10 * GIB}
-    assert finder.earlier(Cache(tmp_path)) is None
+    tuner.budgets.now = {"host": 10 * GIB, "device": 10 * GIB}
+    assert tuner.earlier(Cache(tmp_path)) is None
 
 
 def test_a_search_that_ran_out_of_trials_is_no_answer_where_more_may_fit(tmp_path):
@@ -107,7 +107,7 @@ def test_without_room_the_error_has_the_numbers_and_nothing_is_started():
 def test_each_trial_is_told_before_it_begins_and_when_it_has_ended():
     told = []
     seams = TunerSeams(
-        lambda: memory_reading(host_total_bytes=4 * GIB, host_available_bytes=2 * GIB), FakeSite(Clock())
+        lambda: memory_reading(host_total_bytes=4 * GIB, host_available_bytes=2 * GIB), FakeExecutor(Clock())
     )
     question = ProbeRequest("largest", cap=256)
     find_batch_size(compiled(conv_net()), SAMPLES, question, on_start=told.append, on_trial=told.append, seams=seams)
@@ -117,7 +117,7 @@ def test_each_trial_is_told_before_it_begins_and_when_it_has_ended():
 
 def asked(mode, cache=None):
     seams = TunerSeams(
-        lambda: memory_reading(host_total_bytes=32 * GIB, host_available_bytes=24 * GIB), FakeSite(Clock())
+        lambda: memory_reading(host_total_bytes=32 * GIB, host_available_bytes=24 * GIB), FakeExecutor(Clock())
     )
     return find_batch_size(compiled(conv_net()), SAMPLES, ProbeRequest(mode, cap=2048), cache=cache, seams=seams)
 
@@ -140,7 +140,7 @@ def test_an_answer_that_ended_for_its_speed_is_one_the_next_time(tmp_path):
     assert not asked("largest", cache).from_cache
 
 
-class CutSite(FakeSite):
+class CutSite(FakeExecutor):
     """A worker that takes a part of the memory itself, and trials that may end in another way than expected.
 
     Args:
@@ -165,14 +165,14 @@ class CutSite(FakeSite):
         return answer
 
 
-def cut(cache, free_mib, *, most=64, neighbour_mib=0, **site):
+def cut(cache, free_mib, *, most=64, neighbour_mib=0, **executor):
     """The micro-batch for 64 samples, of which each takes 10 MiB beside 100 MiB, where so much is free to a step.
 
     A neighbour takes its part after the first look, and keeps it.
     """
     free_bytes = free_mib * MIB + DEFAULT_RESERVE.bytes_of(4 * GIB)
     others = chain([0], repeat(neighbour_mib * MIB))
-    worker = CutSite(**site)
+    worker = CutSite(**executor)
 
     def read():
         taken = next(others) + worker.takes_bytes * worker.open

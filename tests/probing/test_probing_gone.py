@@ -2,7 +2,7 @@
 
 import pytest
 from surroundings import Clock
-from trials import FakeSite
+from trials import FakeExecutor
 
 from autobatch.backend.base import Accelerator
 from autobatch.memory.types import Device
@@ -60,14 +60,14 @@ def test_nothing_is_said_of_a_gpu_that_cannot_be_read_any_more():
 @pytest.mark.parametrize(("stays", "said"), [(0, False), (2 * GIB, True)])
 def test_the_answer_says_what_has_not_come_back(stays, said):
     """Seen to fail with nobody looking after the worker has ended."""
-    site, opened = FakeSite(device=(0, 10 * MIB)), []
+    executor, opened = FakeExecutor(device=(0, 10 * MIB)), []
 
     def read():
-        opened.append(site.open)
-        taken = 3 * GIB if site.open else stays if any(opened) else 0
+        opened.append(executor.open)
+        taken = 3 * GIB if executor.open else stays if any(opened) else 0
         return memory_reading(devices=(device(12 * GIB - taken),))
 
-    seams = TunerSeams(read, site, gpu=lambda: Accelerator("GPU:0", 0), patience_s=0.0)
+    seams = TunerSeams(read, executor, gpu=lambda: Accelerator("GPU:0", 0), patience_s=0.0)
     notes = find_batch_size(None, [], ProbeRequest("largest", 64), seams=seams).notes
     assert any("2.0 GiB less free than before" in note for note in notes) is said
     assert opened[-1] is False
@@ -75,11 +75,11 @@ def test_the_answer_says_what_has_not_come_back(stays, said):
 
 def test_trials_in_the_caller_leave_nothing_to_wait_for():
     """Its allocator keeps what it has grown by, and is to have it. Seen to fail with any site looked after."""
-    site = FakeSite(device=(0, 10 * MIB))
+    executor = FakeExecutor(device=(0, 10 * MIB))
     readings = iter([memory_reading(devices=(device(3 * GIB, 12 * GIB),))])
     last = memory_reading(devices=(device(GIB, None),))
     gpu = Accelerator("GPU:0", 0, GIB, grows=False)
-    seams = TunerSeams(lambda: next(readings, last), site, gpu=lambda: gpu, patience_s=0.0)
+    seams = TunerSeams(lambda: next(readings, last), executor, gpu=lambda: gpu, patience_s=0.0)
     result = find_batch_size(None, [], ProbeRequest("largest", 4), seams=seams)
-    assert site.where == "caller"
+    assert executor.where == "caller"
     assert not any("less free" in note for note in result.notes)

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trials import FakeSite
+from trials import FakeExecutor
 
 from autobatch.backend.base import Accelerator
 from autobatch.memory.types import Device
@@ -21,12 +21,14 @@ def device(free_bytes=12 * GIB, index=0, own=0):
     return Device(index, f"GPU-{index}", "Fake GPU", 16 * GIB, free_bytes, own)
 
 
-def joint(*, available=20 * GIB, read_ahead=0, devices=None, site=None, gpu=GPU):
+def joint(*, available=20 * GIB, read_ahead=0, devices=None, executor=None, gpu=GPU):
     """The answer of a probe on a machine with a GPU: a sample takes 4 MiB of the host, 10 of the device."""
     devices = (device(),) if devices is None else devices
-    site = site or FakeSite(per_sample_bytes=4 * MIB, device=(200 * MIB, 10 * MIB))
+    executor = executor or FakeExecutor(per_sample_bytes=4 * MIB, device=(200 * MIB, 10 * MIB))
     question = ProbeRequest("largest", cap=4096, read_ahead_bytes=read_ahead)
-    seams = TunerSeams(lambda: memory_reading(host_available_bytes=available, devices=devices), site, gpu=lambda: gpu)
+    seams = TunerSeams(
+        lambda: memory_reading(host_available_bytes=available, devices=devices), executor, gpu=lambda: gpu
+    )
     return find_batch_size(None, [], question, seams=seams)
 
 
@@ -58,8 +60,8 @@ def test_what_the_loaders_read_ahead_may_bind_before_the_device_does(read_ahead,
 )
 def test_no_size_is_over_either_budget_whatever_the_model(host, on_device, read_ahead):
     """Seen to fail with the first resource's bound alone deciding what is tried next."""
-    site = FakeSite(fixed_bytes=host[0], per_sample_bytes=host[1], device=on_device)
-    result = joint(read_ahead=read_ahead, site=site)
+    executor = FakeExecutor(fixed_bytes=host[0], per_sample_bytes=host[1], device=on_device)
+    result = joint(read_ahead=read_ahead, executor=executor)
     require_within(result)
     assert result.binding in {"host", "device"}
 
@@ -72,20 +74,20 @@ def test_the_reading_of_the_gpu_that_steps_run_on_counts():
 
 
 def test_on_a_cpu_a_gpu_that_is_there_is_no_limit():
-    result = joint(gpu=None, site=FakeSite(per_sample_bytes=4 * MIB))
+    result = joint(gpu=None, executor=FakeExecutor(per_sample_bytes=4 * MIB))
     assert set(result.budgets) == {"host"}
     assert result.binding == "host"
 
 
 def test_a_full_gpu_is_no_room_and_the_loaders_have_no_part_in_that():
-    finder = Tuner(
+    tuner = Tuner(
         None,
         [],
         ProbeRequest("largest", cap=8, read_ahead_bytes=GIB),
-        seams=TunerSeams(lambda: memory_reading(devices=(device(GIB),)), FakeSite(), gpu=lambda: GPU),
+        seams=TunerSeams(lambda: memory_reading(devices=(device(GIB),)), FakeExecutor(), gpu=lambda: GPU),
     )
     error = nothing_left_error(
-        "device", finder.budgets.tightest("device"), finder.budgets.limit("device"), ProbeRequest("auto", 8)
+        "device", tuner.budgets.tightest("device"), tuner.budgets.limit("device"), ProbeRequest("auto", 8)
     )
     with pytest.raises(type(error), match=r"1\.0 GiB that are available \(device\), 1\.3 GiB are the reserve\. "):
-        finder.require_room()
+        tuner.require_room()

@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 from nets import compiled, conv_net, pictures
-from trials import FakeSite
+from trials import FakeExecutor
 
 from autobatch.backend import current_backend
 from autobatch.errors import ArgumentError, DoesNotFitError
@@ -35,7 +35,7 @@ def read():
 def look(limit_gib, kept=None, mode="largest"):
     limit = None if limit_gib is None else int(limit_gib * GIB)
     question = ProbeRequest(mode, cap=4096, limit_bytes=limit, effective_batch_size=4096 if mode == "micro" else None)
-    return find_batch_size(model(), SAMPLES, question, cache=kept, seams=TunerSeams(read, FakeSite()))
+    return find_batch_size(model(), SAMPLES, question, cache=kept, seams=TunerSeams(read, FakeExecutor()))
 
 
 LIMITS = (None, 16.0, 8.0, 4.0, 1.5)

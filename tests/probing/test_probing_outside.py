@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from trials import FakeSite
+from trials import FakeExecutor
 
 from autobatch.backend.base import Accelerator
 from autobatch.memory.types import Device
@@ -42,8 +42,8 @@ def test_a_driver_that_falls_silent_takes_nothing_back():
 def probed(outside):
     """The answer on a GPU of which 12 GiB are free, where a sample takes 10 MiB of the allocator's."""
     free = Device(0, "GPU-0", "Fake GPU", 16 * GIB, 12 * GIB, 0)
-    site = FakeSite(per_sample_bytes=MIB, device=(0, 10 * MIB), outside=outside)
-    seams = TunerSeams(lambda: memory_reading(devices=(free,)), site, gpu=lambda: Accelerator("GPU:0", 0))
+    executor = FakeExecutor(per_sample_bytes=MIB, device=(0, 10 * MIB), outside=outside)
+    seams = TunerSeams(lambda: memory_reading(devices=(free,)), executor, gpu=lambda: Accelerator("GPU:0", 0))
     return find_batch_size(None, [], ProbeRequest("largest", cap=4096), seams=seams)
 
 

@@ -87,7 +87,7 @@ def net(name: str) -> tuple[Any, int]:
 def look(model: Any, few: Batch, *, halved: bool) -> ProbeResult:
     """The largest safe size."""
     question = ProbeRequest("largest", cap=4096, cap_reason="enough", read_ahead_bytes=READ_AHEAD_BYTES)
-    return find_batch_size(model, few, question, seams=TunerSeams(site=halved_site) if halved else None)
+    return find_batch_size(model, few, question, seams=TunerSeams(executor=halved_executor) if halved else None)
 
 
 def too_large_by(result: ProbeResult) -> int:
@@ -137,7 +137,7 @@ class HalvedWorker(Worker):
         return super().open({**payload, "runner": "budget_scene:open_runner"}, timeout_s)
 
 
-def halved_site(*args: Any, **options: Any) -> Executor:
+def halved_executor(*args: Any, **options: Any) -> Executor:
     """Where trials run that are measured wrongly."""
     return Executor(*args, **options, worker=HalvedWorker())
 

@@ -20,7 +20,7 @@ class Clock:
         return self.now_s
 
 
-class FakeSite:
+class FakeExecutor:
     """Answers as a worker does whose steps need `fixed_bytes + per_sample_bytes * size`.
 
     Args:
@@ -63,8 +63,8 @@ class FakeSite:
         self.began: list[float] = []
         self.open = False
 
-    def __call__(self, *_: Any, deadline: Deadline, stay_in: str | None = None, **__: Any) -> Self:
-        self.where = "worker" if stay_in is None else "caller"
+    def __call__(self, *_: Any, deadline: Deadline, caller_reason: str | None = None, **__: Any) -> Self:
+        self.where = "worker" if caller_reason is None else "caller"
         self.open, self._deadline = True, deadline
         self._clock.now_s += deadline.at_most(self._start_s)
         return self

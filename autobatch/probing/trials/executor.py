@@ -24,13 +24,7 @@ from autobatch.results.trial import Outcome, Where
 
 
 class InProcessTrials:
-    """Runs trials of the caller's model and puts it back after each.
-
-    Args:
-        model: The caller's model. What is not built yet is built.
-        samples: A few real samples.
-        step: What a trial runs.
-    """
+    """Runs trials of the caller's model and puts it back after each."""
 
     where: Where = "caller"
 
@@ -38,7 +32,7 @@ class InProcessTrials:
         self._model = model
         with current_backend().preserved_random_states():
             # What the profiler says of itself would be among the caller's own output.
-            self._runner = TrialMeasurer(model, samples, step, records=False)
+            self._measurer = TrialMeasurer(model, samples, step, records=False)
 
     def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float) -> Reply:
         """Runs one size; errors that are not about memory are raised as they are."""
@@ -46,14 +40,14 @@ class InProcessTrials:
         began = time.monotonic()
         with current_backend().preserved(self._model):
             try:
-                payload = self._runner.run(size, options)
+                payload = self._measurer.run(size, options)
             except OutOfMemoryError as error:
                 # Without its traceback, whose frames hold what the trial had in memory.
                 error.with_traceback(None)
                 wall_s = time.monotonic() - began
                 return Reply(Outcome.OUT_OF_MEMORY, detail=str(error), wall_s=wall_s, exception=error)
             finally:
-                self._runner.abandon()
+                self._measurer.abandon()
         return Reply(Outcome.RAN, payload, wall_s=time.monotonic() - began)
 
     def close(self) -> None:
@@ -64,15 +58,9 @@ class InProcessTrials:
 _NO_FAULT_OF_THE_MODEL = (Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.KILLED, Outcome.CRASHED)
 
 
-def caller_reason(model: Any, step: Step, stay_in: str | None) -> str | None:
-    """Why trials have to run in this process, as far as it is known before a worker is asked; `None` if they don't.
-
-    Args:
-        model: The caller's model.
-        step: What a trial would run.
-        stay_in: Another reason that is known.
-    """
-    reason = _known_reason(stay_in)
+def find_caller_reason(model: Any, step: Step, caller_reason: str | None) -> str | None:
+    """Why trials have to run in this process, as far as it is known before a worker is asked; `None` if they don't."""
+    reason = _known_reason(caller_reason)
     if reason is None:
         try:
             model_json(model, step)
@@ -81,21 +69,12 @@ def caller_reason(model: Any, step: Step, stay_in: str | None) -> str | None:
     return reason
 
 
-def _known_reason(stay_in: str | None) -> str | None:
-    return stay_in if SUPPORTED else UNSUPPORTED
+def _known_reason(caller_reason: str | None) -> str | None:
+    return caller_reason if SUPPORTED else UNSUPPORTED
 
 
 class Executor:
     """Runs trials of one model, moving into the caller's process when the worker turns out to be unable to.
-
-    Args:
-        model: The caller's model; a worker leaves it untouched, the caller's process puts it back.
-        samples: A few real samples.
-        step: What a trial runs.
-        open_timeout_s: Seconds the worker has to start and rebuild the model.
-        stay_in: Why trials have to run in the caller's process from the start, `None` if they don't.
-        worker: The worker to use, one of its own if left out.
-        deadline: After it nothing is started, and no worker is waited for.
 
     Attributes:
         notes: Why trials do not run in a worker, if they do not.
@@ -108,20 +87,20 @@ class Executor:
         *,
         step: Step = "train",
         open_timeout_s: float,
-        stay_in: str | None = None,
+        caller_reason: str | None = None,
         worker: Worker | None = None,
         deadline: Deadline = NEVER,
     ) -> None:
         self._deadline = deadline
         self._model, self._samples, self._step = model, samples, step
-        self._inside: InProcessTrials | None = None
+        self._in_caller: InProcessTrials | None = None
         self._worker: Worker | None = None
         self._held: Mapping[str, int] = {}
         self._largest = 0
         self._ran = False
         self.notes: list[str] = []
-        if reason := _known_reason(stay_in):
-            self._move_in(reason)
+        if reason := _known_reason(caller_reason):
+            self._move_to_caller(reason)
             return
         self._worker = worker or Worker(deadline=deadline)
         try:
@@ -141,7 +120,7 @@ class Executor:
     @property
     def where(self) -> Where:
         """Where the next trial will run."""
-        return "worker" if self._inside is None else "caller"
+        return "worker" if self._in_caller is None else "caller"
 
     @property
     def held(self) -> Mapping[str, int]:
@@ -153,18 +132,18 @@ class Executor:
 
         Args:
             size: Samples in the micro-batch.
-            options: For the runner.
+            options: For the measurer.
             timeout_s: Seconds the trial may take.
             fresh: Start the worker anew if it has run a larger size, so that the peak can be measured.
         """
         if fresh and size < self._largest:
             self.renew()
         answer = self._run(size, options, timeout_s)
-        if answer.outcome is Outcome.ERROR and self._inside is None and not self._ran:
+        if answer.outcome is Outcome.ERROR and self._in_caller is None and not self._ran:
             if self._deadline.passed:
                 return Reply(Outcome.TIMED_OUT, detail=answer.detail, wall_s=answer.wall_s)
             # The model's own error shows itself here, as itself; an error of the worker's alone does not.
-            self._move_in(f"the worker failed: {answer.detail}")
+            self._move_to_caller(f"the worker failed: {answer.detail}")
             answer = self._run(size, options, timeout_s)
         self._ran = self._ran or answer.outcome is Outcome.RAN
         return answer
@@ -181,7 +160,7 @@ class Executor:
             self._worker.close()
 
     def _run(self, size: int, options: Mapping[str, Any], timeout_s: float) -> Reply:
-        place = self._inside or self._worker
+        place = self._in_caller or self._worker
         assert place is not None  # noqa: S101 - there always is one of the two
         answer = place.trial(size, options, timeout_s=timeout_s)
         ran = answer.outcome is Outcome.RAN
@@ -196,25 +175,24 @@ class Executor:
         try:
             payload = serialize(self._model, self._samples, self._worker.folder, self._step)
         except NotSerializableError as error:
-            self._move_in(str(error))
+            self._move_to_caller(str(error))
             return
         answer = self._worker.open({**payload, "framework": settings()}, timeout_s)
         if self._deadline.passed:
             return
         if answer.outcome is not Outcome.RAN and answer.outcome not in _NO_FAULT_OF_THE_MODEL:
-            self._move_in(f"the worker could not rebuild the model: {answer.detail}")
+            self._move_to_caller(f"the worker could not rebuild the model: {answer.detail}")
 
-    def _move_in(self, reason: str) -> None:
+    def _move_to_caller(self, reason: str) -> None:
         self.close()
         self._worker, self._held, self._largest = None, {}, 0
-        self._inside = InProcessTrials(self._model, self._samples, self._step)
+        self._in_caller = InProcessTrials(self._model, self._samples, self._step)
         first_line = reason.strip().splitlines()[0]
         self.notes.append(f"Trials run in this process, without a deadline, because {first_line}")
 
 
 # What a driver keeps for a GPU that has been used, and what a desktop takes and leaves all the time.
 _UNNOTICED = 64 * MIB
-
 _BETWEEN_S = 0.02
 
 

@@ -30,16 +30,11 @@ from typing import Any, Self
 from autobatch.results.trial import Outcome
 
 _MARK = b"ABm1"
-
 _HEADER = struct.Struct(">4sII")
-
 MAX_BODY_BYTES = 16 * 1024 * 1024
-
 # POSIX promises that a pipe which polls as writable takes this much at once.
 _PIECE = 512
-
 _READ = 65536
-
 # How often to ask whether the other process is still there: a grandchild may hold its end of the pipe open.
 _SLICE_S = 0.1
 
@@ -234,10 +229,6 @@ class Reply:
 
 def read_reply(reply: Any, request: int) -> Reply:
     """Turns a message into an answer.
-
-    Args:
-        reply: The message.
-        request: The number of the request that it must answer.
 
     Raises:
         BadFrameError: It answers something else, or is no answer at all.

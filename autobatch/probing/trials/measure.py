@@ -32,11 +32,7 @@ _ENOUGH = 2
 
 
 class Recordings:
-    """Records one step at each of the first two sizes.
-
-    Args:
-        make: Makes an empty recording, as `Measured.recording` does; `None` if nothing is to be recorded.
-    """
+    """Records one step at each of the first two sizes."""
 
     def __init__(self, make: Callable[[], Recording] | None) -> None:
         self._make = make
@@ -64,13 +60,9 @@ class Recordings:
 
 
 LEAST_UPDATES = 3
-
 MOST_UPDATES = 20
-
 ENOUGH_S = 0.5
-
 LONG_S = 30.0  # for the size that is to be the answer
-
 WORST = "host_at_worst"
 
 
@@ -92,8 +84,8 @@ class TrialMeasurer:
         self._model = model
         self._pool_growth = current_backend().pool_growth
         self._baseline, self._device_baseline, self._own_baseline = rss_bytes(), device_bytes(), own_device_bytes()
-        self._drill = steps_for(step, model, samples)
-        self._engine = self._drill.engine
+        self._trial_steps = steps_for(step, model, samples)
+        self._engine = self._trial_steps.engine
         self._largest = 0
         self._device_pool = 0
         self._warm = False
@@ -120,7 +112,7 @@ class TrialMeasurer:
         self._reset()
         batch = repeat(self._samples, size)
         seconds = self._steps(batch, float(options.get("enough_s") or ENOUGH_S), accumulated=accumulated)
-        self._drill.last(batch)
+        self._trial_steps.last(batch)
         peaks = self._peaks(size)
         self._recordings.keep()
         self._largest = max(self._largest, size)
@@ -131,12 +123,12 @@ class TrialMeasurer:
 
     def abandon(self) -> None:
         """Forgets what a trial that failed half-way had accumulated."""
-        self._drill.abandon()
+        self._trial_steps.abandon()
 
     def _start(self, samples: Batch, *, accumulated: bool) -> dict[str, int]:
         """Compiles the steps; returns the peaks of that."""
         self._reset()
-        self._drill.warm_up(samples, accumulated=accumulated)
+        self._trial_steps.warm_up(samples, accumulated=accumulated)
         self._warm = True
         peaks = self._peaks(0)
         self._beside_pool = max(0, rss_bytes() - self._baseline - self._pool_peak())
@@ -152,7 +144,7 @@ class TrialMeasurer:
             began = time.perf_counter()
             # The first, whose time does not count: it may compile.
             with contextlib.nullcontext() if seconds else self._recordings.record(batch.size):
-                self._drill.once(batch, accumulated=accumulated)
+                self._trial_steps.once(batch, accumulated=accumulated)
             seconds.append((time.perf_counter() - began) / (2 if accumulated else 1))
         return seconds
 
@@ -189,7 +181,7 @@ class TrialMeasurer:
 
 
 def open_measurer(payload: dict[str, Any]) -> TrialMeasurer:
-    """The runner for what the caller has packed; called in the worker process."""
+    """The measurer for what the caller has serialized; called in the worker process."""
     apply_settings(payload["framework"])
     model, samples = deserialize(payload)
     return TrialMeasurer(model, samples, payload["step"])

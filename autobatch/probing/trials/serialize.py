@@ -27,12 +27,7 @@ _LIBRARIES = ("keras", "autobatch", "builtins")
 
 
 def custom_objects(model: Any, step: str = "train") -> Iterator[Any]:
-    """The classes, with what they derive from, and functions behind a model that are not of Keras or Python.
-
-    Args:
-        model: A Keras model.
-        step: What it is to run; except for `"predict"`, what it is compiled with counts, too.
-    """
+    """The classes, with what they derive from, and functions behind a model that are not of Keras or Python."""
     items: list[Any] = [model, *model._flatten_layers()]
     if step != "predict":
         given = getattr(model, "_compile_metrics", None)
@@ -99,12 +94,6 @@ class NotSerializableError(Exception):
 def serialize(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[str, Any]:
     """Writes both into a folder and returns what `unpack` needs besides.
 
-    Args:
-        model: A Keras model.
-        samples: A few samples.
-        folder: Where to.
-        step: What the trials run: `"train"`, `"evaluate"` or `"predict"`.
-
     Raises:
         CannotTravelError: The model has no complete configuration, or is made of code that nothing can import.
     """
@@ -131,10 +120,6 @@ def serialize(model: Any, samples: Batch, folder: Path, step: str = "train") -> 
 
 def model_json(model: Any, step: str = "train") -> str:
     """The model's configuration as JSON.
-
-    Args:
-        model: A Keras model.
-        step: What the trials run.
 
     Raises:
         CannotTravelError: It has no complete one, or is made of code that nothing can import.

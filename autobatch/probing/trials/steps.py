@@ -20,14 +20,7 @@ WARM_UP_SIZE = 2
 
 
 def warm_up(engine: Engine, samples: Batch, *, accumulated: bool, evaluated: bool) -> None:
-    """Runs an update and gives back what compiling it has left over. The model is trained by it.
-
-    Args:
-        engine: The engine whose steps are to be compiled.
-        samples: A few samples.
-        accumulated: Whether updates will consist of several micro-batches.
-        evaluated: Whether the engine will evaluate, too.
-    """
+    """Runs an update and gives back what compiling it has left over. The model is trained by it."""
     few = samples[:WARM_UP_SIZE]
     update(engine, few, accumulated=accumulated)
     if evaluated:
@@ -37,13 +30,7 @@ def warm_up(engine: Engine, samples: Batch, *, accumulated: bool, evaluated: boo
 
 
 def warm_up_forward(engine: ForwardEngine, samples: Batch, *, evaluates: bool) -> None:
-    """As `warm_up`, for an engine that evaluates or predicts; the model stays as it is.
-
-    Args:
-        engine: The engine whose step is to be compiled.
-        samples: A few samples.
-        evaluates: Whether it will evaluate, or predict.
-    """
+    """As `warm_up`, for an engine that evaluates or predicts; the model stays as it is."""
     few = samples[:WARM_UP_SIZE]
     engine.untouched(lambda: engine.evaluate(few, BatchTotals.of(few)) if evaluates else engine.predict(few))
     gc.collect()
@@ -54,13 +41,6 @@ def warm_up_untouched(model: Any, engine: Engine, samples: Batch, *, accumulated
     """As `warm_up`, but the model stays as it is, bit for bit.
 
     Nothing is done where each size is compiled for itself, and where nothing is compiled.
-
-    Args:
-        model: The engine's model.
-        engine: The engine whose steps are to be compiled.
-        samples: A few samples.
-        accumulated: Whether updates will consist of several micro-batches.
-        evaluated: Whether the engine will evaluate, too.
     """
     if not engine.compiles_once:
         return
@@ -70,13 +50,7 @@ def warm_up_untouched(model: Any, engine: Engine, samples: Batch, *, accumulated
 
 
 def update(engine: Engine, batch: Batch, *, accumulated: bool) -> Any:
-    """One update; returns its logs.
-
-    Args:
-        engine: What runs it.
-        batch: The samples of each micro-batch.
-        accumulated: Two micro-batches, which is enough to fill the accumulators and to add to them, instead of one.
-    """
+    """One update: of two micro-batches if accumulated, which fills the accumulators and adds to them; else of one."""
     whole = BatchTotals.of(batch, batch) if accumulated else BatchTotals.of(batch)
     logs: Any = {}
     for _ in near_equal(whole.size, batch.size):
@@ -96,12 +70,7 @@ class TrialSteps(Protocol):
         """Compiles the steps on a few samples and gives back what that has left over."""
 
     def once(self, batch: Batch, *, accumulated: bool) -> None:
-        """Runs one step to its end, at the size of a batch.
-
-        Args:
-            batch: The samples of a micro-batch.
-            accumulated: Whether micro-batches are parts of an update.
-        """
+        """Runs one step to its end, at the size of a batch."""
 
     def last(self, batch: Batch) -> None:
         """Runs, once, what comes after many steps."""
@@ -111,26 +80,17 @@ class TrialSteps(Protocol):
 
 
 def steps_for(step: Step, model: Any, samples: Batch) -> TrialSteps:
-    """The drill for a kind of step.
-
-    Args:
-        step: Which.
-        model: It is run for real: hand in one that may be spoiled. What is not built yet is built.
-        samples: A few real samples.
-    """
+    """The steps of one kind; the model is run for real and built if need be: hand in one that may be spoiled."""
     if step == "train":
-        return _TrainingSteps(engine_for(model, samples), tells_loss=model.loss is not None)
+        return _TrainingTrialSteps(engine_for(model, samples), tells_loss=model.loss is not None)
     evaluates = step == "evaluate"
-    return _ForwardSteps(forward_engine_for(model, samples, evaluates=evaluates), evaluates=evaluates)
+    return _ForwardTrialSteps(forward_engine_for(model, samples, evaluates=evaluates), evaluates=evaluates)
 
 
-class _TrainingSteps:
+class _TrainingTrialSteps:
     """Updates, and an evaluation after them.
 
-    Args:
-        engine: What runs them.
-        tells_loss: Whether the model is compiled with a loss. If only a `train_step` of the user's knows it, there may
-            be no evaluation: Keras has none for such a model either.
+    If only a `train_step` of the user's knows a loss, there may be no evaluation: Keras has none for it either.
     """
 
     def __init__(self, engine: Engine, *, tells_loss: bool) -> None:
@@ -156,7 +116,7 @@ class _TrainingSteps:
         self.engine.abandon()
 
 
-class _ForwardSteps:
+class _ForwardTrialSteps:
     """Micro-batches of an evaluation or of a prediction: nothing is kept from one to the next."""
 
     def __init__(self, engine: ForwardEngine, *, evaluates: bool) -> None:

@@ -39,7 +39,6 @@ from autobatch.probing.trials.worker_main import PARENT_VARIABLE
 from autobatch.results.trial import Outcome
 
 _KILL_WAIT_S = 60.0
-
 _TAIL_BYTES = 4000
 
 
@@ -102,9 +101,6 @@ class WorkerProcess:
 
     def finish(self, grace_s: float) -> int | None:
         """Closes the pipes, waits, kills what is left of the group, and returns how the process ended.
-
-        Args:
-            grace_s: Seconds to wait for it to end by itself.
 
         Returns:
             Its exit status, minus the signal's number if a signal ended it; `None` if it had to be killed here.
@@ -172,9 +168,7 @@ def _start(
 
 
 SUPPORTED = os.name == "posix"
-
 UNSUPPORTED = "worker processes need a POSIX system"
-
 # Between the end of its pipe and the end of a process the kernel frees its memory, which may be a lot.
 _DEATH_GRACE_S = 5.0
 
@@ -186,7 +180,7 @@ class Worker:
     notices that its pipe is closed.
 
     Args:
-        command: What to run instead of autobatch's own child; two pipe numbers are appended as arguments.
+        command: What to run instead of autobatch's own worker; two pipe numbers are appended as arguments.
         environ: Its environment, the caller's own if left out.
         oom_kills: Reads a counter of the kernel's out-of-memory kills, `None` for unknown. It tells a SIGKILL by the
             kernel from one by somebody. The default counts those in this process's control group.
@@ -233,12 +227,7 @@ class Worker:
         return self._process.pid if self._process is not None and self._process.running else None
 
     def open(self, payload: Mapping[str, Any], timeout_s: float) -> Reply:
-        """Starts a fresh process and hands it what its trials need; it is handed the same after every restart.
-
-        Args:
-            payload: JSON-ready values for `autobatch.probing.trials.measure.open_measurer`.
-            timeout_s: Seconds for start, imports and opening together.
-        """
+        """Starts a fresh process and hands it what its trials need; it is handed the same after every restart."""
         self._opening = ({"sys_path": sys.path, **payload}, timeout_s)
         return self.restart()
 
@@ -267,13 +256,8 @@ class Worker:
     def trial(self, size: int, options: Mapping[str, Any] | None = None, *, timeout_s: float) -> Reply:
         """Runs one size; a worker that has died is started again first.
 
-        Args:
-            size: Samples in the micro-batch.
-            options: JSON-ready values for the runner.
-            timeout_s: Seconds for the trial, without a restart that it may need.
-
         Returns:
-            The runner's answer, or what became of the worker. After anything but `RAN` or an exception it is gone.
+            The measurer's answer, or what became of the worker. After anything but `RAN` or an exception it is gone.
 
         Raises:
             RuntimeError: `open` was never called.

@@ -27,15 +27,10 @@ from autobatch.probing.trials.ipc import IpcError, read_frame, write_frame
 
 # The pid that the caller expects to be this process's parent; absent if the kernel's bond would be wrong (see Worker).
 PARENT_VARIABLE = "AUTOBATCH_WORKER_PARENT"
-
 DEFAULT_MEASURER = "autobatch.probing.trials.measure:open_runner"
-
 _PR_SET_PDEATHSIG = 1
-
 _SETTLING = 2  # opening, and the first trial, which compiles
-
 _TEXT_LIMIT = 8000
-
 _PICKLE_LIMIT = 256 * 1024
 
 
@@ -80,15 +75,11 @@ def leave_no_core() -> None:
 
 
 class Session:
-    """One conversation: a runner is opened, then asked for trials.
-
-    Args:
-        answers: The writing end of the pipe to the caller.
-    """
+    """One conversation: a measurer is opened, then asked for trials."""
 
     def __init__(self, answers: int) -> None:
         self._answers = answers
-        self._runner: RunsTrials | None = None
+        self._measurer: RunsTrials | None = None
         self._answered = 0
 
     def serve(self, next_request: Callable[[], Mapping[str, Any]]) -> None:
@@ -118,12 +109,12 @@ class Session:
         if request["op"] == "open":
             payload = request["payload"]
             sys.path[:] = payload.get("sys_path", sys.path)
-            module, _, name = payload.get("runner", DEFAULT_MEASURER).partition(":")
-            self._runner = getattr(importlib.import_module(module), name)(payload)
-            return dict(getattr(self._runner, "facts", {}))
-        if self._runner is None:
-            raise RuntimeError("A trial was asked for before a runner was opened.")
-        return dict(self._runner.run(int(request["size"]), request["options"]))
+            module, _, name = payload.get("measurer", DEFAULT_MEASURER).partition(":")
+            self._measurer = getattr(importlib.import_module(module), name)(payload)
+            return dict(getattr(self._measurer, "facts", {}))
+        if self._measurer is None:
+            raise RuntimeError("A trial was asked for before a measurer was opened.")
+        return dict(self._measurer.run(int(request["size"]), request["options"]))
 
 
 def describe_error(error: Exception) -> dict[str, Any]:
