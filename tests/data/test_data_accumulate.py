@@ -158,6 +158,7 @@ def test_keras_trains_on_groups_as_on_larger_batches():
     ):
         keras.utils.set_random_seed(1)
         model = small_net(2, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.run_eagerly = True
         history = model.fit(data, epochs=2, shuffle=False, verbose=0)
         weights.append((model.get_weights(), history.history["loss"]))
     assert weights[0][1] == weights[1][1]

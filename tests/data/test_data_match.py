@@ -253,6 +253,7 @@ def test_what_was_inferred_trains(write_folder, build, counts):
     model = build()
     source, _ = matched(model, write_folder(*counts), ImageDataGenerator(rescale=1 / 255))
     batch = source.read(range(4), epoch=0)
+    model.run_eagerly = True  # no graph is built for one step
     assert np.isfinite(model.train_on_batch(batch.x, batch.y))
 
 

@@ -87,6 +87,7 @@ def test_what_was_inferred_trains(folder, model, options):
     frame["pair"] = [[1.0, 2.0]] * len(frame)
     batch = matched(model, folder, frame, **options)[0].read(range(4), 0)
     assert (batch.sample_weight is not None) == ("weight_col" in options)
+    model.run_eagerly = True  # no graph is built for one step
     assert np.all(np.isfinite(model.train_on_batch(batch.x, batch.y, sample_weight=batch.sample_weight)))
 
 

@@ -134,9 +134,10 @@ def says(function: Callable[..., Any], *arguments: Any, **options: Any) -> Excep
 
 
 def agree(make: Callable[[], Any], x: Any, y: Any) -> None:
+    model = make()
+    ours = says(require_compatible, model, ArraySource(x, y).read(np.arange(4), 0))
     with contextlib.redirect_stdout(None):
-        theirs = says(make().fit, x, y, verbose=0)
-    ours = says(require_compatible, make(), ArraySource(x, y).read(np.arange(4), 0))
+        theirs = says(model.fit, x, y, verbose=0)
     assert (ours is None) == (theirs is None), (ours, theirs)
     if ours is not None:
         assert isinstance(ours, ArgumentError)

@@ -71,6 +71,7 @@ def test_a_model_trains_on_samples_made_up_for_it(name):
     require_compatible(model, batch)
     # compiled without a function: tracing is not what is tested
     model.compile(model.optimizer, model.loss, run_eagerly=True)
+    model.run_eagerly = True  # no graph is built for one step
     assert np.isfinite(model.train_on_batch(batch.x, batch.y)).all()
 
 
