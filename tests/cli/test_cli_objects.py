@@ -65,7 +65,7 @@ def test_a_model_that_is_not_compiled_is_taken_as_it_is(folder):
     assert not load_model("cli_sample:bare").compiled
 
 
-@pytest.mark.parametrize("query", ["", "?weights=none", "?classes=3&input_shape=32,32,3&alpha=0.35"])
+@pytest.mark.parametrize("query", ["?weights=none", "?classes=3&input_shape=32,32,3&alpha=0.35"])
 def test_a_model_of_keras_is_built_without_downloading_weights(folder, query):
     """Seen to fail without the default: it asks the network."""
     model = load_model(f"keras.applications:MobileNetV2{query}")
