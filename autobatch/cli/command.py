@@ -20,31 +20,19 @@ class CommandOutput:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """The streams of a command and how it was called.
+    """The streams of a command and how it was called."""
 
-    Attributes:
-        out: For results. Only a command that prints as it goes writes here, and then returns `None`.
-        err: For progress and notes.
-        words: The words after `autobatch`, as typed.
-        color: Whether colours are wanted and possible on `err`.
-        quiet: Whether progress is unwanted.
-    """
-
-    out: TextIO
+    out: TextIO  # only a command that prints its results as it goes writes here, and then returns `None`
     err: TextIO
-    words: tuple[str, ...] = ()
-    color: bool = False
+    words: tuple[str, ...] = ()  # after `autobatch`, as typed
+    color: bool = False  # wanted, and possible on `err`
     quiet: bool = False
 
 
 class Command(Protocol):
-    """A module of `cli/commands/`, one for each subcommand.
+    """A module of `cli/commands/`, one for each subcommand."""
 
-    Attributes:
-        SUMMARY: What it does, for `--help`: a phrase that begins with a verb in lower case.
-    """
-
-    SUMMARY: str
+    SUMMARY: str  # what it does, for `--help`: a phrase that begins with a verb in lower case
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Adds its arguments; the common ones (`--json` and the like) are there already."""

@@ -14,12 +14,7 @@ _NO_GPU = "-1"
 
 
 def set_device(wanted: str, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Leaves only the wanted device (`cpu`, `gpu`, `gpu:K`, the beginning of a UUID) visible, also to child processes.
-
-    Raises:
-        DeviceError: It is not available.
-        ArgumentError: Several match.
-    """
+    """Leaves only that device (`cpu`, `gpu`, `gpu:K`, the beginning of a UUID) visible, also to child processes."""
     from autobatch.memory.sensors.gpu import read_devices
 
     devices, notes = ((), ()) if wanted == "cpu" else read_devices(os.getpid(), environ=environ)
@@ -30,10 +25,6 @@ def set_device(wanted: str, environ: MutableMapping[str, str] = os.environ) -> N
 
 def visible(wanted: str, devices: "Sequence[Device]", notes: Sequence[str] = ()) -> str | None:
     """The value of `CUDA_VISIBLE_DEVICES` for one of the devices that are visible now, `None` to leave it as it is.
-
-    Raises:
-        DeviceError: It is not among them.
-        ArgumentError: Several match.
 
     Example:
         >>> from autobatch.memory.types import Device
@@ -53,11 +44,7 @@ def visible(wanted: str, devices: "Sequence[Device]", notes: Sequence[str] = ())
 
 
 def require_usable(wanted: str | None, accelerators: Sequence[str], devices: "Sequence[Device]") -> None:
-    """Refuses to go on without the requested device, once the framework has started.
-
-    Raises:
-        DeviceError: The framework can use no accelerator.
-    """
+    """Refuses to go on without the requested device, once the framework has started."""
     if wanted in {None, "cpu"} or accelerators:
         return
     why = (

@@ -15,13 +15,7 @@ PICTURES = ("rescale", "validation_split", "horizontal_flip")
 
 
 def inputs(args: argparse.Namespace, api: Api, terminal: Terminal) -> tuple[Any, ...]:
-    """The model and its data, in the order in which `autobatch.fit` and `autobatch.probe` take them.
-
-    Raises:
-        DataError: There is no such folder.
-        ArgumentError: Options contradict each other.
-        DeviceError: The requested device is not available.
-    """
+    """The model and its data, in the order in which `autobatch.fit` and `autobatch.probe` take them."""
     # cheap checks first: building a model can take a minute, and a wrong path is told at once
     described = described_pictures(args)
     if args.directory is not None and not Path(args.directory).is_dir():

@@ -30,14 +30,7 @@ def main(
     stderr: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> int:
-    """Runs the command.
-
-    Args:
-        argv: The words after `autobatch`; those of this process by default.
-        api: The functions to call; autobatch's own by default.
-        stdout: Where results go.
-        stderr: Where progress and errors go.
-        environ: Where settings are looked up.
+    """Runs the command, with the words of this process by default; `api` and `environ` are seams for tests.
 
     Returns:
         The exit status: an `ExitCode`, or whatever a training in a child process ended with.

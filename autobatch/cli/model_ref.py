@@ -52,11 +52,7 @@ def load_model(name: str) -> Any:
 
 
 def load_datagen(name: str) -> Any:
-    """The `ImageDataGenerator` that a name refers to.
-
-    Raises:
-        ArgumentError: There is nothing of that name, or it is no such generator.
-    """
+    """The `ImageDataGenerator` that a name refers to."""
     datagen = _load_object(name, {})
     if not hasattr(datagen, "flow_from_directory"):
         raise ArgumentError(
@@ -154,9 +150,6 @@ def parse_query(query: str) -> dict[str, Any]:
 
     Whole numbers, fractions, `true`, `false` and `none` are what they look like, commas make a tuple, and anything else
     is text; text in quotes stays text whatever it looks like.
-
-    Raises:
-        ArgumentError: It is no list of `name=value`.
 
     Example:
         >>> parse_query("classes=10&input_shape=96,96,3&name='7'")

@@ -1,4 +1,4 @@
-"""What is shown while a probe runs: a table that grows on a terminal, one line a trial in a pipe, or nothing."""
+"""What is shown of a probe while it runs: its trials as rows of a table or as lines in a pipe, or nothing."""
 
 from typing import Any, Protocol, TextIO
 

@@ -8,11 +8,7 @@ from autobatch.errors import ArgumentError, AutobatchError, DataError
 
 
 class ReportFiles:
-    """The files of a probe's report; what was written and what was not is said on the stream.
-
-    Raises:
-        ArgumentError: A file cannot be written, or would replace something else than a report.
-    """
+    """The files of a probe's report; what was written and what was not is said on the stream."""
 
     def __init__(self, names: Sequence[str], stream: TextIO) -> None:
         self._paths = [Path(name) for name in dict.fromkeys(names)]

@@ -45,36 +45,25 @@ class Origin(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A setting's value and its source.
-
-    Attributes:
-        where: The source for people: the flag, the variable, the file and its key.
-        text: The value as a variable or a file has it, `None` for flags and defaults.
-    """
+    """A setting's value and its source."""
 
     value: Any
     origin: Origin
-    where: str
-    text: str | None = None
+    where: str  # for people: the flag, the variable, the file and its key
+    text: str | None = None  # as a variable or a file has it
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """An option that the environment or a file may set, too.
+    """An option that the environment or a file may set, too."""
 
-    Attributes:
-        name: Its key in a file, and in capitals after `AUTOBATCH_` its variable.
-        flags: All of its flags, the usual one first.
-    """
-
-    name: str
+    name: str  # its key in a file, and in capitals after `AUTOBATCH_` its variable
     action: argparse.Action
     default: Any
-    flags: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()  # the usual one first
 
     @property
     def variable(self) -> str:
-        """Its variable in the environment."""
         return f"{PREFIX}{self.name.upper()}"
 
     def words(self, choice: Choice) -> list[str]:
@@ -84,11 +73,7 @@ class Setting:
         return [self.flags[0], choice.text or ""]
 
     def read(self, raw: Any, where: str) -> Any:
-        """The value from a variable or a file, as the option's own parser reads it.
-
-        Raises:
-            ArgumentError: It cannot be parsed; the message names the source.
-        """
+        """The value from a variable or a file, as the option's own parser reads it."""
         try:
             return self._parse(raw)
         except (argparse.ArgumentTypeError, ValueError) as error:
@@ -131,11 +116,7 @@ def resolve(
     environ: Mapping[str, str],
     file: FileSettings | None = None,
 ) -> dict[str, Choice]:
-    """The value of each setting of a command, and its source; `given` are the values from flags.
-
-    Raises:
-        ArgumentError: The value that wins cannot be used.
-    """
+    """The value of each setting of a command, and its source; `given` are the values from flags."""
     return {setting.name: _choice(setting, command, given, environ, file) for setting in settings}
 
 
@@ -161,11 +142,7 @@ def _text(raw: Any) -> str:
 
 
 def require_known(file: FileSettings, commands: Mapping[str, Iterable[Setting]]) -> None:
-    """Refuses keys that no command knows.
-
-    Raises:
-        ArgumentError: There is such a key; the message suggests the nearest one.
-    """
+    """Refuses keys that no command knows, and suggests the nearest one that some command does."""
     everywhere = [setting for settings in commands.values() for setting in settings]
     _require_keys(file, "", {key: value for key, value in file.values.items() if key not in commands}, everywhere)
     for name, settings in commands.items():
@@ -194,11 +171,7 @@ def unknown_variables(environ: Mapping[str, str], settings: Iterable[Setting], o
 
 
 def find_settings(folder: Path) -> tuple[FileSettings | None, list[str]]:
-    """The settings of the nearest file that has some, from this folder upwards, and notes.
-
-    Raises:
-        ArgumentError: A file on the way cannot be read.
-    """
+    """The settings of the nearest file that has some, from this folder upwards, and notes."""
     for place in (folder, *folder.parents):
         own, project = _table(place / OWN_FILE), _table(place / PROJECT_FILE, "tool", "autobatch")
         if own is not None and project is not None:

@@ -31,12 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput:
-    """Finds the batch size and shows each trial as it ends.
-
-    Raises:
-        Failed: By whatever went wrong, with what was known then.
-        ArgumentError: A report cannot be written; nothing has been started.
-    """
+    """Finds the batch size and shows each trial as it ends; whatever goes wrong is `Failed`, with what was known."""
     started = Started.now(terminal.words)
     if args.dry_run and args.output:
         raise ArgumentError("A dry run has nothing to report. Received: --output beside --dry-run. Expected: one.")

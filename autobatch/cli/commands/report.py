@@ -47,11 +47,7 @@ def run(args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutpu
 
 
 def _records(paths: Iterable[Path], output: Path, notes: TextIO) -> "list[Record]":
-    """The runs that were named, each of them once, in this order; those of a folder newest first.
-
-    Raises:
-        DataError: There is nothing of that name, or no run in it.
-    """
+    """The runs that were named, each of them once, in this order; those of a folder newest first."""
     from autobatch.report.runs import read_records
 
     found: dict[Path, list[Record]] = {}

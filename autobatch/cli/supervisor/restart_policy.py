@@ -25,7 +25,7 @@ class TrainingEnd:
 
     @property
     def killed(self) -> bool:
-        """Whether SIGKILL ended it, as this process or a shell in between reports it."""
+        # as this process reports it, or a shell in between
         return self.status in {-signal.SIGKILL, _SHELL + signal.SIGKILL}
 
     @property
@@ -45,7 +45,6 @@ class Trace:
 
     @property
     def done(self) -> bool:
-        """Whether the training itself had ended."""
         return self.standing is not None and self.standing.finished
 
 

@@ -44,15 +44,9 @@ def supervise(
     oom_kills: Callable[[], int | None] = count_oom_kills,
     environ: Mapping[str, str] = os.environ,
 ) -> CommandOutput | int:
-    """Runs a training in a child until it has ended.
+    """Runs a training in a child until it has ended; the child prints its own results.
 
-    Args:
-        words: The words after `autobatch`, the subcommand first.
-        args: The same, parsed.
-        stream: Where notes go; the child prints its own results.
-        command: From such words to the command of the child; a seam for tests.
-        oom_kills: Reads the kernel's count of kills for memory, `None` for unknown; a seam for tests.
-        environ: The environment of the child.
+    `command` and `oom_kills` are seams for tests: the child's command from such words, and the kernel's count of kills.
 
     Returns:
         The exit status to end with; with an object for `--json` if the child had no time to print one.
@@ -112,11 +106,7 @@ def _what_is_left(args: argparse.Namespace, folder: Path) -> str:
 
 @contextlib.contextmanager
 def _folder(chosen: str | None, stream: TextIO) -> Iterator[Path]:
-    """The folder of the checkpoint: the user's own, or a temporary one.
-
-    Raises:
-        DataError: It cannot be made.
-    """
+    """The folder of the checkpoint: the user's own, or a temporary one."""
     try:
         folder = Path(chosen or tempfile.mkdtemp(prefix="autobatch-", dir=scratch_folder()))
         folder.mkdir(parents=True, exist_ok=True)
