@@ -123,7 +123,7 @@ def require_undisturbed(source: Source, how: Disturbance, engine: FakeEngine) ->
 
 
 @given(count=st.integers(1, 45), how=disturbances())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_sample_of_every_epoch_is_used_exactly_once_and_in_order(count: int, how: Disturbance) -> None:
     """Seen to fail with a failed micro-batch's samples not put back, and put back at the end."""
     source = Numbered(count)
@@ -147,7 +147,7 @@ def augmented(tmp_path_factory: pytest.TempPathFactory) -> DirectorySource:
 
 
 @given(how=disturbances())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_pixels_are_those_of_an_undisturbed_run(augmented: DirectorySource, how: Disturbance) -> None:
     """With every kind of augmentation. Seen to fail with augmentation drawn in the order of arrival."""
     engine = FakeEngine(how.fails, needs_weights=how.needs_weights)
@@ -156,7 +156,7 @@ def test_the_pixels_are_those_of_an_undisturbed_run(augmented: DirectorySource, 
 
 
 @given(count=st.integers(2, 30), how=disturbances(), stop=st.integers(1, 40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_an_update_that_ends_in_an_error_is_no_update(count: int, how: Disturbance, stop: int) -> None:
     """What came before it is whole. Seen to fail without `abandon`."""
     source = Numbered(count)
@@ -175,7 +175,7 @@ def test_an_update_that_ends_in_an_error_is_no_update(count: int, how: Disturban
 
 
 @given(how=disturbances(), count=st.integers(1, 30), after=st.integers(0, 30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_what_never_fits_ends_in_an_error_and_not_in_a_loop(how: Disturbance, count: int, after: int) -> None:
     """Seen to fail with the smallest size tried for ever."""
     engine = FakeEngine(lambda call, size: call > after, needs_weights=how.needs_weights)
@@ -188,7 +188,7 @@ def test_what_never_fits_ends_in_an_error_and_not_in_a_loop(how: Disturbance, co
 
 
 @given(count=st.integers(1, 40), how=disturbances())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_evaluation_sees_every_sample_once(count: int, how: Disturbance) -> None:
     """Seen to fail with a failed micro-batch's samples not put back."""
     source = Numbered(count)
@@ -207,7 +207,7 @@ def test_evaluation_sees_every_sample_once(count: int, how: Disturbance) -> None
 
 
 @given(how=disturbances())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_micro_batch_only_falls_and_says_so(how: Disturbance) -> None:
     """Seen to fail with the size of the failed part forgotten: the same size would fail again."""
     decisions: list[tuple[int, int]] = []

@@ -14,11 +14,31 @@ from autobatch.errors import DoesNotFitError, UpdateInterruptedError
 DATA = pictures(2 * EFFECTIVE + 5)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def deterministic_ops() -> Iterator[None]:
     determinism.enable_op_determinism()
     yield
     determinism.disable_op_determinism()
+
+
+class Pair:
+    """A model whose steps fail, and a calm one in the same state; both are compiled once."""
+
+    def __init__(self) -> None:
+        self.model, self.loss = stateful_model()
+        self.calm, _ = stateful_model()
+        self.faulty_engine, self.calm_engine = (Watched(one, DATA[:2]) for one in (self.model, self.calm))
+        self._start = state(self.calm)
+
+    def begin(self, fails: Callable[[int], bool]) -> None:
+        put_back(self.model, self._start)
+        put_back(self.calm, self._start)
+        self.loss.calls, self.loss.fails = 0, fails
+
+
+@pytest.fixture(scope="module")
+def pair(deterministic_ops: None) -> Pair:
+    return Pair()
 
 
 def once(call: int) -> Callable[[int], bool]:
@@ -35,23 +55,19 @@ def every_third_from(call: int) -> Callable[[int], bool]:
 
 @pytest.mark.parametrize("fault", [once, twice, every_third_from])
 @pytest.mark.parametrize("micro", [EFFECTIVE, EFFECTIVE // 2])
-def test_a_fault_at_any_micro_batch_leaves_no_trace(micro: int, fault: Callable[[int], Callable[[int], bool]]) -> None:
+def test_a_fault_at_any_micro_batch_leaves_no_trace(
+    pair: Pair, micro: int, fault: Callable[[int], Callable[[int], bool]]
+) -> None:
     """Seen to fail without `Backup.restore`, and with gradients added before the pass was over."""
-    model, loss = stateful_model()
-    calm, _ = stateful_model()
-    faulty_engine, calm_engine = (Watched(one, DATA[:2]) for one in (model, calm))
-    start = state(calm)
     calls = sum(-(-size // micro) for size in (EFFECTIVE, EFFECTIVE, 5))
     for call in range(1, calls + 1):
-        put_back(model, start)
-        put_back(calm, start)
-        loss.calls, loss.fails = 0, fault(call)
-        train(model, DATA, micro=micro, engine=faulty_engine)
-        cuts = [cut for cut in faulty_engine.cuts if cut]
-        assert loss.calls > sum(map(len, cuts)), f"the fault at call {call} did not happen"
+        pair.begin(fault(call))
+        train(pair.model, DATA, micro=micro, engine=pair.faulty_engine)
+        cuts = [cut for cut in pair.faulty_engine.cuts if cut]
+        assert pair.loss.calls > sum(map(len, cuts)), f"the fault at call {call} did not happen"
         assert [sum(cut) for cut in cuts] == [EFFECTIVE, EFFECTIVE, 5]
-        train(calm, DATA, cuts=cuts, engine=calm_engine)
-        assert differences(model, calm) == [], f"fault at call {call}"
+        train(pair.calm, DATA, cuts=cuts, engine=pair.calm_engine)
+        assert differences(pair.model, pair.calm) == [], f"fault at call {call}"
 
 
 def test_an_error_that_is_not_about_memory_passes_unchanged_and_changes_nothing() -> None:
