@@ -120,10 +120,13 @@ class Budget:
     Attributes:
         limit: The limit that decides.
         reserve_bytes: What stays free of it.
+        reusable_bytes: What this process occupies of it without needing it, so that its steps can use that again;
+            negative for what it has to give back first.
     """
 
     limit: Limit
     reserve_bytes: int
+    reusable_bytes: int = 0
 
     @property
     def budget_bytes(self) -> int:
@@ -133,7 +136,7 @@ class Budget:
     @property
     def free_bytes(self) -> int:
         """What may still be taken; negative by as much as the reserve is already eaten into."""
-        return self.limit.available_bytes - self.reserve_bytes
+        return self.limit.available_bytes + self.reusable_bytes - self.reserve_bytes
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the budget and its limit as JSON-ready values, in bytes."""

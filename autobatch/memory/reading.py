@@ -6,7 +6,7 @@ process from taking more.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,40 @@ class MemoryReading:
 
 def _tightest(limits: Iterable[Limit], reserve: Reserve) -> Budget:
     return min((limit.budget(reserve) for limit in limits), key=lambda budget: budget.free_bytes)
+
+
+class BudgetReader:
+    """What this process may take of each resource (`"host"`, `"device"`): the one answer for probe and controller.
+
+    Sensors say what there is. Whatever else limits it comes as `further` limits, by resource: what a program lets the
+    framework take of a GPU; a lease, where jobs share what there is.
+    """
+
+    def __init__(
+        self,
+        reserve: Reserve,
+        gpu: int | None = None,
+        further: Callable[[MemoryReading], Mapping[str, Sequence[Limit]]] = lambda _: {},
+    ) -> None:
+        self._reserve, self._gpu, self._further = reserve, gpu, further
+
+    def read(self, reading: MemoryReading, reusable: Mapping[str, int] | None = None) -> dict[str, Budget]:
+        """The tightest budget of each resource: of the host, and of the GPU that steps run on where one is read.
+
+        Args:
+            reading: What the sensors tell.
+            reusable: Per resource, bytes that this process occupies and its steps can use again. They count where the
+                sensors' limits decide: a further limit knows itself what is left of it.
+        """
+        found = {"host": reading.host_budget(self._reserve)}
+        device = None if self._gpu is None else reading.device_budget(self._reserve, self._gpu)
+        if device is not None:
+            found["device"] = device
+        found = {name: replace(one, reusable_bytes=(reusable or {}).get(name, 0)) for name, one in found.items()}
+        for name, limits in self._further(reading).items():
+            known = [found[name]] if name in found else []
+            found[name] = min([*known, *(one.budget(self._reserve) for one in limits)], key=lambda one: one.free_bytes)
+        return found
 
 
 def read_memory(

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from autobatch._text import GIB, format_bytes
 from autobatch.backend import accelerator, current_backend, read_memory_here
 from autobatch.backend.base import Accelerator
-from autobatch.memory.budget import Budget, Limit, Reserve
-from autobatch.memory.reading import MemoryReading, apply_limit, is_limited, overdrawn_bytes
+from autobatch.memory.budget import Budget, Limit
+from autobatch.memory.reading import BudgetReader, MemoryReading, apply_limit, is_limited, overdrawn_bytes
 from autobatch.memory.types import Device
 from autobatch.probing.request import ProbeRequest
 from autobatch.probing.trials.measure import WORST
@@ -51,13 +51,6 @@ def held_bytes(device: Device, gpu: Accelerator) -> int:
 def pool_bytes(device: Device, gpu: Accelerator) -> int:
     """What this process holds of a GPU without using it: a step of its own can, no other process."""
     return max(0, held_bytes(device, gpu) - gpu.in_use_bytes)
-
-
-def own_budget(gpu: Accelerator, reserve: Reserve) -> Budget | None:
-    """What is left of the limit that a program has set for itself on a GPU, `None` where there is none."""
-    # The reserve counts here, too: an allocator that is full is full of holes.
-    limit = own_limit(gpu, gpu.in_use_bytes)
-    return None if limit is None else limit.budget(reserve)
 
 
 def own_limit(gpu: Accelerator, kept_bytes: int) -> Limit | None:
@@ -111,6 +104,7 @@ class StepBudgets:
         self._request, self._read, self._accelerator = request, read, gpu
         found = gpu()
         self.gpu = None if found is None else found.number
+        self._reader = BudgetReader(request.reserve, self.gpu, self._own_limits)
         self.machine = read()
         self.reading = self._limited(self.machine)
         self.now = self._free(self.machine, {"host": current_backend().idle_pool_bytes()})
@@ -148,9 +142,10 @@ class StepBudgets:
         """
         machine = self._read()
         now = self._free(machine, own)
-        beside = self._beside_caller(machine, own) if where == "worker" else None
+        # What the caller's allocator holds of the GPU is not there for the process of the trials.
+        beside = self._reader.read(machine, own).get("device") if where == "worker" else None
         if beside is not None:
-            now["device"] = min(now["device"], beside)
+            now["device"] = min(now["device"], beside.free_bytes)
         self.now = {name: min(budget, now[name]) for name, budget in self.now.items()}
         return self.now
 
@@ -166,10 +161,8 @@ class StepBudgets:
 
     def tightest(self, resource: str) -> Budget:
         """The limit behind a budget, with its reserve."""
-        device = self._device_budget(self.reading) if resource == "device" else None
-        if device is None:
-            return self.reading.host_budget(self._request.reserve)
-        return self._own_budget(self._device_bytes(device, self.machine)) or device
+        budgets = self._reader.read(self.reading, self._reusable(self.machine, {}))
+        return budgets.get(resource, budgets["host"])
 
     def limit(self, resource: str) -> str:
         """What sets a budget, for people; that it is pretended, where it is."""
@@ -205,38 +198,26 @@ class StepBudgets:
             own: What that process has taken since and will use again.
         """
         reading = self._limited(machine)
-        host = reading.host_budget(self._request.reserve).free_bytes + own.get("host", 0)
-        device = self._device_budget(reading)
-        if device is None:
-            return {"host": host - self._overdrawn(machine) - self._request.beside_bytes}
-        on_device = self._device_bytes(device, machine) + own.get("device", 0)
-        own_limit = self._own_budget(on_device)
-        on_device = on_device if own_limit is None else own_limit.free_bytes
-        return {"host": host - self._request.beside_bytes, "device": on_device}
+        free = {name: one.free_bytes for name, one in self._reader.read(reading, self._reusable(machine, own)).items()}
+        return {**free, "host": free["host"] - self._request.beside_bytes}
 
-    def _device_bytes(self, device: Budget, machine: MemoryReading) -> int:
-        """What is left of the GPU, with what the caller's allocator holds of it."""
-        return device.free_bytes + self._pool_bytes(machine) - self._overdrawn(machine)
+    def _reusable(self, machine: MemoryReading, own: Mapping[str, int]) -> dict[str, int]:
+        """Per resource, what is held and of use to a step: its process' own, and of the GPU the caller's idle pool."""
+        reusable = {"host": own.get("host", 0), "device": own.get("device", 0) + self._pool_bytes(machine)}
+        reusable["host" if self.gpu is None else "device"] -= self._overdrawn(machine)
+        return reusable
 
-    def _beside_caller(self, machine: MemoryReading, own: Mapping[str, int]) -> int | None:
-        """What the process of the trials finds of the GPU: what the caller's allocator holds is not there for it."""
-        device = self._device_budget(machine)
-        return None if device is None else device.free_bytes + own.get("device", 0)
+    def _own_limits(self, reading: MemoryReading) -> dict[str, list[Limit]]:
+        """What the program lets the framework take of the GPU: a full allocator is full of holes, so with a reserve."""
+        gpu = self._accelerator()
+        own = None if gpu is None or self.on_device(reading) is None else own_limit(gpu, gpu.in_use_bytes)
+        return {} if own is None else {"device": [own]}
 
     def _overdrawn(self, machine: MemoryReading) -> int:
         limit = self._request.limit_bytes
         if limit is None or not self._pretends(machine):
             return 0
         return overdrawn_bytes(machine, limit, self.gpu)
-
-    def _device_budget(self, reading: MemoryReading) -> Budget | None:
-        return None if self.gpu is None else reading.device_budget(self._request.reserve, self.gpu)
-
-    def _own_budget(self, bound_bytes: int) -> Budget | None:
-        """What is left of the program's own limit on the GPU, if that is less than something else leaves."""
-        gpu = self._accelerator()
-        own = None if gpu is None else own_budget(gpu, self._request.reserve)
-        return own if own is not None and own.free_bytes < bound_bytes else None
 
     def _pool_bytes(self, reading: MemoryReading) -> int:
         """What the caller's framework holds of the GPU without using it, as far as that can be told."""

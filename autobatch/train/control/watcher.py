@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 from autobatch._logging import log as _log
 from autobatch._text import format_bytes
-from autobatch.memory.budget import Limit, Reserve
-from autobatch.memory.reading import MemoryReading
+from autobatch.memory.budget import Budget, Limit, Reserve
+from autobatch.memory.reading import BudgetReader, MemoryReading
+from autobatch.memory.types import Device
 from autobatch.train.control.state import Room
 
 _PATIENCE = 20
@@ -21,7 +22,8 @@ class Rooms:
     """Turns readings into rooms."""
 
     def __init__(self, reserve: Reserve, gpu: int | None = None, own_limit: Limit | None = None) -> None:
-        self._reserve, self._gpu, self._own_limit = reserve, gpu, own_limit
+        self._gpu, self._own_limit = gpu, own_limit
+        self._reader = BudgetReader(reserve, gpu, self._own_limits)
         self._limits: frozenset[str] = frozenset()
         self._missing = 0
         self.notes: tuple[str, ...] = ()
@@ -33,45 +35,49 @@ class Rooms:
             IncompleteReadingError: A limit is missing that was there before. After 20 readings without it, it is gone.
         """
         self._require_complete(reading)
-        rooms = {"host": self._room(reading.host_budget(self._reserve).limit)}
-        device = self._device(reading)
-        on_device = [] if device is None else [self._room(device)]
-        if self._own_limit is not None:
-            on_device.append(self._own_room(self._own_limit, device))
-        tightest = min(on_device, key=lambda room: room.budget_bytes, default=None)
-        return rooms if tightest is None else rooms | {"device": tightest}
+        if self._known_device(reading) is None:
+            reading = replace(reading, devices=())
+        return {name: self._room(budget, reading) for name, budget in self._reader.read(reading).items()}
 
-    def _room(self, limit: Limit, name: str = "") -> Room:
+    def _room(self, budget: Budget, reading: MemoryReading) -> Room:
         # The budget is below zero by as much as others have eaten into the reserve beyond what this process occupies.
-        kept_free = limit.budget(self._reserve).reserve_bytes
-        name = name or f"{limit.kind} {limit.detail}".strip()
-        return Room(limit.reach_bytes - kept_free, kept_free, name, limit.available_bytes)
+        limit, kept_free = budget.limit, budget.reserve_bytes
+        return Room(limit.reach_bytes - kept_free, kept_free, self._name(limit, reading), limit.available_bytes)
 
-    def _own_room(self, limit: Limit, device: Limit | None) -> Room:
-        """What the program's own limit leaves; what lies outside of the allocator is no part of that, but of a need."""
+    def _name(self, limit: Limit, reading: MemoryReading) -> str:
+        if limit.kind != "device":
+            return f"{limit.kind} {limit.detail}".strip()
+        device = self._known_device(reading)
+        if self._own_limit is None or limit.detail != self._own_limit.detail:
+            return f"device GPU:{self._gpu} {'' if device is None else device.name}".strip()
+        # What lies outside of the allocator is no part of the program's own limit, but of a need.
         outside = limit.reach_bytes - limit.capacity_bytes
         beside = f", and {format_bytes(outside)} outside of it" if outside > 0 else ""
-        name = f"memory_limit of GPU:{self._gpu} ({format_bytes(limit.capacity_bytes)}{beside})"
-        room = self._room(limit, name)
-        return room if device is None else replace(room, available_bytes=limit.reach_bytes - device.occupied_bytes)
+        return f"memory_limit of GPU:{self._gpu} ({format_bytes(limit.capacity_bytes)}{beside})"
 
-    def _device(self, reading: MemoryReading) -> Limit | None:
-        """The limit of the GPU, with what this process holds of it; `None` where that cannot be told.
+    def _own_limits(self, reading: MemoryReading) -> dict[str, list[Limit]]:
+        """What the program itself lets the framework take of the GPU, with what is occupied of it now."""
+        own, device = self._own_limit, self._known_device(reading)
+        if own is None:
+            return {}
+        occupied = own.occupied_bytes if device is None else device.used_by_this_process_bytes or 0
+        return {"device": [replace(own, occupied_bytes=occupied, available_bytes=own.reach_bytes - occupied)]}
+
+    def _known_device(self, reading: MemoryReading) -> Device | None:
+        """The GPU, if it can be told what this process holds of it.
 
         Taken for nothing, or for what is in use of it, its own pool would look like a neighbour's.
         """
         device = next((one for one in reading.devices if one.index == self._gpu), None)
         if self._gpu is None or device is None:
             return None
-        own = device.used_by_this_process_bytes
-        if own is None or device.own_from == "allocator":
+        if device.used_by_this_process_bytes is None or device.own_from == "allocator":
             why = "NVML does not say how much of it this process holds"
             after = "A micro-batch that runs out of its memory is run again in smaller ones."
             watched = "not watched" if self._own_limit is None else "watched by this program's own memory_limit alone"
-            note = f"GPU:{self._gpu} is {watched} while this runs: {why}. {after}"
-            self.notes = (note,)
+            self.notes = (f"GPU:{self._gpu} is {watched} while this runs: {why}. {after}",)
             return None
-        return Limit("device", device.total_bytes, device.free_bytes, own, f"GPU:{device.index} {device.name}")
+        return device
 
     def _require_complete(self, reading: MemoryReading) -> None:
         limits = frozenset([group.path for group in reading.control_groups] + [one.uuid for one in reading.devices])
