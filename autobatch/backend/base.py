@@ -111,18 +111,10 @@ class ForwardEngine(Evaluator, Predictor, Measured, Protocol):
     """One model's evaluation and prediction, in micro-batches that can be undone; it trains nothing."""
 
     def trace(self, batch: Batch) -> None:
-        """Compiles the step without running it, so that what does not fit the model shows at once.
-
-        Args:
-            batch: A few samples in the form that is going to be used.
-        """
+        """Compiles the step without running it, so that what does not fit the model shows at once."""
 
     def output_bytes(self, batch: Batch) -> int | None:
-        """Bytes that the predictions of one sample take, before any is made; `None` where that cannot be told.
-
-        Args:
-            batch: A few samples in the form that is going to be used.
-        """
+        """Bytes that the predictions of one sample take, before any is made; `None` where that cannot be told."""
 
     def untouched(self, run: Callable[[], Any]) -> None:
         """Calls `run`, which runs one micro-batch, and puts back what that has changed of the model."""
@@ -191,16 +183,7 @@ class Engine(Evaluator, Measured, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StateVariable:
-    """A variable that a training changes.
-
-    Attributes:
-        name: Its path in the model.
-        shape: Its shape.
-        dtype: The name of its numbers' type (`"float32"`, `"bfloat16"`).
-        nbytes: What its values take.
-        read: Returns its values as bytes, in C order; they are a copy.
-        write: Takes such bytes as its values.
-    """
+    """A variable that a training changes; `read` copies its values as bytes in C order, `write` takes such bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -231,13 +214,7 @@ class Accelerator:
 
 @dataclass(frozen=True, slots=True)
 class FrameworkGpu:
-    """A GPU that the framework can use.
-
-    Attributes:
-        index: k of "GPU:k".
-        name: What the maker calls it, `None` where the framework doesn't tell.
-        compute_capability: What it can do, as "8.6".
-    """
+    """A GPU that the framework can use: k of "GPU:k", its maker's name for it, and what it can do, as "8.6"."""
 
     index: int
     name: str | None = None
@@ -246,19 +223,11 @@ class FrameworkGpu:
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """Keras and its backend.
+    """Keras and its backend: what it was built for, and what it can use.
 
     Attributes:
         error: Why they cannot be imported, `None` if they can.
-        keras_version: Of Keras.
-        backend: What Keras runs on.
-        backend_version: Of that, `None` where it is none that has an engine.
-        cuda_build: Whether the backend was built with CUDA.
-        cuda_version: The CUDA that it was built for.
-        cudnn_version: The cuDNN that it was built for.
-        compute_capabilities: The GPUs that it was built for.
-        onednn: Whether it uses oneDNN on the CPU.
-        gpus: The GPUs that it can use.
+        backend_version: `None` for a backend without an engine.
     """
 
     error: str | None = None
@@ -337,18 +306,12 @@ class Backend(Protocol):
         hints: What it advises.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def packages(self) -> tuple[str, ...]: ...
-    @property
-    def environment(self) -> tuple[str, ...]: ...
-    @property
-    def pool_growth(self) -> float: ...
-    @property
-    def hints(self) -> Hints: ...
+    name: str
+    title: str
+    packages: tuple[str, ...]
+    environment: tuple[str, ...]
+    pool_growth: float
+    hints: Hints
 
     def require_trainable(self, model: Any) -> None:
         """Refuses a model that no engine can train, without building anything.

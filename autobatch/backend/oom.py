@@ -21,7 +21,6 @@ class Cause(enum.Enum):
 
 # Exceptions are matched by the names of their classes, so that no backend has to be imported to recognise its errors.
 _ALWAYS_MEMORY = frozenset({"MemoryError", "OutOfMemoryError"})
-
 _MAYBE_MEMORY = frozenset(
     {"ResourceExhaustedError", "InternalError", "UnknownError", "XlaRuntimeError", "JaxRuntimeError", "AbortedError"}
 )
@@ -45,7 +44,6 @@ _TORCH_ALLOCATION_FAILED = re.compile(
     r"\bDefaultCPUAllocator: can't allocate memory\b|\bCU(?:DNN|BLAS)_STATUS_ALLOC_FAILED\b"
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Keras sets what a layer raised in bold, right before its first word
-
 _SOMETHING_ELSE_EXHAUSTED = re.compile(
     r"""(?ix)
     \bno\ space\ left\ on\ device\b | \btoo\ many\ open\ files\b | \bdisk\ quota\b

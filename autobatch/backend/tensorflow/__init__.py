@@ -25,8 +25,8 @@ class TensorFlowBackend:
 
     name = "tensorflow"
     title = "TensorFlow"
-    packages = ("tensorflow",)
-    environment = ("TF_", "XLA_", "DNNL_", "ONEDNN_")
+    packages: tuple[str, ...] = ("tensorflow",)
+    environment: tuple[str, ...] = ("TF_", "XLA_", "DNNL_", "ONEDNN_")
     # Measured: 1.1 to 1.35 after 20 to 40 updates of MobileNetV2 and of a small convolutional net at various sizes.
     # What is in use includes up to 128 MiB too much for each large tensor (the pool does not split off less), so more
     # than 1.25 would count that twice.

@@ -18,7 +18,6 @@ import tensorflow as tf
 from autobatch.memory.peak_model import Allocation
 
 _ALLOCATED, _FREED = "MemoryAllocation", "MemoryDeallocation"
-
 _TRACE_LEVEL = 2  # TensorFlow's "info": the first at which allocations are noted
 
 
@@ -36,9 +35,6 @@ class AllocationTrace:
     """What is run in its context is recorded; `read` tells of it, once, later.
 
     Reading takes memory itself, so it is left until peaks have been read.
-
-    Args:
-        device: Of which allocations are wanted, such as `"CPU:0"`.
     """
 
     def __init__(self, device: str) -> None:

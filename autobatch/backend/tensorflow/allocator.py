@@ -16,7 +16,6 @@ from autobatch.memory.sensors.cuda_pool import read_pool, trim_pool
 from autobatch.memory.types import Allocator
 
 CPU, _GPU = "CPU:0", "GPU:0"
-
 _SYSTEM = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
 _ON_CPU = {_SYSTEM: "1"}
 _GPU_ALLOCATOR = "TF_GPU_ALLOCATOR"
@@ -31,12 +30,7 @@ CPU_POOL = "TF_CPU_ALLOCATOR_USE_BFC"
 
 
 def plan_sharing(environ: Mapping[str, str], pools: tuple[bool, ...]) -> SharingPlan:
-    """What to set in an environment.
-
-    Args:
-        environ: The environment as it is.
-        pools: For each GPU whether it has memory pools.
-    """
+    """What to set in an environment."""
     wanted = {**_ON_CPU, **(_GROWTH if pools else {}), **(_ON_GPU if pools and all(pools) else {})}
     missing = {name: value for name, value in wanted.items() if name not in environ}
     in_force = {name: value for name, value in wanted.items() if _means(environ.get(name, value), value)}
@@ -62,7 +56,6 @@ def why_host_memory_stays() -> str | None:
 
 
 def read_allocator(driver: Any = None) -> Allocator | None:
-    """The figures of the GPU that training runs on; see `Backend.allocator_figures`."""
     found = accelerator() if has_started() else None
     if found is None:
         return None
@@ -148,12 +141,7 @@ def is_true(value: str) -> bool:
 
 
 def accelerator(config: Any = None, environ: Mapping[str, str] | None = None) -> Accelerator | None:
-    """The GPU that steps run on, `None` on a CPU.
-
-    Args:
-        config: What answers like `tf.config`, which `None` takes.
-        environ: The environment that TensorFlow reads; `None` takes this process' own.
-    """
+    """The GPU that steps run on, `None` on a CPU."""
     config = config or _tensorflow().config
     if not config.list_logical_devices("GPU"):
         return None
@@ -208,13 +196,7 @@ def _grows(gpu: Any, config: Any, environ: Mapping[str, str]) -> bool:
 
 
 def on_cpu(environ: Mapping[str, str], *, onednn: bool, returns_freed: bool) -> AllocatorChoice:
-    """The allocator on the CPU: the one with the highest priority of those that are asked for.
-
-    Args:
-        environ: The environment that TensorFlow reads.
-        onednn: Whether it uses oneDNN.
-        returns_freed: Whether the C library can hand freed memory back.
-    """
+    """The allocator on the CPU: the one with the highest priority of those that are asked for."""
     if is_true(environ.get(CPU_POOL, "")):
         return AllocatorChoice("TensorFlow's pool (BFC)", _said(environ, CPU_POOL))
     if onednn and not is_true(environ.get(_SYSTEM, "")):
@@ -224,11 +206,7 @@ def on_cpu(environ: Mapping[str, str], *, onednn: bool, returns_freed: bool) -> 
 
 
 def on_gpu(environ: Mapping[str, str]) -> AllocatorChoice:
-    """The allocator on a GPU.
-
-    Args:
-        environ: The environment that TensorFlow reads.
-    """
+    """The allocator on a GPU."""
     grows = is_true(environ.get(GROWTH, ""))
     growth = [_said(environ, GROWTH)] if GROWTH in environ else []
     if uses_device_pool(environ):

@@ -99,14 +99,7 @@ def outputs(model: Any) -> int:
 
 
 def by_loss(model: Any, sample_weight: Any, shares: Iterable[float], samples: float) -> Any:
-    """The share of the weights for each compiled loss, in Keras' order of losses, which dicts need not follow.
-
-    Args:
-        model: A compiled model whose losses are built.
-        sample_weight: The weights of a batch, in whatever nest.
-        shares: One for each array of that nest, in the order of `autobatch.data.batch.leaves`.
-        samples: The share of a loss without weights.
-    """
+    """The share of the weights for each compiled loss, in Keras' order of losses, which dicts need not follow."""
     present = iter(shares)
     nest = map_leaves(lambda _: next(present), sample_weight)
     found = [_resolved(item.path, nest) for item in flat_losses(model)] or [None]

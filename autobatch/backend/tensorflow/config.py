@@ -13,11 +13,7 @@ from autobatch.backend.tensorflow.allocator import GROWTH, number_of
 
 
 def read_settings(config: Any = tf.config) -> dict[str, Any]:
-    """Threads, determinism and visible GPUs with their limits, as they are set in this process.
-
-    Args:
-        config: What answers like `tf.config`.
-    """
+    """Threads, determinism and visible GPUs with their limits, as they are set in this process."""
     gpus = config.get_visible_devices("GPU")
     parts = {gpu.name: config.get_logical_device_configuration(gpu) or () for gpu in gpus}
     return {
@@ -32,13 +28,7 @@ def read_settings(config: Any = tf.config) -> dict[str, Any]:
 def write_settings(
     values: dict[str, Any], config: Any = tf.config, environ: MutableMapping[str, str] | None = None
 ) -> None:
-    """Sets what `read` returned elsewhere, and lets a GPU grow, since the caller's process may hold part of it.
-
-    Args:
-        values: What `read` has returned, with or without a journey as JSON.
-        config: What answers like `tf.config`.
-        environ: The environment that TensorFlow reads; `None` takes this process' own.
-    """
+    """Sets what `read` returned elsewhere, and lets a GPU grow, since the caller's process may hold part of it."""
     config.threading.set_inter_op_parallelism_threads(values["inter_op_threads"])
     config.threading.set_intra_op_parallelism_threads(values["intra_op_threads"])
     if values["deterministic"]:
@@ -58,11 +48,7 @@ def write_settings(
 
 
 def describe_tensorflow(keras_version: str) -> Framework:
-    """Versions, how it was built, and the GPUs that it can use.
-
-    Args:
-        keras_version: Of the Keras on top.
-    """
+    """Versions, how it was built, and the GPUs that it can use."""
     build = tf.sysconfig.get_build_info()
     return Framework(
         keras_version=keras_version,

@@ -39,11 +39,6 @@ from autobatch.errors import ArgumentError, ModelError, UpdateInterruptedError
 class TensorFlowEngine(MeasuredModel):
     """An `autobatch.backend.base.Engine` for one compiled model.
 
-    Args:
-        model: A compiled Keras model; it is built from `example` where it is not built yet.
-        example: A few samples in the form that training will use.
-        rescaled: Whether `rescale` is going to be called. If not, the learning rate is nobody's business here.
-
     Raises:
         ModelError: The model cannot be trained in micro-batches, and why.
     """
@@ -68,11 +63,9 @@ class TensorFlowEngine(MeasuredModel):
 
     @property
     def needs_weights(self) -> bool:
-        """Whether the weights of the whole effective batch must be known before its first micro-batch."""
         return intercept.needs_weights(self._model)
 
     def accumulate(self, batch: Batch, whole: BatchTotals) -> Logs:
-        """Runs one micro-batch and applies or keeps its gradients; see `Engine.accumulate`."""
         with self._undone_on_error(batch):
             if batch.size == whole.size:
                 self._empty_once()
@@ -93,7 +86,6 @@ class TensorFlowEngine(MeasuredModel):
         return self._run(batch, whole, use, factor)  # type: ignore[no-any-return]
 
     def apply(self) -> None:
-        """Applies what the micro-batches of this update have left; see `Engine.apply`."""
         if not self._kept:
             return
         try:
@@ -107,22 +99,18 @@ class TensorFlowEngine(MeasuredModel):
             self.abandon()
 
     def abandon(self) -> None:
-        """Forgets the gradient accumulated since the last `apply`."""
         self._kept = False
 
     def rescale(self, rate: float, updates: float) -> None:
-        """Multiplies the learning rate of coming updates by `rate`; see `Engine.rescale`."""
         if self._rescaling is None:
             msg = f"Received: rate={rate!r} for an engine made without rescaled=True. Expected one made with it."
             raise ArgumentError(msg)
         self._rescaling.set(rate, updates)
 
     def accumulator_bytes(self) -> int:
-        """Bytes that gradients take while they are kept."""
         return self._update.kept_bytes
 
     def empty(self) -> None:
-        """Frees what gradients that were kept have left."""
         self._filled = False
         self._update.empty()
 
@@ -132,15 +120,12 @@ class TensorFlowEngine(MeasuredModel):
             self.empty()
 
     def can_be_cut(self, batch: Batch) -> bool:
-        """Whether cutting a batch leaves its gradient as it is; see `Engine.can_be_cut`."""
         return not has_own_loss(self._model) or cut_error(self._model, batch) < TOLERANCE
 
     def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
-        """Runs the test step on one micro-batch; see `Engine.evaluate`."""
         return self._forward.evaluate(batch, whole)
 
     def finish(self) -> None:
-        """Lets the optimizer write its final values (averaged weights)."""
         self._model.optimizer.finalize_variable_values(self._model.trainable_weights)
 
     def _undone_on_error(self, batch: Batch) -> AbstractContextManager[None]:

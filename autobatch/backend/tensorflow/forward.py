@@ -26,19 +26,13 @@ Step = Literal["test", "predict"]
 
 
 class ForwardSteps:
-    """Steps that train nothing, for a model that is built.
-
-    Args:
-        model: A Keras model, with its metrics built if it is to be evaluated.
-        backup: Of what a step may change.
-    """
+    """Steps that train nothing, for a model that is built."""
 
     def __init__(self, model: Any, backup: Backup) -> None:
         self._model, self._backup = model, backup
         self._functions: dict[Any, Function] = {}
 
     def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
-        """Runs the test step on one micro-batch; see `ForwardEngine.evaluate`."""
         scalars = (np.float32(batch.size / whole.size), weight_shares(self._model, batch, whole))
         return dict(self._run("test", batch, scalars))
 
@@ -112,12 +106,6 @@ class MeasuredModel:
 class TensorFlowForwardEngine(MeasuredModel):
     """An `autobatch.backend.base.ForwardEngine` for one model.
 
-    Args:
-        model: A Keras model; compiled, if it is to be evaluated. It is built from `example` where it is not built yet,
-            its optimizer is not.
-        example: A few samples in the form that is going to be used.
-        evaluates: Whether it is to be evaluated.
-
     Raises:
         ModelError: The model cannot be run this way, and why.
     """
@@ -132,23 +120,18 @@ class TensorFlowForwardEngine(MeasuredModel):
 
     @property
     def needs_weights(self) -> bool:
-        """Whether the weights of all samples of a step must be known before its first micro-batch."""
         return self._evaluates and intercept.needs_weights(self._model)
 
     def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
-        """Runs the test step on one micro-batch; see `autobatch.backend.base.ForwardEngine.evaluate`."""
         return self._forward.evaluate(batch, whole)
 
     def predict(self, batch: Batch) -> Any:
-        """Runs the predict step on one micro-batch; see `autobatch.backend.base.ForwardEngine.predict`."""
         return self._forward.predict(batch)
 
     def trace(self, batch: Batch) -> None:
-        """Compiles the step without running it; see `autobatch.backend.base.ForwardEngine.trace`."""
         self._forward.trace("test" if self._evaluates else "predict", batch)
 
     def output_bytes(self, batch: Batch) -> int | None:
-        """Bytes that the outputs of one sample take; `None` where that shows only when they are there."""
         specs = keras.tree.flatten(self._forward.trace("predict", batch))
         if not specs or any(spec is None or not _is_dense(spec) for spec in specs):
             return None
@@ -156,7 +139,6 @@ class TensorFlowForwardEngine(MeasuredModel):
         return sum(number * int(spec.dtype.size) for number, spec in zip(numbers, specs, strict=True))
 
     def untouched(self, run: Callable[[], Any]) -> None:
-        """Calls `run`, which runs one micro-batch, and puts back what that has changed."""
         run()
         self._backup.restore()
 

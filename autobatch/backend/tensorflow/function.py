@@ -19,11 +19,7 @@ from autobatch.data.batch import Batch, leaves, map_leaves
 
 
 class Untraced:
-    """Traces a function when it is first called, and lets go of the trace then.
-
-    Args:
-        function: A `tf.function` with an input signature of tensors, in any nest.
-    """
+    """Traces a function when it is first called, and lets go of the trace then."""
 
     def __init__(self, function: Any) -> None:
         self._function = function
@@ -63,7 +59,6 @@ def _forget_graph(step: Any) -> None:
 
 
 Function = Callable[..., Any]
-
 Kinds = tuple[tuple[tuple[int, ...], Any], ...]
 
 

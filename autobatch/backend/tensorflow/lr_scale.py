@@ -23,7 +23,6 @@ from autobatch.backend.tensorflow.function import replaced
 from autobatch.errors import ArgumentError, ModelError
 
 _QUESTION = "_get_current_learning_rate"
-
 _ROUNDING = 1e-6  # fractions that should add up to a whole update may fall short of it by this much
 
 
@@ -31,9 +30,6 @@ class LearningRateScale:
     """The factor on an optimizer's learning rate, and the clock of its schedule.
 
     Until `set` is called the factor is 1 and the clock is `optimizer.iterations`.
-
-    Args:
-        optimizer: The optimizer of a compiled model; one that wraps others stands for those.
     """
 
     def __init__(self, optimizer: Any) -> None:

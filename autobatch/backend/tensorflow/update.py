@@ -25,14 +25,7 @@ class Use(enum.IntEnum):
 
 
 class Update:
-    """The optimizer's side of a model: its variables, the accumulators, and whether a write has begun.
-
-    Args:
-        model: A compiled model whose optimizer is built.
-        during_apply: What to enter while the optimizer is traced or run.
-        called: Whether the chosen use is run as a function of its own instead of being inlined, which saves the
-            executor the nodes of the others. All variables have to be on one device.
-    """
+    """The optimizer's side of a model: its variables, the accumulators, and whether a write has begun."""
 
     def __init__(
         self,
@@ -59,15 +52,7 @@ class Update:
         return bool(int(self._began) == attempt)
 
     def use(self, gradients: list[Any], effects: Any, use: Any, share: Any, attempt: Any) -> None:
-        """Applies or keeps gradients, once all of them are computed and the pass has done all it does besides.
-
-        Args:
-            gradients: One for each trainable variable, `None` where it has none.
-            effects: What else the pass does (metrics, averages), as operations or tensors.
-            use: A `Use`, or an integer tensor with its value.
-            share: What the gradients are multiplied by when they are kept.
-            attempt: Number of the attempt.
-        """
+        """Applies or keeps gradients, once all of them are computed and the pass has done all it does besides."""
         self._has_gradient = [gradient is not None for gradient in gradients]
         gradients = _all_computed([self._merged(gradient) for gradient in gradients], effects)
         branches = {
@@ -80,6 +65,7 @@ class Update:
         else:
             count = count_operations()
             tf.switch_case(use, {int(key): _numbered(branch) for key, branch in branches.items()})
+            # Inlined, the executor would look at the nodes of the other branches, too; a call needs one device for all.
             if self._called:
                 _forbid_inlining(count)
 

@@ -60,13 +60,7 @@ def preserved_random_states() -> Iterator[None]:
 
 
 def state_variables(model: Any, *, shared_seed: bool | None = None) -> list[StateVariable]:
-    """Everything of a built model that a training changes, in an order that another process finds, too.
-
-    Args:
-        model: A model whose metrics and optimizer are built.
-        shared_seed: Whether the seed that all of Keras shares is the last of them; it is made where there is none.
-            By default it is if something has drawn from it.
-    """
+    """Everything of a built model that a training changes, in an order that another process finds, too."""
     shared = _shared_seed_state()
     if shared_seed and not shared:
         with preserved_random_states():
@@ -147,12 +141,7 @@ def _seed_states(layer: Any) -> list[Any]:
 
 
 def build_on(model: Any, example: Batch) -> None:
-    """Builds what of a model, its metrics and its optimizer is not built yet; no numbers are looked at.
-
-    Args:
-        model: A Keras model.
-        example: A few samples.
-    """
+    """Builds what of a model, its metrics and its optimizer is not built yet; no numbers are looked at."""
     model._symbolic_build(data_batch=map_leaves(_with_known_type, example.nest))
 
 
@@ -166,11 +155,6 @@ def undone_on_error(
     backup: Backup, samples: int, too_late: Callable[[BaseException], bool] = lambda _: False
 ) -> Iterator[None]:
     """Puts back what a step has changed, should it fail.
-
-    Args:
-        backup: What it may change; the step writes it under the number of this attempt.
-        samples: How many it runs on.
-        too_late: Told of the error; whether the step did all its work before, so that nothing is to be put back.
 
     Raises:
         OutOfMemoryError: Memory ran out; nothing has changed. Other errors pass through.
