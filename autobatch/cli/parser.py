@@ -128,11 +128,12 @@ def parse(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tup
         UsageError: The words cannot be parsed.
         ArgumentError: A file or a setting cannot be used.
     """
+    parser = build_parser()
+    args, parsers = parser.parse_args(words), command_parsers(parser)
+    # here, so that --help, which ends above, costs nothing more
     from autobatch.probing.cache import FOLDER_VARIABLE
     from autobatch.probing.trials.worker_main import PARENT_VARIABLE
 
-    parser = build_parser()
-    args, parsers = parser.parse_args(words), command_parsers(parser)
     commands = {name: each.settings for name, each in parsers.items()}
     file, notes = find_settings(folder)
     if file is not None:
