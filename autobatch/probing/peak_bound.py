@@ -48,18 +48,12 @@ _WASTE = 1.35
 
 @dataclass(frozen=True, slots=True)
 class PeakBound:
-    """An upper bound of the peak at any size, for one resource.
+    """An upper bound of the peak at any size, for one resource."""
 
-    Attributes:
-        model: The line fitted to the largest few sizes that were measured.
-        points: The measured `(size, peak_bytes)`, ascending, one for each size, each peak raised to what that of a
-            smaller size lets expect at least.
-        profile: What a step asks for, `None` where that was not recorded.
-    """
-
-    model: PeakModel
+    model: PeakModel  # the line fitted to the largest few sizes that were measured
+    # The measured `(size, peak_bytes)`, ascending; each peak raised to what a smaller size lets expect at least.
     points: tuple[tuple[int, int], ...]
-    profile: AllocationProfile | None = None
+    profile: AllocationProfile | None = None  # what a step asks for, `None` where that was not recorded
 
     @classmethod
     def of(cls, measured: Sequence[tuple[int, int]], profile: AllocationProfile | None = None) -> Self:

@@ -146,39 +146,27 @@ _SOUGHT = {
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What would be looked for, and under which budget.
+    """What would be looked for, and under which budget."""
 
-    Attributes:
-        mode: As in `ProbeResult`, like `effective`, `budgets`, `limits` and `reserves`.
-        cap: The largest size that makes sense.
-        cap_reason: Why that, in words.
-        effective: The effective batch, if one was given, in samples.
-        budgets: Per resource, bytes that a step may add to what its process holds.
-        limits: Per resource, what sets that budget, for people.
-        reserves: Per resource, bytes kept free on purpose.
-        first_size: What would be tried first, in samples; what comes after depends on what that measures.
-        earlier_size: The batch size of an earlier answer that would be used as it is, `None` without one.
-        where: Where trials would run: `"worker"` for a process of its own, `"caller"` for this one.
-        why_here: Why they would run in this process, `None` if they would not. A worker that turns out to be unable
-            to rebuild the model may still move them here.
-        notes: What was inferred, or could not be read.
-    """
-
-    mode: Mode
-    cap: int
-    cap_reason: str
-    effective_batch_size: int | None = None
+    mode: Mode  # as in `ProbeResult`, like `budgets`, `limits` and `reserves`
+    cap: int  # the largest size that makes sense
+    cap_reason: str  # why that, in words
+    effective_batch_size: int | None = None  # the effective batch, if one was given, in samples
+    # Per resource, bytes that a step may add to what its process holds.
     budgets: Mapping[str, int] = field(default_factory=dict)
-    limits: Mapping[str, str] = field(default_factory=dict)
-    reserves: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, str] = field(default_factory=dict)  # per resource, what sets that budget, for people
+    reserves: Mapping[str, int] = field(default_factory=dict)  # per resource, bytes kept free on purpose
+    # What would be tried first, in samples; what comes after depends on what that measures.
     first_size: int | None = None
+    # The batch size of an earlier answer that would be used as it is, `None` without one.
     earlier_size: int | None = None
-    where: Where = "worker"
+    where: Where = "worker"  # where trials would run: `"worker"` for a process of its own, `"caller"` for this one
+    # Why they would run in this process, `None` if not. A worker that cannot rebuild the model may move them here, too.
     why_here: str | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was inferred, or could not be read
 
     def to_dict(self) -> dict[str, Any]:
-        """The outlook as JSON-ready values, in bytes."""
+        """The dry run as JSON-ready values, in bytes."""
         return asdict(self) | {"notes": list(self.notes)}
 
     def __str__(self) -> str:
@@ -206,19 +194,7 @@ def dry_run(model: Any, data: Any, source: Any = None, *, seams: TunerSeams | No
 
     The data are opened and a few samples read, as for a probe: a Python generator has one batch less afterwards.
 
-    Args:
-        model: A compiled Keras model.
-        data: As in `autobatch.probe`, like `source`.
-        source: What a generator of pictures reads.
-        seams: What is asked of the world.
-        **options: The other arguments of `autobatch.probe`.
-
-    Raises:
-        ArgumentError: An argument that cannot be meant.
-        ModelError: The model is not compiled, or does not fit the data.
-        DataError: The data cannot be used.
-        DoesNotFitError: Nothing is left for a trial.
-        DeviceError: The GPU that a limit is for cannot be read.
+    Raises what a probe raises before its first trial.
     """
     defaults = probe.__kwdefaults__ or {}
     given = {name: options.pop(name, default) for name, default in defaults.items()}

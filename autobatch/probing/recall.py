@@ -44,14 +44,10 @@ _MOST_SEARCHES = 8
 
 @dataclass(frozen=True, slots=True)
 class EarlierSearch:
-    """A search that was made before.
+    """A search that was made before."""
 
-    Attributes:
-        trials: Those that ran, judged anew.
-        beside_bytes: Per resource, what the process of the trials took beside the caller, as it would again.
-    """
-
-    trials: list[Trial]
+    trials: list[Trial]  # those that ran, judged anew
+    # Per resource, what the process of the trials took beside the caller, as it would again.
     beside_bytes: Mapping[str, int]
 
 

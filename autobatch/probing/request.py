@@ -22,30 +22,18 @@ UNCOUNTED = "the most that is tried of data that do not tell how many samples th
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """What to look for.
+    """What to look for."""
 
-    Attributes:
-        mode: `"auto"`, `"largest"`, or `"micro"` for the micro-batch of an effective batch.
-        cap: The largest size that makes sense: samples, effective batch, or the user's bound.
-        cap_reason: Which of them, in words.
-        effective_batch_size: The effective batch in mode `"micro"`.
-        reserve: What to leave free of each limit.
-        read_ahead_bytes: Bytes that the loaders may occupy while a step runs.
-        trial_timeout_s: Seconds that one trial, or the start of the worker, may take.
-        step: What a trial runs.
-        result_bytes: Bytes of the host that what is computed will take, all of it together.
-        limit_bytes: How much memory to pretend there is where the steps run, `None` for what there really is.
-    """
-
-    mode: Mode
-    cap: int
-    cap_reason: str = "what was asked for"
-    effective_batch_size: int | None = None
-    reserve: Reserve = DEFAULT_RESERVE
-    read_ahead_bytes: int = 0
-    trial_timeout_s: float = 300.0
-    step: Step = "train"
-    result_bytes: int = 0
+    mode: Mode  # `"auto"`, `"largest"`, or `"micro"` for the micro-batch of an effective batch
+    cap: int  # the largest size that makes sense: samples, effective batch, or the user's bound
+    cap_reason: str = "what was asked for"  # which of them, in words
+    effective_batch_size: int | None = None  # the effective batch in mode `"micro"`
+    reserve: Reserve = DEFAULT_RESERVE  # what to leave free of each limit
+    read_ahead_bytes: int = 0  # bytes that the loaders may occupy while a step runs
+    trial_timeout_s: float = 300.0  # seconds that one trial, or the start of the worker, may take
+    step: Step = "train"  # what a trial runs
+    result_bytes: int = 0  # bytes of the host that what is computed will take, all of it together
+    # How much memory to pretend there is where the steps run, `None` for what there really is.
     limit_bytes: int | None = None
 
     @property
@@ -144,19 +132,12 @@ _SYNTHETIC = "the most that is tried of synthetic samples"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A model's data, and the request for their batch size.
+    """A model's data, and the request for their batch size."""
 
-    Attributes:
-        opened: The data to train on.
-        samples: A few of them.
-        request: What to look for.
-        notes: What was inferred, one sentence each.
-    """
-
-    opened: OpenedData
-    samples: Batch
-    request: ProbeRequest
-    notes: tuple[str, ...]
+    opened: OpenedData  # the data to train on
+    samples: Batch  # a few of them
+    request: ProbeRequest  # what to look for
+    notes: tuple[str, ...]  # what was inferred, one sentence each
 
     @property
     def data(self) -> Source | Stream:

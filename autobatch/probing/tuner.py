@@ -40,27 +40,18 @@ from autobatch.results.probe import ProbeResult, in_whole_bytes
 from autobatch.results.trial import Measurement, Outcome, Trial
 
 OnTrial = Callable[[Trial], None]
-
 OnStart = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class TunerSeams:
-    """What a probe asks of the world; tests put something else in its place.
+    """What a probe asks of the world; tests put something else in its place."""
 
-    Attributes:
-        read: Takes a reading of the memory.
-        executor: Makes the place where trials run.
-        deadline: When the probe has to be done.
-        gpu: Tells of the GPU that steps run on, `None` on a CPU.
-        patience_s: Seconds to wait, at most, until what the worker had of a GPU is free again.
-    """
-
-    read: Callable[[], MemoryReading] = read_memory_here
-    executor: Callable[..., Executor] = Executor
-    deadline: Deadline = NEVER
-    gpu: Callable[[], Accelerator | None] = accelerator
-    patience_s: float = 2.0
+    read: Callable[[], MemoryReading] = read_memory_here  # takes a reading of the memory
+    executor: Callable[..., Executor] = Executor  # makes the place where trials run
+    deadline: Deadline = NEVER  # when the probe has to be done
+    gpu: Callable[[], Accelerator | None] = accelerator  # tells of the GPU that steps run on, `None` on a CPU
+    patience_s: float = 2.0  # seconds to wait, at most, until what the worker had of a GPU is free again
 
 
 def find_batch_size(
@@ -110,13 +101,7 @@ class Tuner:
         self._notes = list(self.budgets.reading.notes)
 
     def find(self, cache: Cache | None) -> ProbeResult:
-        """The answer: an earlier one that still holds, or a new one, which is kept.
-
-        Raises:
-            DoesNotFitError: Not even one sample fits.
-            ProbeTimeoutError: The deadline passed first.
-            ProbeError: The trials gave no answer.
-        """
+        """The answer: an earlier one that still holds, or a new one, which is kept."""
         self.require_room()
         key = self._key() if cache else None
         if cache and key and (earlier := self._recall(cache, key)) is not None:
@@ -126,7 +111,7 @@ class Tuner:
             self._search(executor)
             self._notes += executor.notes
         if executor.where == "worker":
-            self._see_it_gone()
+            self._wait_until_free()
         result = self._result(from_cache=False)
         if cache and key:
             beside_bytes = self.budgets.beside_bytes() if executor.where == "worker" else {}
@@ -160,7 +145,7 @@ class Tuner:
             deadline=deadline,
         )
 
-    def _see_it_gone(self) -> None:
+    def _wait_until_free(self) -> None:
         budgets, seams = self.budgets, self._seams
         before = budgets.on_device(budgets.machine)
         if before is None:

@@ -169,11 +169,6 @@ def _plain(value: Any) -> Any:
 class Deadline:
     """A moment after which nothing new is started, and what runs is not waited for any longer.
 
-    Attributes:
-        timeout_s: Seconds there were from the start, `None` for no bound.
-        ends_at: The moment, by `clock`.
-        clock: Seconds that never go back.
-
     Example:
         >>> Deadline.after(5.0, lambda: 100.0).at_most(300.0)
         5.0
@@ -181,9 +176,9 @@ class Deadline:
         300.0
     """
 
-    timeout_s: float | None = None
-    ends_at: float = math.inf
-    clock: Callable[[], float] = time.monotonic
+    timeout_s: float | None = None  # seconds there were from the start, `None` for no bound
+    ends_at: float = math.inf  # the moment, by `clock`
+    clock: Callable[[], float] = time.monotonic  # seconds that never go back
 
     @classmethod
     def after(cls, timeout_s: float | None, clock: Callable[[], float] = time.monotonic) -> Self:
@@ -210,21 +205,14 @@ NEVER = Deadline()
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a request to the worker.
+    """What came of a request to the worker."""
 
-    Attributes:
-        outcome: `RAN` if it was answered; whether the measured peak is within the budget is for the caller to judge.
-        payload: The answer's values, empty unless `outcome` is `RAN`.
-        detail: What happened, for people; `None` if there is nothing to say.
-        wall_s: Seconds the request took, a start of the worker included.
-        exception: The worker's exception, with its traceback as a note, where it could travel.
-    """
-
+    # `RAN` if it was answered; whether the measured peak is within the budget is for the caller to judge.
     outcome: Outcome
-    payload: Mapping[str, Any] = field(default_factory=dict)
-    detail: str | None = None
-    wall_s: float = 0.0
-    exception: Exception | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)  # the answer's values, empty unless `outcome` is `RAN`
+    detail: str | None = None  # what happened, for people; `None` if there is nothing to say
+    wall_s: float = 0.0  # seconds the request took, a start of the worker included
+    exception: Exception | None = None  # the worker's exception, with its traceback as a note, where it could travel
 
 
 def read_reply(reply: Any, request: int) -> Reply:

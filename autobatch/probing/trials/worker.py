@@ -54,10 +54,7 @@ def worker_command() -> list[str]:
 class WorkerProcess:
     """A running process that is sent messages and answers them.
 
-    Args:
-        command: What to run; the numbers of its reading and its writing pipe end are appended as two arguments.
-        environ: Its environment.
-        log: The file that takes what it prints.
+    The numbers of its reading and its writing pipe end are appended to the command; what it prints goes to the log.
 
     Raises:
         OSError: It cannot be started.
@@ -94,7 +91,7 @@ class WorkerProcess:
         """Sends a message and returns the next one that comes back, by a deadline of `time.monotonic`.
 
         Raises:
-            ProtocolError: No answer could be read.
+            IpcError: No answer could be read.
         """
         write_frame(self._commands, message, deadline)
         return read_frame(self._answers, deadline, alive=lambda: self.running)
