@@ -24,7 +24,7 @@ from autobatch.data.images.iterator import is_addressable, is_image_generator, r
 from autobatch.data.images.transform import why_not_opencv
 from autobatch.data.model_spec import shapes_of
 from autobatch.data.options import DataOptions
-from autobatch.data.source import Source, Stream, is_source
+from autobatch.data.source import Source, Stream, is_source, without_saving
 from autobatch.errors import ArgumentError
 
 _FEW = 8
@@ -143,7 +143,7 @@ def few_of(data: Source | Stream) -> Batch:
     if not is_source(data):
         first = cast("Stream", data).few()
         return first.take(np.arange(min(_FEW, first.size)))
-    quiet: Source = data.without_saving() if hasattr(data, "without_saving") else data
+    quiet = without_saving(data)
     indices = np.unique(np.linspace(0, len(quiet) - 1, _FEW).astype(np.int64))
     return quiet.read(indices, epoch=0)
 
@@ -207,28 +207,30 @@ def _from_arrays(data: Any, options: DataOptions) -> OpenedData:
 
 
 def _from_dataset(dataset: Any, options: DataOptions) -> OpenedData:
-    stream = DatasetStream(dataset, seed=options.drawn_seed, input_shapes=shapes_of(options.model, "input_shape"))
-    return OpenedData(stream, stream.notes)
+    shapes = shapes_of(options.model, "input_shape")
+    return _noted(DatasetStream(dataset, seed=options.drawn_seed, input_shapes=shapes))
 
 
 def _from_py_dataset(dataset: Any, options: DataOptions) -> OpenedData:
-    stream = PyDatasetStream(dataset, seed=options.drawn_seed, shuffle=options.shuffle)
-    return OpenedData(stream, stream.notes)
+    return _noted(PyDatasetStream(dataset, seed=options.drawn_seed, shuffle=options.shuffle))
 
 
-def _from_iterator(iterator: Iterator[Any], options: DataOptions) -> OpenedData:
-    stream = BatchGeneratorStream(iterator, seed=options.drawn_seed)
-    return OpenedData(stream, stream.notes)
+def _from_batch_generator(batches: Iterator[Any], options: DataOptions) -> OpenedData:
+    return _noted(BatchGeneratorStream(batches, seed=options.drawn_seed))
+
+
+def _from_source(source: Source, options: DataOptions) -> OpenedData:
+    del options  # a source has a seed of its own
+    return _noted(source)
+
+
+def _noted(data: Source | Stream) -> OpenedData:
+    return OpenedData(data, tuple(getattr(data, "notes", ())))
 
 
 def is_ready(data: Any) -> bool:
     """Whether it is a `Source` already, with a seed of its own."""
     return all(hasattr(data, name) for name in ("read", "seed", "sample_bytes", "__len__"))
-
-
-def _from_source(source: Source, options: DataOptions) -> OpenedData:
-    del options  # a source has a seed of its own
-    return OpenedData(source, tuple(getattr(source, "notes", ())))
 
 
 def _from_mixture(mixture: Mixture, options: DataOptions) -> OpenedData:
@@ -313,5 +315,5 @@ _OPENERS: tuple[tuple[Callable[[Any], bool], Callable[[Any, DataOptions], Opened
     (lambda data: isinstance(data, keras.utils.PyDataset), _from_py_dataset),
     (lambda data: hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator"), _from_dataset),
     (is_arrays, _from_arrays),
-    (lambda data: hasattr(data, "__next__"), _from_iterator),
+    (lambda data: hasattr(data, "__next__"), _from_batch_generator),
 )

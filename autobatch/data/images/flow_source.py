@@ -80,8 +80,12 @@ class FlowSource:
         seed: What order and augmentation derive from.
         augment: Whether pictures are transformed at random. Without, a sample looks the same in every epoch.
         beside: For a flow of pictures alone, what belongs to them.
-        image_backend: What rotates, shifts, shears and zooms: `"scipy"`, as in Keras, or `"opencv"`, which is faster
-            and equal to it within a small tolerance.
+        image_backend: What rotates, shifts, shears and zooms.
+
+    Attributes:
+        kind: What the flow reads.
+        class_counts: From the name of a class to how many samples it has here; empty if the flow knows no classes.
+        sample_bytes: Of picture, further inputs, target and weight.
 
     Raises:
         ArgumentError: It is no such flow, or there is no such backend.
@@ -103,36 +107,24 @@ class FlowSource:
         beside: ExtraArrays | None = None,
         image_backend: ImageBackend = "scipy",
     ) -> None:
-        self._kind = require_flow(flow)
-        self._image_backend = require_image_backend(image_backend)
+        self.kind: FlowKind = require_flow(flow)
+        self.image_backend = require_image_backend(image_backend)
         self._flow = copy.copy(flow)
         # A flow from a file list works without a generator: pictures are then left as they are.
         self._datagen = flow.image_data_generator or ImageDataGenerator(data_format=flow.data_format, dtype=flow.dtype)
-        self._mover = Mover(self._datagen, self._image_backend)
+        self._mover = Mover(self._datagen, self.image_backend)
         self._augment = augment
-        self._seed = seed
+        self.seed = seed
         self._beside = beside
         self._tamed = {step: Tamed() for step in STEPS}
-        self._counts = class_counts_of(flow)
+        self.class_counts = class_counts_of(flow)
         picture_bytes = sample_bytes_of(flow)
-        self._sample_bytes = picture_bytes if beside is None else beside.sample_bytes(picture_bytes)
-
-    @property
-    def kind(self) -> FlowKind:
-        return self._kind
-
-    @property
-    def seed(self) -> int:
-        return self._seed
-
-    @property
-    def image_backend(self) -> ImageBackend:
-        return self._image_backend
+        self.sample_bytes = picture_bytes if beside is None else beside.sample_bytes(picture_bytes)
 
     @property
     def transformed_dtype(self) -> str:
         """The numbers of a picture while it is transformed, by name: Keras decodes files to its own float type."""
-        return str(np.dtype(self._flow.dtype if self._kind == "arrays" else floatx()))
+        return str(np.dtype(self._flow.dtype if self.kind == "arrays" else floatx()))
 
     @property
     def shuffles(self) -> bool:
@@ -144,15 +136,11 @@ class FlowSource:
     @property
     def filepaths(self) -> list[str] | None:
         """The file of each sample, `None` if they come from arrays."""
-        return None if self._kind == "arrays" else list(self._flow.filepaths)
+        return None if self.kind == "arrays" else list(self._flow.filepaths)
 
     @property
     def class_indices(self) -> dict[str, int]:
         return dict(getattr(self._flow, "class_indices", {}))
-
-    @property
-    def class_counts(self) -> dict[str, int]:
-        return dict(self._counts)
 
     @property
     def class_mode(self) -> ClassMode:
@@ -162,10 +150,6 @@ class FlowSource:
     @property
     def sample_shape(self) -> tuple[int, ...]:
         return picture_shape(self._flow)
-
-    @property
-    def sample_bytes(self) -> int:
-        return self._sample_bytes
 
     def without_saving(self) -> Self:
         if not self._flow.save_to_dir:
@@ -216,17 +200,17 @@ class FlowSource:
 
     def _unreadable(self, index: int, error: Exception) -> DataError:
         # Decoders raise whatever they like at a broken file: OSError, SyntaxError, ValueError, struct.error, ...
-        if self._kind == "arrays":
+        if self.kind == "arrays":
             return DataError(f"Sample {index} of the arrays cannot be read: {error}.")
         file: str = self._flow.filepaths[index]
-        place = "folder" if self._kind == "folder" else "dataframe"
+        place = "folder" if self.kind == "folder" else "dataframe"
         # Pillow's own words name an object in memory.
         why = "its format is unknown" if type(error).__name__ == "UnidentifiedImageError" else error
         message = f"{file} cannot be read as a picture: {why}. Repair the file or take it out of the {place}."
         return DataError(message, file)
 
     def _whence(self, index: int) -> str:
-        return " of the arrays" if self._kind == "arrays" else f" from {self._flow.filepaths[index]}"
+        return " of the arrays" if self.kind == "arrays" else f" from {self._flow.filepaths[index]}"
 
     def _flow_for(self, indices: list[int], epoch: int) -> Any:
         """Keras' own flow, so that each option has its meaning there, with draws of our own."""
@@ -238,4 +222,4 @@ class FlowSource:
         return flow
 
     def _sample_seed(self, index: int, epoch: int) -> int:
-        return sample_seed(self._seed, epoch if self._augment else 0, index)
+        return sample_seed(self.seed, epoch if self._augment else 0, index)

@@ -101,15 +101,11 @@ class DirectorySource(FlowSource):
         require_folder(directory, options.get("classes"))
         flow = _walk(datagen, directory, options)
         super().__init__(flow, seed=seed, augment=augment, image_backend=image_backend)
-        require_found(directory, self._counts, self._flow)
+        require_found(directory, self.class_counts, self._flow)
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
         return np.asarray(self._flow.classes, dtype=np.int32)
-
-    @property
-    def filepaths(self) -> list[str]:
-        return list(self._flow.filepaths)
 
 
 def _walk(datagen: Any, directory: str | PathLike[str], options: FolderOptions) -> Any:

@@ -125,16 +125,6 @@ class Loader:
         max_bytes: The most that chunks may occupy from when their reading is ordered until they are taken; one chunk is
             always allowed.
         chunk: Samples in a chunk, by default 8 to 32, fewer if `max_bytes` is tight.
-
-    Raises:
-        ArgumentError: A number below 1.
-
-    Example:
-        ```python
-        with Loader(source, passes=2) as loader:
-            for start, stop in updates(len(source), 32):  # one pass
-                batch = loader.take(stop - start)
-        ```
     """
 
     def __init__(
@@ -162,7 +152,7 @@ class Loader:
         self._planned = next(self._plan, None)
         self._ahead: deque[Chunk] = deque()
         self._bytes_ahead = 0
-        self._epoch, self._position = start_epoch, 0
+        self.epoch, self.position = start_epoch, 0
         self._length = self._planned.of if self._planned else 0
         self._closed = False
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="autobatch-loader")
@@ -171,16 +161,8 @@ class Loader:
         self._read_ahead()
 
     @property
-    def epoch(self) -> int:
-        return self._epoch
-
-    @property
-    def position(self) -> int:
-        return self._position
-
-    @property
     def remaining(self) -> int:
-        return self._length - self._position
+        return self._length - self.position
 
     @property
     def pass_length(self) -> int:
@@ -215,18 +197,18 @@ class Loader:
         if self._closed:
             raise ArgumentError("The loader is closed. Received: take() after close(). Expected a loader in use.")
         if not self._ahead:
-            raise ArgumentError(f"The last pass (epoch {self._epoch}) is used up. Received: take(number={number}).")
+            raise ArgumentError(f"The last pass (epoch {self.epoch}) is used up. Received: take(number={number}).")
         fresh = self.remaining == 0
         left = self._ahead[0].of if fresh else self.remaining
         if number > left:
-            message = f"The pass of epoch {self._epoch + fresh} has {left:,} samples left, and a batch never spans two."
+            message = f"The pass of epoch {self.epoch + fresh} has {left:,} samples left, and a batch never spans two."
             raise ArgumentError(f"{message} Received: number={number}. Expected at most {left}.")
         # Tiny samples would be read ahead for hours if bytes alone were the bound.
         self._most_chunks = max(self._most_chunks, -(-2 * number // self._chunk))
         batch = self._gather(number)
         if fresh:
-            self._epoch, self._position, self._length = self._epoch + 1, 0, left
-        self._position += number
+            self.epoch, self.position, self._length = self.epoch + 1, 0, left
+        self.position += number
         return batch
 
     def close(self) -> None:

@@ -36,16 +36,6 @@ class StreamLoader:
         passes: How many passes there are, `None` for no end; one that can't be repeated has one.
         start_epoch: The first pass.
         max_bytes: The most that batches may occupy while they wait; one is always allowed.
-
-    Raises:
-        ArgumentError: A number below 1.
-
-    Example:
-        ```python
-        with StreamLoader(stream, passes=2) as loader:
-            while size := loader.window(32):
-                batch = loader.take(size)
-        ```
     """
 
     def __init__(
@@ -55,7 +45,7 @@ class StreamLoader:
         if not stream.repeatable:
             passes = 1
         epochs = count(start_epoch) if passes is None else iter(range(start_epoch, start_epoch + passes))
-        self._epoch, self._position = start_epoch, 0
+        self.epoch, self.position = start_epoch, 0
         self._stream = stream
         self._between = self._closed = False
         self._raised: BaseException | None = None
@@ -66,14 +56,6 @@ class StreamLoader:
         # A loader that is dropped without being closed must not leave its thread reading.
         self._abandon = weakref.finalize(self, self._ahead.close)
         self._thread.start()
-
-    @property
-    def epoch(self) -> int:
-        return self._epoch
-
-    @property
-    def position(self) -> int:
-        return self._position
 
     @property
     def bytes_ahead(self) -> int:
@@ -115,8 +97,8 @@ class StreamLoader:
                 raise self._failure(outlook.stop)
             raise self._too_many(number, outlook.samples)
         if self._between:
-            self._epoch, self._position, self._between = self._epoch + 1, 0, False
-        self._position += number
+            self.epoch, self.position, self._between = self.epoch + 1, 0, False
+        self.position += number
         return concatenate(self._ahead.pop(number))
 
     def close(self, *, wait_s: float | None = None) -> None:
@@ -171,8 +153,8 @@ class StreamLoader:
 
     def _too_many(self, number: int, left: int) -> ArgumentError:
         if not left:
-            return ArgumentError(f"The last pass (epoch {self._epoch}) is used up. Received: take(number={number}).")
+            return ArgumentError(f"The last pass (epoch {self.epoch}) is used up. Received: take(number={number}).")
         return ArgumentError(
-            f"The pass of epoch {self._epoch + self._between} has {left:,} samples left, and a batch never spans two. "
+            f"The pass of epoch {self.epoch + self._between} has {left:,} samples left, and a batch never spans two. "
             f"Received: number={number}. Expected at most {left}."
         )
