@@ -28,7 +28,7 @@ from PIL import Image
 from scipy import ndimage
 
 from autobatch.data.images.from_folder import DirectorySource
-from autobatch.data.images.transform import Mover, require_image_backend
+from autobatch.data.images.transform import PixelMover, require_image_backend
 from autobatch.data.options import ImageBackend
 from autobatch.data.prefetch.loader import Loader
 from autobatch.errors import MissingExtraError
@@ -201,7 +201,7 @@ def stages(case: Case, folder: Path, *, opencv: bool) -> dict[str, float]:
 
 
 def _moving(generator: Any, backend: ImageBackend, pictures: Any, drawn: Any) -> Callable[[int], Any]:
-    mover = Mover(generator, backend)
+    mover = PixelMover(generator, backend)
     mover(pictures[0], drawn[0])  # looks at its scipy first
     return lambda i: generator.apply_transform(*mover(pictures[i], drawn[i]))
 

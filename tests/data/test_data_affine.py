@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.image import ImageDataGenerator, apply_affine_transform
 
 from autobatch.data.images.affine import FILL_MODES, Affine, agrees, sample_exactly
-from autobatch.data.images.transform import PLACE_ROUNDING, Mover, can_sample, sample_by_opencv
+from autobatch.data.images.transform import PLACE_ROUNDING, PixelMover, can_sample, sample_by_opencv
 from autobatch.errors import MissingExtraError
 
 sides = st.integers(1, 40)
@@ -128,7 +128,7 @@ GENERATORS = {
 def test_a_generators_whole_transformation_is_keras_own(name):
     datagen = ImageDataGenerator(rotation_range=30, zoom_range=0.3, horizontal_flip=True, **GENERATORS[name])
     shape = (3, 12, 17) if name == "channels first" else (12, 17, 3)
-    mover = Mover(datagen, "scipy")
+    mover = PixelMover(datagen, "scipy")
     for seed in range(8):
         picture = np.random.default_rng(seed).integers(0, 256, shape).astype(np.float32)
         drawn = datagen.get_random_transform(shape, seed)
@@ -142,13 +142,13 @@ def test_a_generators_whole_transformation_is_keras_own(name):
 def test_what_is_not_known_to_be_equal_is_left_to_keras(name):
     datagen = ImageDataGenerator(**GENERATORS[name])
     picture, drawn = np.ones((4, 4, 3), datagen.dtype), {"theta": 10}
-    assert Mover(datagen, "scipy")(picture, drawn) == (picture, drawn)
+    assert PixelMover(datagen, "scipy")(picture, drawn) == (picture, drawn)
 
 
 @pytest.mark.parametrize("strange", [float("nan"), 1e300])
 def test_places_beyond_counting_are_left_to_keras(strange):
     picture, drawn = np.ones((4, 4, 3), np.float32), {"tx": strange}
-    assert Mover(ImageDataGenerator(), "scipy")(picture, drawn)[1] is drawn
+    assert PixelMover(ImageDataGenerator(), "scipy")(picture, drawn)[1] is drawn
 
 
 def test_the_error_of_a_missing_opencv_is_the_line_that_installs_it(monkeypatch):

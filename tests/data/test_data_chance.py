@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from autobatch.data.check import is_keras_own
-from autobatch.data.images.seeding import Tamed, drawing_from, seeded
+from autobatch.data.images.seeding import SeededCalls, drawing_from, seeded
 
 
 def global_states():
@@ -75,12 +75,12 @@ def test_threads_do_not_draw_from_each_others_seeds():
 
 
 def test_a_tamed_function_draws_by_the_seed_for_ever():
-    tamed = Tamed()
+    tamed = SeededCalls()
     assert len({tamed(3, draw) for _ in range(100)}) == 1
 
 
 def test_a_tamed_function_that_never_draws_is_soon_left_alone():
-    tamed = Tamed()
+    tamed = SeededCalls()
     seen = []
     for _ in range(100):
         tamed(3, lambda: seen.append(np.random.get_state()[1][0]))

@@ -45,7 +45,7 @@ class MixStream:
         few = [_few(part) for part in parts]
         require_one_form(few)
         self._few = few
-        self._taps: tuple[Tap, ...] | None = None
+        self._taps: tuple[PartReader, ...] | None = None
         theirs = (note for part in parts for note in getattr(part, "notes", ()))
         share = " : ".join(f"{number:,}" for number in self.given)
         self.notes: tuple[str, ...] = (
@@ -77,7 +77,7 @@ class MixStream:
     def open(self, epoch: int) -> Iterator[Batch]:
         if self._taps is None:
             self._taps = tuple(
-                Tap(part, first, f"part {number} of the mixture", epoch)
+                PartReader(part, first, f"part {number} of the mixture", epoch)
                 for number, (part, first) in enumerate(zip(self._parts, self._few, strict=True))
             )
         order = interleaved(self.given)
@@ -85,7 +85,7 @@ class MixStream:
             yield _woven(self._taps, order[start : start + _BATCH])
 
 
-class Tap:
+class PartReader:
     """Gives the samples of one part without an end, any number at a time; `first` sets their form."""
 
     def __init__(self, part: Source | Stream, first: Batch, name: str, epoch: int) -> None:
@@ -126,7 +126,7 @@ class Tap:
                 )
 
 
-def _woven(taps: Sequence[Tap], parts: Any) -> Batch:
+def _woven(taps: Sequence[PartReader], parts: Any) -> Batch:
     """A batch whose first, second, ... sample comes from the part with that number."""
     taken = [batch for part, tap in enumerate(taps) for batch in tap.take(int(np.count_nonzero(parts == part)))]
     return concatenate(taken).take(np.argsort(np.argsort(parts, kind="stable")))

@@ -20,8 +20,8 @@ from autobatch.data.images.iterator import (
     require_flow,
     sample_bytes_of,
 )
-from autobatch.data.images.seeding import STEPS, PictureMaker, Tamed, seeded
-from autobatch.data.images.transform import Mover, require_image_backend
+from autobatch.data.images.seeding import STEPS, SeededCalls, SeededImageGenerator, seeded
+from autobatch.data.images.transform import PixelMover, require_image_backend
 from autobatch.data.options import ClassMode, ImageBackend
 from autobatch.data.order import as_indices, sample_seed
 from autobatch.errors import ArgumentError, DataError
@@ -112,11 +112,11 @@ class FlowSource:
         self._flow = copy.copy(flow)
         # A flow from a file list works without a generator: pictures are then left as they are.
         self._datagen = flow.image_data_generator or ImageDataGenerator(data_format=flow.data_format, dtype=flow.dtype)
-        self._mover = Mover(self._datagen, self.image_backend)
+        self._mover = PixelMover(self._datagen, self.image_backend)
         self._augment = augment
         self.seed = seed
         self._beside = beside
-        self._tamed = {step: Tamed() for step in STEPS}
+        self._tamed = {step: SeededCalls() for step in STEPS}
         self.class_counts = class_counts_of(flow)
         picture_bytes = sample_bytes_of(flow)
         self.sample_bytes = picture_bytes if beside is None else beside.sample_bytes(picture_bytes)
@@ -216,7 +216,7 @@ class FlowSource:
         """Keras' own flow, so that each option has its meaning there, with draws of our own."""
         seeds = (self._sample_seed(index, epoch) for index in indices)
         flow = copy.copy(self._flow)
-        flow.image_data_generator = PictureMaker(
+        flow.image_data_generator = SeededImageGenerator(
             self._datagen, self._tamed, seeds, augment=self._augment, mover=self._mover
         )
         return flow

@@ -28,7 +28,7 @@ _X_COL, _Y_COL = "filename", "class"  # Keras' defaults
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PictureTable:
     """A dataframe, and which of its columns are meant.
 
     Attributes:
@@ -134,7 +134,7 @@ def open_dataframe(datagen: Any, dataframe: Any, options: DataOptions) -> tuple[
     require_subset(datagen, given.get("subset"))
     spec = ModelSpec.of(options.model)
     notes: list[str] = []
-    frame = Frame.of(dataframe, given)
+    frame = PictureTable.of(dataframe, given)
     flow_options = given | infer_picture(spec, datagen, given, notes)
     if "class_mode" not in given:
         flow_options["class_mode"], reason = frame.infer_class_mode(spec)
@@ -154,7 +154,7 @@ def open_dataframe(datagen: Any, dataframe: Any, options: DataOptions) -> tuple[
     return source, tuple(notes)
 
 
-def _flow(datagen: Any, frame: Frame, options: dict[str, Any], notes: list[str]) -> Any:
+def _flow(datagen: Any, frame: PictureTable, options: dict[str, Any], notes: list[str]) -> Any:
     folder = options.get("directory")
     if folder is not None and not Path(folder).is_dir():
         raise DataError(f"There is no such folder: {folder}. Expected the one that x_col's names are in.", str(folder))
@@ -177,7 +177,7 @@ def _flow(datagen: Any, frame: Frame, options: dict[str, Any], notes: list[str])
     return flow
 
 
-def _require_found(frame: Frame, folder: Any, flow: Any) -> None:
+def _require_found(frame: PictureTable, folder: Any, flow: Any) -> None:
     if flow.n == 0:
         where = "the working folder" if folder is None else folder
         part = f" for the {flow.subset} part" if flow.subset else ""

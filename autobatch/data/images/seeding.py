@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from autobatch.data.check import is_keras_own
-from autobatch.data.images.transform import Mover
+from autobatch.data.images.transform import PixelMover
 
 _GLOBAL_STATE = threading.RLock()
 _CALM = 16
@@ -55,7 +55,7 @@ def _mark() -> tuple[Any, ...]:
     return position, int(keys[0]), has_gauss, gauss, random.getstate()
 
 
-class Tamed:
+class SeededCalls:
     """Other people's functions, called so that what they draw depends on the seed alone.
 
     Functions that never draw are soon called without the lock: the first calls are watched, and only if none of them
@@ -107,7 +107,7 @@ STEPS = ("get_random_transform", "apply_transform", "standardize")
 """The methods that a flow calls on its generator for each picture, in this order."""
 
 
-class PictureMaker:
+class SeededImageGenerator:
     """An `ImageDataGenerator` whose draws depend on the seed of the current picture alone. Serves one call of a flow.
 
     Args:
@@ -120,7 +120,7 @@ class PictureMaker:
     """
 
     def __init__(
-        self, datagen: Any, tamed: Mapping[str, Tamed], seeds: Iterable[int], *, augment: bool, mover: Mover
+        self, datagen: Any, tamed: Mapping[str, SeededCalls], seeds: Iterable[int], *, augment: bool, mover: PixelMover
     ) -> None:
         self._datagen = datagen
         self._tamed = tamed

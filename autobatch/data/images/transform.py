@@ -108,7 +108,7 @@ def require_image_backend(name: Any) -> ImageBackend:
     return name  # type: ignore[return-value]
 
 
-class Mover:
+class PixelMover:
     """Moves the pixels of a picture as an `ImageDataGenerator` would, before the rest of its transformation.
 
     What differs from Keras' own way, and so is left to Keras: an interpolation that isn't linear, a fill mode that

@@ -14,7 +14,7 @@ _FEWEST_AHEAD = 16
 
 
 @dataclass(slots=True)
-class Waiting:
+class WaitingBatch:
     """A batch of which `used` samples have been taken; views of a part keep the whole in memory."""
 
     batch: Batch
@@ -61,7 +61,7 @@ class ReadAhead:
 
     def __init__(self, stream: Stream, epochs: Iterator[int], max_bytes: int) -> None:
         self._stream, self._epochs, self._max_bytes = stream, epochs, max_bytes
-        self._items: deque[Waiting | EndOfPass | Failure] = deque()
+        self._items: deque[WaitingBatch | EndOfPass | Failure] = deque()
         self._changed = threading.Condition()
         self._stops: deque[EndOfPass | Failure] = deque()
         self._ready = self._bytes = self._largest = 0
@@ -88,7 +88,7 @@ class ReadAhead:
         with self._changed:
             while samples:
                 head = self._items[0]
-                assert isinstance(head, Waiting)  # noqa: S101 - the caller has looked
+                assert isinstance(head, WaitingBatch)  # noqa: S101 - the caller has looked
                 number = min(samples, head.left)
                 whole = number == head.batch.size
                 parts.append(head.batch if whole else head.batch[head.used : head.used + number])
@@ -178,7 +178,7 @@ class ReadAhead:
                     if none_yet:
                         raise DataError(f"The data have come to an end: there are no samples in pass {epoch}.")
                     return True
-                self._put(Waiting(self._conforming(batch)))
+                self._put(WaitingBatch(self._conforming(batch)))
                 none_yet = False
             return False
         finally:
@@ -208,10 +208,10 @@ class ReadAhead:
             self._changed.wait_for(lambda: self._closed or condition())
             return not self._closed
 
-    def _put(self, item: Waiting | EndOfPass | Failure) -> None:
+    def _put(self, item: WaitingBatch | EndOfPass | Failure) -> None:
         with self._changed:
             self._items.append(item)
-            if isinstance(item, Waiting):
+            if isinstance(item, WaitingBatch):
                 self._bytes += item.batch.nbytes
                 self._largest = max(self._largest, item.batch.nbytes)
                 self._ready += 0 if self._stops else item.left
@@ -220,10 +220,10 @@ class ReadAhead:
             self._changed.notify_all()
 
 
-def _samples_before_a_stop(items: Iterable[Waiting | EndOfPass | Failure]) -> int:
+def _samples_before_a_stop(items: Iterable[WaitingBatch | EndOfPass | Failure]) -> int:
     samples = 0
     for item in items:
-        if not isinstance(item, Waiting):
+        if not isinstance(item, WaitingBatch):
             break
         samples += item.left
     return samples
