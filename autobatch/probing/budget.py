@@ -136,9 +136,7 @@ class StepBudgets:
     def renew(self, own: Mapping[str, int], where: Where = "worker") -> dict[str, int]:
         """What a step may take: in training, when the worker is gone, and in the next trial, beside the worker.
 
-        Args:
-            own: Per resource, what the process of the trials has taken and will use again.
-            where: Which process that is.
+        `own` is what the process of the trials has taken, per resource, and will use again.
         """
         machine = self._read()
         now = self._free(machine, own)
@@ -191,12 +189,7 @@ class StepBudgets:
         return is_limited(reading, self._request.limit_bytes, self.gpu)
 
     def _free(self, machine: MemoryReading, own: Mapping[str, int]) -> dict[str, int]:
-        """Per resource, what the process of a step may take on top of what it held before its first.
-
-        Args:
-            machine: A reading of now.
-            own: What that process has taken since and will use again.
-        """
+        """Per resource, what the process of a step may take, `own` included: what it has taken since its first step."""
         reading = self._limited(machine)
         free = {name: one.free_bytes for name, one in self._reader.read(reading, self._reusable(machine, own)).items()}
         return {**free, "host": free["host"] - self._request.beside_bytes}

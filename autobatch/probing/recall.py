@@ -175,14 +175,6 @@ def fingerprint(
 ) -> dict[str, Any] | None:
     """Everything that the memory and speed of a model's steps depend on, as JSON-ready values.
 
-    Args:
-        model: A Keras model.
-        samples: A few samples in the form that training will use.
-        reading: Of this machine.
-        request: What was asked for.
-        step: What the trials run.
-        driver: Tells of the driver of GPUs, where there are any.
-
     Returns:
         `None` where that cannot be written down: a model without a configuration, or code without a source.
     """

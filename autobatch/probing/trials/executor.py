@@ -128,14 +128,7 @@ class Executor:
         return self._held
 
     def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float, fresh: bool = False) -> Reply:
-        """Runs one size.
-
-        Args:
-            size: Samples in the micro-batch.
-            options: For the measurer.
-            timeout_s: Seconds the trial may take.
-            fresh: Start the worker anew if it has run a larger size, so that the peak can be measured.
-        """
+        """Runs one size; `fresh` starts the worker anew if it has run a larger one: so the peak can be measured."""
         if fresh and size < self._largest:
             self.renew()
         answer = self._run(size, options, timeout_s)
@@ -205,12 +198,7 @@ def wait_until_free(
 ) -> str | None:
     """Waits until as much of a GPU is free as before; returns a sentence if that does not come to pass.
 
-    Args:
-        read: Reads the GPU; `None` where it cannot be read any more, and then nothing can be said.
-        before: The GPU before the process of the trials was started.
-        timeout_s: Seconds to wait at most.
-        clock: Seconds that never go back.
-        sleep: Waits for some seconds.
+    Where it cannot be read any more (`None`), nothing can be said.
     """
     began = clock()
     while (device := read()) is not None:

@@ -69,11 +69,8 @@ WORST = "host_at_worst"
 class TrialMeasurer:
     """Trials of one model in this process.
 
-    Args:
-        model: Its steps are run for real: hand in one that may be spoiled.
-        samples: A few real samples.
-        step: What a trial runs.
-        records: Whether steps are recorded, which the framework's profiler tells of on stderr.
+    Its steps are run for real: hand in a model that may be spoiled. Of recorded steps the framework's profiler tells on
+    stderr.
 
     Attributes:
         facts: What the process held when the model was built, in bytes.
