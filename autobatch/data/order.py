@@ -50,6 +50,7 @@ def mix(seed: int, epoch: int, index: npt.ArrayLike, stream: int = _ORDER) -> np
 
 def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     """The numbers 0 to `count - 1` in the order of one epoch."""
+    # Sorting by hash shuffles: hashes of one epoch all differ, so no tie is left to chance or to numpy's version.
     return np.argsort(mix(seed, epoch, np.arange(count)), kind="stable").astype(np.int64)
 
 

@@ -125,7 +125,7 @@ class OutsideAllocator:
     whole GPU already shows nothing.
 
     Example:
-        >>> outside = Outside()
+        >>> outside = OutsideAllocator()
         >>> outside.after(own_bytes=900, in_use_bytes=300), outside.after(own_bytes=4000, in_use_bytes=2200)
         (600, 600)
     """

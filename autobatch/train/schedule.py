@@ -168,8 +168,8 @@ def choose_sizes(
     """The sizes of a run.
 
     Example:
-        >>> sizes_for(256, 100, None, samples=1000, first_epoch=0)
-        Sizes(effective=256, micro=86, largest=256, reference=256, at=None)
+        >>> choose_sizes(256, 100, None, samples=1000, first_epoch=0)
+        Sizes(effective_batch_size=256, micro_batch_size=86, largest=256, reference=256, at=None)
     """
     largest = asked or found
     at = None if schedule is None else lambda epoch: min(schedule.at(epoch), samples or schedule.at(epoch))

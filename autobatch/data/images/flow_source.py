@@ -222,4 +222,5 @@ class FlowSource:
         return flow
 
     def _sample_seed(self, index: int, epoch: int) -> int:
+        # Without augmentation a sample must look the same in every epoch, also where the user's own code draws.
         return sample_seed(self.seed, epoch if self._augment else 0, index)

@@ -79,6 +79,7 @@ class ReadAhead:
             self._wanted, self._asked = samples, self._left_behind + 1
             self._most_wanted = max(self._most_wanted, samples)
             self._changed.notify_all()
+            # The thread reads past its bound of bytes while somebody wants more than lies ready, else both would wait.
             self._changed.wait_for(lambda: self._ready >= samples or self._stands_still())
             self._wanted = 0
             return Outlook(self._ready, self._stops[0] if self._stops else None)

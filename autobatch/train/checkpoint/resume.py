@@ -41,7 +41,7 @@ def batch_size_facts(at: Callable[[int], int], epochs: int) -> dict[str, Any]:
     """The effective batch of the epochs before `epochs`, as pairs of an epoch and the size from then on.
 
     Example:
-        >>> sizes_of(lambda epoch: 64 if epoch < 5 else 128, 9)
+        >>> batch_size_facts(lambda epoch: 64 if epoch < 5 else 128, 9)
         {'batch_size': [[0, 64], [5, 128]], 'epochs': 9}
     """
     groups = groupby(range(epochs), key=at)

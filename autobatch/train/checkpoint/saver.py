@@ -162,7 +162,7 @@ def next_smaller_micro_batch(micro: int, effective: int | None) -> int | None:
             the effective batch changes.
 
     Example:
-        >>> micro_below(64, 64), micro_below(22, 64), micro_below(1, 64)
-        (32, 16, None)
+        >>> [next_smaller_micro_batch(size, 64) for size in (64, 22, 1)]
+        [32, 16, None]
     """
     return next_rung(micro, rungs(max(effective or micro, micro), micro))

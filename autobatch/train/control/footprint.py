@@ -34,7 +34,7 @@ def footprint_of(
 
     Example:
         >>> from autobatch.memory.peak_model import fit_peak
-        >>> need = need_of(500, fit_peak([(2, 1_200), (8, 1_800)]), {2: 1_200, 8: 1_800})
+        >>> need = footprint_of(500, fit_peak([(2, 1_200), (8, 1_800)]), {2: 1_200, 8: 1_800})
         >>> need(2), need(8), need(16)
         (1700, 2300, 3178)
     """

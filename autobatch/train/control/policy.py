@@ -48,11 +48,12 @@ class Policy:
         ArgumentError: The ladder is empty, does not descend, or ends below 1.
 
     Example:
+        >>> from autobatch.train.control.state import Room
         >>> policy = Policy((8, 4, 2, 1), {"host": lambda size: 100 * size})
         >>> state, decision = policy.saw(policy.start(8), Snapshot(0.0, {"host": Room(500, 50, "host", 0)}))
         >>> decision.reason
         '8 samples need up to 800 bytes and the host leaves 500 bytes beside a reserve of 50 bytes'
-        >>> state.micro
+        >>> state.micro_batch_size
         4
     """
 
