@@ -26,11 +26,11 @@ def fit_headline(record: Record) -> str:
 
 def of_training(record: Record) -> list[Answered]:
     """The questions that matter of a training, in the order in which they are asked."""
-    told = [Answered("How big", _how_cut(record))]
+    told = [Answered("Batch size", _how_cut(record))]
     if record.result is not None:
-        told += [Answered("Why that big", " ".join(record.result.reasons) or "No reason is kept.")]
-    told += [Answered("What limited", _what_limited(record)), Answered("How fast", _how_fast_trained(record))]
-    return [*told, Answered("What changed", _what_changed(record)), Answered("How it ended", _how_it_ended(record))]
+        told += [Answered("Why this size", " ".join(record.result.reasons) or "No reason is kept.")]
+    told += [Answered("Memory", _what_limited(record)), Answered("Throughput", _how_fast_trained(record))]
+    return [*told, Answered("Changes", _what_changed(record)), Answered("End", _how_it_ended(record))]
 
 
 def _how_cut(record: Record) -> str:
@@ -150,11 +150,16 @@ def _of_probe(record: Record) -> list[Answered]:
     if result is None:
         return []
     return [
-        Answered("How big", how_big(result)),
-        Answered("Why that big", " ".join(result.reasons) or "No reason is kept."),
-        Answered("What limits", what_limits(result)),
-        Answered("How fast", how_fast(result)),
+        Answered("Batch size", how_big(result)),
+        Answered("Why this size", " ".join(result.reasons) or "No reason is kept."),
+        Answered("Memory", _unlabelled(what_limits(result))),
+        Answered("Throughput", _unlabelled(how_fast(result))),
     ]
+
+
+def _unlabelled(sentence: str) -> str:
+    """The sentence without the word that the page has as its heading."""
+    return sentence.partition(": ")[2]
 
 
 def _next(record: Record) -> list[Answered]:

@@ -17,38 +17,37 @@ def how_big(result: "ProbeResult") -> str:
     size, steps = result.batch_size, result.accumulation_steps
     if steps > 1:
         return (
-            f"An update of {result.effective_batch_size} samples is safe as {steps} micro-batches of up to {size}, "
-            "whose gradients are added up: one of that size has run within the budget."
+            f"An update of {result.effective_batch_size} samples is safe as {steps} accumulated micro-batches of up to "
+            f"{size}: one of {size} ran within the budget."
         )
     if result.max_batch_size > size:
         return (
-            f"A batch of {format_count(size, 'sample')} is safe, and so is any other up to {result.max_batch_size}: "
-            "both have run within the budget."
+            f"A batch of {format_count(size, 'sample')} is safe, and so is every size up to {result.max_batch_size}: "
+            f"{size} and {result.max_batch_size} both ran within the budget."
         )
-    return f"A batch of {format_count(size, 'sample')} is safe: it has run within the budget."
+    return f"A batch of {format_count(size, 'sample')} is safe: it ran within the budget."
 
 
 def what_limits(result: "ProbeResult") -> str:
     """What the chosen size needs of the resource that is fullest, and what limits that."""
     name = result.binding
     if name is None:
-        return "What it needs could not be measured."
+        return "Memory: could not be measured."
     peak, budget, about = result.peaks[name], result.budgets[name], "" if result.measured else "about "
     kept = result.reserves.get(name)
-    beside = f", beside {format_bytes(kept)} that stay free" if kept else ""
+    reserve = f", with {format_bytes(kept)} kept free" if kept else ""
     limit = one_line(result.limits.get(name, name))
-    share = f"{about}{format_bytes(peak)} of the {format_bytes(budget)} that a step may take"
-    return f"It needs {share} ({_percent(peak / budget)}); the limit is the {limit}{beside}."
+    share = f"{about}{format_bytes(peak)} of a budget of {format_bytes(budget)}"
+    return f"Memory: {share} ({_percent(peak / budget)}), limited by the {limit}{reserve}."
 
 
 def how_fast(result: "ProbeResult") -> str:
     """The speed of the chosen size, and how long an update of all its micro-batches takes."""
     proof = result.proof
     if proof is None or proof.seconds_per_update is None or proof.samples_per_s is None:
-        return "How fast it is was not measured."
+        return "Throughput: not measured."
     update_s = proof.seconds_per_update * result.accumulation_steps
-    speed = f"{proof.samples_per_s:,.1f} samples/s: {update_s:.3g} s for each update"
-    return f"It is as fast as {speed}, without the reading of samples."
+    return f"Throughput: {proof.samples_per_s:,.0f} samples/s, {update_s:.3g} s per update, excluding data loading."
 
 
 def one_line(text: str) -> str:

@@ -121,10 +121,10 @@ def test_it_says_how_big_why_what_limits_how_fast_and_what_to_type_next():
     said = read(probe(next="autobatch fit m:model data/train --batch-size 256 --seed 3")).said
     for words in (
         "Batch size 256",
-        "How big A batch of 256 samples is safe",
-        "Why that big 256 is the smallest size within 5 %",
-        "What limits It needs about",
-        "How fast It is as fast as 183.5 samples/s",
+        "Batch size A batch of 256 samples is safe",
+        "Why this size 256 is the smallest size within 5 %",
+        "Memory about",
+        "Throughput 18",
         "What to type next In a shell, or in Python: autobatch fit m:model data/train --batch-size 256 --seed 3",
         "autobatch.fit(model, data, batch_size=256)",
         probe().result.summary().replace("  ", " "),
@@ -136,7 +136,9 @@ def test_it_says_how_big_why_what_limits_how_fast_and_what_to_type_next():
 def test_the_page_and_the_terminal_say_the_same_of_a_probe():
     """Seen to fail with sentences of the page's own."""
     said = read(probe()).said
-    assert [line for line in probe().result.verdict().splitlines() if line not in said] == []
+    lines = probe().result.verdict().splitlines()
+    # What the terminal says before a colon is a heading on the page.
+    assert [line for line in lines if line not in said and line.replace(": ", " ", 1) not in said] == []
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,7 @@ def test_a_failed_probe_says_what_happened_and_the_error(outcome, words):
 def test_a_training_says_what_it_did_and_how_it_ended(outcome, words):
     said = read(training(outcome=outcome)).said
     assert words in said
-    assert "What changed The micro-batch changed 6 times, between 64 and 256 samples." in said
+    assert "Changes The micro-batch changed 6 times, between 64 and 256 samples." in said
 
 
 def test_every_trial_and_every_failure_is_in_the_table_with_its_meaning():

@@ -164,16 +164,16 @@ def test_an_update_has_as_many_micro_batches_as_its_samples_need(effective, size
 
 def test_the_verdict_says_how_big_why_what_limits_and_how_fast():
     assert RESULT.verdict().splitlines() == [
-        "A batch of 384 samples is safe, and so is any other up to 512: both have run within the budget.",
+        "A batch of 384 samples is safe, and so is every size up to 512: 384 and 512 both ran within the budget.",
         "384 reaches 99 % of the best throughput.",
-        "It needs 9.1 GiB of the 12.0 GiB that a step may take (76 %); the limit is the device 0.",
-        "It is as fast as 768.0 samples/s: 0.5 s for each update, without the reading of samples.",
+        "Memory: 9.1 GiB of a budget of 12.0 GiB (76 %), limited by the device 0.",
+        "Throughput: 768 samples/s, 0.5 s per update, excluding data loading.",
     ]
 
 
 def test_the_largest_safe_size_alone_is_said_once():
     verdict = replace(RESULT, batch_size=512).verdict()
-    assert verdict.startswith("A batch of 512 samples is safe: it has run within the budget.\n")
+    assert verdict.startswith("A batch of 512 samples is safe: it ran within the budget.\n")
 
 
 @pytest.mark.parametrize(
@@ -195,13 +195,11 @@ def test_a_small_peak_is_said_in_a_unit_of_its_own(peak, budget, said):
 def test_the_verdict_of_an_effective_batch_tells_of_whole_updates():
     """Seen to fail with the seconds of one micro-batch."""
     size, why, memory, speed = IN_PARTS.verdict().splitlines()
-    assert size.startswith("An update of 256 samples is safe as 4 micro-batches of up to 64, ")
+    assert size.startswith("An update of 256 samples is safe as 4 accumulated micro-batches of up to 64: ")
     assert why == "Of 256 samples, four parts."
-    assert memory.startswith(
-        "It needs 300 MiB of the 400 MiB that a step may take (75 %); the limit is the host, as if "
-    )
-    assert memory.endswith("it had 1.0 GiB, beside 128 MiB that stay free.")
-    assert speed == "It is as fast as 256.0 samples/s: 1 s for each update, without the reading of samples."
+    assert memory.startswith("Memory: 300 MiB of a budget of 400 MiB (75 %), limited by the host, as if ")
+    assert memory.endswith("it had 1.0 GiB, with 128 MiB kept free.")
+    assert speed == "Throughput: 256 samples/s, 1 s per update, excluding data loading."
 
 
 @given(RESULTS)
