@@ -89,7 +89,6 @@ def rungs(effective: int, largest: int) -> tuple[int, ...]:
     parts, powers = {1}, [2]
     while powers[-1] < effective:
         powers.append(powers[-1] * 2)
-    # A power of two and the three quarters below it: neighbours are at most a factor of 3/2 apart, in few sizes.
     for power in powers:
         parts |= {power, power // 2 * 3}
     sizes = {-(-effective // count) for count in parts}
