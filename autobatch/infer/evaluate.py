@@ -5,11 +5,11 @@ from os import PathLike
 from typing import Any, Unpack
 
 from autobatch.backend import current_backend, forward_engine_for
-from autobatch.data.options import FlowOptions
-from autobatch.infer.common import callback_list, prepare, start
+from autobatch.data.options import FlowOptions, require_options
+from autobatch.infer.common import InferenceRun, open_inference
 from autobatch.memory.budget import Reserve
 from autobatch.memory.sensors.nvml import hold_nvml
-from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize
+from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize, UserRequest
 from autobatch.results.run import Event
 from autobatch.train.validation import DataValidation
 
@@ -73,36 +73,33 @@ def evaluate(
         print(metrics["accuracy"])
         ```
     """
+    require_options(flow, evaluate.__kwdefaults__ or ())
     with hold_nvml():
-        task = prepare(
-            "evaluate",
-            model,
-            data,
-            source,
-            flow,
-            beside=evaluate.__kwdefaults__ or (),
+        request = UserRequest(
+            model=model,
+            data=data,
+            source=source,
+            flow=flow,
+            step="evaluate",
             batch_size=batch_size,
-            callbacks=callbacks,
-            steps=steps,
-            workers=workers,
             reserve=reserve,
             max_batch_size=max_batch_size,
             trial_timeout_s=trial_timeout_s,
         )
+        task = open_inference(request, steps=steps, workers=workers, callbacks=callbacks)
         with current_backend().preserved_random_states():
             engine = forward_engine_for(model, task.samples, evaluates=True)
             engine.trace(task.samples)
-        running = start(model, engine, task, cache=cache, verbose=verbose, on_event=on_event)
+        run = InferenceRun(engine, task, cache=cache, verbose=verbose, on_event=on_event)
         evaluation = DataValidation(
-            task.opened.data,
-            effective=running.effective_batch_size,
-            cutter=running.cutter,
+            task.data,
+            effective=run.effective_batch_size,
+            cutter=run.runner,
             steps=steps,
             workers=workers,
             max_bytes=READ_AHEAD_BYTES,
         )
-        number = running.steps(task.opened.samples, steps)
         try:
-            return evaluation.run(model, engine, callback_list(model, callbacks, verbose, number))
+            return evaluation.run(model, engine, run.callbacks(callbacks, steps))
         finally:
             evaluation.close()

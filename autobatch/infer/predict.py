@@ -10,14 +10,14 @@ import keras
 
 from autobatch._text import format_bytes
 from autobatch.backend import current_backend, forward_engine_for
-from autobatch.data.options import FlowOptions
+from autobatch.data.options import FlowOptions, require_options
 from autobatch.errors import DoesNotFitError
-from autobatch.infer.common import InferenceRun, callback_list, prepare, start, total_of
+from autobatch.infer.common import InferenceRun, open_inference, total_of
 from autobatch.infer.outputs import OutputRows
 from autobatch.memory.budget import Reserve
 from autobatch.memory.reading import read_memory
 from autobatch.memory.sensors.nvml import hold_nvml
-from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize, Task
+from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize, Task, UserRequest
 from autobatch.results.run import Event
 from autobatch.train.passes import Feed, one_pass
 
@@ -79,57 +79,45 @@ def predict(
         classes = probabilities.argmax(axis=-1)
         ```
     """
+    require_options(flow, predict.__kwdefaults__ or ())
     with hold_nvml():
-        task = prepare(
-            "predict",
-            model,
-            data,
-            source,
-            flow,
-            beside=predict.__kwdefaults__ or (),
+        request = UserRequest(
+            model=model,
+            data=data,
+            source=source,
+            flow=flow,
+            step="predict",
             batch_size=batch_size,
-            callbacks=callbacks,
-            steps=steps,
-            workers=workers,
             reserve=reserve,
             max_batch_size=max_batch_size,
             trial_timeout_s=trial_timeout_s,
         )
+        task = open_inference(request, steps=steps, workers=workers, callbacks=callbacks)
         total = total_of(task, steps)
         with current_backend().preserved_random_states():
             engine = forward_engine_for(model, task.samples, evaluates=False)
             each_bytes = engine.output_bytes(task.samples)
         task = _with_results(task, total, each_bytes)
-        running = start(model, engine, task, cache=cache, verbose=verbose, on_event=on_event)
+        run = InferenceRun(engine, task, cache=cache, verbose=verbose, on_event=on_event)
         rows = OutputRows(total, lambda needed: require_room(needed, task.request.reserve))
-        return run(model, running, task, rows, steps=steps, callbacks=callbacks, verbose=verbose, workers=workers)
+        return predict_all(run, rows, steps=steps, callbacks=callbacks, workers=workers)
 
 
-def run(
-    model: Any,
-    running: InferenceRun,
-    task: Task,
-    rows: OutputRows,
-    *,
-    steps: int | None,
-    callbacks: Any,
-    verbose: Any,
-    workers: int | None,
-) -> Any:
+def predict_all(run: InferenceRun, rows: OutputRows, *, steps: int | None, callbacks: Any, workers: int | None) -> Any:
     """Predicts once, in the order that Keras' `predict` calls callbacks."""
-    called = callback_list(model, callbacks, verbose, running.steps(task.opened.samples, steps))
+    model, called = run.task.model, run.callbacks(callbacks, steps)
     model.stop_predicting = False
     called.on_predict_begin()
-    running.cutter.controller.pause()
-    with one_pass(task.opened.data, workers=workers, max_bytes=READ_AHEAD_BYTES) as supply:
+    run.runner.controller.pause()
+    with one_pass(run.task.data, workers=workers, max_bytes=READ_AHEAD_BYTES) as supply:
         feed = Feed(supply)
         for step in count() if steps is None else range(steps):
-            size = supply.window(running.effective_batch_size)
+            size = supply.window(run.effective_batch_size)
             if not size:
                 break
-            running.diary.progress.update, start_row = step, rows.filled
+            run.recorder.progress.update, start_row = step, rows.filled
             called.on_predict_batch_begin(step)
-            running.cutter.predict(running.engine, feed, size, rows.add)
+            run.runner.predict(run.engine, feed, size, rows.add)
             called.on_predict_batch_end(step, {"outputs": _for_callbacks(callbacks, rows, start_row)})
             if model.stop_predicting or (steps is None and supply.ended):
                 break

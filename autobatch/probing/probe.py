@@ -8,12 +8,12 @@ from typing import Any, Unpack
 
 from autobatch._arguments import require_seconds
 from autobatch._text import format_bytes, format_count
-from autobatch.data.options import FlowOptions
+from autobatch.data.options import FlowOptions, require_options
 from autobatch.errors import ArgumentError
 from autobatch.memory.budget import Reserve
 from autobatch.memory.sensors.nvml import hold_nvml
 from autobatch.probing.cache import Cache
-from autobatch.probing.request import BatchSize, Task, prepare
+from autobatch.probing.request import BatchSize, Task, UserRequest
 from autobatch.probing.search import next_size
 from autobatch.probing.trials.executor import find_caller_reason
 from autobatch.probing.trials.ipc import Deadline
@@ -91,12 +91,12 @@ def probe(
     if timeout_s is not None:
         require_seconds(timeout_s=timeout_s)
     seams = TunerSeams(deadline=Deadline.after(timeout_s))
-    task = prepare(
-        model,
-        data,
-        source,
-        flow,
-        beside=probe.__kwdefaults__ or (),
+    require_options(flow, probe.__kwdefaults__ or ())
+    task = UserRequest(
+        model=model,
+        data=data,
+        source=source,
+        flow=flow,
         batch_size=batch_size,
         class_weight=class_weight,
         seed=seed,
@@ -104,7 +104,7 @@ def probe(
         max_batch_size=max_batch_size,
         trial_timeout_s=trial_timeout_s,
         limit=limit,
-    )
+    ).open()
     with hold_nvml():
         found = find_batch_size(
             model,
@@ -202,7 +202,8 @@ def dry_run(model: Any, data: Any, source: Any = None, *, seams: TunerSeams | No
     if about_trials["timeout_s"] is not None:
         require_seconds(timeout_s=about_trials["timeout_s"])
     cache = open_cache(about_trials["cache"])
-    task = prepare(model, data, source, options, beside=defaults, **given)  # type: ignore[arg-type]
+    require_options(options, defaults)
+    task = UserRequest(model=model, data=data, source=source, flow=options, **given).open()
     request, tuner = task.request, Tuner(model, task.samples, task.request, seams=seams)
     tuner.require_room()
     budgets = tuner.budgets

@@ -1,7 +1,7 @@
 """What is asked of a probe or a training: arguments checked, data opened, bounds derived. Nothing runs here."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from autobatch._arguments import is_whole, require_count, require_seconds
@@ -9,7 +9,7 @@ from autobatch.backend import current_backend
 from autobatch.data.batch import Batch, with_class_weight
 from autobatch.data.check import Step, require_compatible
 from autobatch.data.open import OpenedData, few_of, is_ready, most_samples, open_data
-from autobatch.data.options import DataOptions, FlowOptions, ImageBackend, require_options
+from autobatch.data.options import DataOptions, ImageBackend
 from autobatch.data.source import Source, Stream
 from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError
@@ -132,74 +132,100 @@ _SYNTHETIC = "the most that is tried of synthetic samples"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A model's data, and the request for their batch size."""
+    """A model, its data, and the request for their batch size."""
 
-    opened: OpenedData  # the data to train on
+    model: Any
+    opened: OpenedData  # the data to run on
     samples: Batch  # a few of them
     request: ProbeRequest  # what to look for
     notes: tuple[str, ...]  # what was inferred, one sentence each
 
     @property
     def data(self) -> Source | Stream:
-        """The samples to train on."""
+        """The samples to run on."""
         return self.opened.data
 
 
-def prepare(
-    model: Any,
-    data: Any,
-    source: Any,
-    flow: FlowOptions,
-    *,
-    beside: Iterable[str],
-    batch_size: Any,
-    class_weight: Mapping[int, float] | None,
-    seed: int | None,
-    reserve: float | Reserve | None,
-    max_batch_size: int | None,
-    trial_timeout_s: float,
-    limit: int | None = None,
-    shuffle: bool = True,
-    image_backend: ImageBackend = "scipy",
-    opens: Callable[[Any, Any, DataOptions], OpenedData] = open_data,
-) -> Task:
-    """Checks what a user gave and makes a task of it; nothing is run, and the model is not touched.
+Opener = Callable[[Any, Any, DataOptions], OpenedData]
 
-    Most arguments are those of `autobatch.probe`; `beside` holds the names that the calling function takes, and `opens`
-    is what opens the data.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRequest:
+    """What a caller asked for, checked when it is made; most attributes are arguments of `autobatch.probe`.
 
     Raises:
         ArgumentError: An argument that cannot be meant.
-        ModelError: The model is not compiled, or does not fit the data.
-        DataError: The data cannot be used.
     """
-    require_options(flow, beside)
-    mode, effective = parse_batch_size(batch_size)
-    require_count(max_batch_size=max_batch_size, limit=limit)
-    require_count(least=0, seed=seed)
-    require_class_weight(class_weight)
-    require_seconds(trial_timeout_s=trial_timeout_s)
-    kept_free = parse_reserve(reserve)
-    current_backend().require_trainable(model)
-    _require_own_seed(data, seed)
-    drawn = seed if seed is None else int(seed)
-    given = opens(data, source, DataOptions(model, drawn, flow, shuffle=shuffle, image_backend=image_backend))
-    few = few_of(given.data)
-    require_compatible(model, few)
-    samples = with_class_weight(few, class_weight)
-    request, said = request_for(
-        mode,
-        effective,
-        most_samples(given.data),
-        most=max_batch_size,
-        reserve=kept_free,
-        read_ahead_bytes=_LOADERS * read_ahead_bytes(effective, given.data.sample_bytes)
-        + held_bytes(model, given, effective, samples),
-        trial_timeout_s=trial_timeout_s,
-        limit_bytes=limit if limit is None else int(limit),
-        beyond=_SYNTHETIC if given.synthetic else UNCOUNTED,
-    )
-    return Task(given, samples, request, (*given.notes, *said))
+
+    model: Any
+    data: Any
+    source: Any = None
+    flow: Mapping[str, Any] = field(default_factory=dict)
+    step: Step = "train"
+    batch_size: Any = "auto"
+    class_weight: Mapping[int, float] | None = None
+    seed: int | None = None
+    reserve: float | Reserve | None = None
+    max_batch_size: int | None = None
+    trial_timeout_s: float = 300.0
+    limit: int | None = None
+    shuffle: bool = True
+    image_backend: ImageBackend = "scipy"
+
+    def __post_init__(self) -> None:
+        parse_batch_size(self.batch_size)
+        require_count(max_batch_size=self.max_batch_size, limit=self.limit)
+        require_count(least=0, seed=self.seed)
+        require_class_weight(self.class_weight)
+        require_seconds(trial_timeout_s=self.trial_timeout_s)
+        parse_reserve(self.reserve)
+        _require_own_seed(self.data, self.seed)
+
+    def data_options(self, seed: int | None) -> DataOptions:
+        """What is said about the data beside themselves, with the seed that was given or has been drawn."""
+        return DataOptions(self.model, seed, self.flow, shuffle=self.shuffle, image_backend=self.image_backend)
+
+    def open(self, opens: Opener = open_data) -> Task:
+        """Opens the data and puts the question; nothing runs, and the model is not touched.
+
+        Raises:
+            ModelError: The model cannot be run this way, or does not fit the data.
+            DataError: The data cannot be used.
+        """
+        self._require_model()
+        given = opens(self.data, self.source, self.data_options(None if self.seed is None else int(self.seed)))
+        few = few_of(given.data)
+        require_compatible(self.model, few, step=self.step)
+        samples = with_class_weight(few, self.class_weight)
+        mode, effective = parse_batch_size(self.batch_size)
+        request, said = request_for(
+            mode,
+            effective,
+            most_samples(given.data),
+            most=self.max_batch_size,
+            reserve=parse_reserve(self.reserve),
+            read_ahead_bytes=self._read_ahead_bytes(given, effective, samples),
+            trial_timeout_s=self.trial_timeout_s,
+            step=self.step,
+            limit_bytes=None if self.limit is None else int(self.limit),
+            beyond=_SYNTHETIC if given.synthetic else UNCOUNTED,
+        )
+        return Task(self.model, given, samples, request, (*given.notes, *said))
+
+    def _require_model(self) -> None:
+        if self.step == "train":
+            current_backend().require_trainable(self.model)
+        else:
+            current_backend().require_runnable(self.model, evaluates=self.step == "evaluate")
+
+    def _read_ahead_bytes(self, given: OpenedData, effective: int | None, samples: Batch) -> int:
+        """What the loaders may occupy while a step runs, and what is held of an effective batch."""
+        if self.step == "predict" and given.samples is not None:
+            return READ_AHEAD_BYTES  # nothing is divided by weights
+        held = held_bytes(self.model, given, effective, samples)
+        if self.step != "train":
+            return READ_AHEAD_BYTES + held
+        return _LOADERS * read_ahead_bytes(effective, given.data.sample_bytes) + held
 
 
 def _require_own_seed(data: Any, seed: int | None) -> None:

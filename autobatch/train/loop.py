@@ -10,71 +10,72 @@ it takes, so that epochs, positions and the clock of a learning-rate schedule st
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import count
 from typing import Any
 
 import keras
 
+from autobatch._arguments import require_count
 from autobatch._text import format_count
 from autobatch.backend.base import Engine
 from autobatch.data.source import Source, Stream
 from autobatch.data.splitting import near_equal, number_of_updates
-from autobatch.train.callbacks import Bar
+from autobatch.train.callbacks import Bar, require_callbacks
 from autobatch.train.checkpoint.saver import Saver
 from autobatch.train.checkpoint.store import CheckpointState
 from autobatch.train.control.policy import Policy
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed, PassOptions, passes_of
-from autobatch.train.recorder import Progress
+from autobatch.train.recorder import Recorder
+from autobatch.train.schedule import Resizing
 from autobatch.train.validation import Validation
 
 _DRY = "The data come to an end"
 
 
 @dataclass(frozen=True, slots=True)
-class Resizing:
-    """How an effective batch that changes is trained with."""
+class RunOptions:
+    """The arguments of `fit` that say how long it trains, and how that is shown; checked.
 
-    follows_memory: bool  # whether each micro-batch is an update of its own
-    rate: Callable[[int], float]  # from the effective batch in force to the factor on the learning rate
-    reference: int  # the effective batch that the learning rate was chosen for: the unit of a schedule's clock
-
-    def updates_of(self, window: int, effective: int) -> float:
-        """Updates of the reference batch that a window stands for; the short one at the end of a pass is whole."""
-        return window / self.reference if window == effective else math.ceil(window / self.reference)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPlan:
-    """What a run is to do.
-
-    Attributes:
-        after_epoch: Called with the epoch and its logs when it has ended.
-        effective_at: From the epoch to its effective batch, if it is not always the same.
-        policy_for: From an effective batch to the policy for its micro-batches; asked when it changes.
-        resizing: How the learning rate and the updates follow the effective batch; `None` where they do not.
+    Raises:
+        ArgumentError: One cannot be meant.
     """
 
-    effective_batch_size: int  # samples behind one update
     epochs: int = 1  # the epoch to end before
     initial_epoch: int = 0  # the epoch to begin with
     steps_per_epoch: int | None = None  # updates in an epoch; one pass over the samples if `None`
     shuffle: bool = True  # whether samples are put in a new order in every pass
     class_weight: Mapping[int, float] | None = None  # from class number to weight
-    validation: Validation | None = None  # what to evaluate on after an epoch
     validation_freq: int | Sequence[int] = 1  # after which epochs: every so many, or those numbers, counted from 1
-    callbacks: Any = None  # keras callbacks, or a `CallbackList`
+    callbacks: Any = None  # Keras callbacks, or a `CallbackList`
     verbose: Any = "auto"  # as in `model.fit`
     workers: int | None = None  # threads that read
+
+    def __post_init__(self) -> None:
+        require_count(epochs=self.epochs, steps_per_epoch=self.steps_per_epoch, workers=self.workers)
+        require_count(least=0, initial_epoch=self.initial_epoch)
+        require_callbacks(self.callbacks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan(RunOptions):
+    """What a run is to do, and with what."""
+
+    effective_batch_size: int  # samples behind one update
+    validation: Validation | None = None  # what to evaluate on after an epoch
     max_bytes: int = 64 * 2**20  # the most to read ahead
-    progress: Progress = field(default_factory=Progress)  # kept up to date for whoever wants to know
-    after_epoch: Callable[[int, Mapping[str, Any]], None] = lambda *_: None
-    effective_at: Callable[[int], int] | None = None
-    policy_for: Callable[[int], Policy] | None = None
-    resizing: Resizing | None = None
-    keeper: Saver | None = None  # saves the run every now and then
-    standing: CheckpointState | None = None  # where to go on; from the beginning if `None`
+    recorder: Recorder = field(default_factory=Recorder)  # told where the run stands, and of every epoch
+    effective_at: Callable[[int], int] | None = None  # from the epoch to its effective batch, if that changes
+    policy_for: Callable[[int], Policy] | None = None  # from another effective batch to the policy for it
+    resizing: Resizing | None = None  # how learning rate and updates follow the effective batch, if they do
+    saver: Saver | None = None  # saves the run every now and then
+    resumed: CheckpointState | None = None  # where to go on; from the beginning if `None`
+
+    @classmethod
+    def of(cls, options: RunOptions, **more: Any) -> "TrainingPlan":
+        """The plan with these options."""
+        return cls(**{entry.name: getattr(options, entry.name) for entry in fields(RunOptions)}, **more)
 
     def effective_of(self, epoch: int) -> int:
         """Samples behind one update of an epoch."""
@@ -92,10 +93,10 @@ def run(model: Any, engine: Engine, data: Source | Stream, cutter: MicroBatchRun
 
     Errors of the user's callbacks, data and model pass through; no thread is left behind.
     """
-    return _Run(model, engine, data, cutter, plan).go()
+    return _Loop(model, engine, data, cutter, plan).go()
 
 
-class _Run:
+class _Loop:
     def __init__(
         self, model: Any, engine: Engine, data: Source | Stream, cutter: MicroBatchRunner, plan: TrainingPlan
     ) -> None:
@@ -106,29 +107,29 @@ class _Run:
         self._callbacks, self._bar = callback_list(model, plan, self._passes.updates(plan.initial_epoch))
 
     def go(self) -> Any:
-        model, plan, standing = self._model, self._plan, self._plan.standing
+        model, plan, resumed = self._model, self._plan, self._plan.resumed
         model.stop_training = False
         self._callbacks.on_train_begin()
-        first = plan.initial_epoch if standing is None else standing.epoch
+        first = plan.initial_epoch if resumed is None else resumed.epoch
         first = getattr(model, "_initial_epoch", None) or first
-        if standing is not None:
-            model.history.epoch = list(standing.epochs_done)
-            model.history.history = {name: list(values) for name, values in standing.history.items()}
-        last_logs, ended = None, standing
-        if first < plan.epochs and (standing is None or not standing.finished):
-            self._clock = _clock(model, standing)
-            self._begun = standing.update if standing is not None and standing.epoch == first else 0
-            with self._passes.open(first, plan.epochs, standing) as self._supply:
+        if resumed is not None:
+            model.history.epoch = list(resumed.epochs_done)
+            model.history.history = {name: list(values) for name, values in resumed.history.items()}
+        last_logs, ended = None, resumed
+        if first < plan.epochs and (resumed is None or not resumed.finished):
+            self._clock = _clock(model, resumed)
+            self._begun = resumed.update if resumed is not None and resumed.epoch == first else 0
+            with self._passes.open(first, plan.epochs, resumed) as self._supply:
                 self._pass_clock = self._clock - self._updates_of_pass_so_far()
                 self._feed = Feed(self._supply, plan.class_weight)
                 # Killed before the next save, the run would begin anew with another seed.
-                self._keep(first, self._begun, at_once=True)
+                self._save(first, self._begun, at_once=True)
                 last_logs = self._epochs(range(first, plan.epochs))
-                ended = None if plan.keeper is None else self._standing(plan.progress.epoch + 1, 0)
+                ended = None if plan.saver is None else self._checkpoint(plan.recorder.progress.epoch + 1, 0)
         self._engine.finish()
         self._callbacks.on_train_end(logs=last_logs)
-        if plan.keeper is not None:
-            plan.keeper.done(model, ended)
+        if plan.saver is not None:
+            plan.saver.finish(model, ended)
         return model.history
 
     def _epochs(self, epochs: range) -> dict[str, Any] | None:
@@ -137,7 +138,7 @@ class _Run:
             if self._passes.only_one and not self._supply.window(1):
                 warnings.warn(f"{_DRY} before epoch {epoch + 1}, and so does the training.", stacklevel=1)
                 break
-            plan.progress.epoch, plan.progress.update = epoch, self._begun
+            plan.recorder.progress.epoch, plan.recorder.progress.update = epoch, self._begun
             if not self._begun:
                 model.reset_metrics()
             self._adopt(epoch)
@@ -147,11 +148,11 @@ class _Run:
             if plan.validation is not None and model._should_eval(epoch, plan.validation_freq):
                 results = plan.validation.run(model, self._engine, self._callbacks)
                 logs.update((f"val_{name}", value) for name, value in results.items())
-            plan.after_epoch(epoch, logs)
+            plan.recorder.end_epoch(epoch, logs)
             self._callbacks.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
-            self._keep(epoch + 1, 0, at_once=True)
+            self._save(epoch + 1, 0, at_once=True)
         return logs
 
     def _adopt(self, epoch: int) -> None:
@@ -189,7 +190,7 @@ class _Run:
             # To look further than is needed would be to wait for what a slow generator makes next.
             if not self._passes.only_one and self._supply.ended:
                 self._end_pass()
-            self._keep(epoch, window + 1)
+            self._save(epoch, window + 1)
             if most is None and self._supply.ended:
                 break
         return logs
@@ -203,7 +204,7 @@ class _Run:
 
     def _update(self, step: int, whole: int, left: int) -> tuple[Any, int]:
         """Runs the next update of a window of `whole` samples, of which `left` are left; returns how many it took."""
-        self._plan.progress.update = step
+        self._plan.recorder.progress.update = step
         self._callbacks.on_train_batch_begin(step)
         done = self._updates_of(whole) * (whole - left) / whole
         if self._follows_memory:
@@ -240,11 +241,9 @@ class _Run:
     @property
     def _in_force(self) -> int:
         """The effective batch as it is now, whatever the last updates of a window come to."""
-        return (
-            near_equal(self._effective, self._controller.micro_batch_size)[0]
-            if self._follows_memory
-            else self._effective
-        )
+        if not self._follows_memory:
+            return self._effective
+        return near_equal(self._effective, self._controller.micro_batch_size)[0]
 
     def _rescale(self, done: float, size: int) -> None:
         if self._plan.resizing is not None:
@@ -269,12 +268,12 @@ class _Run:
             "autobatch/headroom_bytes": math.nan if headroom is None else float(headroom),
         }
 
-    def _keep(self, epoch: int, update: int, *, at_once: bool = False) -> None:
-        keeper = self._plan.keeper
-        if keeper is not None and (at_once or keeper.due):
-            keeper.keep(self._model, self._standing(epoch, update))
+    def _save(self, epoch: int, update: int, *, at_once: bool = False) -> None:
+        saver = self._plan.saver
+        if saver is not None and (at_once or saver.due):
+            saver.save(self._model, self._checkpoint(epoch, update))
 
-    def _standing(self, epoch: int, update: int) -> CheckpointState:
+    def _checkpoint(self, epoch: int, update: int) -> CheckpointState:
         number, position = self._passes.position()
         history = self._model.history
         return CheckpointState(
@@ -292,9 +291,9 @@ class _Run:
         )
 
 
-def _clock(model: Any, standing: CheckpointState | None) -> float:
+def _clock(model: Any, resumed: CheckpointState | None) -> float:
     """Updates of the reference batch that the optimizer has behind it."""
-    return float(keras.ops.convert_to_numpy(model.optimizer.iterations)) if standing is None else standing.clock
+    return float(keras.ops.convert_to_numpy(model.optimizer.iterations)) if resumed is None else resumed.clock
 
 
 def callback_list(model: Any, plan: TrainingPlan, steps: int | None) -> tuple[Any, Bar | None]:

@@ -1,16 +1,21 @@
 """What is written down while a run goes on: where it stands, what was decided, what was seen."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from os import PathLike
+from typing import Any, Self
 
 from autobatch._logging import say
+from autobatch.backend import read_memory_here
 from autobatch.memory.reading import MemoryReading
+from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Decision, Event, Observation, RunReport
-from autobatch.train.control.state import binding
+from autobatch.results.trial import Trial
+from autobatch.train.control.state import PolicyDecision, binding
 from autobatch.train.control.watcher import View
-from autobatch.train.run_log import RunLog
+from autobatch.train.run_log import RunLog, run_log
 
 # Between two that are kept lies at least so much of the run so far, and so many seconds: see `Thinning`.
 _SHARE = 1 / 1000
@@ -71,24 +76,18 @@ class Progress:
     update: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A new size of micro-batches, as the controller reports it."""
-
-    before: int  # samples until then
-    after: int  # samples from then on
-    reason: str  # why
-    headroom_bytes: int | None = None  # what was left above the need of `before`, `None` where nothing was read
-    returned_bytes: int | None = None  # what the system got back by it, `None` where that is not known
-    held_bytes: int | None = None  # what is no longer needed and cannot be given back, `None` where that is not known
-
-
 class Recorder:
-    """Keeps a run's report up to date, and tells whoever wants to know."""
+    """Is told everything that a run decides, sees and notes, and keeps report, log and hook informed.
+
+    Notes from before the run begins are said together with its size, later ones at once; each is said once.
+
+    Attributes:
+        progress: Where the run stands; the loop keeps it up to date.
+        report: The report of the run, `None` before it begins.
+    """
 
     def __init__(
         self,
-        report: RunReport,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         *,
@@ -96,41 +95,113 @@ class Recorder:
         verbose: Any = 0,
     ) -> None:
         self.progress = Progress()
-        self._report, self._on_event, self._clock, self._verbose = report, on_event, clock, verbose
+        self.report: RunReport | None = None
+        self._on_event, self._clock, self._verbose = on_event, clock, verbose
         self._log, self._thinning = log or RunLog(clock=clock), Thinning()
         self._began_s = self._log.began_s
-        self._log.tell = self.note
-        if self._log.failure is not None:
-            report.notes = (*report.notes, self._log.failure)  # it has been said
-            self._log.noted(self._log.failure)
+        self._readings: list[MemoryReading] = []
+        self._notes: list[str] = []
+        self._said: set[str] = set()
+        self._log.tell = self.warn
+        if self._log.failure is not None:  # it has been said
+            self._notes.append(self._log.failure)
+            self._said.add(self._log.failure)
 
-    def changed(self, phase: str, change: Change) -> None:
-        """Writes a decision down, says it and passes it on."""
-        decision = Decision(
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls, log_dir: str | PathLike[str] | None, on_event: Callable[[Event], None] | None, verbose: Any
+    ) -> Iterator[Self]:
+        """A recorder with a log, if there is a folder for it, that also says how the run ended.
+
+        Raises:
+            ArgumentError: The folder is no path.
+            DataError: The log cannot be made.
+        """
+        with run_log(log_dir, lambda text: say(text, verbose)) as log:
+            yield cls(on_event, log=log, verbose=verbose)
+
+    def note(self, *texts: str) -> None:
+        """Says something once, and keeps it."""
+        for text in texts:
+            if self.report is not None:
+                self.warn(text)
+            elif text not in self._notes:
+                self._notes.append(text)
+
+    def warn(self, text: str) -> None:
+        """Says what goes wrong once, at once, and keeps it."""
+        if text in self._notes:
+            return
+        self._notes.append(text)
+        self._said.add(text)
+        if self.report is not None:
+            self.report.notes = (*self.report.notes, text)
+            self._log.add_note(text)
+        say(text, self._verbose)
+
+    def add_trial(self, trial: Trial) -> None:
+        """Writes down a trial of the search."""
+        self._log.add_trial(trial)
+
+    def add_probe(self, found: ProbeResult) -> None:
+        """Writes down what the search has found."""
+        self._log.add_probe(found)
+        self.note(*found.notes)
+
+    def add_reading(self) -> None:
+        """Reads the memory and keeps what it reads."""
+        try:
+            self._readings.append(read_memory_here())
+        except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the training does not depend on it
+            self.note(f"Memory could not be read ({error!r}).")
+
+    def begin(self, found: ProbeResult, effective: int, micro: int, seed: int) -> RunReport:
+        """The run begins with these sizes: says so with all notes so far."""
+        log_file = None if self._log.path is None else str(self._log.path)
+        unsaid = tuple(text for text in self._notes if text not in self._said)
+        self.report = RunReport(effective, micro, seed, found, self._readings, unsaid, log_file=log_file)
+        self.report.say(self._verbose)
+        self._log.add_begin(self.report)
+        for text in self._said:
+            self._log.add_note(text)
+        self.report.notes = tuple(self._notes)
+        return self.report
+
+    def decide(
+        self,
+        phase: str,
+        decision: PolicyDecision,
+        headroom_bytes: int | None = None,
+        returned_bytes: int | None = None,
+        held_bytes: int | None = None,
+    ) -> None:
+        """Writes a decision down, says it and passes it on.
+
+        Args:
+            phase: In which phase of the run it was taken.
+            decision: What was decided.
+            headroom_bytes: What was left above the need of the size before, `None` where nothing was read.
+            returned_bytes: What the system got back by it, `None` where that is not known.
+            held_bytes: What is no longer needed and cannot be given back, `None` where that is not known.
+        """
+        at_s, place = self._clock() - self._began_s, (self.progress.epoch, self.progress.update)
+        sizes = (decision.before, decision.after)
+        told = Decision(*place, phase, *sizes, decision.reason, at_s, headroom_bytes, returned_bytes, held_bytes)
+        if self.report is not None:
+            self.report.decisions.append(told)
+        self._log.add_decision(told)
+        say(str(told), self._verbose)
+        if self._on_event is not None:
+            self._on_event(told)
+
+    def observe(self, phase: str, view: View, micro: int, headroom_bytes: int | None) -> None:
+        """Keeps a reading, unless it tells nothing new, and passes it on."""
+        room = binding(view.rooms)
+        seen = Observation(
+            view.at_s - self._began_s,
             self.progress.epoch,
             self.progress.update,
-            phase,
-            change.before,
-            change.after,
-            change.reason,
-            self._clock() - self._began_s,
-            change.headroom_bytes,
-            change.returned_bytes,
-            change.held_bytes,
-        )
-        self._report.decisions.append(decision)
-        self._log.decided(decision)
-        say(str(decision), self._verbose)
-        if self._on_event is not None:
-            self._on_event(decision)
-
-    def seen(self, phase: str, view: View, micro: int, headroom_bytes: int | None) -> None:
-        """Keeps a reading, unless it tells nothing new, and passes it on."""
-        at_s, place = view.at_s - self._began_s, (self.progress.epoch, self.progress.update)
-        room = binding(view.rooms)
-        observation = Observation(
-            at_s,
-            *place,
             phase,
             micro,
             headroom_bytes,
@@ -140,19 +211,14 @@ class Recorder:
             limit=None if room is None else room.limit,
             reading=view.reading,
         )
-        if self._thinning.keeps(at_s, micro, headroom_bytes, 0 if room is None else room.reach_bytes):
-            self._report.observations.append(observation.without_reading())
-            self._log.observed(observation, None if room is None else room.available_bytes)
+        if self._thinning.keeps(seen.at_s, micro, headroom_bytes, 0 if room is None else room.reach_bytes):
+            if self.report is not None:
+                self.report.observations.append(seen.without_reading())
+            self._log.add_observation(seen, None if room is None else room.available_bytes)
         if self._on_event is not None:
-            self._on_event(observation)
+            self._on_event(seen)
 
-    def note(self, text: str) -> None:
-        """Says something once, and keeps it."""
-        if text not in self._report.notes:
-            self._report.notes = (*self._report.notes, text)
-            self._log.noted(text)
-            say(text, self._verbose)
-
-    def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """Writes the logs of an epoch down."""
-        self._log.epoch_ended(epoch, logs)
+    def end_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        """Writes the logs of an epoch down, and what memory is like after it."""
+        self._log.add_epoch(epoch, logs)
+        self.add_reading()

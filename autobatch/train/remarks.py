@@ -1,5 +1,6 @@
 """What a user should know about the way a run is done: said once, when it becomes so."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,43 +12,58 @@ from autobatch.train.learning_rate import Rule
 _FEW_UPDATES = 10
 
 
+@dataclass(frozen=True, slots=True)
+class ModelTraits:
+    """What of a model decides how its updates may be run."""
+
+    batch_norms: int = 0  # its BatchNormalization layers
+    own_train_step: bool = False
+    steps_per_execution: int = 1
+
+    @classmethod
+    def of(cls, model: Any) -> "ModelTraits":
+        """Those of a Keras model."""
+        norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
+        return cls(norms, not is_keras_own(model, "train_step"), getattr(model, "steps_per_execution", 1))
+
+
 def resizing_remark(effective: int, rule: Rule | None) -> str:
     """What follows where the effective batch follows memory."""
     rate = "stays as it is" if rule is None else f"follows by the {rule} rule"
     return f"The effective batch follows memory, up to {effective} samples; the learning rate {rate}."
 
 
-def accumulation_remarks(model: Any, micro: int, effective: int) -> list[str]:
+def accumulation_remarks(traits: ModelTraits, micro: int, effective: int) -> list[str]:
     """What follows where an update is run in several micro-batches; nothing where it is not."""
     if micro >= effective:
         return []
-    said = []
-    norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
-    if norms:
-        said.append(
-            f"The model's {norms} BatchNormalization layers normalise by the statistics of the micro-batch, {micro} "
-            f"samples, not of all {effective}; their moving averages keep their time constant."
+    remarks = []
+    if traits.batch_norms:
+        remarks.append(
+            f"The model's {traits.batch_norms} BatchNormalization layers normalise by the statistics of the "
+            f"micro-batch, {micro} samples, not of all {effective}; their moving averages keep their time constant."
         )
-    if not is_keras_own(model, "train_step"):
-        said.append(
+    if traits.own_train_step:
+        remarks.append(
             "The model has a train_step of its own: updates in several micro-batches are exact if its loss is a mean "
             "over samples, and if it changes gradients only through the optimizer."
         )
-    return said
+    return remarks
 
 
-def step_remarks(model: Any, *, stream: bool, effective: int, steps_per_epoch: int | None) -> list[str]:
+def step_remarks(traits: ModelTraits, *, stream: bool, effective: int, steps_per_epoch: int | None) -> list[str]:
     """What counts as a step, where that may be otherwise than one thinks."""
-    said = []
+    remarks = []
     if stream and steps_per_epoch is not None:
-        said.append(
+        remarks.append(
             f"steps_per_epoch={steps_per_epoch} counts updates of {effective} samples, whatever size the data's own "
             "batches have."
         )
-    at_once = getattr(model, "steps_per_execution", 1)
-    if at_once != 1:
-        said.append(f"steps_per_execution={at_once} has no effect: updates are run one at a time.")
-    return said
+    if traits.steps_per_execution != 1:
+        remarks.append(
+            f"steps_per_execution={traits.steps_per_execution} has no effect: updates are run one at a time."
+        )
+    return remarks
 
 
 def few_updates_remarks(updates: int | None, effective: int, *, chosen: bool) -> list[str]:
@@ -59,8 +75,8 @@ def few_updates_remarks(updates: int | None, effective: int, *, chosen: bool) ->
 
 
 def unused_rule_remarks(rule: Rule | None, *, changes: bool) -> list[str]:
-    """What was asked for and has nothing to do."""
+    """What is to be said of a rule for a learning rate that has nothing to follow."""
     if rule is None or changes:
         return []
-    held = f"scale_learning_rate={rule!r} has nothing to do: the effective batch is held."
+    held = f"scale_learning_rate={rule!r} has no effect: the effective batch is held."
     return [f"{held} It changes with on_memory_pressure='resize', or with a schedule as batch_size."]

@@ -26,11 +26,10 @@ from autobatch._text import format_bytes, strip_styles
 from autobatch.errors import ArgumentError, DataError
 from autobatch.memory.reading import read_memory
 from autobatch.results.probe import ProbeResult
-from autobatch.results.run import Observation
 from autobatch.results.trial import Trial
 
 if TYPE_CHECKING:
-    from autobatch.results.run import Decision, RunReport
+    from autobatch.results.run import Decision, Observation, RunReport
 
 SCHEMA_VERSION = 2
 _LONGEST_MESSAGE = 10_000
@@ -102,40 +101,39 @@ class RunLog:
         except OSError as error:
             self._failed(error)
 
-    def tried(self, trial: Trial) -> None:
+    def add_trial(self, trial: Trial) -> None:
         """Writes a trial down."""
         self.write("trial", trial.to_dict())
 
-    def found(self, result: ProbeResult) -> None:
+    def add_probe(self, result: ProbeResult) -> None:
         """Writes down what the probe has found."""
         self.write("probe", {"result": result.to_dict()})
 
-    def begins(self, report: "RunReport") -> None:
+    def add_begin(self, report: "RunReport") -> None:
         """Writes down what the training begins with."""
         names = ("effective_batch_size", "micro_batch_size", "accumulation_steps", "seed")
         values = {name: getattr(report, name) for name in names}
         self.write("begin", {**values, "notes": list(report.notes)}, sync=True)
 
-    def observed(self, observation: Observation, available_bytes: int | None) -> None:
+    def add_observation(self, seen: "Observation", available_bytes: int | None) -> None:
         """Writes a reading down."""
-        if self._file is None or observation.reading is None:
+        if self._file is None or seen.reading is None:
             return
         names = ("used_by_this_process_bytes", "free_bytes", "total_bytes")
-        devices = [
-            {"index": one.index, **{name: getattr(one, name) for name in names}} for one in observation.reading.devices
-        ]
-        values = observation.to_dict() | {"available_bytes": available_bytes, "devices": devices}
-        self.write("observation", values, at_s=observation.at_s)
+        read = seen.reading.devices
+        devices = [{"index": one.index, **{name: getattr(one, name) for name in names}} for one in read]
+        values = seen.to_dict() | {"available_bytes": available_bytes, "devices": devices}
+        self.write("observation", values, at_s=seen.at_s)
 
-    def decided(self, decision: "Decision") -> None:
+    def add_decision(self, decision: "Decision") -> None:
         """Writes a decision down."""
         self.write("decision", asdict(decision), at_s=decision.at_s, sync=True)
 
-    def noted(self, text: str) -> None:
+    def add_note(self, text: str) -> None:
         """Writes a note down."""
         self.write("note", {"text": text})
 
-    def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
+    def add_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """Writes down the logs of an epoch: those of them that are numbers."""
         self.write("epoch", {"epoch": epoch, "logs": _numbers(logs)}, sync=True)
 
@@ -172,14 +170,16 @@ class RunLog:
 
 
 @contextlib.contextmanager
-def run_log(log_dir: str | PathLike[str] | None, verbose: Any = 0) -> Iterator[RunLog]:
+def run_log(
+    log_dir: str | PathLike[str] | None, tell: Callable[[str], None] = lambda text: say(text, 0)
+) -> Iterator[RunLog]:
     """The log of what runs under it, from its beginning to its end, whatever that is.
 
     Raises:
         ArgumentError: It is no path.
         DataError: The folder or the file cannot be made.
     """
-    log = RunLog() if log_dir is None else _opened(log_dir, lambda text: say(text, verbose))
+    log = RunLog() if log_dir is None else _opened(log_dir, tell)
     try:
         yield log
     except KeyboardInterrupt:

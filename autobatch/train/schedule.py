@@ -3,15 +3,18 @@
 Raising the batch can take the place of decaying the learning rate (Smith et al. 2018, arXiv 1711.00489).
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from autobatch.data.splitting import number_of_updates, rungs
 from autobatch.errors import ArgumentError
+from autobatch.probing.request import BatchSize
+from autobatch.train.learning_rate import Rule, parse_rule, scale
 
 
 class Schedule:
@@ -149,6 +152,68 @@ def _after_epoch(start: Position, effective: int, steps: int | None, samples: in
         return Position(start.number, start.taken + steps * effective)
     passes, steps = divmod(steps - left, per_pass)
     return Position(start.number + 1 + passes, steps * effective)
+
+
+OnMemoryPressure = Literal["accumulate", "resize"]
+EffectiveBatch = BatchSize | Sequence[tuple[int, int]] | Callable[[int], int]
+
+
+class Batching:
+    """How the updates of a training are to be sized: its arguments, checked.
+
+    Raises:
+        ArgumentError: There is no such way.
+    """
+
+    def __init__(
+        self,
+        batch_size: Any = "auto",
+        on_memory_pressure: Any = "accumulate",
+        scale_learning_rate: Any = None,
+    ) -> None:
+        if on_memory_pressure not in get_args(OnMemoryPressure):
+            msg = (
+                "A training cannot respond to memory pressure this way. "
+                f"Received: on_memory_pressure={on_memory_pressure!r}. Expected 'accumulate' or 'resize'."
+            )
+            raise ArgumentError(msg)
+        self.on_memory_pressure: OnMemoryPressure = on_memory_pressure
+        self.rule: Rule | None = parse_rule(scale_learning_rate)
+        self.schedule = parse_schedule(batch_size)
+        self.batch_size = batch_size
+
+    @property
+    def resizes(self) -> bool:
+        """Whether the effective batch follows memory."""
+        return self.on_memory_pressure == "resize"
+
+    @property
+    def varies(self) -> bool:
+        """Whether the effective batch may change in a run."""
+        return self.resizes or self.schedule is not None
+
+    def sought(self, epochs: int, first: int) -> Any:
+        """The batch size to look for: that of `fit`, the largest of a schedule."""
+        return self.batch_size if self.schedule is None else self.schedule.largest(epochs, first)
+
+    def resizing(self, reference: int) -> "Resizing | None":
+        """How the learning rate and the updates follow the effective batch; `None` where they do not."""
+        if not self.resizes and (self.rule is None or self.schedule is None):
+            return None
+        return Resizing(self.resizes, lambda size: scale(self.rule, size, reference), reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Resizing:
+    """How an effective batch that changes is trained with."""
+
+    follows_memory: bool  # whether each micro-batch is an update of its own
+    rate: Callable[[int], float]  # from the effective batch in force to the factor on the learning rate
+    reference: int  # the effective batch that the learning rate was chosen for: the unit of a schedule's clock
+
+    def updates_of(self, window: int, effective: int) -> float:
+        """Updates of the reference batch that a window stands for; the short one at the end of a pass is whole."""
+        return window / self.reference if window == effective else math.ceil(window / self.reference)
 
 
 @dataclass(frozen=True, slots=True)

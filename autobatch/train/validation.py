@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Protocol, cast
 
-from autobatch._arguments import require_fraction
+from autobatch._arguments import require_count, require_fraction
 from autobatch.backend.base import Engine, Evaluator
 from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.adapters.mixture import Mixture
@@ -17,10 +17,41 @@ from autobatch.data.options import DataOptions
 from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.data.source import Source, Stream, Supply, is_source
 from autobatch.errors import ArgumentError
+from autobatch.probing.request import UserRequest
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed, one_pass
 
 _NOT_FOR_VALIDATION = {"subset", "save_to_dir"}
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationOptions:
+    """The arguments of `fit` that tell what to validate on, and how; checked.
+
+    Raises:
+        ArgumentError: One cannot be meant.
+    """
+
+    data: Any = None
+    fraction: float | None = None  # what to hold back of arrays
+    steps: int | None = None  # steps to validate on, all samples if left out
+    batch_size: int | None = None  # samples in such a step
+
+    def __post_init__(self) -> None:
+        require_count(validation_steps=self.steps, validation_batch_size=self.batch_size)
+        parse_validation_split(self.fraction, self.data)
+
+    @property
+    def split(self) -> "ValidationSplit | None":
+        """What is held back of arrays, `None` if nothing is."""
+        return parse_validation_split(self.fraction, self.data)
+
+    def open(self, request: UserRequest, training: OpenedData) -> tuple[OpenedData | None, tuple[str, ...]]:
+        """What to validate on, `None` for nothing, and what to say about it."""
+        options = request.data_options(training.data.seed)
+        if self.split is not None:
+            return self.split.open_held_back(request.data, request.source, options), ()
+        return open_validation(request.data, request.source, self.data, training, options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 from harness import interleaved, say, seconds_of
 from support.models import Arrays, controller
 
-from autobatch.probing.request import prepare
+from autobatch.probing.request import UserRequest
 from autobatch.probing.search import next_size
 from autobatch.probing.trials.executor import Executor
 from autobatch.probing.trials.ipc import Reply
@@ -332,19 +332,7 @@ def probed(model: Any, data: Any, most: int) -> Probed:
     """Looks for the largest size up to `most`, as `autobatch.probe` does without a cache."""
     found = Probed()
     began = time.perf_counter()
-    task = prepare(
-        model,
-        data,
-        None,
-        {},
-        beside=(),
-        batch_size="largest",
-        class_weight=None,
-        seed=0,
-        reserve=None,
-        max_batch_size=most,
-        trial_timeout_s=300.0,
-    )
+    task = UserRequest(model=model, data=data, batch_size="largest", seed=0, max_batch_size=most).open()
     result: ProbeResult = find_batch_size(model, task.samples, task.request, seams=TunerSeams(executor=_clocked(found)))
     found.total_s = time.perf_counter() - began
     found.trials, found.largest = len(result.trials), result.max_batch_size

@@ -171,7 +171,7 @@ def controller(effective: int, micro: int) -> Controller:
     held = read_memory().process.rss_bytes
     policy = Policy(rungs(effective, micro), {"host": lambda samples: held + 2**30 + samples})
     outside = ControllerHooks(
-        changed=print, watch=Watcher(read_memory, Rooms(DEFAULT_RESERVE)), release_memory=release_memory
+        decided=print, watch=Watcher(read_memory, Rooms(DEFAULT_RESERVE)), release_memory=release_memory
     )
     return Controller(policy, micro, outside)
 

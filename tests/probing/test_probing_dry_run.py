@@ -11,7 +11,7 @@ from autobatch.data.adapters.synthetic import SyntheticSource
 from autobatch.errors import ArgumentError, DoesNotFitError
 from autobatch.probing.cache import Cache
 from autobatch.probing.probe import dry_run
-from autobatch.probing.request import prepare
+from autobatch.probing.request import UserRequest
 from autobatch.probing.tuner import Tuner, TunerSeams
 from autobatch.results.trial import Outcome, Trial
 from autobatch.testing import memory_reading
@@ -59,19 +59,7 @@ def test_it_tells_where_trials_would_run_and_why(layers, where):
 
 def test_it_tells_of_an_earlier_answer(tmp_path):
     model = compiled(conv_net())
-    task = prepare(
-        model,
-        (DATA.x, DATA.y),
-        None,
-        {},
-        beside=(),
-        batch_size="largest",
-        class_weight=None,
-        seed=None,
-        reserve=None,
-        max_batch_size=None,
-        trial_timeout_s=1.0,
-    )
+    task = UserRequest(model=model, data=(DATA.x, DATA.y), batch_size="largest", trial_timeout_s=1.0).open()
     key = Tuner(model, task.samples, task.request, seams=SEAMS)._key()
     trial = Trial(40, Outcome.RAN, {"host": GIB}, 0.1, 400.0)
     Cache(tmp_path).put(key, {"searches": [{"trials": [trial.to_dict()], "beside_bytes": {}}]})

@@ -172,17 +172,17 @@ class Lab:
         self._runs += 1
         folder = folder or self._folder / str(self._runs)
         clock = Clock(step_s=3.0)  # a reading is always due
-        report = RunReport(EFFECTIVE, EFFECTIVE, 5, None, [])  # type: ignore[arg-type]
-        diary = Recorder(report, clock=clock)
+        recorder = Recorder(clock=clock)
+        recorder.report = report = RunReport(EFFECTIVE, EFFECTIVE, 5, None, [])  # type: ignore[arg-type]
         checkpoint = CheckpointStore(folder, faults.disk("checkpoint"))
         journal = InFlightJournal(folder, faults.disk("journal"))
-        keeper = Saver(checkpoint, 0.5, journal, note=diary.note, clock=clock)
-        steering = self._steering(faults, diary, keeper, journal, clock)
+        saver = Saver(checkpoint, 0.5, journal, note=recorder.note, clock=clock)
+        setup = self._setup(faults, recorder, saver, clock)
         engine = Noting(self.engine, self.source)
         validation = DataValidation(
             Labelled(6),
             effective=4,
-            cutter=MicroBatchRunner(steering.controller("validation", 4, 4)),
+            cutter=MicroBatchRunner(setup.controller("validation", 4, 4)),
             steps=None,
             workers=1,
             max_bytes=2**20,
@@ -195,15 +195,15 @@ class Lab:
             put_back(self.model, self._start)
         source = Labelled(SAMPLES, lambda: faults.check("data"))
         plan = TrainingPlan(
-            EFFECTIVE,
-            EPOCHS,
+            effective_batch_size=EFFECTIVE,
+            epochs=EPOCHS,
             verbose=0,
             workers=1,
             validation=validation,
-            progress=diary.progress,
-            policy_for=steering.next_policy,
-            keeper=keeper,
-            standing=standing,
+            recorder=recorder,
+            policy_for=setup.next_policy,
+            saver=saver,
+            resumed=standing,
         )
         self.loss.fails = lambda call: faults.due("step")
         error = None
@@ -212,7 +212,7 @@ class Lab:
                 self.model,
                 engine,
                 source,
-                MicroBatchRunner(steering.controller("training", EFFECTIVE, EFFECTIVE)),
+                MicroBatchRunner(setup.controller("training", EFFECTIVE, EFFECTIVE)),
                 plan,
             )
         except Exception as caught:  # noqa: BLE001 - which ones may come is what is tested
@@ -241,9 +241,7 @@ class Lab:
         variables = [*self.model.trainable_variables, *self.model.optimizer.variables]
         return {f"{place} {variable.path}": variable.numpy().tobytes() for place, variable in enumerate(variables)}
 
-    def _steering(
-        self, faults: Faults, diary: Recorder, keeper: Saver, journal: InFlightJournal, clock: Clock
-    ) -> ControllerSetup:
+    def _setup(self, faults: Faults, recorder: Recorder, saver: Saver, clock: Clock) -> ControllerSetup:
         sensor = Sensor(*BUDGETS)
 
         def read() -> MemoryReading:
@@ -259,9 +257,7 @@ class Lab:
         found = ProbeResult(EFFECTIVE, "micro", EFFECTIVE, None, (trial,), models=models)
         question = ProbeRequest("micro", EFFECTIVE, "the effective batch", EFFECTIVE, Reserve(0.0, 0), 0, 1.0)
         seams = ControlSeams(read, clock, clock.sleep, give_back, PLAIN, least_s=0.05, patience_s=60.0)
-        return ControllerSetup(
-            found, question, Sensor(0)(), diary, cuttable=True, running=journal.write, urge=keeper.urge, seams=seams
-        )
+        return ControllerSetup(found, question, Sensor(0)(), recorder, cuttable=True, saver=saver, seams=seams)
 
 
 @pytest.fixture(scope="module")

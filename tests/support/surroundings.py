@@ -14,10 +14,11 @@ from autobatch.data.prefetch.loader import Loader
 from autobatch.memory.budget import Reserve
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device
+from autobatch.results.run import Decision
 from autobatch.testing import memory_reading
 from autobatch.train.control.controller import Controller, ControllerHooks
 from autobatch.train.control.policy import Policy
-from autobatch.train.control.state import ControllerConfig
+from autobatch.train.control.state import ControllerConfig, PolicyDecision
 from autobatch.train.control.watcher import Rooms, Watcher
 
 LADDER = (8, 4, 2, 1)
@@ -121,7 +122,7 @@ class Run:
             watch = kind(sensor, Rooms(NOTHING_RESERVED, gpu), clock=self.clock, least_s=interval_s)
         self.watch = watch
         outside = {
-            "changed": self.changes.append,
+            "decided": self._decided,
             "seen": lambda view, size, headroom: self.seen.append((size, headroom)),
             "note": self._note,
             "sleep": self.clock.sleep,
@@ -133,6 +134,9 @@ class Run:
     def sizes(self) -> list[tuple[int, int]]:
         """Before and after of each change."""
         return [(change.before, change.after) for change in self.changes]
+
+    def _decided(self, decision: PolicyDecision, *figures: int | None) -> None:
+        self.changes.append(Decision(0, 0, "", decision.before, decision.after, decision.reason, None, *figures))
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

@@ -143,8 +143,8 @@ class Bench:
         effective_at = parse_schedule(case.schedule).at if case.schedule else None
         resizing = Resizing(case.follows, lambda size: scale("linear", size, EFFECTIVE), EFFECTIVE)
         return TrainingPlan(
-            EFFECTIVE,
-            case.epochs,
+            effective_batch_size=EFFECTIVE,
+            epochs=case.epochs,
             steps_per_epoch=case.steps,
             verbose=0,
             workers=1,
@@ -186,7 +186,7 @@ def bench():
     determinism.disable_op_determinism()
 
 
-def keeper(folder, **options):
+def saver_in(folder, **options):
     """Saves after every update."""
     return Saver(CheckpointStore(folder, **options), 0.5, clock=Clock(step_s=1.0))
 
@@ -228,7 +228,7 @@ def test_wherever_it_is_interrupted_it_ends_as_the_whole_run_does(name, bench, t
         for number in range(1, 100):
             folder = tmp_path / f"{hook} {number}"
             bench.begin()
-            error, head = bench.train(case, callbacks=[Interrupts(hook, number)], keeper=keeper(folder))
+            error, head = bench.train(case, callbacks=[Interrupts(hook, number)], saver=saver_in(folder))
             if error is None:
                 break
             checkpoint = CheckpointStore(folder)
@@ -240,7 +240,7 @@ def test_wherever_it_is_interrupted_it_ends_as_the_whole_run_does(name, bench, t
                 bench.spoil()
                 standing = checkpoint.restore(bench.model, stored)
                 kept = len(head) if hook != "on_train_batch_end" else len(head) - 1
-            _, tail = bench.train(case, standing=standing, keeper=keeper(folder))
+            _, tail = bench.train(case, resumed=standing, saver=saver_in(folder))
             assert ended(bench.model) == expected, (hook, number)
             if not case.follows:  # an update of the middle of a window is done again with its window
                 assert head[:kept] + tail == whole, (hook, number)
@@ -255,11 +255,11 @@ def test_a_new_model_in_the_place_of_the_old_one_goes_on(bench, tmp_path):
     bench.train(CASES["whole passes"])
     expected = ended(bench.model)
     bench.begin()
-    bench.train(CASES["whole passes"], callbacks=[Interrupts("on_train_batch_end", 5)], keeper=keeper(tmp_path))
+    bench.train(CASES["whole passes"], callbacks=[Interrupts("on_train_batch_end", 5)], saver=saver_in(tmp_path))
     fresh = Bench()
     checkpoint = CheckpointStore(tmp_path)
     fresh.spoil()
-    fresh.train(CASES["whole passes"], standing=checkpoint.restore(fresh.model, checkpoint.load()))
+    fresh.train(CASES["whole passes"], resumed=checkpoint.restore(fresh.model, checkpoint.load()))
     weights, *rest = ended(fresh.model)
     assert list(weights.values()) == list(expected[0].values())
     assert tuple(rest) == expected[1:]
@@ -273,7 +273,7 @@ def test_on_a_full_disk_the_training_finishes_and_says_so_once(bench, tmp_path):
     expected = ended(bench.model)
     bench.begin()
     full = Saver(CheckpointStore(tmp_path, FailingDisk(full_disk)), 0.5, note=notes.add, clock=Clock(step_s=1.0))
-    assert bench.train(case, keeper=full)[0] is None
+    assert bench.train(case, saver=full)[0] is None
     assert ended(bench.model) == expected
     assert list(tmp_path.iterdir()) == []
     assert len(notes) == 1
@@ -285,7 +285,7 @@ def test_a_stopped_training_is_done_and_its_folder_is_emptied(bench, tmp_path):
             self.model.stop_training = True
 
     bench.begin()
-    bench.train(CASES["whole passes"], callbacks=[Stops()], keeper=keeper(tmp_path))
+    bench.train(CASES["whole passes"], callbacks=[Stops()], saver=saver_in(tmp_path))
     assert list(tmp_path.iterdir()) == []
     assert bench.model.history.epoch == [0]
 
@@ -301,10 +301,10 @@ def test_what_callbacks_remember_of_their_own_is_not_kept(bench, tmp_path):
     bench.train(case, callbacks=[stopping()])
     assert bench.model.history.epoch == [0, 1, 2]
     bench.begin()
-    bench.train(case, callbacks=[stopping(), Interrupts("on_train_batch_begin", 7)], keeper=keeper(tmp_path))
+    bench.train(case, callbacks=[stopping(), Interrupts("on_train_batch_begin", 7)], saver=saver_in(tmp_path))
     checkpoint = CheckpointStore(tmp_path)
     standing = checkpoint.restore(bench.model, checkpoint.load())
-    bench.train(case, callbacks=[stopping()], standing=standing)
+    bench.train(case, callbacks=[stopping()], resumed=standing)
     assert bench.model.history.epoch == [0, 1, 2, 3, 4]
 
 

@@ -25,11 +25,12 @@ from autobatch.errors import DoesNotFitError, OutOfMemoryError
 from autobatch.results.run import Decision, Observation, RunReport
 from autobatch.testing import FakeEngine
 from autobatch.train.control.policy import Policy
+from autobatch.train.control.state import PolicyDecision
 from autobatch.train.control.watcher import Rooms, Watcher
 from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed
-from autobatch.train.recorder import Change, Recorder
+from autobatch.train.recorder import Recorder
 from autobatch.train.validation import DataValidation
 
 GONE = OSError("gone")
@@ -366,19 +367,24 @@ def test_memory_that_was_lost_while_training_is_seen_before_the_first_validation
     assert [part.size for part in engine.evaluated] == [2] * 8
 
 
-def diary(on_event=None, clock=None):
-    report = RunReport(effective_batch_size=8, micro_batch_size=8, seed=1, probe=None, readings=[])
-    return report, Recorder(report, on_event, clock or Clock())
+def recording(on_event=None, clock=None):
+    recorder = Recorder(on_event, clock or Clock())
+    recorder.report = RunReport(effective_batch_size=8, micro_batch_size=8, seed=1, probe=None, readings=[])
+    return recorder.report, recorder
+
+
+def shrink(reason):
+    return PolicyDecision("shrink", 8, 4, reason, "host")
 
 
 def test_a_listener_gets_every_reading_and_every_decision_in_order():
     events = []
-    report, book = diary(events.append)
+    report, book = recording(events.append)
     book.progress.epoch, book.progress.update = 2, 4
     one = Run(
         Sensor(ROOMY + 5, fits(4)),
-        changed=lambda change: book.changed("training", change),
-        seen=lambda *what: book.seen("training", *what),
+        decided=lambda *what: book.decide("training", *what),
+        seen=lambda *what: book.observe("training", *what),
     )
     train(one, FakeEngine(), samples=16)
     assert [type(event).__name__ for event in events[:3]] == ["Observation", "Observation", "Decision"]
@@ -402,11 +408,11 @@ def test_what_a_listener_raises_ends_the_training_unchanged_and_no_thread_stays(
         if isinstance(event, kind):
             raise error
 
-    _, book = diary(listener)
+    _, book = recording(listener)
     one = Run(
         Sensor(ROOMY, fits(4)),
-        changed=lambda change: book.changed("training", change),
-        seen=lambda *what: book.seen("training", *what),
+        decided=lambda *what: book.decide("training", *what),
+        seen=lambda *what: book.observe("training", *what),
     )
     engine, threads = FakeEngine(), set(threading.enumerate())
     plan = TrainingPlan(effective_batch_size=8, verbose=0, workers=2)
@@ -418,9 +424,9 @@ def test_what_a_listener_raises_ends_the_training_unchanged_and_no_thread_stays(
 
 
 def test_a_decision_reads_well():
-    change = Change(8, 4, "8 samples need up to 800 bytes and the host leaves 400 bytes", -400, 3 * 2**20, 5 * 2**30)
-    report, book = diary()
-    book.changed("training", change)
+    decision = shrink("8 samples need up to 800 bytes and the host leaves 400 bytes")
+    report, book = recording()
+    book.decide("training", decision, -400, 3 * 2**20, 5 * 2**30)
     assert str(report.decisions[0]) == (
         "epoch 1, update 1, training: micro-batch 8 -> 4: 8 samples need up to 800 bytes and the host leaves 400 bytes"
         "; 3 MiB went back to the system; 5.0 GiB stay held"
@@ -428,15 +434,15 @@ def test_a_decision_reads_well():
 
 
 def test_a_decision_without_figures_says_nothing_of_them():
-    report, book = diary()
-    book.changed("validation", Change(8, 4, "8 samples did not fit"))
+    report, book = recording()
+    book.decide("validation", shrink("8 samples did not fit"))
     assert str(report.decisions[0]) == ("epoch 1, update 1, validation: micro-batch 8 -> 4: 8 samples did not fit")
 
 
 def test_each_decision_is_logged_once(caplog):
-    report, book = diary()
+    report, book = recording()
     with caplog.at_level("WARNING", "autobatch"):
-        book.changed("training", Change(8, 4, "why"))
+        book.decide("training", shrink("why"))
         book.note("once")
         book.note("once")
     assert [record.getMessage() for record in caplog.records] == [str(report.decisions[0]), "once"]

@@ -138,7 +138,9 @@ def test_each_sample_of_a_pass_is_used_once_and_in_order(row, micro, fits, world
     data, source, options = ROWS[row](world)
     given = open_data(data, source, DataOptions(model, seed=1, flow=options, shuffle=False))
     steps = 3 if row in ENDLESS else None
-    plan = TrainingPlan(EFFECTIVE, EPOCHS, steps_per_epoch=steps, verbose=0, workers=2, shuffle=False)
+    plan = TrainingPlan(
+        effective_batch_size=EFFECTIVE, epochs=EPOCHS, steps_per_epoch=steps, verbose=0, workers=2, shuffle=False
+    )
     run(
         model,
         engine,
@@ -267,6 +269,12 @@ def test_the_number_of_updates_is_known_in_the_first_epoch_where_it_can_be(row, 
     note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: told.append(note.params["steps"]))
     data, _, _ = ROWS[row](world)
     given = open_data(data, None, DataOptions(model, seed=1, shuffle=False))
-    plan = TrainingPlan(EFFECTIVE, 2, steps_per_epoch=4 if row in ENDLESS else None, verbose=0, callbacks=[note])
+    plan = TrainingPlan(
+        effective_batch_size=EFFECTIVE,
+        epochs=2,
+        steps_per_epoch=4 if row in ENDLESS else None,
+        verbose=0,
+        callbacks=[note],
+    )
     run(model, Noting(8), given.data, MicroBatchRunner(controller_without_sensors(8, (8,), print)), plan)
     assert told == [STEPS[row]] * 2

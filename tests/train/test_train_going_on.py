@@ -83,7 +83,7 @@ def untried(monkeypatch):
     def no(*args, **kwargs):
         raise NothingIsTriedError
 
-    monkeypatch.setattr("autobatch.train.fit.find", no)
+    monkeypatch.setattr("autobatch.train.opening.find_batch_size", no)
 
 
 OTHERWISE = {

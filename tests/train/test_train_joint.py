@@ -39,7 +39,8 @@ def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host"
     models = {name: PeakModel(0.0, peak / largest, 0.0, largest) for name, peak in peaks.items()}
     trial = Trial(largest, Outcome.RAN, peaks)
     found = ProbeResult(largest, "micro", largest, None, (trial,), models=models)
-    report = RunReport(effective, largest, 0, found, [])
+    recorder = Recorder()
+    recorder.report = report = RunReport(effective, largest, 0, found, [])
     told, clock = iter(readings), Clock(1.0)
     seams = ControlSeams(
         read=lambda: next(told),
@@ -52,7 +53,7 @@ def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host"
         gpu=lambda: gpu,
     )
     question = ProbeRequest("micro", effective, effective_batch_size=effective, reserve=Reserve(0.0, 0))
-    return ControllerSetup(found, question, reading(), Recorder(report), cuttable=True, seams=seams), report
+    return ControllerSetup(found, question, reading(), recorder, cuttable=True, seams=seams), report
 
 
 def trained(then, **options):

@@ -37,57 +37,57 @@ def kept(error=None, every_s=60.0):
 
 
 def test_it_is_due_after_an_interval_and_again_after_the_next():
-    keeper, _, clock, _ = kept()
+    saver, _, clock, _ = kept()
     for _ in range(3):
-        assert not keeper.due
+        assert not saver.due
         clock.now_s += 59.9
-        assert not keeper.due
+        assert not saver.due
         clock.now_s += 0.1
-        assert keeper.due
-        keeper.keep(None, STANDING)
+        assert saver.due
+        saver.save(None, STANDING)
 
 
 def test_what_is_urgent_is_due_at_the_next_update_but_not_again_and_again():
     """Seen to fail with every shrink saved at once: saving would take longer than training."""
-    keeper, _, clock, _ = kept()
+    saver, _, clock, _ = kept()
     clock.now_s = 10.0
-    keeper.urge()
-    assert keeper.due
-    keeper.keep(None, STANDING)
-    assert not keeper.due
-    keeper.urge()
+    saver.hurry()
+    assert saver.due
+    saver.save(None, STANDING)
+    assert not saver.due
+    saver.hurry()
     clock.now_s = 19.9
-    assert not keeper.due
+    assert not saver.due
     clock.now_s = 20.0
-    assert keeper.due
+    assert saver.due
 
 
 def test_what_is_urgent_never_makes_a_short_interval_longer():
-    keeper, _, clock, _ = kept(every_s=1.0)
-    keeper.urge()
+    saver, _, clock, _ = kept(every_s=1.0)
+    saver.hurry()
     clock.now_s = 1.0
-    assert keeper.due
+    assert saver.due
 
 
 def test_a_save_that_fails_is_said_and_tried_again_after_the_interval():
     """Seen to fail with the error passed on, and with a save tried at every update."""
-    keeper, saves, clock, notes = kept(OSError(28, "No space left on device"))
+    saver, saves, clock, notes = kept(OSError(28, "No space left on device"))
     clock.now_s = 60.0
-    keeper.keep(None, STANDING)
-    assert not keeper.due
+    saver.save(None, STANDING)
+    assert not saver.due
     assert saves.saved == 1
     assert "No space left on device" in notes[0]
 
 
 def test_what_is_no_error_of_the_disk_passes():
-    keeper, *_ = kept(ValueError("no bytes"))
+    saver, *_ = kept(ValueError("no bytes"))
     with pytest.raises(ValueError, match="no bytes"):
-        keeper.keep(None, STANDING)
+        saver.save(None, STANDING)
 
 
 def test_when_all_is_done_it_is_removed():
-    keeper, saves, *_ = kept()
-    keeper.done(None, STANDING)
+    saver, saves, *_ = kept()
+    saver.finish(None, STANDING)
     assert (saves.saved, saves.cleared) == (0, 1)
 
 
@@ -95,7 +95,7 @@ def test_a_lasting_run_is_saved_as_finished_and_what_was_running_is_forgotten(tm
     """Seen to fail with the checkpoint removed."""
     saves, journal = Saves(), InFlightJournal(tmp_path)
     journal.write(8)
-    Saver(saves, 60.0, journal, lasting=True).done(None, STANDING)
+    Saver(saves, 60.0, journal, lasting=True).finish(None, STANDING)
     assert (saves.standing, saves.cleared) == (replace(STANDING, finished=True), 0)
     assert journal.read() is None
 
@@ -106,13 +106,14 @@ def test_a_lasting_run_is_saved_as_finished_and_what_was_running_is_forgotten(tm
 def test_the_tightest_bound_and_what_the_run_was_begun_with_are_saved(bound, learned, kept):
     """Seen to fail with the bound of a restart left out."""
     saves = Saves()
-    Saver(saves, 60.0, run={"shuffle": True}, ceiling=bound).keep(None, replace(STANDING, max_micro_batch_size=learned))
+    saver = Saver(saves, 60.0, run={"shuffle": True}, max_micro_batch_size=bound)
+    saver.save(None, replace(STANDING, max_micro_batch_size=learned))
     assert (saves.standing.max_micro_batch_size, saves.standing.run) == (kept, {"shuffle": True})
 
 
 def test_what_cannot_be_removed_is_said():
-    keeper, _, _, notes = kept(PermissionError(13, "Permission denied"))
-    keeper.done(None, STANDING)
+    saver, _, _, notes = kept(PermissionError(13, "Permission denied"))
+    saver.finish(None, STANDING)
     assert "could not be removed" in notes[0]
 
 
@@ -125,7 +126,7 @@ def test_on_a_full_disk_the_save_before_stays_whole(tmp_path):
     notes = []
     # The last of it does not fit any more, when most is written.
     disk = FailingDisk(lambda operation: full_disk(operation) if operation == "sync" else None)
-    keeper = Saver(CheckpointStore(tmp_path, disk), 1.0, note=notes.append, clock=Clock())
-    keeper.keep(model, CheckpointState(0, 2, 0, 16, 8, None, 5, 20))
+    saver = Saver(CheckpointStore(tmp_path, disk), 1.0, note=notes.append, clock=Clock())
+    saver.save(model, CheckpointState(0, 2, 0, 16, 8, None, 5, 20))
     assert whole.load().standing == STANDING
     assert len(notes) == 1

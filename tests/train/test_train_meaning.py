@@ -1,10 +1,8 @@
 """What counts as a step is said where one might think otherwise, and nowhere else."""
 
-from types import SimpleNamespace
-
 import pytest
 
-from autobatch.train.remarks import few_updates_remarks, step_remarks
+from autobatch.train.remarks import ModelTraits, few_updates_remarks, step_remarks
 
 
 @pytest.mark.parametrize(
@@ -19,8 +17,7 @@ from autobatch.train.remarks import few_updates_remarks, step_remarks
     ],
 )
 def test_what_a_step_is(stream, steps, at_once, said):
-    model = SimpleNamespace(steps_per_execution=at_once)
-    notes = step_remarks(model, stream=stream, effective=32, steps_per_epoch=steps)
+    notes = step_remarks(ModelTraits(steps_per_execution=at_once), stream=stream, effective=32, steps_per_epoch=steps)
     assert len(notes) == len(said)
     assert all(words in note for words, note in zip(said, notes, strict=True))
 

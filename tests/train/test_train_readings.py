@@ -66,7 +66,14 @@ def trained(world, *, follows):
     one = Run(Sensor(*world.budgets, ROOMY * 4), ladder=ladder, micro=effective, settings=steadiness)
     engine = FakeEngine(world.fails, needs_weights=world.needs_weights)
     resizing = Resizing(follows, lambda size: size / effective, effective) if follows else None
-    plan = TrainingPlan(effective, world.epochs, steps_per_epoch=world.steps, verbose=0, workers=1, resizing=resizing)
+    plan = TrainingPlan(
+        effective_batch_size=effective,
+        epochs=world.epochs,
+        steps_per_epoch=world.steps,
+        verbose=0,
+        workers=1,
+        resizing=resizing,
+    )
     run(MODEL[0], engine, Numbered(world.samples), MicroBatchRunner(one.controller), plan)
     return engine, one
 
@@ -125,7 +132,7 @@ def test_where_memory_never_comes_back_no_update_is_half_done(world, dry):
     effective = min(world.effective_batch_size, world.samples)
     one = Run(Sensor(*world.budgets), ladder=rungs(effective, effective), micro=effective)
     engine = FakeEngine(needs_weights=world.needs_weights)
-    plan = TrainingPlan(effective, 40, steps_per_epoch=world.steps, verbose=0, workers=1)
+    plan = TrainingPlan(effective_batch_size=effective, epochs=40, steps_per_epoch=world.steps, verbose=0, workers=1)
     with pytest.raises(DoesNotFitError) as caught:
         run(MODEL[0], engine, Numbered(world.samples), MicroBatchRunner(one.controller), plan)
     assert (caught.value.needed_bytes, caught.value.available_bytes) == (100, 10)
@@ -163,7 +170,7 @@ def really_trained(model, *budgets, cuts=None, epochs=4):
     one = Run(Sensor(*budgets))
     replay = iter(cuts or ())
     cut = {} if cuts is None else {"cut": lambda count, micro: next(replay)}
-    plan = TrainingPlan(8, epochs, verbose=0, workers=1)
+    plan = TrainingPlan(effective_batch_size=8, epochs=epochs, verbose=0, workers=1)
     history = run(model, engine, Numbered(22), MicroBatchRunner(one.controller, **cut), plan)
     return engine.cuts, history.history
 

@@ -39,7 +39,11 @@ def resized(model, engine, sensor, *, rule=None, source=None, **plan):
     one = Run(sensor)
     plan = {"verbose": 0, "workers": 1, "resizing": resizing(rule)} | plan
     history = run(
-        model, engine, source or Numbered(SAMPLES), MicroBatchRunner(one.controller), TrainingPlan(EFFECTIVE, **plan)
+        model,
+        engine,
+        source or Numbered(SAMPLES),
+        MicroBatchRunner(one.controller),
+        TrainingPlan(effective_batch_size=EFFECTIVE, **plan),
     )
     return one, history
 

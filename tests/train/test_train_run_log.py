@@ -21,10 +21,11 @@ from autobatch.results.run import RunReport
 from autobatch.testing import FakeEngine
 from autobatch.train.control.controller import Controller, ControllerHooks
 from autobatch.train.control.policy import Policy
+from autobatch.train.control.state import PolicyDecision
 from autobatch.train.control.watcher import Rooms
 from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
-from autobatch.train.recorder import Change, Recorder
+from autobatch.train.recorder import Recorder
 from autobatch.train.run_log import AppendOnlyFile, LogDir, RunLog, encoded, run_log
 
 BUDGETS = (800, 400, 400, 800, 800, 800)
@@ -69,27 +70,24 @@ def train(folder, opens=AppendOnlyFile, *, verbose=0, engine=None):
         verbose: As in `fit`.
         engine: What runs the updates; a real one if left out.
     """
-    report = RunReport(8, 8, 1, None, [])
     clock = Clock(step_s=1.0)
     model = small_net() if engine is None else small_net(metrics=None)
     engine = engine or engine_for(model, Numbered(8).read([0, 1], 0))
-    with run_log(LogDir(folder, "python train.py", opens), verbose) as log:
-        log.tried(ran(8))
-        log.found(result())
-        log.begins(report)
+    with run_log(LogDir(folder, "python train.py", opens)) as log:
         log.began_s = 0.0
-        diary = Recorder(report, None, clock, log=log, verbose=verbose)
+        recorder = Recorder(None, clock, log=log, verbose=verbose)
+        recorder.add_trial(ran(8))
+        recorder.add_probe(result())
+        report = recorder.begin(result(), 8, 8, 1)
         outside = ControllerHooks(
-            changed=lambda change: diary.changed("training", change),
+            decided=lambda *what: recorder.decide("training", *what),
             watch=Eager(Sensor(*BUDGETS), Rooms(NOTHING_RESERVED), clock=clock),
-            seen=lambda view, size, headroom: diary.seen("training", view, size, headroom),
-            note=diary.note,
+            seen=lambda view, size, headroom: recorder.observe("training", view, size, headroom),
+            note=recorder.note,
             sleep=clock.sleep,
         )
         controller = Controller(Policy((8, 4, 2, 1), {"host": need}, PLAIN), 8, outside)
-        plan = TrainingPlan(
-            8, epochs=2, verbose=verbose, workers=1, progress=diary.progress, after_epoch=diary.epoch_ended
-        )
+        plan = TrainingPlan(effective_batch_size=8, epochs=2, verbose=verbose, workers=1, recorder=recorder)
         history = run(model, engine, Numbered(24), MicroBatchRunner(controller), plan)
     return history, report, log
 
@@ -159,7 +157,7 @@ def test_whoever_reads_along_sees_whole_lines(tmp_path):
     """Seen to fail with lines that wait in a buffer."""
     with run_log(tmp_path) as log:
         for number in range(3):
-            log.noted(f"note {number}")
+            log.add_note(f"note {number}")
             text = log.path.read_text()
             assert text.endswith("\n")
             assert read_record(log.path).notes[-1] == f"note {number}"
@@ -168,7 +166,7 @@ def test_whoever_reads_along_sees_whole_lines(tmp_path):
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with run_log(None) as log:
-        log.noted("x")
+        log.add_note("x")
     assert (log.path, list(tmp_path.iterdir())) == (None, [])
 
 
@@ -274,7 +272,7 @@ def test_a_file_that_is_removed_meanwhile_is_said_once(tmp_path, caplog):
     _, report, log = trained(tmp_path, Removed)
     assert "the file has been removed" in log.failure
     assert sum("is not complete" in one.getMessage() for one in caplog.records) == 1
-    assert report.notes == (log.failure,)
+    assert report.notes == (*result().notes, log.failure)
 
 
 BAD_FOLDERS = {
@@ -304,7 +302,7 @@ def test_logs_are_numbers_and_what_is_none_is_null_or_left_out(tmp_path):
     logs = {"loss": np.float32(0.5), "nan": float("nan"), "inf": np.inf, "count": np.int64(3), "text": "x", "list": [1]}
     logs |= {"huge": 10**400}
     with run_log(tmp_path) as log:
-        log.epoch_ended(0, logs)
+        log.add_epoch(0, logs)
     line = lines_of(log.path)[1]
     assert line["logs"] == {"loss": 0.5, "nan": None, "inf": None, "count": 3.0}
     assert lines_of(log.path)[-1]["outcome"] == "done"
@@ -321,8 +319,8 @@ def test_a_decision_is_printed_in_between_the_lines_of_keras(tmp_path, capfd):
     """Seen to fail with decisions that are logged only."""
     _, report, _ = train(tmp_path, verbose=2)
     lines = capfd.readouterr().out.splitlines()
-    assert [line for line in lines if "micro-batch" in line] == [str(one) for one in report.decisions]
-    assert lines[0] == "Epoch 1/2"
+    assert [line for line in lines if " -> " in line] == [str(one) for one in report.decisions]
+    assert [line for line in lines if line.startswith("Epoch")] == ["Epoch 1/2", "Epoch 2/2"]
     assert "" not in lines
 
 
@@ -334,10 +332,10 @@ def test_a_decision_does_not_stand_in_the_progress_bar(tmp_path, capfd):
 
 
 def test_a_note_is_printed_once_and_kept(capfd, caplog):
-    report = RunReport(8, 8, 1, None, [])
-    diary = Recorder(report, verbose=1)
-    diary.note("something")
-    diary.note("something")
+    recorder = Recorder(verbose=1)
+    recorder.report = report = RunReport(8, 8, 1, None, [])
+    recorder.note("something")
+    recorder.note("something")
     assert capfd.readouterr() == ("\nsomething\n", "")
     assert [one.getMessage() for one in caplog.records] == list(report.notes) == ["something"]
 
@@ -349,21 +347,23 @@ def test_with_verbose_0_nothing_is_printed(tmp_path, capfd):
 
 
 def test_a_run_of_any_length_keeps_few_readings_in_memory(tmp_path):
-    report, log = RunReport(8, 8, 1, None, []), RunLog()
-    diary = Recorder(report, log=log)
+    log = RunLog()
     log.began_s = 0.0
+    recorder = Recorder(log=log)
+    recorder.report = report = RunReport(8, 8, 1, None, [])
     view = Eager(Sensor(800), Rooms(NOTHING_RESERVED), clock=Clock()).look()
     for _ in range(100):
-        diary.seen("training", view, 8, 0)
+        recorder.observe("training", view, 8, 0)
     assert len(report.observations) == 1
 
 
 def test_times_of_a_run_count_from_when_it_was_called():
     """Not from when its training began, an hour of trials later."""
     clock = Clock()
-    log, report = RunLog(clock=clock), RunReport(8, 8, 1, None, [])
+    recorder = Recorder(None, clock, log=RunLog(clock=clock))
+    recorder.report = report = RunReport(8, 8, 1, None, [])
     clock.now_s = 3600.0
-    Recorder(report, None, clock, log=log).changed("training", Change(8, 4, "why"))
+    recorder.decide("training", PolicyDecision("shrink", 8, 4, "why", "host"))
     assert report.decisions[0].at_s == 3600.0
 
 
@@ -372,7 +372,7 @@ import sys
 import keras
 import numpy as np
 import autobatch
-from autobatch.train.recorder import Change
+from autobatch.train.control.state import PolicyDecision
 
 keras.utils.set_random_seed(1)
 model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4), keras.layers.Dense(1)])
@@ -384,7 +384,7 @@ class Shrinks(keras.callbacks.Callback):
         # What a controller says that has lost its memory.
         diaries = [one for one in __import__("gc").get_objects() if type(one).__name__ == "Recorder"]
         if batch == 1:
-            diaries[0].changed("training", Change(8, 4, "others took it"))
+            diaries[0].decide("training", PolicyDecision("shrink", 8, 4, "others took it", "host"))
             diaries[0].note("something is odd")
 
 

@@ -44,7 +44,7 @@ def trained(schedule, *, budget=4 * ROOMY, rule=None, follows=False, rescaled=Fa
         engine,
         Numbered(SAMPLES),
         MicroBatchRunner(one.controller),
-        TrainingPlan(first, **options),
+        TrainingPlan(effective_batch_size=first, **options),
     )
     return engine, one
 

@@ -36,7 +36,7 @@ def times(returned: int, rate: float, seconds: int) -> list[int]:
     for at_s in range(seconds):
         if tidying.due(float(at_s), occupied, NEED, room(50 * MIB, occupied), rate):
             done.append(at_s)
-            tidying.came_to(returned)
+            tidying.record(returned)
     return done
 
 

@@ -27,7 +27,7 @@ from autobatch.probing.trials.ipc import IpcError, read_frame, write_frame
 
 # The pid that the caller expects to be this process's parent; absent if the kernel's bond would be wrong (see Worker).
 PARENT_VARIABLE = "AUTOBATCH_WORKER_PARENT"
-DEFAULT_MEASURER = "autobatch.probing.trials.measure:open_runner"
+DEFAULT_MEASURER = "autobatch.probing.trials.measure:open_measurer"
 _PR_SET_PDEATHSIG = 1
 _SETTLING = 2  # opening, and the first trial, which compiles
 _TEXT_LIMIT = 8000

@@ -19,7 +19,8 @@ from autobatch.data.batch import leaves
 from autobatch.data.open import few_of
 from autobatch.data.source import Source
 from autobatch.errors import ArgumentError
-from autobatch.train.checkpoint.saver import InFlightJournal, SupervisedFolder
+from autobatch.probing.request import UserRequest
+from autobatch.train.checkpoint.saver import InFlightJournal, Saver, SupervisedFolder
 from autobatch.train.checkpoint.store import CheckpointState, CheckpointStore, StoredCheckpoint, folder_lock
 from autobatch.train.schedule import Schedule, parse_schedule
 
@@ -93,6 +94,7 @@ class RunFolder:
     max_micro_batch_size: int | None = None
     lasting: bool = False  # whether the run stays stored when it is done, as one that is finished
     run: Mapping[str, Any] = field(default_factory=dict)  # what the run is begun with, by name
+    every_s: float = 60.0  # seconds between two saves within an epoch
 
     @classmethod
     def open(cls, folder: str | PathLike[str]) -> Self:
@@ -104,8 +106,22 @@ class RunFolder:
         checkpoint = CheckpointStore(folder)
         stored = checkpoint.load()
         told = folder.max_micro_batch_size if isinstance(folder, SupervisedFolder) else None
-        ceiling = _least(told, None if stored is None else stored.standing.max_micro_batch_size)
-        return cls(checkpoint, InFlightJournal(folder), stored, ceiling, isinstance(folder, SupervisedFolder))
+        bound = _least(told, None if stored is None else stored.standing.max_micro_batch_size)
+        return cls(checkpoint, InFlightJournal(folder), stored, bound, isinstance(folder, SupervisedFolder))
+
+    def continued(self, request: UserRequest, schedule: Schedule | None, epochs: int) -> UserRequest:
+        """The request of the run that goes on, as far as its arguments leave that open.
+
+        Raises:
+            ArgumentError: They ask for something else.
+        """
+        batch_size = request.batch_size
+        if schedule is None:
+            batch_size = self.batch_size(batch_size)
+        else:
+            self.require_schedule(schedule, epochs)
+        bound = self.max_batch_size(request.max_batch_size)
+        return replace(request, batch_size=batch_size, seed=self.seed(request.seed), max_batch_size=bound)
 
     def seed(self, given: int | None) -> int | None:
         """The seed of the run that goes on, or the one that was given.
@@ -168,9 +184,25 @@ class RunFolder:
             self._refuse(f"initial_epoch={initial_epoch}", "0: it goes on where it stood")
         self._require_facts(facts, standing.run)
 
-    def begun_with(self, facts: Mapping[str, Any], at: Callable[[int], int], epochs: int) -> Self:
-        """The same with what the run is begun with: facts, and the effective batch of each epoch."""
-        return replace(self, run={**facts, **batch_size_facts(at, epochs)})
+    def with_facts(self, facts: Mapping[str, Any]) -> Self:
+        """The same with what the run is begun with."""
+        return replace(self, run=facts)
+
+    def begun_with(self, at: Callable[[int], int], epochs: int) -> Self:
+        """The same with the effective batch of each epoch."""
+        return replace(self, run={**self.run, **batch_size_facts(at, epochs)})
+
+    def saver(self, note: Callable[[str], None]) -> Saver:
+        """What saves the run here."""
+        return Saver(
+            self.checkpoint,
+            self.every_s,
+            self.journal,
+            run=self.run,
+            max_micro_batch_size=self.max_micro_batch_size,
+            lasting=self.lasting,
+            note=note,
+        )
 
     def first_epoch(self, given: int, epochs: int) -> int:
         """The epoch that training begins with: that of the run that goes on, or the one that was given."""
@@ -235,7 +267,7 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def open_run_folder(folder: str | PathLike[str] | None) -> Iterator[RunFolder | None]:
+def open_run_folder(folder: str | PathLike[str] | None, every_s: float = 60.0) -> Iterator[RunFolder | None]:
     """What is in a folder, which is this process's until the context ends; `None` without a folder.
 
     Raises:
@@ -246,7 +278,7 @@ def open_run_folder(folder: str | PathLike[str] | None) -> Iterator[RunFolder | 
         yield None
         return
     with folder_lock(folder):
-        yield RunFolder.open(folder)
+        yield replace(RunFolder.open(folder), every_s=every_s)
 
 
 def _shown(pairs: Any) -> Any:

@@ -81,13 +81,15 @@ class Saver:
         journal: InFlightJournal | None = None,
         *,
         run: Mapping[str, Any] | None = None,
-        ceiling: int | None = None,
+        max_micro_batch_size: int | None = None,
         lasting: bool = False,
         note: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._checkpoint, self._every_s, self._note, self._clock = checkpoint, every_s, note, clock
-        self._journal, self._run, self._ceiling, self._lasting = journal, run or {}, ceiling, lasting
+        self._journal, self._run, self._lasting = journal, run or {}, lasting
+        self._max_micro_batch_size = max_micro_batch_size
+        self._written: tuple[int, str] | None = None
         self._saved_s = clock()
         self._urgent = False
 
@@ -97,11 +99,21 @@ class Saver:
         age_s = self._clock() - self._saved_s
         return age_s >= self._every_s or (self._urgent and age_s >= _URGENT_S)
 
-    def urge(self) -> None:
+    def hurry(self) -> None:
         """Has the next update saved, because something may happen soon."""
         self._urgent = True
 
-    def keep(self, model: Any, standing: CheckpointState) -> None:
+    def write_in_flight(self, micro: int, phase: str) -> None:
+        """Writes down which micro-batches run from now on: what a training that is killed can no longer tell."""
+        if self._journal is None or self._written == (micro, phase):
+            return
+        try:
+            self._journal.write(micro, phase)
+            self._written = micro, phase
+        except OSError as error:
+            self._note(f"The size that is running could not be written down ({error}).")
+
+    def save(self, model: Any, standing: CheckpointState) -> None:
         """Saves now."""
         try:
             self._checkpoint.save(model, self._completed(standing))
@@ -109,10 +121,10 @@ class Saver:
             self._note(f"The run could not be saved ({error}); the save before it, if any, is whole.")
         self._saved_s, self._urgent = self._clock(), False
 
-    def done(self, model: Any, standing: CheckpointState | None) -> None:
+    def finish(self, model: Any, standing: CheckpointState | None) -> None:
         """Removes what was saved, or saves it as finished: the run has come to its end."""
         if self._lasting and standing is not None:
-            self.keep(model, replace(standing, finished=True))
+            self.save(model, replace(standing, finished=True))
         try:
             if not self._lasting:
                 self._checkpoint.clear()
@@ -122,7 +134,7 @@ class Saver:
             self._note(f"The saved run could not be removed ({error}).")
 
     def _completed(self, standing: CheckpointState) -> CheckpointState:
-        bounds = [bound for bound in (self._ceiling, standing.max_micro_batch_size) if bound is not None]
+        bounds = [bound for bound in (self._max_micro_batch_size, standing.max_micro_batch_size) if bound is not None]
         return replace(standing, run=self._run, max_micro_batch_size=min(bounds, default=None))
 
 

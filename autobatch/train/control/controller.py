@@ -5,25 +5,20 @@ that the next one has the new size already.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from autobatch._text import MIB, format_bytes
+from autobatch.backend.release import ReleasedMemory
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
 from autobatch.train.control.policy import Policy
 from autobatch.train.control.state import PolicyDecision, Room, Snapshot
 from autobatch.train.control.watcher import View, Watcher
-from autobatch.train.recorder import Change
 
 _WORTH_BYTES, _WORTH_FRACTION = 32 * MIB, 0.05
-
 _TIGHT_RESERVES = 2
-
 _SOON_S = 10.0
-
 _LEAST_S, _URGENT_S, _MOST_S = 10.0, 1.0, 320.0
-
 _LITTLE = 0.1
 
 
@@ -57,26 +52,13 @@ class ReleaseTiming:
         self.last_s, self.spare_bytes = at_s, spare
         return True
 
-    def came_to(self, returned_bytes: int) -> None:
+    def record(self, returned_bytes: int) -> None:
         """Notes what was given back."""
         little = returned_bytes < _LITTLE * self.spare_bytes
         self.wait_s = min(_MOST_S, 2 * self.wait_s) if little else _LEAST_S
 
 
-class GivenBack(Protocol):
-    """What handing memory back came to (`autobatch.backend.release.ReleasedMemory`)."""
-
-    @property
-    def host_bytes(self) -> int | None:
-        """Bytes that the host got back."""
-
-    @property
-    def device_bytes(self) -> int | None:
-        """Bytes that the device got back."""
-
-    @property
-    def holds(self) -> Mapping[str, str]:
-        """Per resource whose memory cannot be given back, why."""
+Decided = Callable[[PolicyDecision, int | None, int | None, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +66,18 @@ class ControllerHooks:
     """What a controller has to do with the world.
 
     Attributes:
+        decided: Told of every decision, with the bytes of headroom before it, those that the system got back by it, and
+            those that are no longer needed and cannot be given back.
         seen: Told of every reading, with the size and its headroom in bytes.
-        give_back: Hands memory that is no longer needed back to the system.
+        release_memory: Hands memory that is no longer needed back to the system.
     """
 
-    changed: Callable[[Change], None]  # told of every change
+    decided: Decided
     begins: Callable[[int], None] = lambda _: None  # told the size, when micro-batches begin to run after a pause
     watch: Watcher | None = None  # takes readings, `None` to go by failures alone
     seen: Callable[[View, int, int | None], None] = lambda *_: None
     note: Callable[[str], None] = lambda _: None  # told what should be said once
-    release_memory: Callable[[], GivenBack] | None = None
+    release_memory: Callable[[], ReleasedMemory] | None = None
     sleep: Callable[[float], None] = time.sleep  # waits for some seconds
     patience_s: float = 60.0  # how long to wait, in seconds, while not even the smallest micro-batch fits
 
@@ -116,13 +100,13 @@ class _Pace:
 class Controller:
     """Says how many samples the next micro-batch may have."""
 
-    def __init__(self, policy: Policy, micro: int, outside: ControllerHooks) -> None:
-        self._policy, self._outside = policy, outside
+    def __init__(self, policy: Policy, micro: int, hooks: ControllerHooks) -> None:
+        self._policy, self._hooks = policy, hooks
         self._state = policy.start(micro)
         self._pace = _Pace()
-        self._tidying = ReleaseTiming()
+        self._release_timing = ReleaseTiming()
         self._headroom_bytes: int | None = None
-        self._rested = False
+        self._paused = False
 
     @property
     def micro_batch_size(self) -> int:
@@ -146,12 +130,12 @@ class Controller:
         Raises:
             DoesNotFitError: Not even the smallest micro-batch has fitted for a while.
         """
-        watch = self._outside.watch
+        watch = self._hooks.watch
         if watch is None:
             return
         self._pace.reached(watch.now_s())
-        if watch.due or self._rested:
-            self._rested = False
+        if watch.due or self._paused:
+            self._paused = False
             decision = self._read(watch)
             if decision is not None and decision.kind == "stuck":
                 self._wait(watch, decision)
@@ -167,14 +151,14 @@ class Controller:
         It says nothing about the time that micro-batches take, and memory may be another by then: the next `look` takes
         a reading in any case, since the last one may have gone to another controller. What runs then begins.
         """
-        self._pace.running, self._rested = None, True
-        self._outside.begins(self.micro_batch_size)
+        self._pace.running, self._paused = None, True
+        self._hooks.begins(self.micro_batch_size)
 
     def adopt(self, policy: Policy, reason: str) -> None:
         """Goes on by another policy, with other sizes; `reason` says why."""
         view, before = self._last_view(), self.micro_batch_size
         self._policy = policy
-        self._state = policy.settle(self._state, self._sight(view))
+        self._state = policy.settle(self._state, self._snapshot(view))
         if self.micro_batch_size != before:
             self._follow(
                 PolicyDecision(
@@ -190,8 +174,8 @@ class Controller:
             DoesNotFitError: There is no smaller size.
         """
         # A reading from before the failure could be one from before a neighbour took the memory.
-        view = None if self._outside.watch is None else self._outside.watch.look()
-        snapshot, resource = self._sight(view), _what_ran_out(cause or error.__cause__, view)
+        view = None if self._hooks.watch is None else self._hooks.watch.look()
+        snapshot, resource = self._snapshot(view), _exhausted_resource(cause or error.__cause__, view)
         before = self._state
         self._state, decision = self._policy.ran_out(before, error.size, snapshot, resource)
         if decision is None:
@@ -200,24 +184,24 @@ class Controller:
         self._follow(decision, view, None if snapshot is None else self._policy.headroom_bytes(before, snapshot))
 
     def _last_view(self) -> View | None:
-        return None if self._outside.watch is None else self._outside.watch.last
+        return None if self._hooks.watch is None else self._hooks.watch.last
 
-    def _sight(self, view: View | None) -> Snapshot | None:
+    def _snapshot(self, view: View | None) -> Snapshot | None:
         if view is None:
             return None
-        next_s = 0.0 if self._outside.watch is None else self._outside.watch.interval_s
+        next_s = 0.0 if self._hooks.watch is None else self._hooks.watch.interval_s
         return Snapshot(view.at_s, view.rooms, self._pace.seconds, self._pace.size, next_s)
 
     def _read(self, watch: Watcher) -> PolicyDecision | None:
         view = watch.look()
-        snapshot = self._sight(view)
+        snapshot = self._snapshot(view)
         if view is None or snapshot is None:
             self._state, self._headroom_bytes = self._policy.missed(self._state), None
             return None
         before = self._state
         self._state, decision = self._policy.saw(before, snapshot)
         self._headroom_bytes = self._policy.headroom_bytes(self._state, snapshot)
-        self._outside.seen(view, self.micro_batch_size, self._headroom_bytes)
+        self._hooks.seen(view, self.micro_batch_size, self._headroom_bytes)
         if decision is None:
             self._tidy(view)
         elif decision.kind != "stuck":
@@ -231,9 +215,9 @@ class Controller:
         if need is None or room is None:
             return
         occupied, rate = view.reading.process.rss_bytes, self._state.rate("host")
-        if self._tidying.due(view.at_s, occupied, need(self.micro_batch_size), room, rate):
+        if self._release_timing.due(view.at_s, occupied, need(self.micro_batch_size), room, rate):
             given = self._give_back()
-            self._tidying.came_to(0 if given is None else given.host_bytes or 0)
+            self._release_timing.record(0 if given is None else given.host_bytes or 0)
 
     def _follow(self, decision: PolicyDecision, view: View | None, headroom_bytes: int | None = None) -> None:
         returned = held = None
@@ -243,17 +227,17 @@ class Controller:
             held = self._held(given, view)
             if held:
                 for why in given.holds.values():
-                    self._outside.note(why)
-        self._outside.changed(Change(decision.before, decision.after, decision.reason, headroom_bytes, returned, held))
+                    self._hooks.note(why)
+        self._hooks.decided(decision, headroom_bytes, returned, held)
 
-    def _give_back(self) -> GivenBack | None:
+    def _give_back(self) -> ReleasedMemory | None:
         try:
-            return None if self._outside.release_memory is None else self._outside.release_memory()
+            return None if self._hooks.release_memory is None else self._hooks.release_memory()
         except Exception as error:  # noqa: BLE001 - a courtesy to others, on which the training does not depend
-            self._outside.note(f"Memory that is no longer needed could not be given back ({error!r}).")
+            self._hooks.note(f"Memory that is no longer needed could not be given back ({error!r}).")
             return None
 
-    def _held(self, given: GivenBack, view: View | None) -> int | None:
+    def _held(self, given: ReleasedMemory, view: View | None) -> int | None:
         """Bytes that this process occupies beyond the need of its micro-batches and cannot give back."""
         if view is None:
             return None
@@ -266,10 +250,10 @@ class Controller:
 
     def _wait(self, watch: Watcher, decision: PolicyDecision) -> None:
         """Waits for memory that others hold, since running on would end in being killed."""
-        view, until_s = watch.last, watch.now_s() + self._outside.patience_s
+        view, until_s = watch.last, watch.now_s() + self._hooks.patience_s
         self._follow(decision, view)
         while watch.now_s() < until_s:
-            self._outside.sleep(watch.interval_s)
+            self._hooks.sleep(watch.interval_s)
             again = self._read(watch)
             if again is not None and again.kind == "stuck":
                 decision, view = again, watch.last
@@ -282,7 +266,7 @@ class Controller:
         need = self._policy.footprints[name](self.micro_batch_size)
         room = view.rooms[name] if view is not None else None
         reach = 0 if room is None else max(0, room.budget_bytes + room.reserve_bytes)
-        waited = f"{self._outside.patience_s:.0f} s"
+        waited = f"{self._hooks.patience_s:.0f} s"
         msg = (
             f"Others hold so much memory that not even a micro-batch of {self.micro_batch_size} fits: "
             f"{decision.reason}. The training waited for {waited}. The trainable weights are as they were after the "
@@ -294,10 +278,12 @@ class Controller:
 def controller_without_sensors(micro: int, ladder: Sequence[int], told: Callable[[int, int, str], None]) -> Controller:
     """A controller without sensors: its size falls when memory has run out, and never rises."""
     policy = Policy(tuple(sorted({micro, *ladder}, reverse=True)), {})
-    return Controller(policy, micro, ControllerHooks(lambda change: told(change.before, change.after, change.reason)))
+    return Controller(
+        policy, micro, ControllerHooks(lambda decision, *_: told(decision.before, decision.after, decision.reason))
+    )
 
 
-def _what_ran_out(cause: BaseException | None, view: View | None) -> str:
+def _exhausted_resource(cause: BaseException | None, view: View | None) -> str:
     """The resource: what Python itself could not allocate was the host's."""
     on_device = view is not None and "device" in view.rooms and not isinstance(cause, MemoryError)
     return "device" if on_device else "host"

@@ -26,12 +26,6 @@ def footprint_of(
     need, whatever margin the model puts on itself, and nothing needs less than a smaller size was seen to need. Beyond
     that size peaks may bend upwards, which the model does not know: what bounds them counts, where that is given.
 
-    Args:
-        baseline_bytes: What this process occupies without a micro-batch.
-        model: The peak model of this process, above the baseline.
-        measured: Peak in bytes above the baseline, by the size of the trial that ran.
-        beyond: At most so many bytes for a size above all of them; the model's upper bound if left out.
-
     Example:
         >>> from autobatch.memory.peak_model import fit_peak
         >>> need = footprint_of(500, fit_peak([(2, 1_200), (8, 1_800)]), {2: 1_200, 8: 1_800})
@@ -61,15 +55,7 @@ _COPIES = 1.35
 
 
 class RunFootprints:
-    """The needs of updates in one piece and of those in several micro-batches.
-
-    Args:
-        found: What the probe has found.
-        baselines: Per resource, what this process occupies whatever the size of its micro-batches, in bytes.
-        accumulated: The effective batch that the trials kept gradients for, `None` if each was an update in one piece.
-        gradient_bytes: What gradients take that are kept for an update in several micro-batches.
-        gradients_on: The resource that they take it of.
-    """
+    """The needs of updates in one piece and of those in several micro-batches."""
 
     def __init__(
         self,
@@ -115,13 +101,7 @@ class RunFootprints:
 
 
 def baselines(before: MemoryReading, read_ahead_bytes: int, gpu: Accelerator | None) -> dict[str, int]:
-    """Per resource, what this process occupies whatever the size of its micro-batches, in bytes.
-
-    Args:
-        before: A reading of this process before its engine was made.
-        read_ahead_bytes: What the loaders may come to.
-        gpu: The GPU that training runs on, `None` on a CPU.
-    """
+    """Per resource, what this process occupies whatever the size of its micro-batches, in bytes."""
     host = max(0, before.process.rss_bytes - current_backend().idle_pool_bytes()) + read_ahead_bytes
     device = None if gpu is None else next((one for one in before.devices if one.index == gpu.number), None)
     if gpu is None or device is None:
@@ -130,12 +110,7 @@ def baselines(before: MemoryReading, read_ahead_bytes: int, gpu: Accelerator | N
 
 
 def device_baseline(device: Device, gpu: Accelerator) -> int:
-    """What this process occupies of a GPU whatever the size of its micro-batches, in bytes.
-
-    Args:
-        device: The GPU, as it was read.
-        gpu: The same, as the framework has set it up.
-    """
+    """What this process occupies of a GPU whatever the size of its micro-batches, in bytes."""
     used = device.used_by_this_process_bytes
     # The framework's own figures leave out CUDA's context; what it uses is all that is known not to be a pool's hoard.
     if used is None or device.own_from in {"pool", "allocator"}:

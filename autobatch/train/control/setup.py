@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 
 from autobatch.backend import accelerator, read_memory_here
 from autobatch.backend.base import Accelerator
-from autobatch.backend.release import release_memory
+from autobatch.backend.release import ReleasedMemory, release_memory
 from autobatch.data.splitting import rungs
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.budget import own_limit
 from autobatch.probing.request import ProbeRequest
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome
-from autobatch.train.checkpoint.saver import TRAINING
-from autobatch.train.control.controller import Controller, ControllerHooks, GivenBack
+from autobatch.train.checkpoint.saver import TRAINING, Saver
+from autobatch.train.control.controller import Controller, ControllerHooks
 from autobatch.train.control.footprint import RunFootprints, baselines
 from autobatch.train.control.policy import Policy
-from autobatch.train.control.state import ControllerConfig
+from autobatch.train.control.state import ControllerConfig, PolicyDecision
 from autobatch.train.control.watcher import Rooms, Watcher
-from autobatch.train.recorder import Change, Recorder
+from autobatch.train.recorder import Recorder
 
 Read = Callable[[], MemoryReading]
 
@@ -35,7 +35,7 @@ class ControlSeams:
     read: Read = read_memory_here  # takes a reading of the memory
     clock: Callable[[], float] = time.monotonic  # seconds that never go back
     sleep: Callable[[float], None] = time.sleep  # waits for some seconds
-    release_memory: Callable[[], GivenBack] = release_memory
+    release_memory: Callable[[], ReleasedMemory] = release_memory
     settings: ControllerConfig = field(default_factory=ControllerConfig)  # how careful the policy is
     least_s: float = 0.05  # seconds between two readings, at least
     patience_s: float = 60.0  # seconds to wait while not even the smallest micro-batch fits
@@ -50,25 +50,24 @@ class ControllerSetup:
         found: ProbeResult,
         question: ProbeRequest,
         before: MemoryReading,
-        diary: Recorder,
+        recorder: Recorder,
         *,
         cuttable: bool,
         accumulator_bytes: int = 0,
-        running: Callable[[int, str], None] | None = None,
-        urge: Callable[[], None] | None = None,
-        cut: Callable[[int, int], list[str]] | None = None,
+        saver: Saver | None = None,
+        remarks: Callable[[int, int], list[str]] | None = None,
         seams: ControlSeams | None = None,
     ) -> None:
-        self._found, self._question, self._diary, self._cuttable = found, question, diary, cuttable
-        self._cut, self._effective = cut, 0
-        self._written: tuple[int, str] | None = None
-        self._running, self._urge, self._seams = running, urge, seams or ControlSeams()
+        self._found, self._question, self._recorder, self._cuttable = found, question, recorder, cuttable
+        # What is to be said when updates are first run in several micro-batches.
+        self._remarks, self._effective = remarks, 0
+        self._saver, self._seams = saver, seams or ControlSeams()
         world = self._seams
         gpu = world.gpu()
         occupied = baselines(before, question.beside_bytes, gpu)
         own = None if gpu is None else own_limit(gpu, occupied.get("device", gpu.in_use_bytes))
         rooms = Rooms(question.reserve, None if gpu is None else gpu.number, own)
-        self.watch = Watcher(world.read, rooms, clock=world.clock, least_s=world.least_s, note=diary.note)
+        self.watch = Watcher(world.read, rooms, clock=world.clock, least_s=world.least_s, note=recorder.note)
         self._footprints = RunFootprints(
             found,
             occupied,
@@ -93,49 +92,41 @@ class ControllerSetup:
     def controller(self, phase: str, effective: int, micro: int) -> Controller:
         """A controller for `"training"` or `"validation"`; each has sizes of its own."""
 
-        def changed(change: Change) -> None:
-            self._diary.changed(phase, change)
-            self._write_down(change.after, phase)
-            if phase == TRAINING:
-                self._say_what_cutting_means(change.after)
-            if change.after <= change.before and self._urge is not None:
-                self._urge()
+        def decided(decision: PolicyDecision, *figures: int | None) -> None:
+            self._recorder.decide(phase, decision, *figures)
+            self._begins(decision.after, phase)
+            if decision.after <= decision.before and self._saver is not None:
+                self._saver.hurry()
 
         if phase == TRAINING:
             self._effective = effective
             self._write_down(micro, phase)
-        outside = ControllerHooks(
-            changed=changed,
+        hooks = ControllerHooks(
+            decided=decided,
             begins=lambda size: self._write_down(size, phase),
             watch=self.watch,
-            seen=lambda view, size, headroom: self._diary.seen(phase, view, size, headroom),
-            note=self._diary.note,
+            seen=lambda view, size, headroom: self._recorder.observe(phase, view, size, headroom),
+            note=self._recorder.note,
             release_memory=self._seams.release_memory,
             sleep=self._seams.sleep,
             patience_s=self._seams.patience_s,
         )
-        return Controller(self.policy(effective, micro), micro, outside)
+        return Controller(self.policy(effective, micro), micro, hooks)
 
     def next_policy(self, effective: int) -> Policy:
         """The policy of training from now on, with another effective batch."""
         self._effective = effective
         return self.policy(effective)
 
-    def _say_what_cutting_means(self, micro: int) -> None:
-        if self._cut is None or micro >= self._effective:
-            return
-        for text in self._cut(micro, self._effective):
-            self._diary.note(text)
-        self._cut = None
+    def _begins(self, micro: int, phase: str) -> None:
+        self._write_down(micro, phase)
+        if phase == TRAINING and self._remarks is not None and micro < self._effective:
+            self._recorder.note(*self._remarks(micro, self._effective))
+            self._remarks = None
 
     def _write_down(self, micro: int, phase: str) -> None:
-        if self._running is None or self._written == (micro, phase):
-            return
-        try:
-            self._running(micro, phase)
-            self._written = micro, phase
-        except OSError as error:
-            self._diary.note(f"The size that is running could not be written down ({error}).")
+        if self._saver is not None:
+            self._saver.write_in_flight(micro, phase)
 
     def _largest(self) -> int:
         """The largest size that may be entered one day."""

@@ -1,0 +1,107 @@
+"""Everything that a training works on, opened together: its data, those to validate on, and the run that goes on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from autobatch.data.check import require_compatible
+from autobatch.data.open import OpenedData, few_of, open_data
+from autobatch.data.options import DataOptions
+from autobatch.probing.cache import Cache
+from autobatch.probing.request import Task, UserRequest
+from autobatch.probing.tuner import find_batch_size
+from autobatch.results.probe import ProbeResult
+from autobatch.train.checkpoint.resume import RunFolder, run_facts
+from autobatch.train.loop import RunOptions
+from autobatch.train.recorder import Recorder
+from autobatch.train.schedule import Batching, Sizes, choose_sizes
+from autobatch.train.validation import ValidationOptions, require_random_access, require_steps
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTraining:
+    """What a training works on."""
+
+    task: Task  # the model, its data and the question of their batch size
+    validation: OpenedData | None  # what it is validated on
+    folder: RunFolder | None  # where it is saved, with what an earlier process has left
+    options: RunOptions
+    batching: Batching
+    validating: ValidationOptions
+
+    def sizes(self, found: ProbeResult) -> Sizes:
+        """The sizes of the run, from what was asked and what was found."""
+        first, epochs = self.options.initial_epoch, self.options.epochs
+        return choose_sizes(
+            self.task.request.effective_batch_size,
+            found.batch_size,
+            self.batching.schedule,
+            samples=self.task.opened.samples,
+            first_epoch=first if self.folder is None else self.folder.first_epoch(first, epochs),
+        )
+
+
+def open_training(
+    request: UserRequest,
+    options: RunOptions,
+    batching: Batching,
+    validating: ValidationOptions,
+    folder: RunFolder | None,
+    recorder: Recorder,
+) -> OpenedTraining:
+    """Opens what a training works on, and notes what was inferred.
+
+    Raises:
+        ArgumentError: The run in the folder was begun otherwise, or data do not tell where they end.
+        ModelError: The model cannot be trained in micro-batches, or does not fit the data.
+        DataError: The data cannot be used.
+    """
+    if folder is not None:
+        request = folder.continued(request, batching.schedule, options.epochs)
+    split = validating.split
+
+    def opens(data: Any, source: Any, data_options: DataOptions) -> OpenedData:
+        given = (open_data if split is None else split.open)(data, source, data_options)
+        require_steps(given, steps_per_epoch=options.steps_per_epoch)  # before anything is taken from a generator
+        return given
+
+    task = request.open(opens)
+    recorder.note(*task.notes)
+    if folder is not None:
+        folder = _checked(folder, request, task, options, batching)
+        recorder.note(*folder.notes)
+    validation, notes = validating.open(request, task.opened)
+    recorder.note(*notes)
+    if validation is not None:
+        require_steps(validation, validation_steps=validating.steps)
+        require_compatible(request.model, few_of(validation.data), "validation_data", step="evaluate")
+    return OpenedTraining(task, validation, folder, options, batching, validating)
+
+
+def find_size(task: Task, cache: Cache | None, recorder: Recorder) -> ProbeResult:
+    """The batch size of a task, proven by trials.
+
+    Raises:
+        DoesNotFitError: Not even one sample fits.
+        ProbeError: The trials gave no answer.
+    """
+    recorder.add_reading()
+    found = find_batch_size(task.model, task.samples, task.request, cache=cache, on_trial=recorder.add_trial)
+    recorder.add_probe(found)
+    return found
+
+
+def _checked(folder: RunFolder, request: UserRequest, task: Task, options: RunOptions, batching: Batching) -> RunFolder:
+    """The folder with what this run is begun with; refuses a run that was begun with something else."""
+    facts = run_facts(
+        require_random_access(task.opened),
+        request.source,
+        request.class_weight,
+        shuffle=bool(request.shuffle),
+        steps_per_epoch=options.steps_per_epoch,
+        on_memory_pressure=batching.on_memory_pressure,
+        scale_learning_rate=batching.rule,
+        image_backend=getattr(task.data, "image_backend", request.image_backend),
+    )
+    folder.require_same(facts, task.opened.samples or 0, options.initial_epoch)
+    folder.require_model(request.model)
+    return folder.with_facts(facts)
