@@ -159,11 +159,12 @@ class Recorder:
     def begin(self, found: ProbeResult, effective: int, micro: int, seed: int) -> RunReport:
         """The run begins with these sizes: says so with all notes so far."""
         log_file = None if self._log.path is None else str(self._log.path)
-        unsaid = tuple(text for text in self._notes if text not in self._said)
+        said = [text for text in self._notes if text in self._said]
+        unsaid = tuple(text for text in self._notes if text not in said)
         self.report = RunReport(effective, micro, seed, found, self._readings, unsaid, log_file=log_file)
         self.report.say(self._verbose)
         self._log.add_begin(self.report)
-        for text in self._said:
+        for text in said:
             self._log.add_note(text)
         self.report.notes = tuple(self._notes)
         return self.report

@@ -156,7 +156,9 @@ UNFIT = {
 @pytest.mark.parametrize("what", UNFIT)
 def test_validation_data_that_do_not_fit_the_model_are_refused_before_anything_runs(what, monkeypatch):
     """Seen to fail with validation looked at after the first epoch."""
-    monkeypatch.setattr("autobatch.train.opening.find_batch_size", lambda *given, **options: pytest.fail("a probe was begun"))
+    monkeypatch.setattr(
+        "autobatch.train.opening.find_batch_size", lambda *given, **options: pytest.fail("a probe was begun")
+    )
     with pytest.raises(ArgumentError, match="Received") as caught:
         autobatch.fit(net(), (X, Y), validation_data=UNFIT[what], cache=False, verbose=0)
     assert "validation" in str(caught.value)
