@@ -293,7 +293,7 @@ class _Loop:
 
 def _clock(model: Any, resumed: CheckpointState | None) -> float:
     """Updates of the reference batch that the optimizer has behind it."""
-    return float(keras.ops.convert_to_numpy(model.optimizer.iterations)) if resumed is None else resumed.clock
+    return float(keras.ops.convert_to_tensor(model.optimizer.iterations)) if resumed is None else resumed.clock
 
 
 def callback_list(model: Any, plan: TrainingPlan, steps: int | None) -> tuple[Any, Bar | None]:
