@@ -52,7 +52,7 @@ class Requirement:
         )
 
     def _need_text(self) -> str:
-        verb = "footprints" if self.size == 1 else "need"
+        verb = "needs" if self.size == 1 else "need"
         return f"{format_count(self.size, 'sample')} {verb} up to {format_bytes(self.need_bytes)}"
 
 
