@@ -114,7 +114,9 @@ def test_another_schedule_is_refused(size, folder, scheduled, untried):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"epochs": 5}, {"batch_size": lambda epoch: 8}, {"batch_size": "auto"}], ids=str
+    "options",
+    [{}, {"epochs": 5}, {"batch_size": lambda epoch: 8}, {"batch_size": "auto"}],
+    ids=["as it was", "longer", "a function", "auto"],
 )
 def test_the_same_run_is_gone_on_with_even_for_longer(options, folder, begun, untried):
     with pytest.raises(NothingIsTriedError):
