@@ -188,7 +188,8 @@ def _require_numbers(y: Any, what: str) -> None:
             msg = "Targets are compared as numbers, and these are names. "
             how = "classes, y = np.unique(names, return_inverse=True), or keras.layers.StringLookup"
         else:
-            msg = "Targets are compared as numbers, and these are none. "
+            kind = "Python objects" if holds_objects(array) else "dates or times"
+            msg = f"Targets are compared as numbers, and these are {kind}. "
             how = "an array of numbers, such as y.astype('float32')"
         raise ArgumentError(f"{msg}{received}Expected {how}.")
 
