@@ -1,12 +1,13 @@
 """autobatch's own child with a runner of the test's: what it answers, and how it treats errors."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from autobatch.probing.trials.worker import SUPPORTED, Worker
-from autobatch.probing.trials.worker_main import describe_error, volunteer_for_oom
+from autobatch.probing.trials.worker_main import DEFAULT_MEASURER, describe_error, volunteer_for_oom
 from autobatch.results.trial import Outcome
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="workers need POSIX pipes and process groups")
@@ -59,6 +60,12 @@ def worker(tmp_path, payload):
         opened = worker.open(payload, 60)
         assert opened.outcome is Outcome.RAN, opened.detail
         yield worker
+
+
+def test_what_a_worker_opens_unless_it_is_told_is_there():
+    """Seen to fail with the name that the function had before: every model was then tried in the caller's process."""
+    module, _, name = DEFAULT_MEASURER.partition(":")
+    assert callable(getattr(import_module(module), name, None))
 
 
 def test_trials_are_answered_by_one_warm_process(worker):

@@ -58,6 +58,6 @@ def test_samples_made_up_for_a_model_find_its_size_under_a_limit(scratch):
     model = compiled(conv_net())
     limit = psutil.Process().memory_info().rss + 2**30
     found = autobatch.probe(model, SyntheticSource(model), limit=limit, max_batch_size=64, cache=False)
-    assert found.largest == 64
+    assert found.max_batch_size == 64
     assert "as if it had" in found.summary()
     assert any("synthetic" in note for note in found.notes)

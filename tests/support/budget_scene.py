@@ -92,8 +92,8 @@ def look(model: Any, few: Batch, *, halved: bool) -> ProbeResult:
 
 def too_large_by(result: ProbeResult) -> int:
     """How far what would be worth trying next is over its budget, in bytes, by what the trials tell; below 0 if not."""
-    size = worth_trying(result.largest, len(result.trials))
-    if any(result.largest < trial.size <= size for trial in result.trials):
+    size = worth_trying(result.max_batch_size, len(result.trials))
+    if any(result.max_batch_size < trial.size <= size for trial in result.trials):
         return 1  # it was tried, and is not the answer
     # What it may come to at worst may take the reserve, too.
     budgets = {**result.budgets, WORST: result.budgets["host"] + result.reserves["host"]}
@@ -134,7 +134,7 @@ class HalvedWorker(Worker):
     """A worker whose trials are measured wrongly."""
 
     def open(self, payload: Any, timeout_s: float) -> Any:
-        return super().open({**payload, "runner": "budget_scene:open_runner"}, timeout_s)
+        return super().open({**payload, "measurer": "budget_scene:open_runner"}, timeout_s)
 
 
 def halved_executor(*args: Any, **options: Any) -> Executor:
