@@ -225,13 +225,13 @@ def test_what_cannot_be_meant_is_an_error_before_anything_starts(options, receiv
 def test_a_rule_with_nothing_to_do_is_said(folder):
     """Seen to fail without the note."""
     history = fit(folder, batch_size=8, scale_learning_rate="linear")
-    assert [note for note in history.autobatch.notes if "has nothing to do" in note]
+    assert [note for note in history.autobatch.notes if "has no effect" in note]
 
 
 @pytest.mark.parametrize("options", [{"on_memory_pressure": "resize"}, {"batch_size": [(0, 8), (1, 16)]}])
 def test_a_rule_with_something_to_do_is_not(folder, options):
     history = fit(folder, scale_learning_rate="linear", **{"batch_size": 8} | options)
-    assert not [note for note in history.autobatch.notes if "has nothing to do" in note]
+    assert not [note for note in history.autobatch.notes if "has no effect" in note]
 
 
 def by_hand(y, p):
