@@ -17,6 +17,8 @@ from autobatch.testing import FakeCuda, FakePool
 MIB = 1 << 20
 CPU = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1"}
 GROWTH = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+# TensorFlow turns oneDNN on by itself only where a processor has AVX-512; without it, there is no pool that counts.
+ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 GPU = {"TF_GPU_ALLOCATOR": "cuda_malloc_async", **GROWTH}
 
 needs_trim = pytest.mark.skipif(not can_return_freed_memory(), reason="the C library has no malloc_trim")
@@ -27,7 +29,7 @@ def run(program, **environ):
     clean = {name: value for name, value in os.environ.items() if name not in {**CPU, **GPU}}
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={**clean, "TF_CPP_MIN_LOG_LEVEL": "3", **environ},
+        env={**clean, **ONEDNN, "TF_CPP_MIN_LOG_LEVEL": "3", **environ},
         capture_output=True,
         text=True,
         check=False,
@@ -154,7 +156,7 @@ def test_a_users_own_setting_is_no_error_but_said():
 
 RETURNS = """
 import json
-from autobatch.backend.release import give_back, share_memory
+from autobatch.backend.release import release_memory, share_memory
 SHARED and share_memory()
 import tensorflow as tf
 
@@ -164,11 +166,11 @@ def step(x):
 
 small, large = tf.ones((1000,)), tf.ones((25 << 20,))
 step(small)
-give_back()
+release_memory()
 step(large).numpy()
 del large
-given = give_back()
-again = give_back()
+given = release_memory()
+again = release_memory()
 print(json.dumps([given.host_bytes, again.host_bytes, given.device_bytes, dict(given.holds)]))
 """
 

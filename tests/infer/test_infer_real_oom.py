@@ -13,12 +13,12 @@ import numpy as np
 from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.splitting import rungs
 from autobatch.data.prefetch.loader import Loader
-from autobatch.infer.outputs import Rows
+from autobatch.infer.outputs import OutputRows
 from autobatch.backend import forward_engine_for
 from autobatch.backend.base import BatchTotals
-from autobatch.train.control.controller import falling
+from autobatch.train.control.controller import controller_without_sensors
 from autobatch.train.passes import Feed
-from autobatch.train.microbatch import Cutter
+from autobatch.train.microbatch import MicroBatchRunner
 
 keras.utils.set_random_seed(1)
 layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(32, 3), keras.layers.Conv2D(8, 3)]
@@ -30,7 +30,7 @@ expected = model.predict(x, batch_size=32, verbose=0)
 loss = model.evaluate(x, y, batch_size=32, verbose=0)
 for evaluates in (False, True):
     sizes = []
-    cutter = Cutter(falling(len(x), rungs(len(x), len(x)), lambda before, after, reason: sizes.append(after)))
+    cutter = MicroBatchRunner(controller_without_sensors(len(x), rungs(len(x), len(x)), lambda before, after, reason: sizes.append(after)))
     with Loader(ArraySource(x, y), shuffle=False, passes=1) as loader:
         feed = Feed(loader)
         source = ArraySource(x, y).read([0, 1], 0)
@@ -40,7 +40,7 @@ for evaluates in (False, True):
             logs = cutter.evaluate(engine, feed, len(x))
             assert abs(float(logs["loss"]) / loss - 1) < 1e-4, (logs, loss)
         else:
-            rows = Rows(len(x))
+            rows = OutputRows(len(x))
             cutter.predict(engine, feed, len(x), rows.add)
             assert np.allclose(rows.result(), expected, rtol=1e-3, atol=1e-5)
     print("sizes", *sizes)

@@ -92,7 +92,7 @@ def test_the_real_driver_or_its_absence_is_read():
 
 
 PROGRAM = """
-from autobatch.backend.release import give_back, share_memory
+from autobatch.backend.release import release_memory, share_memory
 print(share_memory())
 import tensorflow as tf
 from autobatch.memory.sensors.cuda_pool import read_pool
@@ -104,7 +104,7 @@ number = int(tf.config.get_visible_devices("GPU")[0].name.rpartition(":")[2])
 alive = read_pool(number)[0]
 assert alive.used_bytes >= 1 << 30, alive
 del block
-given = give_back()
+given = release_memory()
 dead = read_pool(number)[0]
 print(alive, given, dead)
 assert given.device_bytes >= 1 << 30, given

@@ -12,8 +12,8 @@ from autobatch.train.checkpoint.store import folder_lock
 HOLDS = """
 import sys, time
 sys.path[:] = {path!r}
-from autobatch.train.checkpoint.store import in_use
-with in_use({folder!r}):
+from autobatch.train.checkpoint.store import folder_lock
+with folder_lock({folder!r}):
     print("has it", flush=True)
     time.sleep(60)
 """
