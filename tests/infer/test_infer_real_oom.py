@@ -30,7 +30,8 @@ expected = model.predict(x, batch_size=32, verbose=0)
 loss = model.evaluate(x, y, batch_size=32, verbose=0)
 for evaluates in (False, True):
     sizes = []
-    cutter = MicroBatchRunner(controller_without_sensors(len(x), rungs(len(x), len(x)), lambda before, after, reason: sizes.append(after)))
+    ladder, told = rungs(len(x), len(x)), lambda before, after, reason: sizes.append(after)
+    cutter = MicroBatchRunner(controller_without_sensors(len(x), ladder, told))
     with Loader(ArraySource(x, y), shuffle=False, passes=1) as loader:
         feed = Feed(loader)
         source = ArraySource(x, y).read([0, 1], 0)
