@@ -26,16 +26,12 @@ Read = Callable[[], MemoryReading]
 
 @dataclass(frozen=True, slots=True)
 class ControlSeams:
-    """What a run asks of the world; tests put something else in its place.
-
-    Attributes:
-        give_back: Hands memory that is no longer needed back to the system.
-    """
+    """What a run asks of the world; tests put something else in its place."""
 
     read: Read = read_memory_here  # takes a reading of the memory
     clock: Callable[[], float] = time.monotonic  # seconds that never go back
     sleep: Callable[[float], None] = time.sleep  # waits for some seconds
-    release_memory: Callable[[], ReleasedMemory] = release_memory
+    release_memory: Callable[[], ReleasedMemory] = release_memory  # hands unneeded memory back to the system
     settings: ControllerConfig = field(default_factory=ControllerConfig)  # how careful the policy is
     least_s: float = 0.05  # seconds between two readings, at least
     patience_s: float = 60.0  # seconds to wait while not even the smallest micro-batch fits
