@@ -30,7 +30,7 @@ from scipy import ndimage
 from autobatch.data.images.from_folder import DirectorySource
 from autobatch.data.images.transform import PixelMover, require_image_backend
 from autobatch.data.options import ImageBackend
-from autobatch.data.prefetch.loader import Loader
+from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.errors import MissingExtraError
 
 BATCH = 32
@@ -129,7 +129,7 @@ def our_side(case: Case, folder: Path, backend: ImageBackend) -> Callable[[], fl
     source = DirectorySource(case.generator(), folder, seed=1, image_backend=backend, target_size=size)
 
     def batches() -> Iterator[Any]:
-        with Loader(source, passes=1, workers=WORKERS) as loader:
+        with SourceLoader(source, passes=1, workers=WORKERS) as loader:
             while taken := loader.window(BATCH):
                 batch = loader.take(taken)
                 yield batch.x, batch.y

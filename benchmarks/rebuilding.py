@@ -51,8 +51,8 @@ def each_of(function: Callable[[], Any], calls: int) -> Callable[[], float]:
 def sides(folder: Path) -> dict[str, Callable[[], float]]:
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-    from autobatch.data.images.iterator import without_printing
-    from autobatch.data.splitting import near_equal
+    from autobatch.data.epoch import near_equal
+    from autobatch.data.images.flow import without_printing
 
     datagen, size = ImageDataGenerator(rescale=1 / 255), cycle(SIZES)
 

@@ -15,12 +15,12 @@ from autobatch.data.adapters.mixture_stream import MixStream
 from autobatch.data.adapters.py_dataset import PyDatasetStream
 from autobatch.data.adapters.tf_dataset import DatasetStream
 from autobatch.data.batch import Batch
+from autobatch.data.images.flow import is_addressable, is_image_generator, require_image_generator
 from autobatch.data.images.flow_source import FlowSource
 from autobatch.data.images.from_arrays import open_arrays
 from autobatch.data.images.from_dataframe import open_dataframe
+from autobatch.data.images.from_flow import open_flow
 from autobatch.data.images.from_folder import open_folder
-from autobatch.data.images.from_iterator import open_iterator
-from autobatch.data.images.iterator import is_addressable, is_image_generator, require_image_generator
 from autobatch.data.images.transform import why_not_opencv
 from autobatch.data.model_spec import shapes_of
 from autobatch.data.options import DataOptions
@@ -189,7 +189,7 @@ def _from_image_generator(datagen: Any, source: Any, options: DataOptions) -> Op
 
 
 def _from_flow(flow: Any, options: DataOptions) -> OpenedData:
-    source, notes = open_iterator(flow, options)
+    source, notes = open_flow(flow, options)
     return OpenedData(source, (*notes, *_backend_notes(source, flow.image_data_generator, options)), source.shuffles)
 
 

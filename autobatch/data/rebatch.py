@@ -11,7 +11,7 @@ import numpy as np
 
 from autobatch._arguments import require_count
 from autobatch.data.batch import map_leaves
-from autobatch.data.images.iterator import flow_kind, require_flow
+from autobatch.data.images.flow import flow_kind, require_flow
 from autobatch.errors import ArgumentError, DataError
 
 

@@ -9,10 +9,10 @@ import keras
 from autobatch._arguments import require_count
 from autobatch.backend import read_memory_here
 from autobatch.backend.base import ForwardEngine
-from autobatch.data.images.iterator import is_image_generator
+from autobatch.data.epoch import number_of_updates
+from autobatch.data.images.flow import is_image_generator
 from autobatch.data.open import OpenedData, is_arrays, open_data
 from autobatch.data.options import DataOptions
-from autobatch.data.splitting import number_of_updates
 from autobatch.errors import ArgumentError
 from autobatch.probing.probe import open_cache
 from autobatch.probing.request import Task, UserRequest

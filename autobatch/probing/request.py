@@ -8,10 +8,10 @@ from autobatch._arguments import is_whole, require_count, require_seconds
 from autobatch.backend import current_backend
 from autobatch.data.batch import Batch, with_class_weight
 from autobatch.data.check import Step, require_compatible
+from autobatch.data.epoch import rungs
 from autobatch.data.open import OpenedData, few_of, is_ready, most_samples, open_data
 from autobatch.data.options import DataOptions, ImageBackend
 from autobatch.data.source import Source, Stream
-from autobatch.data.splitting import rungs
 from autobatch.errors import ArgumentError
 from autobatch.memory.budget import DEFAULT_RESERVE, Reserve, parse_reserve
 from autobatch.results.probe import Mode

@@ -7,7 +7,7 @@ from typing import Any
 from autobatch.backend import accelerator, read_memory_here
 from autobatch.backend.base import Accelerator
 from autobatch.data.batch import Batch
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
 from autobatch.errors import ProbeError, ProbeTimeoutError
 from autobatch.memory.peak_model import AllocationProfile
 from autobatch.memory.reading import MemoryReading

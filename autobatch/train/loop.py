@@ -19,8 +19,8 @@ import keras
 from autobatch._arguments import require_count
 from autobatch._text import format_count
 from autobatch.backend.base import Engine
+from autobatch.data.epoch import near_equal, number_of_updates
 from autobatch.data.source import Source, Stream
-from autobatch.data.splitting import near_equal, number_of_updates
 from autobatch.train.callbacks import Bar, require_callbacks
 from autobatch.train.checkpoint.saver import Saver
 from autobatch.train.checkpoint.store import CheckpointState

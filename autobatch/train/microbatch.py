@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from autobatch.backend.base import BatchTotals, Engine, Evaluator, Logs, Predictor
 from autobatch.data.batch import Batch
-from autobatch.data.splitting import near_equal
+from autobatch.data.epoch import near_equal
 from autobatch.errors import OutOfMemoryError
 from autobatch.train.control.controller import Controller
 from autobatch.train.passes import Feed

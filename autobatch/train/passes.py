@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from autobatch.data.batch import Batch, concatenate, with_class_weight
+from autobatch.data.epoch import number_of_updates, sequential, shuffled
 from autobatch.data.open import most_samples
-from autobatch.data.order import sequential, shuffled
-from autobatch.data.prefetch.loader import Loader
+from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.data.source import Source, Stream, Supply, is_source
-from autobatch.data.splitting import number_of_updates
 from autobatch.train.checkpoint.store import CheckpointState
 from autobatch.train.schedule import Position, position_after
 
@@ -72,10 +71,10 @@ def passes_of(data: Source | Stream, reading: PassOptions) -> Passes:
     return SourcePasses(data, reading) if is_source(data) else StreamPasses(cast("Stream", data), reading)
 
 
-def one_pass(data: Source | Stream, *, workers: int | None, max_bytes: int) -> Loader | StreamLoader:
+def one_pass(data: Source | Stream, *, workers: int | None, max_bytes: int) -> SourceLoader | StreamLoader:
     """One pass over all samples in their own order."""
     if is_source(data):
-        return Loader(data, shuffle=False, passes=1, workers=workers, max_bytes=max_bytes)
+        return SourceLoader(data, shuffle=False, passes=1, workers=workers, max_bytes=max_bytes)
     return StreamLoader(cast("Stream", data), passes=1, max_bytes=max_bytes)
 
 
@@ -114,7 +113,7 @@ class SourcePasses:
         def remaining(number: int) -> Any:
             return order(number)[taken:] if number == first_pass else order(number)
 
-        self.supply = Loader(
+        self.supply = SourceLoader(
             self._source,
             order=remaining,
             start_epoch=first_pass,
@@ -184,7 +183,7 @@ class StreamPasses:
 
 
 class Taker(Protocol):
-    """What a feed draws from (`autobatch.data.prefetch.loader.Loader`)."""
+    """What a feed draws from (`autobatch.data.prefetch.source_loader.SourceLoader`)."""
 
     def take(self, number: int) -> Batch:
         """The next samples of the current pass."""

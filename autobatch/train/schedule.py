@@ -11,7 +11,7 @@ from itertools import pairwise
 from numbers import Integral
 from typing import Any, Literal, NamedTuple, get_args
 
-from autobatch.data.splitting import number_of_updates, rungs
+from autobatch.data.epoch import number_of_updates, rungs
 from autobatch.errors import ArgumentError
 from autobatch.probing.request import BatchSize
 from autobatch.train.learning_rate import Rule, parse_rule, scale

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from autobatch.backend import engine_for, read_memory_here
-from autobatch.data.splitting import number_of_updates
+from autobatch.data.epoch import number_of_updates
 from autobatch.errors import ModelError
 from autobatch.probing.request import read_ahead_bytes
 from autobatch.probing.trials.steps import warm_up_untouched

@@ -11,7 +11,7 @@ from autobatch._arguments import require_count, require_fraction
 from autobatch.backend.base import Engine, Evaluator
 from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.adapters.mixture import Mixture
-from autobatch.data.images.iterator import is_addressable, is_image_generator
+from autobatch.data.images.flow import is_addressable, is_image_generator
 from autobatch.data.open import OpenedData, is_arrays, is_folder, open_data, require_same_classes
 from autobatch.data.options import DataOptions
 from autobatch.data.prefetch.stream_loader import StreamLoader

@@ -57,7 +57,7 @@ class Training:
         """One update, in one micro-batch if nothing is said; returns each size that ran out, and the one after it."""
         import numpy as np
 
-        from autobatch.data.splitting import rungs
+        from autobatch.data.epoch import rungs
         from autobatch.train.control.controller import controller_without_sensors
         from autobatch.train.microbatch import MicroBatchRunner
         from autobatch.train.passes import Feed

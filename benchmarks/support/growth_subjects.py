@@ -134,10 +134,9 @@ def reading(effective: int = 64) -> Action:
 
 def over_files(folder: Path, sizes: Iterable[int], turns: int) -> list[Growth]:
     import autobatch
+    from autobatch.data.epoch import near_equal, permutation, rungs
     from autobatch.data.images.flow_source import FlowSource
-    from autobatch.data.order import permutation
-    from autobatch.data.prefetch.loader import Loader
-    from autobatch.data.splitting import near_equal, rungs
+    from autobatch.data.prefetch.source_loader import SourceLoader
 
     say("files")
     flows = {size: flow_of(folder, size) for size in sizes}
@@ -146,7 +145,7 @@ def over_files(folder: Path, sizes: Iterable[int], turns: int) -> list[Growth]:
 
     def first_batch(size: int) -> Action:
         def begin() -> None:
-            with Loader(sources[size], start_epoch=next(epoch), passes=1) as loader:
+            with SourceLoader(sources[size], start_epoch=next(epoch), passes=1) as loader:
                 loader.take(32)
 
         return begin
@@ -169,8 +168,8 @@ def over_files(folder: Path, sizes: Iterable[int], turns: int) -> list[Growth]:
 
 def over_batch(sizes: Iterable[int], turns: int) -> list[Growth]:
     from autobatch.data.batch import Batch
-    from autobatch.data.prefetch.loader import Loader
-    from autobatch.data.splitting import near_equal, rungs
+    from autobatch.data.epoch import near_equal, rungs
+    from autobatch.data.prefetch.source_loader import SourceLoader
 
     say("batch size")
     sizes = tuple(sizes)
@@ -178,7 +177,7 @@ def over_batch(sizes: Iterable[int], turns: int) -> list[Growth]:
 
     def first_batch(size: int) -> Action:
         def begin() -> None:
-            with Loader(data, passes=1) as loader:
+            with SourceLoader(data, passes=1) as loader:
                 loader.take(size)
 
         return begin
@@ -257,7 +256,7 @@ def flow_of(folder: Path, files: int) -> Any:
     """
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-    from autobatch.data.images.iterator import without_printing
+    from autobatch.data.images.flow import without_printing
 
     with without_printing():
         flow = ImageDataGenerator(rescale=1 / 255).flow_from_directory(folder, target_size=(PIXELS, PIXELS))

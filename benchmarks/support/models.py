@@ -9,7 +9,7 @@ import numpy as np
 from autobatch.backend import engine_for
 from autobatch.backend.release import release_memory
 from autobatch.data.batch import Batch
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
 from autobatch.memory.budget import DEFAULT_RESERVE
 from autobatch.memory.reading import read_memory
 from autobatch.train.control.controller import Controller, ControllerHooks

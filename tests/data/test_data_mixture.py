@@ -15,7 +15,7 @@ from autobatch.data.adapters.mixture import MixSource, Rota, interleaved, mix, s
 from autobatch.data.adapters.mixture_stream import MixStream
 from autobatch.data.adapters.py_dataset import PyDatasetStream
 from autobatch.data.batch import Batch
-from autobatch.data.prefetch.loader import Loader
+from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.errors import ArgumentError, DataError
 
@@ -128,7 +128,7 @@ def test_seeds_differ_in_which_samples_are_given():
 def test_a_mixture_is_loaded_as_any_source():
     mixture = MixSource([Part(0, 30), Part(1, 50)], (1, 3), 40, seed=5)
     assert mixture.sample_bytes == 24
-    with Loader(mixture, passes=2) as loader:
+    with SourceLoader(mixture, passes=2) as loader:
         assert Counter(loader.take(40).x[:, 0].tolist()) == {0: 10, 1: 30}
 
 

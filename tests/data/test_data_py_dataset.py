@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autobatch.data.adapters.py_dataset import PyDatasetStream
-from autobatch.data.order import permutation
+from autobatch.data.epoch import permutation
 from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.errors import DataError
 

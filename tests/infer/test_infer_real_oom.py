@@ -11,8 +11,8 @@ SCENE = """
 import keras
 import numpy as np
 from autobatch.data.adapters.arrays import ArraySource
-from autobatch.data.splitting import rungs
-from autobatch.data.prefetch.loader import Loader
+from autobatch.data.epoch import rungs
+from autobatch.data.prefetch.source_loader import Loader
 from autobatch.infer.outputs import OutputRows
 from autobatch.backend import forward_engine_for
 from autobatch.backend.base import BatchTotals

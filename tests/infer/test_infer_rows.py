@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autobatch.data.adapters.arrays import ArraySource
-from autobatch.data.prefetch.loader import Loader
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
+from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.errors import DataError, ModelError
 from autobatch.infer.outputs import OutputRows
 from autobatch.testing import FakeEngine
@@ -78,7 +78,7 @@ def test_every_sample_is_predicted_once_whatever_fails(count: int, step: int, mi
     engine = FakeEngine(lambda call, size: call in fails and size > 1)
     cutter = MicroBatchRunner(controller_without_sensors(min(micro, step), rungs(step, step), lambda *_: None))
     rows = OutputRows(count)
-    with Loader(ArraySource(np.arange(count)), shuffle=False, passes=1, workers=1) as loader:
+    with SourceLoader(ArraySource(np.arange(count)), shuffle=False, passes=1, workers=1) as loader:
         feed = Feed(loader)
         while size := loader.window(step):
             cutter.predict(engine, feed, size, rows.add)

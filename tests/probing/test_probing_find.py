@@ -6,7 +6,7 @@ import pytest
 from nets import compiled, conv_net, pictures
 from trials import Clock, FakeExecutor
 
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
 from autobatch.errors import DoesNotFitError
 from autobatch.memory.budget import DEFAULT_RESERVE
 from autobatch.probing.cache import Cache

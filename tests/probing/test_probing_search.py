@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
 from autobatch.errors import ArgumentError
 from autobatch.memory.peak_model import Allocation, AllocationProfile
 from autobatch.probing.peak_bound import PeakBound

@@ -14,11 +14,10 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.backend.base import Engine
 from autobatch.data.batch import Batch, concatenate
+from autobatch.data.epoch import near_equal, permutation, rungs, updates
 from autobatch.data.images.from_folder import DirectorySource
-from autobatch.data.order import permutation
-from autobatch.data.prefetch.loader import Loader
+from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.data.source import Source
-from autobatch.data.splitting import near_equal, rungs, updates
 from autobatch.errors import DoesNotFitError
 from autobatch.testing import FakeEngine
 from autobatch.train.control.controller import controller_without_sensors
@@ -94,7 +93,7 @@ def run(source: Source, how: Disturbance, engine: Engine, *, shuffle: bool = Tru
         ),
         how.cut,
     )
-    with Loader(
+    with SourceLoader(
         source,
         shuffle=shuffle,
         passes=how.passes,
@@ -199,7 +198,7 @@ def test_evaluation_sees_every_sample_once(count: int, how: Disturbance) -> None
         ),
         how.cut,
     )
-    with Loader(source, shuffle=False, passes=1, workers=1, chunk=how.chunk) as loader:
+    with SourceLoader(source, shuffle=False, passes=1, workers=1, chunk=how.chunk) as loader:
         feed = Feed(loader)
         for start, stop in updates(count, how.effective_batch_size):
             cutter.evaluate(engine, feed, stop - start)
@@ -219,7 +218,7 @@ def test_the_micro_batch_only_falls_and_says_so(how: Disturbance) -> None:
         how.cut,
     )
     engine = FakeEngine(how.fails)
-    with Loader(Numbered(30), passes=1, workers=1) as loader:
+    with SourceLoader(Numbered(30), passes=1, workers=1) as loader:
         feed = Feed(loader)
         for start, stop in updates(30, how.effective_batch_size):
             cutter.update(engine, feed, stop - start)

@@ -25,8 +25,8 @@ from tensorflow.python.framework import config as determinism
 
 from autobatch.backend import engine_for
 from autobatch.data.batch import Batch
-from autobatch.data.prefetch.loader import Loader
-from autobatch.data.splitting import updates
+from autobatch.data.epoch import updates
+from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.errors import DataError, DoesNotFitError
 from autobatch.memory.budget import Reserve
 from autobatch.memory.peak_model import PeakModel
@@ -229,7 +229,7 @@ class Lab:
             replay = iter(cuts)
             controller = controller_without_sensors(EFFECTIVE, (EFFECTIVE,), lambda *decision: None)
             cutter = MicroBatchRunner(controller, lambda count, micro: next(replay))
-            with Loader(self.source, passes=EPOCHS, workers=1) as loader:
+            with SourceLoader(self.source, passes=EPOCHS, workers=1) as loader:
                 feed = Feed(loader)
                 for size in WINDOWS[: len(cuts)]:
                     cutter.update(self.engine, feed, size)

@@ -16,7 +16,7 @@ from groups import kills, memory_group
 from neighbour_scene import EFFECTIVE, MIB, Played, play
 from nets import relative_l2
 
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
 
 pytestmark = [pytest.mark.slow, pytest.mark.cgroup, pytest.mark.timeout(600)]
 

@@ -11,7 +11,7 @@ from nets import compiled, conv_net
 from autobatch.backend.base import BatchTotals
 from autobatch.backend.tensorflow.engine import TensorFlowEngine
 from autobatch.data.batch import Batch
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
 from autobatch.train.control.controller import controller_without_sensors
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed

@@ -59,7 +59,7 @@ def _train() -> dict[str, Any]:
     from nets import pictures
     from tensorflow.python.framework import config
 
-    from autobatch.data.splitting import rungs
+    from autobatch.data.epoch import rungs
     from autobatch.errors import OutOfMemoryError
     from autobatch.train.control.controller import controller_without_sensors
     from autobatch.train.microbatch import MicroBatchRunner

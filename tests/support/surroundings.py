@@ -10,7 +10,7 @@ import numpy as np
 
 from autobatch._atomic_file import Disk
 from autobatch.data.batch import Batch
-from autobatch.data.prefetch.loader import Loader
+from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.memory.budget import Reserve
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device
@@ -169,7 +169,7 @@ class Numbered:
 def expected_samples(count: int, passes: int, *, shuffle: bool = True) -> list[tuple[int, int]]:
     """Index and pass of the samples of some passes, as a run from the beginning comes to them."""
     source = Numbered(count)
-    with Loader(source, passes=passes, workers=1, shuffle=shuffle) as loader:
+    with SourceLoader(source, passes=passes, workers=1, shuffle=shuffle) as loader:
         return [pair for _ in range(passes) for pair in source.numbers(loader.take(count))]
 
 

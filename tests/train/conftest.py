@@ -6,9 +6,9 @@ from folders import write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.backend import engine_for
+from autobatch.data.epoch import rungs
 from autobatch.data.images.from_folder import open_folder
 from autobatch.data.options import DataOptions
-from autobatch.data.splitting import rungs
 from autobatch.train.control.controller import controller_without_sensors
 from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner

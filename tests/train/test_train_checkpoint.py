@@ -14,7 +14,7 @@ from nets import compiled, conv_net, pictures, update
 
 from autobatch._atomic_file import Disk
 from autobatch.backend import current_backend, engine_for
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
 from autobatch.errors import ArgumentError, DataError
 from autobatch.train.checkpoint.saver import InFlight, InFlightJournal, next_smaller_micro_batch
 from autobatch.train.checkpoint.store import CheckpointState, CheckpointStore

@@ -27,7 +27,7 @@ from tensorflow.python.framework import config as determinism
 import autobatch
 from autobatch._atomic_file import draft_of
 from autobatch.backend import engine_for
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
 from autobatch.errors import ArgumentError, DataError
 from autobatch.train.checkpoint.saver import Saver
 from autobatch.train.checkpoint.store import CHECKPOINT_NAME, CheckpointStore

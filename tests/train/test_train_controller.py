@@ -19,8 +19,8 @@ from surroundings import (
 )
 
 from autobatch.data.batch import Batch
-from autobatch.data.prefetch.loader import Loader
-from autobatch.data.splitting import updates
+from autobatch.data.epoch import updates
+from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
 from autobatch.results.run import Decision, Observation, RunReport
 from autobatch.testing import FakeEngine
@@ -43,7 +43,7 @@ def fits(samples):
 
 def train(one, engine, *, samples=32, effective=8, passes=1):
     """Trains as the loop does and returns the sizes of the micro-batches of each update."""
-    with Loader(Numbered(samples), passes=passes, workers=1) as loader:
+    with SourceLoader(Numbered(samples), passes=passes, workers=1) as loader:
         feed, cutter = Feed(loader), MicroBatchRunner(one.controller)
         for _ in range(passes):
             for start, stop in updates(samples, effective):
@@ -162,7 +162,7 @@ def test_what_does_not_come_back_ends_in_an_error_that_says_what_is_missing():
     weights = []
     # A reading before every micro-batch: the third update is in the middle when memory is gone.
     one = Run(Sensor(*[fits(4)] * 5, 30), micro=4)
-    with Loader(source, passes=2, workers=1) as loader:
+    with SourceLoader(source, passes=2, workers=1) as loader:
         feed, cutter = Feed(loader), MicroBatchRunner(one.controller)
         cutter.update(engine, feed, 8)
         cutter.update(engine, feed, 8)
@@ -458,7 +458,7 @@ def test_a_micro_batch_of_weights_is_looked_up_before_the_reading():
             return Batch(batch.x, batch.y, np.ones(batch.size, np.float32))
 
     engine, one = FakeEngine(needs_weights=True), Run(Sensor(ROOMY, fits(2)))
-    with Loader(Weighted(16), passes=1, workers=1) as loader:
+    with SourceLoader(Weighted(16), passes=1, workers=1) as loader:
         feed, cutter = Feed(loader), MicroBatchRunner(one.controller)
         cutter.update(engine, feed, 8)
         cutter.update(engine, feed, 8)

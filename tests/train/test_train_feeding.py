@@ -13,8 +13,8 @@ from PIL import Image
 
 import autobatch
 from autobatch.data.batch import leaves
+from autobatch.data.epoch import rungs
 from autobatch.data.open import DataOptions, open_data
-from autobatch.data.splitting import rungs
 from autobatch.errors import OutOfMemoryError
 from autobatch.train.control.controller import controller_without_sensors
 from autobatch.train.loop import TrainingPlan, run

@@ -7,7 +7,7 @@ from math import floor, log2
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
 from autobatch.train.control.policy import Policy
 from autobatch.train.control.state import ControllerConfig, Room, Snapshot
 

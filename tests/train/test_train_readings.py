@@ -12,7 +12,7 @@ from nets import numbers, relative_l2
 from surroundings import ROOMY, Numbered, Run, Sensor, expected_samples, small_net
 
 from autobatch.backend import engine_for
-from autobatch.data.splitting import number_of_updates, rungs, updates
+from autobatch.data.epoch import number_of_updates, rungs, updates
 from autobatch.errors import DoesNotFitError
 from autobatch.testing import FakeEngine
 from autobatch.train.control.state import ControllerConfig

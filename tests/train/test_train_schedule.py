@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.data.splitting import number_of_updates
+from autobatch.data.epoch import number_of_updates
 from autobatch.errors import ArgumentError
 from autobatch.train.schedule import Position, parse_schedule, position_after
 

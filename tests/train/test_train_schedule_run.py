@@ -11,7 +11,7 @@ from nets import compiled
 from surroundings import PLAIN, ROOMY, Numbered, Run, Sensor, expected_samples, need, small_net
 
 import autobatch
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
 from autobatch.errors import ArgumentError, ModelError
 from autobatch.testing import FakeEngine
 from autobatch.train.control.policy import Policy

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from autobatch._arguments import require_fraction
 from autobatch.data.batch import EXPECTED, Batch, kept_type, leaves, map_leaves, refusal, shown
-from autobatch.data.order import as_indices
+from autobatch.data.epoch import as_indices
 from autobatch.errors import ArgumentError
 
 

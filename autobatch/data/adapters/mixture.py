@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from autobatch._arguments import require_count
 from autobatch.data.batch import Batch, concatenate, form_of
-from autobatch.data.order import as_indices, fold, permutation
+from autobatch.data.epoch import as_indices, fold, permutation
 from autobatch.data.source import Source, without_saving
 from autobatch.errors import ArgumentError
 

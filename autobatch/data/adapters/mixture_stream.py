@@ -9,7 +9,7 @@ import numpy as np
 
 from autobatch.data.adapters.mixture import interleaved, require_one_form, shares
 from autobatch.data.batch import Batch, concatenate, conform
-from autobatch.data.order import permutation
+from autobatch.data.epoch import permutation
 from autobatch.data.source import Source, Stream, without_saving
 from autobatch.errors import ArgumentError, DataError
 

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from autobatch.data.batch import Batch, as_batch
-from autobatch.data.order import permutation
+from autobatch.data.epoch import permutation
 from autobatch.errors import DataError
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autobatch.data.batch import Batch, map_leaves
+from autobatch.data.epoch import as_indices, sample_seed
 from autobatch.data.model_spec import LossKind, kind_of, labels_differ, name_of, output_names
-from autobatch.data.order import as_indices, sample_seed
 from autobatch.errors import ModelError
 
 SAMPLES = 2**16

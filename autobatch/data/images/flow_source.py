@@ -12,7 +12,8 @@ from keras.config import floatx
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.batch import Batch, bytes_of_one, concatenate, leaves, map_leaves
-from autobatch.data.images.iterator import (
+from autobatch.data.epoch import as_indices, sample_seed
+from autobatch.data.images.flow import (
     FlowKind,
     class_counts_of,
     class_mode_of,
@@ -23,7 +24,6 @@ from autobatch.data.images.iterator import (
 from autobatch.data.images.seeding import STEPS, SeededCalls, SeededImageGenerator, seeded
 from autobatch.data.images.transform import PixelMover, require_image_backend
 from autobatch.data.options import ClassMode, ImageBackend
-from autobatch.data.order import as_indices, sample_seed
 from autobatch.errors import ArgumentError, DataError
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from autobatch.data.adapters.arrays import arrays_of
 from autobatch.data.batch import leaves, map_leaves
 from autobatch.data.check import require_inputs, require_numeric_targets
+from autobatch.data.images.flow import collected_warnings
 from autobatch.data.images.flow_source import PICTURES, ExtraArrays, FlowSource
 from autobatch.data.images.infer import (
     has_channels_first,
@@ -17,7 +18,6 @@ from autobatch.data.images.infer import (
     require_picture_shape,
     require_subset,
 )
-from autobatch.data.images.iterator import collected_warnings
 from autobatch.data.model_spec import ModelSpec
 from autobatch.data.options import DataOptions, require_options
 from autobatch.errors import ArgumentError

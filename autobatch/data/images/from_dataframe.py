@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from autobatch.data.check import require_numeric_targets
+from autobatch.data.images.flow import collected_warnings, without_printing
 from autobatch.data.images.flow_source import FlowSource
 from autobatch.data.images.infer import (
     infer_class_mode,
@@ -19,7 +20,6 @@ from autobatch.data.images.infer import (
     require_class_targets,
     require_subset,
 )
-from autobatch.data.images.iterator import collected_warnings, without_printing
 from autobatch.data.model_spec import ModelSpec, output_names
 from autobatch.data.options import ClassMode, DataOptions, require_options
 from autobatch.errors import ArgumentError, DataError

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from autobatch.data.images.flow import require_image_generator, without_printing
 from autobatch.data.images.flow_source import FlowSource
 from autobatch.data.images.infer import (
     infer_class_mode,
@@ -18,7 +19,6 @@ from autobatch.data.images.infer import (
     require_class_targets,
     require_subset,
 )
-from autobatch.data.images.iterator import require_image_generator, without_printing
 from autobatch.data.model_spec import ModelSpec
 from autobatch.data.options import DataOptions, FolderOptions, ImageBackend, require_options
 from autobatch.errors import ArgumentError, DataError

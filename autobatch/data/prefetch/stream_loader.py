@@ -8,7 +8,7 @@ from typing import Self
 
 from autobatch._arguments import require_count
 from autobatch.data.batch import Batch, concatenate
-from autobatch.data.prefetch.read_ahead import Failure, Outlook, ReadAhead
+from autobatch.data.prefetch.stream_queue import Failure, Outlook, StreamQueue
 from autobatch.data.source import Stream
 from autobatch.errors import ArgumentError
 
@@ -50,7 +50,7 @@ class StreamLoader:
         self._between = self._closed = False
         self._raised: BaseException | None = None
         self._failed_ending: BaseException | None = None
-        self._ahead = ReadAhead(stream, epochs, max_bytes)
+        self._ahead = StreamQueue(stream, epochs, max_bytes)
         # A training that dies must not wait for a generator that never yields again.
         self._thread = threading.Thread(target=self._ahead.run, name="autobatch-stream", daemon=True)
         # A loader that is dropped without being closed must not leave its thread reading.

@@ -13,7 +13,7 @@ from autobatch.backend import current_backend, engine_for, forward_engine_for
 from autobatch.backend.base import BatchTotals, Engine, ForwardEngine, Measured
 from autobatch.data.batch import Batch
 from autobatch.data.check import Step
-from autobatch.data.splitting import near_equal
+from autobatch.data.epoch import near_equal
 from autobatch.memory.sensors.malloc import return_freed_memory
 
 WARM_UP_SIZE = 2

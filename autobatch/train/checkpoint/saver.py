@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autobatch._atomic_file import Disk, remove_file, replace_file
-from autobatch.data.splitting import next_rung, rungs
+from autobatch.data.epoch import next_rung, rungs
 from autobatch.train.checkpoint.store import CheckpointState, CheckpointStore
 
 JOURNAL_NAME = "in_flight.json"

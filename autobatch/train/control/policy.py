@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from autobatch.data.splitting import next_rung
+from autobatch.data.epoch import next_rung
 from autobatch.errors import ArgumentError
 from autobatch.train.control.fits import SizeCheck
 from autobatch.train.control.state import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from autobatch.backend import accelerator, read_memory_here
 from autobatch.backend.base import Accelerator
 from autobatch.backend.release import ReleasedMemory, release_memory
-from autobatch.data.splitting import rungs
+from autobatch.data.epoch import rungs
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.budget import own_limit
 from autobatch.probing.request import ProbeRequest

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from autobatch._text import format_bytes, format_count
-from autobatch.data.splitting import next_rung
+from autobatch.data.epoch import next_rung
 from autobatch.errors import ArgumentError
 
 

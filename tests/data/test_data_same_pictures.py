@@ -8,16 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
+from autobatch.data.epoch import permutation
 from autobatch.data.images.from_folder import DirectorySource
-from autobatch.data.order import permutation
-from autobatch.data.prefetch.loader import Loader
+from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.errors import DataError
 
 COUNT = 60
 
 
 def a_pass(source, size, workers, epochs=2):
-    with Loader(source, passes=epochs, workers=workers, chunk=8) as loader:
+    with SourceLoader(source, passes=epochs, workers=workers, chunk=8) as loader:
         for _ in range(epochs):
             left = COUNT
             while left:
@@ -54,7 +54,7 @@ def test_pixels_do_not_depend_on_size_or_workers(source, size, workers):
 def test_pixels_do_not_depend_on_any_sequence_of_sizes(source, sizes, workers):
     undisturbed, labels = joined(a_pass(source, COUNT, 1, epochs=1))
     taken, turn = [], 0
-    with Loader(source, passes=1, workers=workers) as loader:
+    with SourceLoader(source, passes=1, workers=workers) as loader:
         while loader.remaining:
             taken.append(loader.take(min(sizes[turn % len(sizes)], loader.remaining)))
             turn += 1
@@ -81,7 +81,7 @@ def test_a_broken_file_reaches_the_taker_by_name_and_leaves_no_thread(write_fold
     file.rename(file.with_suffix(".jpg"))
     file.with_suffix(".jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     source = DirectorySource(ImageDataGenerator(), folder, target_size=(12, 10))
-    with Loader(source, workers=workers) as loader, pytest.raises(DataError, match=r"class1/0003\.jpg") as caught:
+    with SourceLoader(source, workers=workers) as loader, pytest.raises(DataError, match=r"class1/0003\.jpg") as caught:
         loader.take(COUNT)
     assert caught.value.path == str(file.with_suffix(".jpg"))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("autobatch-loader")]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.data.splitting import near_equal, next_rung, number_of_updates, rungs, updates
+from autobatch.data.epoch import near_equal, next_rung, number_of_updates, rungs, updates
 from autobatch.errors import ArgumentError
 
 COUNTS = st.integers(1, 5000)

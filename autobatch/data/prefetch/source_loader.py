@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from autobatch._arguments import require_count
 from autobatch.data.batch import Batch, concatenate
-from autobatch.data.order import Order, sequential, shuffled
+from autobatch.data.epoch import Order, sequential, shuffled
 from autobatch.data.source import Source
 from autobatch.errors import ArgumentError
 
@@ -100,14 +100,15 @@ class Chunk:
 
 
 _CHUNK_BYTES = 4 * 2**20
-_CHUNK_SAMPLES = 8, 32
-_CHUNKS_PER_WORKER = 8
 
+_CHUNK_SAMPLES = 8, 32
+
+_CHUNKS_PER_WORKER = 8
 
 _NOTHING = "There would be nothing to read."
 
 
-class Loader:
+class SourceLoader:
     """Hands out the samples of pass after pass, any number at a time, and reads ahead meanwhile.
 
     Worker threads read small chunks in the order of use, from the moment the loader is made. How many samples are taken

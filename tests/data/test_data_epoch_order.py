@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.data.order import as_indices, fold, mix, permutation, sample_seed, sequential, shuffled
+from autobatch.data.epoch import as_indices, fold, mix, permutation, sample_seed, sequential, shuffled
 
 KEYS = st.integers(min_value=-(2**70), max_value=2**70)
 

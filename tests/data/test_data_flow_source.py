@@ -8,9 +8,9 @@ from flows import arrays_of, frame_of
 from keras.src.legacy.preprocessing.image import DataFrameIterator, ImageDataGenerator
 
 from autobatch.data.batch import leaves
+from autobatch.data.epoch import sample_seed
 from autobatch.data.images.flow_source import FlowSource
 from autobatch.data.images.from_folder import DirectorySource
-from autobatch.data.order import sample_seed
 from autobatch.errors import ArgumentError, DataError
 
 EVERYTHING = {

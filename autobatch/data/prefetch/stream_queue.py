@@ -46,7 +46,7 @@ class Outlook:
     stop: EndOfPass | Failure | None
 
 
-class ReadAhead:
+class StreamQueue:
     """The queue between the thread that reads and the one that takes; the items in it are in order.
 
     A stream with the methods `begin(epoch)` and `end(epoch)` is told of its passes in step with the training: a pass is

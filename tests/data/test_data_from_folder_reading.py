@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
+from autobatch.data.epoch import sample_seed
 from autobatch.data.images.from_folder import DirectorySource
-from autobatch.data.order import sample_seed
 from autobatch.errors import ArgumentError, DataError
 
 EVERYTHING = {

@@ -15,7 +15,7 @@ from autobatch.data.images.flow_source import FlowSource
 from autobatch.data.images.from_folder import DirectorySource
 from autobatch.data.images.transform import require_image_backend, why_not_opencv
 from autobatch.data.open import DataOptions, open_data
-from autobatch.data.prefetch.loader import Loader
+from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.errors import ArgumentError
 
 MOVED = {"rotation_range": 20, "shear_range": 5, "zoom_range": 0.2, "horizontal_flip": True}
@@ -62,7 +62,7 @@ def test_a_picture_depends_on_seed_epoch_index_and_backend_alone(write_folder, o
     source = DirectorySource(datagen, write_folder(20, 20), seed=4, target_size=(12, 10), image_backend=backend)
     whole = source.read(range(40), epoch=0).x
     for workers, size in ((1, 7), (4, 13)):
-        with Loader(source, shuffle=False, passes=1, workers=workers, chunk=5) as loader:
+        with SourceLoader(source, shuffle=False, passes=1, workers=workers, chunk=5) as loader:
             parts = []
             while taken := loader.window(size):
                 parts.append(loader.take(taken).x)

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from autobatch.data.check import require_inputs, require_numeric_targets
+from autobatch.data.images.flow import is_addressable, require_flow
 from autobatch.data.images.flow_source import FlowSource
 from autobatch.data.images.infer import note_unfitted, require_class_targets, require_picture_shape
-from autobatch.data.images.iterator import is_addressable, require_flow
 from autobatch.data.model_spec import ModelSpec
 from autobatch.data.options import DataOptions
 from autobatch.errors import ArgumentError
 
 
-def open_iterator(flow: Any, options: DataOptions) -> tuple[FlowSource, tuple[str, ...]]:
+def open_flow(flow: Any, options: DataOptions) -> tuple[FlowSource, tuple[str, ...]]:
     """The samples of a flow as a model takes them, and what became of the flow's own settings.
 
     The flow is only looked at: its position, order and counters stay, and no folder is walked.

@@ -5,8 +5,8 @@ import pytest
 from flows import arrays_of, echo_net, frame_of, small_net, two_inputs, two_outputs
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
+from autobatch.data.images.from_flow import open_flow
 from autobatch.data.images.from_folder import open_folder
-from autobatch.data.images.from_iterator import open_iterator
 from autobatch.data.options import DataOptions
 from autobatch.errors import ArgumentError, ModelError
 
@@ -38,7 +38,7 @@ FLOWS = [from_folder, from_frame, from_arrays]
 
 @pytest.mark.parametrize("make", FLOWS)
 def test_the_batch_size_is_replaced_and_that_is_said(folder, make):
-    source, notes = open_iterator(make(folder, batch_size=4), DataOptions(small_net(3)))
+    source, notes = open_flow(make(folder, batch_size=4), DataOptions(small_net(3)))
     assert notes == ("batch_size=4 of the flow is replaced",)
     assert len(source) == 10
     assert source.shuffles
@@ -46,7 +46,7 @@ def test_the_batch_size_is_replaced_and_that_is_said(folder, make):
 
 @pytest.mark.parametrize("make", FLOWS)
 def test_order_and_seed_are_the_flows_own(folder, make):
-    source, notes = open_iterator(make(folder, shuffle=False, seed=17), DataOptions(small_net(3)))
+    source, notes = open_flow(make(folder, shuffle=False, seed=17), DataOptions(small_net(3)))
     assert not source.shuffles
     assert source.seed == 17
     assert notes[1:] == ("shuffle=False: the flow's own", "seed=17: the flow's own")
@@ -54,20 +54,20 @@ def test_order_and_seed_are_the_flows_own(folder, make):
 
 def test_a_seed_that_is_given_wins_and_without_any_one_is_drawn(folder):
     flow = from_folder(folder, seed=17)
-    source, notes = open_iterator(flow, DataOptions(small_net(3), seed=4))
+    source, notes = open_flow(flow, DataOptions(small_net(3), seed=4))
     assert source.seed == 4
     assert not any(note.startswith("seed") for note in notes)
     unseeded = from_folder(folder)
-    assert len({open_iterator(unseeded, DataOptions(small_net(3)))[0].seed for _ in range(3)}) == 3
+    assert len({open_flow(unseeded, DataOptions(small_net(3)))[0].seed for _ in range(3)}) == 3
 
 
 def test_it_is_the_folder_that_the_flow_was_made_of(folder):
     datagen, model = ImageDataGenerator(rotation_range=30, rescale=1 / 255), small_net(3)
-    built, _ = open_iterator(from_folder(folder, datagen), DataOptions(model, seed=2))
+    built, _ = open_flow(from_folder(folder, datagen), DataOptions(model, seed=2))
     source, _ = open_folder(datagen, folder, DataOptions(model, seed=2))
     for epoch in range(2):
         assert np.array_equal(built.read(range(10), epoch).x, source.read(range(10), epoch).x)
-    plain, _ = open_iterator(from_folder(folder, datagen), DataOptions(model, augment=False))
+    plain, _ = open_flow(from_folder(folder, datagen), DataOptions(model, augment=False))
     assert np.array_equal(plain.read([3], 0).x, plain.read([3], 1).x)
 
 
@@ -83,7 +83,7 @@ def test_the_flow_stays_as_it_was_and_no_folder_is_walked(folder, make, monkeypa
     before, order = dict(vars(flow)), flow.index_array.copy()
     for name in ("walk", "listdir", "scandir"):
         monkeypatch.setattr(os, name, listed)
-    source, _ = open_iterator(flow, DataOptions(small_net(3)))
+    source, _ = open_flow(flow, DataOptions(small_net(3)))
     source.read(range(10), epoch=0)
     assert vars(flow).keys() == before.keys()
     assert all(vars(flow)[name] is value for name, value in before.items())
@@ -103,7 +103,7 @@ def weighted(folder, subset, split=0.4):
 )
 def test_weights_belong_to_the_samples_they_were_given_for(folder, subset, weights):
     """Seen to fail with the weights of Keras' flow, which it does not cut."""
-    source, notes = open_iterator(weighted(folder, subset), DataOptions(small_net(3, SPARSE)))
+    source, notes = open_flow(weighted(folder, subset), DataOptions(small_net(3, SPARSE)))
     assert source.read(range(len(source)), 0).sample_weight.tolist() == list(weights)
     assert any(note.startswith("sample_weight: cut as the arrays are") for note in notes) == (subset == "training")
 
@@ -111,20 +111,20 @@ def test_weights_belong_to_the_samples_they_were_given_for(folder, subset, weigh
 def test_weights_of_two_halves_cannot_be_told_apart(folder):
     flow = weighted(folder, "training", split=0.5)
     with pytest.raises(ArgumentError, match="10 weights for 5 samples"):
-        open_iterator(flow, DataOptions(small_net(3, SPARSE)))
+        open_flow(flow, DataOptions(small_net(3, SPARSE)))
 
 
 def test_several_inputs_and_outputs(folder):
     x, y = arrays_of(folder)
-    source, _ = open_iterator(ImageDataGenerator().flow([x, np.zeros((10, 4))], y % 2), DataOptions(two_inputs()))
+    source, _ = open_flow(ImageDataGenerator().flow([x, np.zeros((10, 4))], y % 2), DataOptions(two_inputs()))
     assert [part.shape for part in source.read([0], 0).x] == [(1, 12, 10, 3), (1, 4)]
     frame = from_frame(folder, class_mode="multi_output", y_col=["price", "number"])
-    assert len(open_iterator(frame, DataOptions(two_outputs()))[0].read([0], 0).y) == 2
+    assert len(open_flow(frame, DataOptions(two_outputs()))[0].read([0], 0).y) == 2
 
 
 def test_an_unfitted_generator_is_said(folder):
     flow = from_folder(folder, ImageDataGenerator(featurewise_center=True))
-    assert "was not fitted" in open_iterator(flow, DataOptions(small_net(3)))[1][-1]
+    assert "was not fitted" in open_flow(flow, DataOptions(small_net(3)))[1][-1]
 
 
 class Mine(type(ImageDataGenerator().flow(np.zeros((1, 1, 1, 1))))):
@@ -165,10 +165,10 @@ def test_a_flow_that_does_not_fit_is_refused(folder, build, make, error, message
     flow = make(folder)
     model = build()
     with pytest.raises(error, match=message):
-        open_iterator(flow, DataOptions(model))
+        open_flow(flow, DataOptions(model))
 
 
 def test_a_flow_without_samples_is_refused(tmp_path):
     flow = ImageDataGenerator().flow_from_directory(tmp_path)
     with pytest.raises(ArgumentError, match="a flow of 0 samples"):
-        open_iterator(flow, DataOptions(small_net(3)))
+        open_flow(flow, DataOptions(small_net(3)))

@@ -4,9 +4,9 @@ import pytest
 from flows import echo_net, small_net, two_inputs, two_outputs
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
+from autobatch.data.epoch import sample_seed
 from autobatch.data.open import open_pictures
 from autobatch.data.options import DataOptions
-from autobatch.data.order import sample_seed
 from autobatch.errors import ArgumentError, ModelError
 
 DRAW = np.random.default_rng(3)

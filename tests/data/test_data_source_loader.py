@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autobatch.data.batch import Batch
-from autobatch.data.prefetch.loader import Loader, usable_cores
-from autobatch.data.splitting import updates
+from autobatch.data.epoch import updates
+from autobatch.data.prefetch.source_loader import SourceLoader, usable_cores
 from autobatch.errors import ArgumentError, DataError
 
 SAMPLE_BYTES = 16
@@ -72,9 +72,9 @@ def test_any_sequence_of_sizes_takes_each_sample_of_a_pass_once_and_in_order(
 ):
     # seen to fail when what is left of a split chunk is dropped
     bound = chunks_ahead * chunk * SAMPLE_BYTES
-    with Loader(Numbers(count), passes=3, chunk=chunk, workers=workers, max_bytes=bound) as loader:
+    with SourceLoader(Numbers(count), passes=3, chunk=chunk, workers=workers, max_bytes=bound) as loader:
         passes = [take_all(loader, sizes) for _ in range(3)]
-    with Loader(Numbers(count), passes=3, chunk=5, workers=1) as undisturbed:
+    with SourceLoader(Numbers(count), passes=3, chunk=5, workers=1) as undisturbed:
         expected = [take_all(undisturbed, [count]) for _ in range(3)]
     for (x, y), (expected_x, expected_y) in zip(passes, expected, strict=True):
         assert sorted(x.tolist()) == list(range(count))
@@ -83,26 +83,26 @@ def test_any_sequence_of_sizes_takes_each_sample_of_a_pass_once_and_in_order(
 
 
 def test_passes_are_shuffled_anew():
-    with Loader(Numbers(50), passes=2) as loader:
+    with SourceLoader(Numbers(50), passes=2) as loader:
         first, second = loader.take(50), loader.take(50)
     assert first.x.tolist() != second.x.tolist()
     assert (second.y - second.x == 1000).all()
 
 
 def test_an_order_of_ones_own_and_a_later_start():
-    with Loader(Numbers(50), order=lambda epoch: np.arange(epoch, epoch + 4), start_epoch=7, passes=2) as loader:
+    with SourceLoader(Numbers(50), order=lambda epoch: np.arange(epoch, epoch + 4), start_epoch=7, passes=2) as loader:
         assert loader.remaining == 4
         assert loader.take(4).x.tolist() == [7, 8, 9, 10]
         assert loader.take(4).x.tolist() == [8, 9, 10, 11]
 
 
 def test_without_shuffling_the_order_is_the_sources():
-    with Loader(Numbers(5), shuffle=False, passes=1) as loader:
+    with SourceLoader(Numbers(5), shuffle=False, passes=1) as loader:
         assert loader.take(5).x.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_where_it_stands():
-    with Loader(Numbers(5), passes=2) as loader:
+    with SourceLoader(Numbers(5), passes=2) as loader:
         assert (loader.epoch, loader.position, loader.remaining) == (0, 0, 5)
         loader.take(3)
         assert (loader.epoch, loader.position, loader.remaining) == (0, 3, 2)
@@ -113,7 +113,7 @@ def test_where_it_stands():
 
 
 def test_a_batch_never_spans_two_passes():
-    with Loader(Numbers(5), passes=2) as loader:
+    with SourceLoader(Numbers(5), passes=2) as loader:
         loader.take(3)
         with pytest.raises(ArgumentError, match=r"2 samples left.*Received: number=3\. Expected at most 2"):
             loader.take(3)
@@ -121,7 +121,7 @@ def test_a_batch_never_spans_two_passes():
 
 
 def test_after_the_last_pass_there_is_nothing():
-    with Loader(Numbers(5), passes=1) as loader:
+    with SourceLoader(Numbers(5), passes=1) as loader:
         loader.take(5)
         with pytest.raises(ArgumentError, match=r"last pass \(epoch 0\) is used up"):
             loader.take(1)
@@ -129,7 +129,7 @@ def test_after_the_last_pass_there_is_nothing():
 
 def test_nothing_is_read_beyond_the_last_pass():
     source = Numbers(40)
-    with Loader(source, passes=1, chunk=8) as loader:
+    with SourceLoader(source, passes=1, chunk=8) as loader:
         loader.take(40)
     assert source.reads == 5
 
@@ -138,7 +138,7 @@ def test_a_whole_chunk_is_handed_over_without_a_copy():
     source = Numbers(16)
     read, kept = source.read, []
     source.read = lambda indices, epoch: kept.append(read(indices, epoch)) or kept[-1]
-    with Loader(source, chunk=8, workers=1, passes=1) as loader:
+    with SourceLoader(source, chunk=8, workers=1, passes=1) as loader:
         assert loader.take(8).x is kept[0].x
         assert not np.shares_memory(loader.take(3).x, kept[1].x)
 
@@ -161,7 +161,7 @@ def test_what_is_read_ahead_stays_within_the_bound(sizes, bound, workers):
         return read(indices, epoch)
 
     source.read = watched
-    with Loader(source, chunk=chunk, max_bytes=bound * SAMPLE_BYTES, workers=workers) as loader:
+    with SourceLoader(source, chunk=chunk, max_bytes=bound * SAMPLE_BYTES, workers=workers) as loader:
         assert loader.bytes_ahead <= allowed
         for wanted in sizes:
             size = min(wanted, loader.remaining or 60)
@@ -174,20 +174,20 @@ def test_what_is_read_ahead_stays_within_the_bound(sizes, bound, workers):
 
 
 def test_a_sample_larger_than_the_bound_is_still_read():
-    with Loader(Numbers(3), max_bytes=1, passes=1) as loader:
+    with SourceLoader(Numbers(3), max_bytes=1, passes=1) as loader:
         assert loader.take(3).size == 3
 
 
 def test_tiny_samples_are_not_read_ahead_for_ever():
     # seen to fail (to take minutes) when bytes are the only bound
     source = Numbers(10)
-    with Loader(source, workers=2) as loader:
+    with SourceLoader(source, workers=2) as loader:
         loader.take(10)
         assert loader.bytes_ahead <= 16 * 10 * SAMPLE_BYTES
 
 
 def test_batches_larger_than_the_read_ahead_widen_it():
-    with Loader(Numbers(1000), chunk=1, workers=1, passes=1) as loader:
+    with SourceLoader(Numbers(1000), chunk=1, workers=1, passes=1) as loader:
         assert loader.bytes_ahead == 8 * SAMPLE_BYTES
         loader.take(30)
         assert loader.bytes_ahead == 60 * SAMPLE_BYTES
@@ -195,7 +195,7 @@ def test_batches_larger_than_the_read_ahead_widen_it():
 
 def test_it_reads_ahead_while_nothing_is_taken():
     source = Numbers(100)
-    with Loader(source, chunk=10, max_bytes=40 * SAMPLE_BYTES):
+    with SourceLoader(source, chunk=10, max_bytes=40 * SAMPLE_BYTES):
         deadline = time.monotonic() + 10
         while source.reads < 4 and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -204,7 +204,7 @@ def test_it_reads_ahead_while_nothing_is_taken():
 
 @pytest.mark.parametrize("number", range(1, 13))
 def test_a_read_that_fails_once_loses_nothing(number):
-    with Loader(Numbers(48, fail_reads={number}), chunk=8, passes=2, workers=2) as loader:
+    with SourceLoader(Numbers(48, fail_reads={number}), chunk=8, passes=2, workers=2) as loader:
         passes = [take_all(loader, [5, 20, 8])[0] for _ in range(2)]
     assert [sorted(x.tolist()) for x in passes] == [list(range(48))] * 2
 
@@ -214,7 +214,7 @@ def test_a_read_that_fails_once_loses_nothing(number):
 def test_a_sample_that_fails_for_good_is_raised_at_the_take_that_needs_it(bad, size):
     # seen to fail when the samples gathered before the bad one are not given back
     before = len(loader_threads())
-    with Loader(Numbers(24, bad={bad}), shuffle=False, chunk=8, passes=1, workers=2) as loader:
+    with SourceLoader(Numbers(24, bad={bad}), shuffle=False, chunk=8, passes=1, workers=2) as loader:
         taken = []
         while loader.position + size <= bad:
             taken += loader.take(size).x.tolist()
@@ -236,7 +236,7 @@ def test_an_error_that_is_not_about_data_is_raised_unchanged():
         raise error
 
     source.read = read
-    with Loader(source) as loader, pytest.raises(ZeroDivisionError) as caught:
+    with SourceLoader(source) as loader, pytest.raises(ZeroDivisionError) as caught:
         loader.take(2)
     assert caught.value is error
 
@@ -244,13 +244,16 @@ def test_an_error_that_is_not_about_data_is_raised_unchanged():
 def test_a_source_that_returns_too_few_is_found_out():
     source = Numbers(8)
     source.read = lambda indices, epoch: Batch(np.zeros(3))
-    with Loader(source, chunk=8) as loader, pytest.raises(RuntimeError, match="asked for 8 samples and returned 3"):
+    with (
+        SourceLoader(source, chunk=8) as loader,
+        pytest.raises(RuntimeError, match="asked for 8 samples and returned 3"),
+    ):
         loader.take(8)
 
 
 def test_closing_leaves_no_thread_and_cancels_what_waits():
     source = Numbers(1000, delay=0.01)
-    loader = Loader(source, chunk=1, workers=2)
+    loader = SourceLoader(source, chunk=1, workers=2)
     loader.take(1)
     assert loader_threads()
     loader.close()
@@ -261,7 +264,7 @@ def test_closing_leaves_no_thread_and_cancels_what_waits():
 
 
 def test_a_closed_loader_gives_nothing():
-    loader = Loader(Numbers(10))
+    loader = SourceLoader(Numbers(10))
     loader.close()
     with pytest.raises(ArgumentError, match="The loader is closed"):
         loader.take(1)
@@ -278,7 +281,7 @@ def test_an_abandoned_loader_stops_reading():
         return read(indices, epoch)
 
     source.read = gated
-    loader = Loader(source, chunk=1, workers=1)
+    loader = SourceLoader(source, chunk=1, workers=1)
     threads = loader_threads()
     assert begun.wait(20)
     del loader
@@ -294,7 +297,7 @@ def test_a_forgotten_loader_does_not_keep_the_interpreter_from_ending():
     program = """
 import numpy as np
 from autobatch.data.batch import Batch
-from autobatch.data.prefetch.loader import Loader
+from autobatch.data.prefetch.source_loader import Loader
 class Source:
     seed = 1
     sample_bytes = 8
@@ -311,12 +314,12 @@ print(loader.take(5).size)
 def test_a_number_below_one_is_refused(number):
     (name,) = number
     with pytest.raises(ArgumentError, match=f"Received: {name}=0"):
-        Loader(Numbers(3), **number)
+        SourceLoader(Numbers(3), **number)
 
 
 def test_a_pass_without_samples_is_refused():
     with pytest.raises(ArgumentError, match="Received: none for epoch 0"):
-        Loader(Numbers(0))
+        SourceLoader(Numbers(0))
 
 
 def test_there_is_a_core():
@@ -324,6 +327,6 @@ def test_there_is_a_core():
 
 
 def test_updates_and_a_loader_agree_on_a_pass():
-    with Loader(Numbers(100), passes=1) as loader:
+    with SourceLoader(Numbers(100), passes=1) as loader:
         sizes = [loader.take(stop - start).size for start, stop in updates(100, 48)]
     assert sizes == [48, 48, 4]

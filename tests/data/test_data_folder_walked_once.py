@@ -7,10 +7,9 @@ import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.batch import Batch
+from autobatch.data.epoch import near_equal, permutation, updates
 from autobatch.data.images.from_folder import DirectorySource
-from autobatch.data.order import permutation
-from autobatch.data.prefetch.loader import Loader
-from autobatch.data.splitting import near_equal, updates
+from autobatch.data.prefetch.source_loader import SourceLoader
 
 CLASSES, FILES = 10, 300
 
@@ -66,7 +65,7 @@ def test_a_folder_is_walked_once_and_recut_without_a_look_at_it(large_folder, vi
     for effective in (512, 48, 1000):
         assert sum(stop - start for start, stop in updates(len(order), effective)) == len(order)
         assert sum(near_equal(effective, 7)) == effective
-    with Loader(source, max_bytes=2**20, passes=1) as loader:
+    with SourceLoader(source, max_bytes=2**20, passes=1) as loader:
         taken = [loader.take(size).x for size in (1, 100, 7, 1000)]
     assert np.concatenate(taken).tolist() == permutation(source.seed, 0, len(source))[:1108].tolist()
     assert [path for path in visits if str(path).startswith(str(large_folder))] == []
