@@ -6,8 +6,7 @@ Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014), folded ov
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,20 +14,15 @@ import numpy.typing as npt
 from autobatch._arguments import require_count
 
 Order = Callable[[int], npt.NDArray[np.int64]]
-
 """From an epoch to the indices of its pass, in the order in which they are used."""
 
 _MASK = (1 << 64) - 1
-
 _GOLDEN = 0x9E3779B97F4A7C15
-
 _FIRST = 0xBF58476D1CE4E5B9
-
 _SECOND = 0x94D049BB133111EB
 
 # Keys of their own keep the order of an epoch and the augmentation of its samples independent of each other.
 _ORDER = 1
-
 _AUGMENTATION = 2
 
 
@@ -43,7 +37,7 @@ def fold(*keys: int) -> int:
     return state
 
 
-def mix(seed: int, epoch: int, index: npt.ArrayLike, stream: int = _ORDER) -> npt.NDArray[np.uint64]:
+def index_hashes(seed: int, epoch: int, index: npt.ArrayLike, stream: int = _ORDER) -> npt.NDArray[np.uint64]:
     """A 64-bit hash for each index: `fold(stream, seed, epoch, index)`, vectorised.
 
     For one seed and epoch different indices have different hashes, because the last step is a bijection.
@@ -59,7 +53,7 @@ def mix(seed: int, epoch: int, index: npt.ArrayLike, stream: int = _ORDER) -> np
 def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     """The numbers 0 to `count - 1` in the order of one epoch."""
     # Sorting by hash shuffles: hashes of one epoch all differ, so no tie is left to chance or to numpy's version.
-    return np.argsort(mix(seed, epoch, np.arange(count)), kind="stable").astype(np.int64)
+    return np.argsort(index_hashes(seed, epoch, np.arange(count)), kind="stable").astype(np.int64)
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
@@ -69,20 +63,12 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
 
 def shuffled(seed: int, count: int) -> Order:
     """The order in which every epoch is another permutation of all samples."""
-
-    def order(epoch: int) -> npt.NDArray[np.int64]:
-        return permutation(seed, epoch, count)
-
-    return order
+    return lambda epoch: permutation(seed, epoch, count)
 
 
 def sequential(count: int) -> Order:
     """The order in which every epoch is 0 to `count - 1`."""
-
-    def order(epoch: int) -> npt.NDArray[np.int64]:  # noqa: ARG001 - the same in every epoch
-        return np.arange(count, dtype=np.int64)
-
-    return order
+    return lambda epoch: np.arange(count, dtype=np.int64)  # noqa: ARG005 - the same in every epoch
 
 
 def as_indices(indices: Any, count: int) -> npt.NDArray[np.int64]:
@@ -117,48 +103,11 @@ def near_equal(count: int, micro: int) -> tuple[int, ...]:
     return (size + 1,) * larger + (size,) * (parts - larger)
 
 
-@dataclass(frozen=True, slots=True)
-class Updates(Sequence[tuple[int, int]]):
-    """The windows `(start, stop)` of a pass, one for each update; only the last may be short."""
-
-    samples: int
-    effective_batch_size: int
-
-    def __post_init__(self) -> None:
-        require_count(_REFUSED, least=0, optional=False, samples=self.samples)
-        require_count(_REFUSED, optional=False, effective_batch_size=self.effective_batch_size)
-
-    def __len__(self) -> int:
-        return len(range(0, self.samples, self.effective_batch_size))
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[int, int]: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[tuple[int, int], ...]: ...
-    def __getitem__(self, index: int | slice) -> tuple[int, int] | tuple[tuple[int, int], ...]:
-        """The window of one update, or those of a slice of them."""
-        starts = range(0, self.samples, self.effective_batch_size)
-        if isinstance(index, slice):
-            return tuple(self._window(start) for start in starts[index])
-        return self._window(starts[index])
-
-    def _window(self, start: int) -> tuple[int, int]:
-        return start, min(start + self.effective_batch_size, self.samples)
-
-
-def updates(samples: int, effective: int) -> Updates:
-    """The windows of a pass over `samples` samples, `effective` behind each update.
-
-    Example:
-        >>> list(updates(100, 48))
-        [(0, 48), (48, 96), (96, 100)]
-    """
-    return Updates(samples, effective)
-
-
 def number_of_updates(samples: int, effective: int) -> int:
     """How many updates one pass takes, a short last one included."""
-    return len(Updates(samples, effective))
+    require_count(_REFUSED, least=0, optional=False, samples=samples)
+    require_count(_REFUSED, optional=False, effective=effective)
+    return -(-samples // effective)
 
 
 def rungs(effective: int, largest: int) -> tuple[int, ...]:

@@ -60,7 +60,7 @@ class OpenedData:
 
     @property
     def ends_for_good(self) -> bool:
-        """Whether they can be gone through only once, as those of a generator."""
+        """Whether they can be gone through only once, as those of a batch generator."""
         return not getattr(self.data, "repeatable", True)
 
     @property
@@ -69,7 +69,7 @@ class OpenedData:
 
     @property
     def endless(self) -> bool:
-        """Whether nothing tells where a pass ends: a generator, or data that go on for ever."""
+        """Whether nothing tells where a pass ends: a batch generator, or data that go on for ever."""
         return self.ends_for_good or self.infinite
 
 
@@ -77,7 +77,7 @@ def open_data(data: Any, source: Any, options: DataOptions) -> OpenedData:
     """Opens what a user gave.
 
     Args:
-        data: A generator of pictures, or data by themselves.
+        data: An `ImageDataGenerator`, or data by themselves.
         source: What the generator reads; targets where `data` are arrays of inputs; else `None`.
         options: What is said beside them.
 
@@ -92,7 +92,7 @@ def open_data(data: Any, source: Any, options: DataOptions) -> OpenedData:
         _require_arrays(data, source)
         data = (data, source)
     if is_uncalled(data):
-        msg = f"This function makes a generator when it is called. Received: {data!r:.80}. Expected what it returns."
+        msg = f"This function makes a batch generator when called. Received: {data!r:.80}. Expected what it returns."
         raise ArgumentError(msg)
     for tells, opens in _OPENERS:
         if tells(data):
@@ -169,7 +169,7 @@ def open_pictures(datagen: Any, source: Any, options: DataOptions) -> tuple[Flow
         return open_dataframe(datagen, source, options)
     if isinstance(source, tuple) or hasattr(source, "shape"):
         return open_arrays(datagen, source, options)
-    message = "A generator reads a folder, a dataframe or arrays. "
+    message = "An ImageDataGenerator reads a folder, a dataframe or arrays. "
     expected = "Expected a path, a pandas DataFrame, or (x, y) or (x, y, sample_weight) as a tuple of arrays."
     raise ArgumentError(f"{message}Received: {type(source).__name__} {source!r:.80}. {expected}")
 
@@ -180,7 +180,7 @@ def _from_image_generator(datagen: Any, source: Any, options: DataOptions) -> Op
         source = flow_options.pop("directory", None)
     if source is None:
         msg = (
-            "A generator transforms pictures and has none of its own. Received: an ImageDataGenerator alone. Expected "
+            "An ImageDataGenerator transforms pictures and has none of its own. Received: it alone. Expected "
             "a folder, arrays or a dataframe after it."
         )
         raise ArgumentError(msg)
@@ -248,7 +248,7 @@ def _from_mixture(mixture: Mixture, options: DataOptions) -> OpenedData:
 
 
 def _pair(part: Any) -> tuple[Any, Any]:
-    """A part of a mixture as data and what a generator reads."""
+    """A part of a mixture as data and what an `ImageDataGenerator` reads."""
     return (part[0], part[1]) if isinstance(part, tuple) and is_image_generator(part[0]) else (part, None)
 
 

@@ -12,6 +12,11 @@ class Source(Protocol):
 
     `read` must return the same arrays for the same `(index, epoch)` whatever else is read beside it: augmentation is
     seeded per sample. Implementations are safe to call from several threads at once.
+
+    `read` hands over every sample it is asked for, or raises: a source drops none in silence. What cannot be read is
+    told from what can in one place, `prefetch/source_loader.py` (`read_chunk`); that is where unreadable samples
+    would be skipped, before they count as taken from their pass. A picture that cannot be decoded gets there as the
+    `DataError` that `images/flow_source.py` makes of it.
     """
 
     @property
@@ -34,7 +39,7 @@ class Source(Protocol):
 
 
 class Stream(Protocol):
-    """Samples that come in batches and in an order of their own: a dataset, a generator, a class of the user's.
+    """Samples that come in batches and in an order of their own: a dataset, a batch generator, a class of the user's.
 
     One pass is open at a time, in one thread. A stream may have more, and is asked for it where it does: `begin(epoch)`
     and `end(epoch)`, called when the first sample of a pass is asked for and the last one taken; `close()`; `notes`,
@@ -73,7 +78,7 @@ def is_source(data: Source | Stream) -> TypeGuard[Source]:
     return hasattr(data, "read")
 
 
-class Supply(Protocol):
+class Loader(Protocol):
     """Samples in order, pass after pass, taken in any number: a `Loader` or a `StreamLoader`."""
 
     @property

@@ -109,17 +109,17 @@ def predict_all(run: InferenceRun, rows: OutputRows, *, steps: int | None, callb
     model.stop_predicting = False
     called.on_predict_begin()
     run.runner.controller.pause()
-    with one_pass(run.task.data, workers=workers, max_bytes=READ_AHEAD_BYTES) as supply:
-        feed = Feed(supply)
+    with one_pass(run.task.data, workers=workers, max_bytes=READ_AHEAD_BYTES) as loader:
+        feed = Feed(loader)
         for step in count() if steps is None else range(steps):
-            size = supply.window(run.effective_batch_size)
+            size = loader.window(run.effective_batch_size)
             if not size:
                 break
             run.recorder.progress.update, start_row = step, rows.filled
             called.on_predict_batch_begin(step)
             run.runner.predict(run.engine, feed, size, rows.add)
             called.on_predict_batch_end(step, {"outputs": _for_callbacks(callbacks, rows, start_row)})
-            if model.stop_predicting or (steps is None and supply.ended):
+            if model.stop_predicting or (steps is None and loader.ended):
                 break
     called.on_predict_end()
     return rows.result()

@@ -21,7 +21,7 @@ from autobatch.probing.tuner import Tuner, TunerSeams, find_batch_size
 from autobatch.results.probe import Mode, ProbeResult
 from autobatch.results.trial import Trial, Where
 
-_USED_UP = ("The generator has one batch less now: its samples were looked at, and it cannot be put back.",)
+_USED_UP = ("The batch generator has one batch less now: its samples were looked at, and it cannot be put back.",)
 
 
 def probe(

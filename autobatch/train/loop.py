@@ -187,7 +187,7 @@ class _Loop:
             if self._model.stop_training:
                 break
             self._clock += self._updates_of(whole)
-            # To look further than is needed would be to wait for what a slow generator makes next.
+            # To look further than is needed would be to wait for what a slow batch generator makes next.
             if not self._passes.only_one and self._supply.ended:
                 self._end_pass()
             self._save(epoch, window + 1)

@@ -61,7 +61,7 @@ def open_training(
 
     def opens(data: Any, source: Any, data_options: DataOptions) -> OpenedData:
         given = (open_data if split is None else split.open)(data, source, data_options)
-        require_steps(given, steps_per_epoch=options.steps_per_epoch)  # before anything is taken from a generator
+        require_steps(given, steps_per_epoch=options.steps_per_epoch)  # before anything is taken from a batch generator
         return given
 
     task = request.open(opens)

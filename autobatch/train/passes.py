@@ -14,7 +14,7 @@ from autobatch.data.epoch import number_of_updates, sequential, shuffled
 from autobatch.data.open import most_samples
 from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.data.prefetch.stream_loader import StreamLoader
-from autobatch.data.source import Source, Stream, Supply, is_source
+from autobatch.data.source import Loader, Source, Stream, is_source
 from autobatch.train.checkpoint.store import CheckpointState
 from autobatch.train.schedule import Position, position_after
 
@@ -34,7 +34,7 @@ class Passes(Protocol):
     """The passes of one run."""
 
     @property
-    def supply(self) -> Supply:
+    def loader(self) -> Loader:
         """What samples are taken from, once it is open."""
 
     @property
@@ -52,7 +52,7 @@ class Passes(Protocol):
     def updates(self, epoch: int) -> int | None:
         """How many updates an epoch has; `None` if it goes on until the pass is used up."""
 
-    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Supply:
+    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Loader:
         """Begins to read for the epochs from `first` on, or from where an earlier run stood."""
 
     @property
@@ -81,7 +81,7 @@ def one_pass(data: Source | Stream, *, workers: int | None, max_bytes: int) -> S
 class SourcePasses:
     """Passes over samples that can be read in any order."""
 
-    supply: Supply
+    loader: Loader
     only_one = False
 
     def __init__(self, source: Source, reading: PassOptions) -> None:
@@ -102,7 +102,7 @@ class SourcePasses:
         """How many updates an epoch has."""
         return self._reading.steps_per_epoch or number_of_updates(self.length, self._reading.effective_of(epoch))
 
-    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Supply:
+    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Loader:
         """The samples from the next one on, as a run from the beginning would have come to them."""
         first_pass, taken = self._stands_before(first)
         if standing is not None and standing.epoch == first:
@@ -113,7 +113,7 @@ class SourcePasses:
         def remaining(number: int) -> Any:
             return order(number)[taken:] if number == first_pass else order(number)
 
-        self.supply = SourceLoader(
+        self.loader = SourceLoader(
             self._source,
             order=remaining,
             start_epoch=first_pass,
@@ -122,7 +122,7 @@ class SourcePasses:
             workers=self._reading.workers,
             max_bytes=self._reading.max_bytes,
         )
-        return self.supply
+        return self.loader
 
     def end_pass(self) -> int:
         """Samples of a pass."""
@@ -130,7 +130,7 @@ class SourcePasses:
 
     def position(self) -> tuple[int, int]:
         """The pass that the next update draws from, and the samples taken from it."""
-        number, taken = self.supply.epoch, self.supply.position
+        number, taken = self.loader.epoch, self.loader.position
         taken += self.skipped if number == self._first_pass else 0
         return (number + 1, 0) if taken == self.length else (number, taken)
 
@@ -142,7 +142,7 @@ class SourcePasses:
 class StreamPasses:
     """Passes over batches as they come."""
 
-    supply: Supply
+    loader: Loader
     skipped = 0
 
     def __init__(self, stream: Stream, reading: PassOptions) -> None:
@@ -160,26 +160,26 @@ class StreamPasses:
         del epoch
         return self._reading.steps_per_epoch
 
-    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Supply:
+    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Loader:
         """The samples from the beginning: a stream cannot be entered in the middle."""
         assert standing is None  # noqa: S101 - checkpoints of streams are refused before
         whole = self._reading.steps_per_epoch is None
-        self.supply = StreamLoader(
+        self.loader = StreamLoader(
             self._stream,
             passes=epochs - first if whole else None,
             start_epoch=first if whole else 0,
             max_bytes=self._reading.max_bytes,
         )
-        return self.supply
+        return self.loader
 
     def end_pass(self) -> int:
         """Samples of the pass that has just ended; the next one is expected to have as many."""
-        self.length = self.supply.position
+        self.length = self.loader.position
         return self.length
 
     def position(self) -> tuple[int, int]:
         """The pass, and the samples taken from it."""
-        return self.supply.epoch, self.supply.position
+        return self.loader.epoch, self.loader.position
 
 
 class Taker(Protocol):

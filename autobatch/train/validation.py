@@ -15,7 +15,7 @@ from autobatch.data.images.flow import is_addressable, is_image_generator
 from autobatch.data.open import OpenedData, is_arrays, is_folder, open_data, require_same_classes
 from autobatch.data.options import DataOptions
 from autobatch.data.prefetch.stream_loader import StreamLoader
-from autobatch.data.source import Source, Stream, Supply, is_source
+from autobatch.data.source import Loader, Source, Stream, is_source
 from autobatch.errors import ArgumentError
 from autobatch.probing.request import UserRequest
 from autobatch.train.microbatch import MicroBatchRunner
@@ -215,7 +215,7 @@ def _without_split(datagen: Any) -> Any:
     return whole
 
 
-_PATIENCE_S = 1.0  # a generator may be waiting for ever
+_PATIENCE_S = 1.0  # a batch generator may be waiting for ever
 
 _DRY = "The data for validation come to an end"
 
@@ -254,17 +254,17 @@ class DataValidation:
         logs: Any = {}
         model.reset_metrics()
         self._cutter.controller.pause()
-        with self._open() as supply:
-            feed = Feed(supply)
+        with self._open() as loader:
+            feed = Feed(loader)
             for step in count() if self._steps is None else range(self._steps):
-                size = supply.window(self._effective)
+                size = loader.window(self._effective)
                 if not size:
                     warnings.warn(f"{_DRY} after {step} of {self._steps} steps.", stacklevel=1)
                     break
                 callbacks.on_test_batch_begin(step)
                 logs = self._cutter.evaluate(engine, feed, size)
                 callbacks.on_test_batch_end(step, logs)
-                if model.stop_evaluating or (self._steps is None and supply.ended):
+                if model.stop_evaluating or (self._steps is None and loader.ended):
                     break
         results = as_numbers(model, logs)
         callbacks.on_test_end(results)
@@ -275,8 +275,8 @@ class DataValidation:
         if self._going_on is not None:
             self._going_on.close(wait_s=_PATIENCE_S)
 
-    def _open(self) -> AbstractContextManager[Supply]:
-        """The same samples every time; of a generator, which cannot begin anew, the next ones."""
+    def _open(self) -> AbstractContextManager[Loader]:
+        """The same samples every time; of a batch generator, which cannot begin anew, the next ones."""
         if getattr(self._data, "repeatable", True):
             return one_pass(self._data, workers=self._workers, max_bytes=self._max_bytes)
         if self._going_on is None:

@@ -103,7 +103,7 @@ def test_a_generators_error_passes_through():
 
 
 def test_a_list_is_refused_as_keras_refuses_it():
-    with pytest.raises(DataError, match=r"list from the generator.*Expected a tuple"):
+    with pytest.raises(DataError, match=r"list from the batch generator.*Expected a tuple"):
         BatchGeneratorStream(iter([[X, Y]])).few()
 
 
@@ -114,14 +114,14 @@ def test_a_generator_without_a_batch_says_so():
 
 @pytest.mark.parametrize("wrong", [lambda: iter([X]), [X]])
 def test_what_has_no_next_batch_is_refused(wrong):
-    with pytest.raises(ArgumentError, match="Expected a generator or an iterator"):
+    with pytest.raises(ArgumentError, match="Expected a batch generator or another iterator"):
         BatchGeneratorStream(wrong)
 
 
 def test_it_says_what_holds():
     stream = BatchGeneratorStream(iter([X]), seed=4)
     assert (stream.seed, stream.batches, stream.samples, stream.repeatable) == (4, None, None, False)
-    assert any("One batch is drawn from the generator ahead" in note for note in stream.notes)
+    assert any("One batch is drawn from the batch generator ahead" in note for note in stream.notes)
 
 
 def yielding(number):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.data.epoch import as_indices, fold, mix, permutation, sample_seed, sequential, shuffled
+from autobatch.data.epoch import as_indices, fold, index_hashes, permutation, sample_seed, sequential, shuffled
 
 KEYS = st.integers(min_value=-(2**70), max_value=2**70)
 
@@ -15,7 +15,7 @@ def test_the_hash_is_splitmix64():
 
 @given(KEYS, KEYS, st.lists(st.integers(0, 2**62), min_size=1, max_size=20))
 def test_the_vectorised_hash_equals_the_plain_one(seed, epoch, indices):
-    assert mix(seed, epoch, indices, stream=5).tolist() == [fold(5, seed, epoch, index) for index in indices]
+    assert index_hashes(seed, epoch, indices, stream=5).tolist() == [fold(5, seed, epoch, index) for index in indices]
 
 
 @given(KEYS, st.integers(0, 1000), st.integers(0, 300))
@@ -56,7 +56,7 @@ def test_a_sample_seed_has_32_bits(seed, epoch, index):
 def test_sample_seeds_are_another_stream_than_the_order():
     seeds = [sample_seed(1, 0, index) for index in range(1000)]
     assert len(set(seeds)) > 995
-    assert abs(np.corrcoef(seeds, mix(1, 0, np.arange(1000)).astype(float))[0, 1]) < 0.1
+    assert abs(np.corrcoef(seeds, index_hashes(1, 0, np.arange(1000)).astype(float))[0, 1]) < 0.1
 
 
 def test_orders_are_functions_of_the_epoch():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.data.epoch import near_equal, next_rung, number_of_updates, rungs, updates
+from autobatch.data.epoch import near_equal, next_rung, number_of_updates, rungs
 from autobatch.errors import ArgumentError
 
 COUNTS = st.integers(1, 5000)
@@ -41,19 +41,8 @@ def test_cuts(count, micro, sizes):
 
 
 @given(st.integers(0, 5000), COUNTS)
-def test_updates_cover_a_pass_without_gap_or_overlap(samples, effective):
-    windows = list(updates(samples, effective))
-    assert [index for start, stop in windows for index in range(start, stop)] == list(range(samples))
-    assert len(windows) == len(updates(samples, effective)) == number_of_updates(samples, effective)
-    assert all(stop - start == effective for start, stop in windows[:-1])
-
-
-def test_updates_are_a_sequence():
-    windows = updates(100, 48)
-    assert windows[-1] == (96, 100)
-    assert windows[1:] == ((48, 96), (96, 100))
-    with pytest.raises(IndexError):
-        windows[3]
+def test_a_short_last_update_counts(samples, effective):
+    assert number_of_updates(samples, effective) == len(range(0, samples, effective))
 
 
 @given(COUNTS, COUNTS)
@@ -96,7 +85,7 @@ def test_the_next_rung_is_the_largest_below(size, lower):
 
 
 @pytest.mark.parametrize(
-    "call", [(near_equal, -1, 2), (near_equal, 3, 0), (updates, 10, 0), (rungs, 2.5, 3), (rungs, True, 3)]
+    "call", [(near_equal, -1, 2), (near_equal, 3, 0), (number_of_updates, 10, 0), (rungs, 2.5, 3), (rungs, True, 3)]
 )
 def test_a_size_that_is_none_is_refused(call):
     function, *numbers = call

@@ -5,9 +5,10 @@ import os
 import numpy as np
 import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
+from surroundings import updates
 
 from autobatch.data.batch import Batch
-from autobatch.data.epoch import near_equal, permutation, updates
+from autobatch.data.epoch import near_equal, permutation
 from autobatch.data.images.from_folder import DirectorySource
 from autobatch.data.prefetch.source_loader import SourceLoader
 

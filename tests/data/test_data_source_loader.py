@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from surroundings import updates
 
 from autobatch.data.batch import Batch
-from autobatch.data.epoch import updates
 from autobatch.data.prefetch.source_loader import SourceLoader, usable_cores
 from autobatch.errors import ArgumentError, DataError
 
@@ -297,13 +297,13 @@ def test_a_forgotten_loader_does_not_keep_the_interpreter_from_ending():
     program = """
 import numpy as np
 from autobatch.data.batch import Batch
-from autobatch.data.prefetch.source_loader import Loader
+from autobatch.data.prefetch.source_loader import SourceLoader
 class Source:
     seed = 1
     sample_bytes = 8
     def __len__(self): return 10**6
     def read(self, indices, epoch): return Batch(np.asarray(indices))
-loader = Loader(Source(), max_bytes=10**5, workers=2)
+loader = SourceLoader(Source(), max_bytes=10**5, workers=2)
 print(loader.take(5).size)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)

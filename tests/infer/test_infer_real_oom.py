@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.epoch import rungs
-from autobatch.data.prefetch.source_loader import Loader
+from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.infer.outputs import OutputRows
 from autobatch.backend import forward_engine_for
 from autobatch.backend.base import BatchTotals
@@ -32,7 +32,7 @@ for evaluates in (False, True):
     sizes = []
     ladder, told = rungs(len(x), len(x)), lambda before, after, reason: sizes.append(after)
     cutter = MicroBatchRunner(controller_without_sensors(len(x), ladder, told))
-    with Loader(ArraySource(x, y), shuffle=False, passes=1) as loader:
+    with SourceLoader(ArraySource(x, y), shuffle=False, passes=1) as loader:
         feed = Feed(loader)
         source = ArraySource(x, y).read([0, 1], 0)
         engine = forward_engine_for(model, source, evaluates=evaluates)

@@ -11,10 +11,11 @@ from folders import write_pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
+from surroundings import updates
 
 from autobatch.backend.base import Engine
 from autobatch.data.batch import Batch, concatenate
-from autobatch.data.epoch import near_equal, permutation, rungs, updates
+from autobatch.data.epoch import near_equal, permutation, rungs
 from autobatch.data.images.from_folder import DirectorySource
 from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.data.source import Source

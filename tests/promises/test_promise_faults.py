@@ -20,12 +20,11 @@ import pytest
 from faults import FaultyLoss, put_back, state
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from surroundings import PER_SAMPLE, PLAIN, Clock, FailingDisk, Numbered, Sensor, expected_samples
+from surroundings import PER_SAMPLE, PLAIN, Clock, FailingDisk, Numbered, Sensor, expected_samples, updates
 from tensorflow.python.framework import config as determinism
 
 from autobatch.backend import engine_for
 from autobatch.data.batch import Batch
-from autobatch.data.epoch import updates
 from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.errors import DataError, DoesNotFitError
 from autobatch.memory.budget import Reserve

@@ -166,6 +166,11 @@ class Numbered:
         return [tuple(row) for row in np.rint(batch.x * [[self._count, 10]]).astype(int).tolist()]
 
 
+def updates(samples: int, effective: int) -> list[tuple[int, int]]:
+    """The windows `(start, stop)` of a pass, one for each update; only the last may be short."""
+    return [(start, min(start + effective, samples)) for start in range(0, samples, effective)]
+
+
 def expected_samples(count: int, passes: int, *, shuffle: bool = True) -> list[tuple[int, int]]:
     """Index and pass of the samples of some passes, as a run from the beginning comes to them."""
     source = Numbered(count)

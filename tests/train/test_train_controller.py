@@ -16,10 +16,10 @@ from surroundings import (
     Sensor,
     need,
     small_net,
+    updates,
 )
 
 from autobatch.data.batch import Batch
-from autobatch.data.epoch import updates
 from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
 from autobatch.results.run import Decision, Observation, RunReport

@@ -9,10 +9,10 @@ from faults import differences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import numbers, relative_l2
-from surroundings import ROOMY, Numbered, Run, Sensor, expected_samples, small_net
+from surroundings import ROOMY, Numbered, Run, Sensor, expected_samples, small_net, updates
 
 from autobatch.backend import engine_for
-from autobatch.data.epoch import number_of_updates, rungs, updates
+from autobatch.data.epoch import number_of_updates, rungs
 from autobatch.errors import DoesNotFitError
 from autobatch.testing import FakeEngine
 from autobatch.train.control.state import ControllerConfig

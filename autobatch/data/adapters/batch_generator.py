@@ -8,20 +8,20 @@ from typing import Any
 from autobatch.data.batch import Batch, as_batch, shown
 from autobatch.errors import ArgumentError, DataError
 
-_WHAT = "the generator"
+_WHAT = "the batch generator"
 _NOTES = (
-    "The order and any augmentation are the generator's own: its batches are cut and joined, each sample once.",
-    "One batch is drawn from the generator ahead, to learn what its samples look like; the training gets it first.",
-    "A generator can't go back: what has been read ahead when the training stops is not seen again.",
+    "The order and any augmentation are the batch generator's own: its batches are cut and joined, each sample once.",
+    "One batch is drawn from the batch generator ahead, to learn what samples look like; the training gets it first.",
+    "A batch generator can't go back: what has been read ahead when the training stops is not seen again.",
 )
 
 
 class BatchGeneratorStream:
-    """The batches of a generator, or of any iterator, in its own order and only once.
+    """The batches of a Python generator, or of any iterator, in its own order and only once.
 
     Args:
         generator: Yields x, (x,), (x, y) or (x, y, sample_weight).
-        seed: Taken for what is drawn around it; the generator's draws are its own.
+        seed: Taken for what is drawn around it; what the generator draws is its own.
     """
 
     repeatable = False
@@ -31,8 +31,8 @@ class BatchGeneratorStream:
     def __init__(self, generator: Iterator[Any], *, seed: int = 0) -> None:
         if not hasattr(generator, "__next__"):
             raise ArgumentError(
-                "A generator is read batch after batch, and this has no next one. If it is a function that yields, "
-                f"call it. Received: data={shown(generator)}. Expected a generator or an iterator."
+                "A batch generator is read batch after batch, and this has no next one. If it is a function that "
+                f"yields, call it. Received: data={shown(generator)}. Expected a batch generator or another iterator."
             )
         self.seed = seed
         self._generator = generator
@@ -51,7 +51,7 @@ class BatchGeneratorStream:
         if not self._drawn:
             first = next(self._rest(), None)
             if first is None:
-                raise DataError("The generator has no batch to give. If it has been used before, make a new one.")
+                raise DataError("The batch generator has no batch to give. If it has been used before, make a new one.")
             self._drawn.append(first)
         self._sample_bytes = self._drawn[0].sample_bytes
         return self._drawn[0]
@@ -67,7 +67,7 @@ class BatchGeneratorStream:
             if isinstance(item, list):
                 # Keras reads a list from a generator neither as (x, y) nor as several inputs: it refuses it.
                 raise DataError(
-                    "A list from the generator could be (x, y) or several inputs. "
+                    "A list from the batch generator could be (x, y) or several inputs. "
                     f"Received: {shown(item)}. Expected a tuple: (x, y), or ([x1, x2],)."
                 )
             batch = as_batch(item, _WHAT)

@@ -23,7 +23,7 @@ class Mixture:
     """What is to be mixed; `autobatch.fit` opens it.
 
     Attributes:
-        parts: Each as `fit` takes data, or a pair of a generator and what it reads.
+        parts: Each as `fit` takes data, or a pair of an `ImageDataGenerator` and what it reads.
         weights: Proportions of the parts, or `None` for all samples of all parts once an epoch.
         samples: Samples in an epoch, or `None` for as many as the parts have together.
     """

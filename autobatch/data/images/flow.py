@@ -14,7 +14,6 @@ from autobatch.data.options import ClassMode
 from autobatch.errors import ArgumentError
 
 FlowKind = Literal["folder", "dataframe", "arrays"]
-
 """What a flow reads."""
 
 _CLASSES: dict[type[Any], FlowKind] = {

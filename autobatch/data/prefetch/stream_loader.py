@@ -26,8 +26,8 @@ class StreamLoader:
     needs, so that a short last one is known before its first micro-batch. Then, and only then, more than `max_bytes`
     may lie ready: all samples of one update.
 
-    Left with an error, it waits a second at most for a batch that is being read, because a generator may be stuck. Left
-    without one, it raises what the end of the last pass raised.
+    Left with an error, it waits a second at most for a batch that is being read, because a batch generator may be
+    stuck. Left without one, it raises what the end of the last pass raised.
 
     `take`, `window`, `ended` and `close` are for one thread at a time.
 
@@ -51,7 +51,7 @@ class StreamLoader:
         self._raised: BaseException | None = None
         self._failed_ending: BaseException | None = None
         self._ahead = StreamQueue(stream, epochs, max_bytes)
-        # A training that dies must not wait for a generator that never yields again.
+        # A training that dies must not wait for a batch generator that never yields again.
         self._thread = threading.Thread(target=self._ahead.run, name="autobatch-stream", daemon=True)
         # A loader that is dropped without being closed must not leave its thread reading.
         self._abandon = weakref.finalize(self, self._ahead.close)
