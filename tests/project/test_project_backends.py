@@ -10,9 +10,9 @@ FRAMEWORKS = {"tensorflow", "torch", "jax"}
 
 # Beside tests/backend: what is written with TensorFlow's own operations, data sets or files.
 WITH_TENSORFLOW = {
-    "data/test_data_accumulate.py",
     "data/test_data_arrays.py",
-    "data/test_data_dataset.py",
+    "data/test_data_rebatch_accumulate.py",
+    "data/test_data_tf_dataset.py",
     "infer/test_infer_trials.py",
     "promises/test_promise_attributed.py",
     "promises/test_promise_equivalent.py",
