@@ -11,7 +11,7 @@ AutobatchError
 ├── ProbeError (RuntimeError)           the trials gave no answer: `.trials`
 │   └── ProbeTimeoutError (TimeoutError)  its deadline passed: `.best_size` is the largest that ran so far
 ├── MissingExtraError (ImportError)     install the optional package that the message names
-├── TooLateError (RuntimeError)         call it before TensorFlow starts
+├── TooLateError (RuntimeError)         call it before the framework starts
 └── UpdateInterruptedError (RuntimeError)  the optimizer stopped half-way: restore the weights from a checkpoint
 ```
 
@@ -135,7 +135,7 @@ class UpdateInterruptedError(AutobatchError, RuntimeError):
 
 
 class TooLateError(AutobatchError, RuntimeError):
-    """It can only be set up before TensorFlow starts, and TensorFlow has started; nothing has been changed."""
+    """It can only be set up before the framework starts, and it has started; nothing has been changed."""
 
 
 def _revived(kind: type[AutobatchError], message: str, attributes: dict[str, Any]) -> AutobatchError:

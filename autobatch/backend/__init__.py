@@ -1,7 +1,7 @@
 """The backends: one folder for each framework that has an engine, chosen by `keras.backend.backend()`.
 
 To add one, write a folder like `tensorflow/`, whose `BACKEND` is an `autobatch.backend.base.Backend`, and name it in
-`_BACKENDS`. Nothing outside this package imports a framework.
+`BACKENDS`. Nothing outside this package imports a framework.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from autobatch.errors import ModelError
 from autobatch.memory.reading import MemoryReading, read_memory
 from autobatch.memory.sensors.malloc import keep_freed_memory, keeps_freed_memory
 
-_BACKENDS = {"tensorflow": "autobatch.backend.tensorflow"}
+BACKENDS = {"tensorflow": "autobatch.backend.tensorflow"}
 
 # Log levels at which frameworks greet nobody; they are read when a framework is imported.
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -25,7 +25,7 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 
 def find_backend(name: str | None = None) -> Backend | None:
     """The backend of a name, by default the one that Keras runs on; `None` for one without an engine."""
-    module = _BACKENDS.get(_keras_backend() if name is None else name)
+    module = BACKENDS.get(_keras_backend() if name is None else name)
     return None if module is None else importlib.import_module(module).BACKEND
 
 
@@ -37,7 +37,7 @@ def current_backend() -> Backend:
     """
     found = find_backend()
     if found is None:
-        expected = " or ".join(map(repr, _BACKENDS))
+        expected = " or ".join(map(repr, BACKENDS))
         raise ModelError(f"Received: Keras backend {_keras_backend()!r}. Expected {expected} (set KERAS_BACKEND).")
     return found
 
@@ -68,6 +68,12 @@ def forward_engine_for(model: Any, example: Batch, *, evaluates: bool) -> Forwar
         ModelError: Keras runs on a backend without an engine, or the model cannot be run this way.
     """
     return current_backend().forward_engine(model, example, evaluates=evaluates)
+
+
+def framework_packages() -> tuple[str, ...]:
+    """The distributions of the framework that Keras runs on; none for a backend without an engine."""
+    found = find_backend()
+    return () if found is None else found.packages
 
 
 def accelerator() -> Accelerator | None:

@@ -281,11 +281,13 @@ class Hints:
     """What a backend advises, as sentences for messages.
 
     Attributes:
+        install: How to install it in a version that works.
         statistics: How its allocator comes to count what it holds.
         gpu_build: How to get a build that can use a GPU.
         gpu_libraries: What to do where a GPU is there and the libraries are not.
     """
 
+    install: str
     statistics: str
     gpu_build: str
     gpu_libraries: str

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from autobatch.cli.console import import_keras
-from autobatch.cli.devices import set_device
-from autobatch.cli.model_ref import load_datagen, load_model
 
 if TYPE_CHECKING:
     from autobatch.cli.command import CommandOutput
@@ -16,9 +14,20 @@ if TYPE_CHECKING:
 class Api:
     """The functions behind the subcommands; each is imported when it is called."""
 
-    set_device = staticmethod(set_device)
-    load_model = staticmethod(load_model)
-    load_datagen = staticmethod(load_datagen)
+    def set_device(self, wanted: str) -> None:
+        from autobatch.cli.devices import set_device
+
+        set_device(wanted)
+
+    def load_model(self, name: str) -> Any:
+        from autobatch.cli.model_ref import load_model
+
+        return load_model(name)
+
+    def load_datagen(self, name: str) -> Any:
+        from autobatch.cli.model_ref import load_datagen
+
+        return load_datagen(name)
 
     def fit(self, *args: Any, **options: Any) -> Any:
         from autobatch.train.fit import fit
@@ -67,9 +76,10 @@ class Api:
 
     def environment(self) -> dict[str, Any]:
         """What a run depends on, for a report."""
+        from autobatch.backend import framework_packages
         from autobatch.results.environment import environment
 
-        return environment(self.read_memory())
+        return environment(self.read_memory(), packages=framework_packages())
 
     def supervise(self, words: Sequence[str], args: argparse.Namespace, stream: TextIO) -> "CommandOutput | int":
         """Trains in a child process, as `autobatch.cli.supervisor` does."""

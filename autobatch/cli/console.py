@@ -111,8 +111,8 @@ def wants_greetings() -> bool:
 def import_keras() -> None:
     """Imports Keras and its backend, without what they write unless a log level is set.
 
-    TensorFlow writes a few lines to the process's error stream before its own log level applies, so the stream itself
-    is held back.
+    A framework may write to the process's error stream before its own log level applies, so the stream itself is held
+    back.
     """
     if "keras" in sys.modules:
         return
@@ -123,7 +123,7 @@ def import_keras() -> None:
     os.environ.update(backend.QUIET)
     with held_back(_STDERR):
         import_module("keras")
-        # Where there is no driver, TensorFlow calls the first look for GPUs an error; `autobatch doctor` says more.
+        # Where there is no driver, its first look for GPUs may be called an error; `autobatch doctor` says more.
         backend.accelerator_names()
 
 

@@ -47,11 +47,13 @@ def require_usable(wanted: str | None, accelerators: Sequence[str], devices: "Se
     """Refuses to go on without the requested device, once the framework has started."""
     if wanted in {None, "cpu"} or accelerators:
         return
+    from autobatch.backend import current_backend
+
+    backend = current_backend()
     why = (
-        "The driver finds a GPU, but TensorFlow cannot use it: install TensorFlow with its CUDA libraries "
-        "(pip install 'keras-autobatch[gpu]'), and read what TensorFlow prints with TF_CPP_MIN_LOG_LEVEL=0."
+        f"The driver finds a GPU, but {backend.title} cannot use it. {backend.hints.gpu_libraries}"
         if devices
-        else "TensorFlow finds no GPU."
+        else f"{backend.title} finds no GPU."
     )
     raise DeviceError(f"{why} {_received(str(wanted), devices)}", wanted, _names(devices))
 

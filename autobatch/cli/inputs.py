@@ -7,7 +7,6 @@ from typing import Any
 from autobatch.cli.api import Api
 from autobatch.cli.command import Terminal
 from autobatch.cli.devices import require_usable
-from autobatch.cli.model_ref import compiled
 from autobatch.cli.settings import Origin
 from autobatch.errors import ArgumentError, DataError
 
@@ -16,6 +15,8 @@ PICTURES = ("rescale", "validation_split", "horizontal_flip")
 
 def inputs(args: argparse.Namespace, api: Api, terminal: Terminal) -> tuple[Any, ...]:
     """The model and its data, in the order in which `autobatch.fit` and `autobatch.probe` take them."""
+    from autobatch.cli.model_ref import compiled
+
     # cheap checks first: building a model can take a minute, and a wrong path is told at once
     described = described_pictures(args)
     if args.directory is not None and not Path(args.directory).is_dir():

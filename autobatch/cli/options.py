@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from autobatch._text import format_bytes
+from autobatch.memory.budget import DEFAULT_RESERVE
+
 _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _AMOUNT = re.compile(r"(?P<digits>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
@@ -211,7 +214,8 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     text = "the same as --batch-size largest"
     add_option(search, "--largest", text, dest="batch_size", action=OnlyOne, const="largest")
     add_option(search, "--max-batch --max-batch-size N", "never try more than this", positive_count)
-    text = "memory to leave free: 0.1, 10%% or 512MiB (default: 8%%, at least 128MiB)"
+    kept = f"{DEFAULT_RESERVE.fraction:.0%}%, at least {format_bytes(DEFAULT_RESERVE.floor_bytes)}"
+    text = f"memory to leave free: 0.1, 10%% or 512MiB (default: {kept})"
     add_option(search, "--reserve AMOUNT", text, reserve)
     add_option(search, "--trial-timeout SECONDS", "deadline of a single trial (default: 300)", seconds)
     text = "answer from an earlier probe if one fits (default)"

@@ -130,10 +130,6 @@ def parse(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tup
     """
     parser = build_parser()
     args, parsers = parser.parse_args(words), command_parsers(parser)
-    # here, so that --help, which ends above, costs nothing more
-    from autobatch.probing.cache import FOLDER_VARIABLE
-    from autobatch.probing.trials.worker_main import PARENT_VARIABLE
-
     commands = {name: each.settings for name, each in parsers.items()}
     file, notes = find_settings(folder)
     if file is not None:
@@ -144,4 +140,4 @@ def parse(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tup
     for name, choice in args.settings.items():
         setattr(args, name, choice.value)
     everywhere = [setting for settings in commands.values() for setting in settings]
-    return args, notes + unknown_variables(environ, everywhere, (FOLDER_VARIABLE, PARENT_VARIABLE))
+    return args, notes + unknown_variables(environ, everywhere)

@@ -163,11 +163,19 @@ def _require_keys(file: FileSettings, table: str, keys: Iterable[str], settings:
             raise ArgumentError(f"{file.place}: {file.prefix}{table}{key} is no setting.{hint}")
 
 
-def unknown_variables(environ: Mapping[str, str], settings: Iterable[Setting], others: Iterable[str]) -> list[str]:
-    """One note for each variable with our prefix that is no setting and none of the others."""
-    known = {setting.variable for setting in settings} | set(others)
-    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-    return [f"{name} is no setting and is ignored.{did_you_mean(nearest(name, sorted(known)))}" for name in unknown]
+def unknown_variables(environ: Mapping[str, str], settings: Iterable[Setting]) -> list[str]:
+    """One note for each variable with our prefix that means nothing."""
+    known = {setting.variable for setting in settings}
+    unknown = {name for name in environ if name.startswith(PREFIX)} - known
+    if unknown:  # seldom, and these imports take as long as all the rest of the parser
+        from autobatch.probing.cache import FOLDER_VARIABLE
+        from autobatch.probing.trials.worker_main import PARENT_VARIABLE
+
+        known |= {FOLDER_VARIABLE, PARENT_VARIABLE}
+    return [
+        f"{name} is no setting and is ignored.{did_you_mean(nearest(name, sorted(known)))}"
+        for name in sorted(unknown - known)
+    ]
 
 
 def find_settings(folder: Path) -> tuple[FileSettings | None, list[str]]:

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from autobatch._text import GIB, format_bytes
+from autobatch.backend import BACKENDS, find_backend
 from autobatch.doctor.facts import Finding, MachineFacts, Package, ok, problem, warning
 from autobatch.doctor.gpu_checks import backend_of
 
-_INSTALL = "pip install 'tensorflow>=2.20' 'keras>=3.12', in the environment that runs this command."
+_OTHER_BACKEND = f"Set KERAS_BACKEND={' or '.join(BACKENDS)}, or the backend in ~/.keras/keras.json."
 _OF_GROUPS = (
     "Leave a larger reserve (--reserve 20%), or run where it can be read: a container needs /sys/fs/cgroup (read-only "
     "will do)."
@@ -21,12 +22,13 @@ def check_framework(facts: MachineFacts) -> Iterator[Finding]:
     """Yields whether there is something to train with."""
     framework = facts.framework
     if framework.error is not None:
-        yield problem("framework", "keras", f"Keras cannot be imported ({framework.error}).", _INSTALL)
+        found = find_backend(framework.backend)
+        remedy = found.hints.install if found else _OTHER_BACKEND
+        yield problem("framework", "keras", f"Keras cannot be imported ({framework.error}).", remedy)
         return
     if framework.backend_version is None:
         said = f"Keras {framework.keras_version} runs on {framework.backend}, for which there is no engine."
-        remedy = "Set KERAS_BACKEND=tensorflow, or the backend in ~/.keras/keras.json."
-        yield problem("framework", "keras", said, remedy)
+        yield problem("framework", "keras", said, _OTHER_BACKEND)
         return
     backend = backend_of(facts)
     said = f"{backend.title} {framework.backend_version}, {_build(facts)}; {_onednn(facts)}."
@@ -121,7 +123,7 @@ def _addresses(facts: MachineFacts) -> Finding:
     limit = facts.kernel.address_limit_bytes
     if limit is None:
         return ok("memory", "addresses", "What this process may map is not limited (ulimit -v).")
-    said = f"This process may map {format_bytes(limit)} (ulimit -v); TensorFlow maps far more than it uses."
+    said = f"This process may map {format_bytes(limit)} (ulimit -v); frameworks map far more than they use."
     return warning("memory", "addresses", said, "ulimit -v unlimited; a control group limits what is really used.")
 
 

@@ -1,7 +1,7 @@
 """Looks at everything that a check-up needs; the one module of this room with side effects.
 
 A worker process is started and ended, a file is made and removed in the folders, and Keras is imported. Nothing is
-trained, and TensorFlow's context is not made.
+trained, and the framework takes no device.
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.backend import describe as describe_framework
+from autobatch.backend import framework_packages
 from autobatch.backend.base import Framework
 from autobatch.doctor.facts import Kernel, MachineFacts, Package, Places
 from autobatch.memory.reading import read_memory
@@ -28,7 +29,6 @@ from autobatch.probing.cache import default_folder
 from autobatch.probing.trials.worker import SUPPORTED, UNSUPPORTED, WorkerProcess, worker_command
 
 _OPTIONAL = {"matplotlib": "plot()", "pandas": "data from dataframes"}
-_NEEDED = ("keras", "numpy", "tensorflow")
 _CONTAINERS = {".dockerenv": "/.dockerenv is there", "run/.containerenv": "/run/.containerenv is there"}
 _WORKER_S = 30.0
 
@@ -157,7 +157,7 @@ def read_packages() -> tuple[Package, ...]:
         wanted = metadata.metadata("keras-autobatch")
         lines = metadata.requires("keras-autobatch") or []
     except metadata.PackageNotFoundError:  # it runs from a source tree
-        needed = [Package(name, _installed_version(name)) for name in _NEEDED]
+        needed = [Package(name, _installed_version(name)) for name in ("keras", "numpy", *framework_packages())]
     else:
         needed = [_package("Python", platform.python_version(), wanted["Requires-Python"] or "")]
         needed += required_packages(lines)
@@ -195,7 +195,7 @@ def fits(version: str, wanted: str) -> bool | None:
 
 
 def _installed_version(name: str) -> str | None:
-    """Returns the version of a package, or of the one that brings its module (tensorflow-cpu brings tensorflow)."""
+    """Returns the version of a package, or of the one that brings its module (tensorflow-cpu for tensorflow)."""
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(name)
     # This reads every package's list of files, which takes a second: only where the name alone does not do.

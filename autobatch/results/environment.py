@@ -17,27 +17,30 @@ from typing import Any
 
 from autobatch.memory.reading import MemoryReading
 
-_PACKAGES = ("tensorflow", "keras", "numpy", "nvidia-ml-py")
+_PACKAGES = ("keras", "numpy", "nvidia-ml-py")
 _CPU_INFO = Path("/proc/cpuinfo")
 _PACKAGE = "autobatch"
 # What starts a notebook's kernel is no command that would run the notebook again.
 _LAUNCHERS = ("ipykernel_launcher.py", "colab_kernel_launcher.py")
 
 
-def environment(reading: MemoryReading | None = None, *, cpu_info: Path = _CPU_INFO) -> dict[str, Any]:
+def environment(
+    reading: MemoryReading | None = None, *, packages: Sequence[str] = (), cpu_info: Path = _CPU_INFO
+) -> dict[str, Any]:
     """Versions and machine as JSON-ready values; no name of a host, a user or a folder. Imports none of it.
 
     Args:
         reading: Where total memory, control groups and GPUs are taken from; they are left out without it.
+        packages: Those of the framework, by the names of their distributions.
         cpu_info: Where the kernel describes the processor.
 
     Returns:
-        By name: `autobatch`, `python`, `tensorflow`, `keras`, `numpy` and `nvidia_ml_py` (versions, `None` for what is
-        not installed), `platform`, `kernel`, `machine`, `cpu_count`, `cpu_model`, `keras_backend` and `dtype_policy`
+        By name: `autobatch`, `python`, the `packages`, `keras`, `numpy` and `nvidia_ml_py` (versions, `None` for what
+        is not installed), `platform`, `kernel`, `machine`, `cpu_count`, `cpu_model`, `keras_backend` and `dtype_policy`
         (`None` while Keras is not imported), and of the reading `host_total_bytes`, `control_groups` (`version`,
         `limit_bytes`) and `gpus` (`name`, `uuid`, `total_bytes`).
     """
-    versions = {name.replace("-", "_"): _version(name) for name in _PACKAGES}
+    versions = {name.replace("-", "_"): _version(name) for name in (*packages, *_PACKAGES)}
     return {
         "autobatch": getattr(sys.modules.get(_PACKAGE), "__version__", None),
         "python": platform.python_version(),

@@ -205,13 +205,14 @@ def encoded(values: Mapping[str, Any]) -> bytes:
 
 
 def _opened(log_dir: str | PathLike[str], tell: Callable[[str], None]) -> RunLog:
+    from autobatch.backend import framework_packages
     from autobatch.results.environment import command, environment
 
     if not isinstance(log_dir, str | PathLike):
         raise ArgumentError(f"Received: log_dir={log_dir!r}. Expected the path of a folder.")
     known = log_dir if isinstance(log_dir, LogDir) else LogDir(log_dir)
     began = dt.datetime.now(dt.UTC)
-    surroundings = environment(read_memory())
+    surroundings = environment(read_memory(), packages=framework_packages())
     head = {
         "schema_version": SCHEMA_VERSION,
         "kind": "fit",

@@ -199,7 +199,7 @@ def test_a_training_in_a_child_leaves_remarks_to_the_child(here):
 
 @given(st.dictionaries(st.text("ABC_"), st.text()))
 def test_no_remark_on_variables_of_others(environ):
-    assert unknown_variables(environ, EVERYWHERE, ()) == []
+    assert unknown_variables(environ, EVERYWHERE) == []
 
 
 @given(st.sampled_from(EVERYWHERE))

@@ -19,7 +19,7 @@ from autobatch.testing import memory_reading
 def test_versions_and_machine_are_told(tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor : 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name : Other\n")
-    told = environment(cpu_info=info)
+    told = environment(packages=["tensorflow"], cpu_info=info)
     assert told["autobatch"] == autobatch.__version__
     assert told["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
     assert told["cpu_model"] == "Some CPU @ 2 GHz"
@@ -30,7 +30,7 @@ def test_versions_and_machine_are_told(tmp_path):
 def test_a_version_is_that_of_the_imported_module(monkeypatch):
     """Seen to fail with packages asked alone: tensorflow-cpu brings a module of another name."""
     monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(__version__="9.9"))
-    assert environment()["tensorflow"] == "9.9"
+    assert environment(packages=["tensorflow"])["tensorflow"] == "9.9"
 
 
 def test_limits_and_gpus_are_those_of_the_reading():

@@ -32,6 +32,7 @@ class TensorFlowBackend:
     # than 1.25 would count that twice.
     pool_growth = 1.25
     hints = Hints(
+        install="pip install 'tensorflow>=2.20' 'keras>=3.12', in the environment that runs this command.",
         statistics="TensorFlow's default allocator keeps them (unset TF_GPU_ALLOCATOR).",
         gpu_build="pip install 'tensorflow[and-cuda]' (a build with CUDA; Linux only).",
         gpu_libraries="pip install 'tensorflow[and-cuda]' brings CUDA's libraries. What is missing is named by: "

@@ -29,7 +29,7 @@ def run(_args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutp
     from autobatch.doctor.checkup import check_up
     from autobatch.doctor.collect import collect
 
-    # What TensorFlow writes about GPUs that it cannot use is a finding, too; who sets its log level reads all of it.
+    # What the framework writes about GPUs that it cannot use is a finding, too; who sets its log level reads all.
     with contextlib.nullcontext() if wants_greetings() else held_back(2):
         checkup = check_up(collect(import_quietly=import_keras))
     status = ExitCode.USAGE if checkup.counts["problem"] else ExitCode.OK

@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, get_args
 
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal, as_typed
 from autobatch.cli.inputs import inputs, search
 from autobatch.cli.options import Switch, add_inputs, add_option, add_search, count, positive_count, seconds
 from autobatch.errors import ArgumentError
+from autobatch.train.learning_rate import Rule
 
 if TYPE_CHECKING:
     from autobatch.train.checkpoint.saver import SupervisedFolder
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput
 def _train(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput:
     progress = terminal.err
     output = _output(args.output)
-    if args.share_memory:  # before anything imports TensorFlow
+    if args.share_memory:  # before anything imports the framework
         print(api.share_memory(), file=progress, flush=True)
     model, *pictures = inputs(args, api, terminal)
     options = search(args) | _given(args, terminal.words)
@@ -61,7 +62,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     text = "keep the batch size and accumulate gradients over smaller micro-batches (default), or resize the batch"
     add_option(training, "--on-memory-pressure", text, choices=("accumulate", "resize"))
     text = "how the learning rate follows a resized batch: linear for SGD, sqrt for Adam (default: not at all)"
-    add_option(training, "--scale-learning-rate", text, choices=("linear", "sqrt"))
+    add_option(training, "--scale-learning-rate", text, choices=get_args(Rule))
     text = "what rotates, shifts, shears and zooms pictures: scipy as in Keras (default), or opencv, which is faster"
     add_option(training, "--image-backend", text, choices=("scipy", "opencv"))
     add_option(training, "--output FILE", "where to save the trained model; ends in .keras")
