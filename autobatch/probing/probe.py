@@ -205,7 +205,7 @@ def dry_run(model: Any, data: Any, source: Any = None, *, seams: TunerSeams | No
     require_options(options, defaults)
     task = UserRequest(model=model, data=data, source=source, flow=options, **given).open()
     request, tuner = task.request, Tuner(model, task.samples, task.request, seams=seams)
-    tuner.require_room()
+    tuner.require_budget()
     budgets = tuner.budgets
     earlier, first = tuner.earlier(cache), next_size([], budgets.now, request.cap)
     why_here = find_caller_reason(model, request.step, budgets.pool_reason())

@@ -23,7 +23,6 @@ from autobatch.data.batch import Batch, leaves
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.sensors.nvml import read_driver
 from autobatch.memory.types import Driver
-from autobatch.probing.budget import StepBudgets
 from autobatch.probing.request import ProbeRequest
 from autobatch.probing.search import (
     MAX_TRIALS,
@@ -34,6 +33,7 @@ from autobatch.probing.search import (
     next_throughput_size,
     verdict,
 )
+from autobatch.probing.step_budgets import StepBudgets
 from autobatch.probing.trials.measure import WORST
 from autobatch.probing.trials.serialize import configuration, custom_objects
 from autobatch.results.trial import Trial
@@ -92,7 +92,7 @@ def _is_answer(search: EarlierSearch, request: ProbeRequest, budgets: StepBudget
     best, answer = largest(trials, budgets.now), largest(trials, budgets.now, request.rungs)
     if best is None or answer is None:
         return False
-    if not budgets.room_to_grow(answer) and sum(trial.size == answer.size for trial in trials) < 2:
+    if not budgets.fits_at_worst(answer) and sum(trial.size == answer.size for trial in trials) < 2:
         return False  # it was not the answer then, so it has run a few updates only
     upcoming = _next_size(search, best, request, budgets)
     if request.effective_batch_size is not None:

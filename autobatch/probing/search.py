@@ -124,10 +124,10 @@ def next_size(
         return _smaller_start(trials)
     more = min(worth_trying(best.size, len(trials)), cap)
     jumps = _JUMPS_FOR_SPEED if for_speed else _JUMPS
-    room = {**budgets, **(guards or {})}
-    allowed = _largest_that_fits(best.size, trials, room, cap, jumps)
+    for_untried = {**budgets, **(guards or {})}
+    allowed = _largest_that_fits(best.size, trials, for_untried, cap, jumps)
     if rungs:
-        return _next_rung(best.size, allowed, trials, room, rungs) or _second_point(trials, budgets)
+        return _next_rung(best.size, allowed, trials, for_untried, rungs) or _second_point(trials, budgets)
     if allowed < more or more == best.size:
         return _second_point(trials, budgets)
     size = allowed if allowed == cap else max(ladder_floor(allowed), more)

@@ -11,7 +11,6 @@ from autobatch.data.epoch import rungs
 from autobatch.errors import ProbeError, ProbeTimeoutError
 from autobatch.memory.peak_model import AllocationProfile
 from autobatch.memory.reading import MemoryReading
-from autobatch.probing.budget import StepBudgets
 from autobatch.probing.cache import Cache, cache_key
 from autobatch.probing.peak_bound import OutsideAllocator
 from autobatch.probing.reasons import (
@@ -33,9 +32,11 @@ from autobatch.probing.search import (
     peak_models,
     verdict,
 )
+from autobatch.probing.step_budgets import StepBudgets
 from autobatch.probing.trials.executor import Executor, wait_until_free
 from autobatch.probing.trials.ipc import NEVER, Deadline, Reply
-from autobatch.probing.trials.measure import LONG_S, WORST
+from autobatch.probing.trials.measure import WORST
+from autobatch.probing.trials.steps import LONG_S
 from autobatch.results.probe import ProbeResult, in_whole_bytes
 from autobatch.results.trial import Measurement, Outcome, Trial
 
@@ -102,7 +103,7 @@ class Tuner:
 
     def find(self, cache: Cache | None) -> ProbeResult:
         """The answer: an earlier one that still holds, or a new one, which is kept."""
-        self.require_room()
+        self.require_budget()
         key = self._key() if cache else None
         if cache and key and (earlier := self._recall(cache, key)) is not None:
             return earlier
@@ -124,7 +125,7 @@ class Tuner:
         key = self._key() if cache else None
         return self._recall(cache, key) if cache and key else None
 
-    def require_room(self) -> None:
+    def require_budget(self) -> None:
         """Refuses to look where nothing is left before anything has been tried.
 
         Raises:
@@ -171,7 +172,7 @@ class Tuner:
             while (size := self._next_size(executor)) is not None:
                 self._try(executor, size, fresh=True)
             answer = self._answer()
-            if answer is None or answer.size in confirmed or self.budgets.room_to_grow(answer):
+            if answer is None or answer.size in confirmed or self.budgets.fits_at_worst(answer):
                 return
             self._require_time()
             executor.renew()

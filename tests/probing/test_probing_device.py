@@ -8,8 +8,8 @@ from trials import FakeExecutor
 from autobatch.backend.base import Accelerator
 from autobatch.errors import DoesNotFitError
 from autobatch.memory.types import Device
-from autobatch.probing.budget import pool_bytes, pool_reason
 from autobatch.probing.request import ProbeRequest
+from autobatch.probing.step_budgets import pool_bytes, pool_reason
 from autobatch.probing.tuner import TunerSeams, find_batch_size
 from autobatch.testing import memory_reading
 

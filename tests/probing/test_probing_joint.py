@@ -90,4 +90,4 @@ def test_a_full_gpu_is_no_room_and_the_loaders_have_no_part_in_that():
         "device", tuner.budgets.tightest("device"), tuner.budgets.limit("device"), ProbeRequest("auto", 8)
     )
     with pytest.raises(type(error), match=r"1\.0 GiB that are available \(device\), 1\.3 GiB are the reserve\. "):
-        tuner.require_room()
+        tuner.require_budget()

@@ -8,12 +8,12 @@ from trials import FakeExecutor
 
 from autobatch.backend import current_backend
 from autobatch.errors import ArgumentError, DoesNotFitError
-from autobatch.probing.budget import StepBudgets
 from autobatch.probing.cache import Cache
 from autobatch.probing.probe import probe
 from autobatch.probing.recall import with_search
 from autobatch.probing.request import ProbeRequest
 from autobatch.probing.search import verdict
+from autobatch.probing.step_budgets import StepBudgets
 from autobatch.probing.tuner import TunerSeams, find_batch_size
 from autobatch.results.trial import Outcome, Trial
 from autobatch.testing import memory_reading

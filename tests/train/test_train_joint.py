@@ -98,7 +98,7 @@ def test_a_training_keeps_to_what_the_program_lets_tensorflow_take():
         controller.look()
     assert [decision.after for decision in report.decisions] == [22, 32]
     assert all(
-        "the memory_limit of GPU:1 (5.0 GiB, and 512 MiB outside of it) leaves 5.5 GiB" in decision.reason
+        "the program's own limit on GPU:1 (5.0 GiB, and 512 MiB outside of it) leaves 5.5 GiB" in decision.reason
         for decision in report.decisions
     )
 

@@ -48,12 +48,12 @@ def test_a_gpu_that_nobody_can_tell_of_is_not_watched_and_that_is_said(device: D
     assert "GPU:0 is not watched" in note
 
 
-OWN = Limit("device", 8 * GIB, 6 * GIB, 3 * GIB, "memory_limit")  # 2 GiB in use, and 1 GiB that is not limited
+OWN = Limit("device", 8 * GIB, 6 * GIB, 3 * GIB, "own limit")  # 2 GiB in use, and 1 GiB that is not limited
 
 
 @pytest.mark.parametrize(
     ("device", "budget_gib", "limit"),
-    [(gpu(used=4, free=40), 8, "memory_limit"), (gpu(used=4, free=2), 5, "GPU:0"), (gpu(used=None), 8, "memory_limit")],
+    [(gpu(used=4, free=40), 8, "own limit"), (gpu(used=4, free=2), 5, "GPU:0"), (gpu(used=None), 8, "own limit")],
     ids=["more is free than that", "others have taken more", "nobody tells what is free to it"],
 )
 def test_what_a_program_lets_the_framework_take_of_a_gpu_bounds_it(device: Device, budget_gib: int, limit: str) -> None:
@@ -73,7 +73,7 @@ def test_a_gpu_that_nobody_can_tell_of_is_watched_by_a_programs_own_limit_and_th
     rooms = Rooms(RESERVE, 0, OWN)
     rooms.of(memory_reading(devices=(gpu(used=None),)))
     (note,) = rooms.notes
-    assert "by this program's own memory_limit alone" in note
+    assert "by this program's own limit alone" in note
 
 
 @pytest.mark.parametrize("lost", ["control group", "device"])

@@ -1,4 +1,4 @@
-"""Runs trials of one model and measures them: real steps at one size, of a training, an evaluation or a prediction.
+"""Runs trials of one model and measures them. What a trial runs, and how often, is said in `steps.py`.
 
 The peak on the host is the process's own high-water mark above what it held when the model had just been built. A
 framework's memory pool never shrinks, so after a larger size the mark says nothing about a smaller one; then no peak is
@@ -26,7 +26,7 @@ from autobatch.memory.peak_model import Allocation, AllocationProfile
 from autobatch.memory.sensors.gpu import read_devices
 from autobatch.memory.sensors.procfs import peak_rss_bytes, read_process, reset_peak_rss
 from autobatch.probing.trials.serialize import deserialize, repeat
-from autobatch.probing.trials.steps import steps_for
+from autobatch.probing.trials.steps import ENOUGH_S, LEAST_STEPS, MOST_STEPS, steps_for
 
 _ENOUGH = 2
 
@@ -59,10 +59,6 @@ class Recordings:
         return AllocationProfile.of(*self._kept.items()) if len(self._kept) == _ENOUGH else None
 
 
-LEAST_UPDATES = 3
-MOST_UPDATES = 20
-ENOUGH_S = 0.5
-LONG_S = 30.0  # for the size that is to be the answer
 WORST = "host_at_worst"
 
 
@@ -137,7 +133,7 @@ class TrialMeasurer:
 
     def _steps(self, batch: Batch, enough_s: float, *, accumulated: bool) -> list[float]:
         seconds: list[float] = []
-        while len(seconds) < LEAST_UPDATES or (sum(seconds[1:]) < enough_s and len(seconds) < MOST_UPDATES):
+        while len(seconds) < LEAST_STEPS or (sum(seconds[1:]) < enough_s and len(seconds) < MOST_STEPS):
             began = time.perf_counter()
             # The first, whose time does not count: it may compile.
             with contextlib.nullcontext() if seconds else self._recordings.record(batch.size):

@@ -12,6 +12,7 @@ trials run in the caller's process.
 import importlib
 import inspect
 import json
+import pickle
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ import keras
 import numpy as np
 
 from autobatch.backend import current_backend
-from autobatch.data.batch import Batch, leaves, map_leaves
+from autobatch.data.batch import Batch
 
 _LIBRARIES = ("keras", "autobatch", "builtins")
 
@@ -46,22 +47,19 @@ def has_name(code: Any) -> bool:
     return bool(code.__name__ != "<lambda>")
 
 
-def import_paths(code: Iterable[Any]) -> list[list[str]]:
+def import_paths(code: Iterable[Any]) -> list[tuple[str, str]]:
     """Module and name of each, for another process; those in the caller's script are there under `__main__`."""
-    return [
-        list(place)
-        for place in dict.fromkeys((str(one.__module__), str(one.__name__)) for one in code if has_name(one))
-    ]
+    return list(dict.fromkeys((str(one.__module__), str(one.__name__)) for one in code if has_name(one)))
 
 
-def import_objects(places: Iterable[Iterable[str]]) -> dict[str, Any]:
-    """What `places_of` told of, by name; code that registers itself with Keras does so here.
+def import_objects(paths: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """What `import_paths` told of, by name; code that registers itself with Keras does so here.
 
     Raises:
         ImportError: A module cannot be imported in this process.
     """
     found: dict[str, Any] = {}
-    for module, name in places:
+    for module, name in paths:
         one = getattr(importlib.import_module(module), name, None)
         if one is not None:
             found.setdefault(name, one)  # the most derived comes first
@@ -84,7 +82,7 @@ def _flat(nest: Any) -> list[Any]:
     return [] if nest is None or isinstance(nest, str) else [nest]
 
 
-_MODEL, _SAMPLES = "model.json", "samples.npz"
+_MODEL, _SAMPLES = "model.json", "samples.pickle"
 
 
 class NotSerializableError(Exception):
@@ -92,21 +90,19 @@ class NotSerializableError(Exception):
 
 
 def serialize(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[str, Any]:
-    """Writes both into a folder and returns what `unpack` needs besides.
+    """Writes both into a folder and returns what `deserialize` needs besides.
 
     Raises:
-        CannotTravelError: The model has no complete configuration, or is made of code that nothing can import.
+        NotSerializableError: The model has no complete configuration, or is made of code that nothing can import.
     """
     text = model_json(model, step)
     (folder / _MODEL).write_text(text, encoding="utf-8")
-    nest = samples.nest
-    np.savez(folder / _SAMPLES, **{f"a{place}": array for place, array in enumerate(leaves(nest))})
+    with (folder / _SAMPLES).open("wb") as file:
+        pickle.dump(samples, file)
     return {
         "folder": str(folder),
         "step": step,
-        "form": _form(nest),
-        "bare": samples.bare,
-        "own_code": import_paths(custom_objects(model, step)),
+        "custom_objects": import_paths(custom_objects(model, step)),
         "shapes": [list(variable.shape) for variable in model.variables],
         "trainable": len(model.trainable_variables),
         "compile": {"jit_compile": bool(model.jit_compile), "run_eagerly": bool(model.run_eagerly)},
@@ -122,7 +118,7 @@ def model_json(model: Any, step: str = "train") -> str:
     """The model's configuration as JSON.
 
     Raises:
-        CannotTravelError: It has no complete one, or is made of code that nothing can import.
+        NotSerializableError: It has no complete one, or is made of code that nothing can import.
     """
     _require_importable(custom_objects(model, step))
     try:
@@ -146,10 +142,10 @@ def configuration(model: Any, step: str = "train") -> Any:
 
 
 def deserialize(payload: dict[str, Any]) -> tuple[Any, Batch]:
-    """The model and the samples that `pack` wrote.
+    """The model and the samples that `serialize` wrote.
 
     Raises:
-        CannotTravelError: What was rebuilt is not what was packed.
+        NotSerializableError: What was rebuilt is not what was serialized.
     """
     settings = payload["settings"]
     keras.config.set_floatx(settings["floatx"])
@@ -158,14 +154,10 @@ def deserialize(payload: dict[str, Any]) -> tuple[Any, Batch]:
     folder = Path(payload["folder"])
     config = json.loads((folder / _MODEL).read_text(encoding="utf-8"))
     # The configuration comes from the caller's own process through its own private folder, lambdas included.
-    with keras.saving.custom_object_scope(import_objects(payload["own_code"])):
+    with keras.saving.custom_object_scope(import_objects(payload["custom_objects"])):
         model = keras.saving.deserialize_keras_object(config, safe_mode=False)
     _require_same(model, payload)
-    # The samples come from there, too; text travels pickled.
-    with np.load(folder / _SAMPLES, allow_pickle=True) as stored:
-        arrays = iter([stored[f"a{place}"] for place in range(len(stored.files))])
-    x, y, sample_weight = _filled(payload["form"], arrays)
-    return model, Batch(x, y, sample_weight, bare=payload["bare"])
+    return model, pickle.loads((folder / _SAMPLES).read_bytes())  # noqa: S301 - the samples come from there, too
 
 
 def repeat(samples: Batch, size: int) -> Batch:
@@ -173,8 +165,8 @@ def repeat(samples: Batch, size: int) -> Batch:
     return samples.take(np.resize(np.arange(samples.size), size))
 
 
-def _require_importable(own: Iterable[Any]) -> None:
-    for code in own:
+def _require_importable(custom: Iterable[Any]) -> None:
+    for code in custom:
         if code.__module__ == "__main__" and has_name(code):
             msg = f"{code.__name__} is defined in the script or notebook itself, which no other process can import"
             raise NotSerializableError(msg)
@@ -189,27 +181,3 @@ def _require_same(model: Any, payload: dict[str, Any]) -> None:
     shapes = [list(variable.shape) for variable in model.variables]
     if model.built and (shapes != payload["shapes"] or len(model.trainable_variables) != payload["trainable"]):
         raise NotSerializableError(f"it came back with other variables ({len(shapes)}, not {len(payload['shapes'])})")
-
-
-def _form(nest: Any) -> Any:
-    """A nest as JSON, with its arrays left out: tuples and lists, dicts and `None` keep their place."""
-    if isinstance(nest, dict):
-        return {"dict": {key: _form(item) for key, item in nest.items()}}
-    if isinstance(nest, list | tuple):
-        return {type(nest).__name__: [_form(item) for item in nest]}
-    return None if nest is None else "array"
-
-
-def _filled(form: Any, arrays: Any) -> Any:
-    return map_leaves(lambda _: next(arrays), _nest(form))
-
-
-def _nest(form: Any) -> Any:
-    match form:
-        case {"dict": items}:
-            return {key: _nest(item) for key, item in items.items()}
-        case {"list": items}:
-            return [_nest(item) for item in items]
-        case {"tuple": items}:
-            return tuple(_nest(item) for item in items)
-    return form

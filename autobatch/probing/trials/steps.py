@@ -1,4 +1,4 @@
-"""What a trial runs, over and over: the steps of a training, of an evaluation or of a prediction; and their warm-up.
+"""What a trial runs, and how often: the steps of a training, of an evaluation or of a prediction; and their warm-up.
 
 Compiling a step takes memory of its own, which has nothing to do with the size: for a deep model several hundred MiB,
 most of which is free again afterwards, but stays with the process. In a first step at full size both would be needed
@@ -16,7 +16,12 @@ from autobatch.data.check import Step
 from autobatch.data.epoch import near_equal
 from autobatch.memory.sensors.malloc import return_freed_memory
 
-WARM_UP_SIZE = 2
+# A trial runs at least so many steps (updates, where it trains), and more until as many or as many seconds are enough.
+LEAST_STEPS, MOST_STEPS = 3, 20
+ENOUGH_S = 0.5
+LONG_S = 30.0  # for the size that is to be the answer
+
+WARM_UP_SIZE = 2  # samples
 
 
 def warm_up(engine: Engine, samples: Batch, *, accumulated: bool, evaluated: bool) -> None:

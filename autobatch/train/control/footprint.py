@@ -9,9 +9,9 @@ from autobatch.backend.base import Accelerator
 from autobatch.memory.peak_model import PeakModel
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device
-from autobatch.probing.budget import pool_bytes
 from autobatch.probing.peak_bound import PeakBound
 from autobatch.probing.search import peak_bounds
+from autobatch.probing.step_budgets import pool_bytes
 from autobatch.probing.trials.measure import WORST
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Trial

@@ -9,8 +9,8 @@ from autobatch.backend.base import Accelerator
 from autobatch.backend.release import ReleasedMemory, release_memory
 from autobatch.data.epoch import rungs
 from autobatch.memory.reading import MemoryReading
-from autobatch.probing.budget import own_limit
 from autobatch.probing.request import ProbeRequest
+from autobatch.probing.step_budgets import own_limit
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome
 from autobatch.train.checkpoint.saver import TRAINING, Saver

@@ -53,7 +53,7 @@ class Rooms:
         # What lies outside of the allocator is no part of the program's own limit, but of a need.
         outside = limit.reach_bytes - limit.capacity_bytes
         beside = f", and {format_bytes(outside)} outside of it" if outside > 0 else ""
-        return f"memory_limit of GPU:{self._gpu} ({format_bytes(limit.capacity_bytes)}{beside})"
+        return f"program's own limit on GPU:{self._gpu} ({format_bytes(limit.capacity_bytes)}{beside})"
 
     def _own_limits(self, reading: MemoryReading) -> dict[str, list[Limit]]:
         """What the program itself lets the framework take of the GPU, with what is occupied of it now."""
@@ -74,7 +74,7 @@ class Rooms:
         if device.used_by_this_process_bytes is None or device.own_from == "allocator":
             why = "NVML does not say how much of it this process holds"
             after = "A micro-batch that runs out of its memory is run again in smaller ones."
-            watched = "not watched" if self._own_limit is None else "watched by this program's own memory_limit alone"
+            watched = "not watched" if self._own_limit is None else "watched by this program's own limit alone"
             self.notes = (f"GPU:{self._gpu} is {watched} while this runs: {why}. {after}",)
             return None
         return device

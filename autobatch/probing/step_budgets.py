@@ -3,9 +3,9 @@
 Budgets are bytes that a process may still take. While a worker is alive it counts among the others, so the sizes it can
 prove are bounded by what is left beside the caller and itself; the answer says so where that was the bound.
 
-TensorFlow takes a whole GPU at its start, unless it is told otherwise, and gives nothing back. Another process then
-finds nothing left, while a step of the caller's may use it all: what the caller's own allocator holds counts as free
-for the caller, and trials have to run where they find it.
+A framework's allocator may take a whole GPU at its start and give nothing back. Another process then finds nothing
+left, while a step of the caller's may use it all: what the caller's own allocator holds counts as free for the caller,
+and trials have to run where they find it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,8 @@ from autobatch.results.trial import Trial, Where
 
 # A context with the kernels and workspaces that training loads, of which no step can make use: 0.3 to 0.9 GiB.
 _OUTSIDE = GIB
-OWN_LIMIT = "the memory_limit of its logical device"
+
+OWN_LIMIT = "this program's own limit"
 
 
 def held_bytes(device: Device, gpu: Accelerator) -> int:
@@ -153,7 +154,7 @@ class StepBudgets:
             return {}
         return {WORST: self.now["host"] + self.tightest("host").reserve_bytes}
 
-    def room_to_grow(self, trial: Trial) -> bool:
+    def fits_at_worst(self, trial: Trial) -> bool:
         """Whether a trial stays within the budget, whatever more updates than it has run may add."""
         return trial.peaks.get(WORST, 0) <= self.now["host"]
 

@@ -1,0 +1,22 @@
+"""Samples travel to another process as they are: their form, their types, and text."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from autobatch.data.batch import Batch
+from autobatch.probing.trials.serialize import deserialize, serialize
+
+
+def test_text_arrives_as_it_was_sent(tmp_path: Path) -> None:
+    """Seen to fail with the first sample sent in place of each."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    words = np.array(["a", "bé", "c\0"], dtype=object)
+    sent = Batch({"words": words, "shape": (np.ones((3, 2), np.float16), [np.arange(3)])}, None, np.zeros(3), bare=True)
+    _, samples = deserialize(serialize(model, sent, tmp_path))
+    assert samples.x["words"].dtype == object
+    assert samples.x["words"].tolist() == words.tolist()
+    assert (samples.x["shape"][0].dtype, samples.x["shape"][1][0].tolist()) == (np.float16, [0, 1, 2])
+    assert (samples.y, samples.sample_weight.tolist(), samples.bare) == (None, [0.0, 0.0, 0.0], True)
