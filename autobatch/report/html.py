@@ -16,8 +16,8 @@ from autobatch.report.charts.timeline import timeline
 from autobatch.report.charts.trials import SHAPES, memory_chart, throughput_chart
 from autobatch.report.runs import Record
 from autobatch.report.summary import answers, comparison, headline, is_good, lead
-from autobatch.report.tables import Table, decisions_table, environment_rows, meanings, trials_table
-from autobatch.results.text import Answered, outcome_words
+from autobatch.report.tables import decisions_table, environment_rows, trials_table
+from autobatch.results.text import meanings, outcome_words
 from autobatch.results.trial import Outcome, Trial
 
 if TYPE_CHECKING:
@@ -87,32 +87,6 @@ class Chart:
     remark: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """What the page says of one run; the template adds no word of the run's own."""
-
-    name: str
-    label: str
-    title: str
-    lead: str
-    good: bool
-    kind: str
-    started_at: str | None
-    error: Mapping[str, str] | None
-    answers: list[Answered]
-    charts: list[Chart]
-    trials: Table
-    meanings: list[tuple[str, str]]
-    timeline: Chart | None
-    decisions: Table
-    notes: tuple[str, ...]
-    environment: list[tuple[str, str]]
-    command: str | None
-    missing: list[str]
-    raw: Svg
-    thinned: int
-
-
 def html_page(records: Sequence[Record]) -> str:
     """A whole HTML document of these runs, in their order; lone surrogates, which no file could hold, are escaped."""
     sections = [_section(record, f"run-{number}", len(records)) for number, record in enumerate(records, 1)]
@@ -138,32 +112,29 @@ def _generator(records: Sequence[Record]) -> str:
     return " ".join(["autobatch", *versions]).strip()
 
 
-def _section(record: Record, name: str, count: int) -> Section:
+def _section(record: Record, name: str, count: int) -> dict[str, Any]:
+    """What the page says of one run, for the template, which adds no word of the run's own."""
     trials, over_time = _trials(record), _timeline(record, name)
     raw, thinned = embedded_json(record.raw, MOST_CHARACTERS // count)
     proof = record.result.proof if record.result else None
-    return Section(
-        name=name,
-        label=record.name,
-        title=headline(record),
-        lead=lead(record),
-        good=is_good(record),
-        kind="training" if record.kind == "fit" else "probe",
-        started_at=record.started_at,
-        error=record.error,
-        answers=answers(record),
-        charts=_charts(trials, name),
-        trials=trials_table(record.trials, proof),
-        meanings=meanings(record.trials),
-        timeline=over_time,
-        decisions=decisions_table(record.decisions),
-        notes=tuple(dict.fromkeys((*record.notes, *(record.result.notes if record.result else ())))),
-        environment=environment_rows(record.environment),
-        command=record.command,
-        missing=_missing(record, trials, over_time),
-        raw=Svg(raw),
-        thinned=thinned,
-    )
+    return {
+        "name": name,
+        "record": record,
+        "title": headline(record),
+        "lead": lead(record),
+        "good": is_good(record),
+        "answers": answers(record),
+        "charts": _charts(trials, name),
+        "trials": trials_table(record.trials, proof),
+        "meanings": meanings(record.trials),
+        "timeline": over_time,
+        "decisions": decisions_table(record.decisions),
+        "notes": dict.fromkeys((*record.notes, *(record.result.notes if record.result else ()))),
+        "environment": environment_rows(record.environment),
+        "missing": _missing(record, trials, over_time),
+        "raw": Svg(raw),
+        "thinned": thinned,
+    }
 
 
 def _trials(record: Record) -> Trials:

@@ -10,8 +10,8 @@ from typing import Any
 
 from autobatch._text import format_bytes
 from autobatch.report.runs import Record
-from autobatch.report.summary import answers, comparison, headline, lead
-from autobatch.results.text import UNKNOWN, Answered, format_amount, format_number, trial_rows
+from autobatch.report.summary import Answered, answers, comparison, headline, lead
+from autobatch.results.text import UNKNOWN, format_amount, format_number, trial_rows
 from autobatch.results.trial import Trial
 
 MARKER = "<!-- autobatch report -->"

@@ -1,11 +1,13 @@
 """A run as a report needs it, read from its log or from a result in memory."""
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
 from autobatch._text import strip_styles
 from autobatch.errors import ArgumentError, DataError
@@ -14,60 +16,48 @@ from autobatch.results.run import Decision, Observation
 from autobatch.results.trial import Trial
 from autobatch.train.run_log import SCHEMA_VERSION
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Values = Mapping[str, Any]
+Kind = TypeVar("Kind", bound="DataclassInstance")
+_hints = functools.cache(get_type_hints)  # a run of days has thousands of lines
+_BROKEN = (ArgumentError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
-def seen_of(line: Values) -> Observation:
+def _observation(line: Values) -> Observation:
     """The reading of a line `observation`; what this process held is summed over all devices that say it."""
     held = [device.get("used_by_this_process_bytes") for device in line["devices"]]
     known = [int(count) for count in held if count is not None]
-    return Observation(
-        at_s=float(line["at_s"]),
-        epoch=int(line["epoch"]),
-        update=int(line["update"]),
-        phase=str(line["phase"]),
-        micro_batch_size=int(line["micro_batch_size"]),
-        headroom_bytes=whole(line["headroom_bytes"]),
-        rss_bytes=int(line["rss_bytes"]),
-        device_bytes=sum(known) if known else None,
-        budget_bytes=whole(line["budget_bytes"]),
-        limit=text(line["limit"]),
-    )
+    return _typed(Observation, {**line, "device_bytes": sum(known) if known else None, "reading": None})
 
 
-def decision_of(line: Values) -> Decision:
-    return Decision(
-        epoch=int(line["epoch"]),
-        update=int(line["update"]),
-        phase=str(line["phase"]),
-        before=int(line["before"]),
-        after=int(line["after"]),
-        reason=str(line["reason"]),
-        at_s=float(line["at_s"]),
-        headroom_bytes=whole(line["headroom_bytes"]),
-        returned_bytes=whole(line["returned_bytes"]),
-        held_bytes=whole(line["held_bytes"]),
-    )
+def _typed(kind: type[Kind], values: Values) -> Kind:
+    """A dataclass of numbers and texts, each in the type of its field, from the values of the same names."""
+    hints = _hints(kind)
+    return kind(**{field.name: _cast(hints[field.name], values[field.name]) for field in fields(kind)})
 
 
-def unstyled_values(value: Any) -> Any:
+def _cast(hint: Any, value: Any) -> Any:
+    options = get_args(hint) or (hint,)
+    return None if value is None and NoneType in options else options[0](value)
+
+
+def _unstyled(value: Any) -> Any:
     """The same values with no text in a terminal's colours: on a page those would be boxes and digits."""
     if isinstance(value, str):
         return strip_styles(value)
     if isinstance(value, Mapping):
-        return {key: unstyled_values(one) for key, one in value.items()}
-    return [unstyled_values(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _unstyled(one) for key, one in value.items()}
+    return [_unstyled(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def text(value: Any) -> str | None:
+def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def whole(value: Any) -> int | None:
+def _whole(value: Any) -> int | None:
     return None if value is None else int(value)
-
-
-_BROKEN = (ArgumentError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +179,7 @@ def _is_probe(raw: Any) -> bool:
 
 def record_of(values: Values, name: str) -> Record:
     """The run that a probe's object (what `autobatch probe --json` prints) describes; DataError if it is none."""
-    raw, values = values, unstyled_values(values)
+    raw, values = values, _unstyled(values)
     try:
         _require_version(values, name)
         result = None if values["result"] is None else ProbeResult.from_dict(values["result"])
@@ -197,14 +187,14 @@ def record_of(values: Values, name: str) -> Record:
             name=name,
             kind="probe",
             outcome=str(values["outcome"]),
-            started_at=text(values.get("started_at")),
-            command=text(values.get("command")),
+            started_at=_text(values.get("started_at")),
+            command=_text(values.get("command")),
             environment=dict(values.get("environment") or {}),
             error=_error(values.get("error")),
             result=result,
             trials=tuple(Trial.from_dict(trial) for trial in values["trials"]),
-            best_so_far=whole(values.get("best_so_far")),
-            next=text(values.get("next")),
+            best_so_far=_whole(values.get("best_so_far")),
+            next=_text(values.get("next")),
             notes=result.notes if result else (),
             raw=raw,
         )
@@ -217,7 +207,7 @@ def _training(lines: Sequence[Values], name: str) -> Record:
         raise _no_run(name, "it does not begin with a run")
     try:
         _require_version(lines[0], name)
-        return replace(_of_events(unstyled_values(lines), name), raw=list(lines))
+        return replace(_of_events(_unstyled(lines), name), raw=list(lines))
     except _BROKEN as error:
         raise _no_run(name, _why(error)) from error
 
@@ -234,16 +224,16 @@ def _of_events(lines: Sequence[Values], name: str) -> Record:
         name=name,
         kind="fit",
         outcome=str(end.get("outcome", "unfinished")),
-        started_at=text(run.get("started_at")),
-        command=text(run.get("command")),
+        started_at=_text(run.get("started_at")),
+        command=_text(run.get("command")),
         environment=dict(run.get("environment") or {}),
         error=_error(end.get("error")),
         result=result,
         trials=trials,
         best_so_far=max(ran, default=None) if result is None else None,
-        begun=None if begin is None else Begun(*(int(begin[field.name]) for field in fields(Begun))),
-        observations=tuple(map(seen_of, _all(lines, "observation"))),
-        decisions=tuple(map(decision_of, _all(lines, "decision"))),
+        begun=None if begin is None else _typed(Begun, begin),
+        observations=tuple(map(_observation, _all(lines, "observation"))),
+        decisions=tuple(_typed(Decision, line) for line in _all(lines, "decision")),
         epochs=tuple(map(_epoch, _all(lines, "epoch"))),
         notes=tuple(map(str, (*said, *(line["text"] for line in _all(lines, "note"))))),
     )

@@ -4,13 +4,23 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from autobatch._text import format_bytes, format_count, format_duration
 from autobatch.report.runs import Epoch, Record
-from autobatch.results.text import Answered, how_big, how_fast, speed, what_limits
+from autobatch.results.text import format_number, how_big, how_fast, what_limits
 
 
-def fit_headline(record: Record) -> str:
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question with its answer; `code` is to be copied as it stands."""
+
+    question: str
+    text: str
+    code: tuple[str, ...] = ()
+
+
+def _fit_headline(record: Record) -> str:
     begun, count = record.begun, len(record.epochs)
     if begun is None:
         return "The training did not begin"
@@ -24,7 +34,7 @@ def fit_headline(record: Record) -> str:
     return f"{said.get(record.outcome, epochs)}, {begun.effective_batch_size} samples an update"
 
 
-def of_training(record: Record) -> list[Answered]:
+def _of_training(record: Record) -> list[Answered]:
     """The questions that matter of a training, in the order in which they are asked."""
     told = [Answered("Batch size", _how_cut(record))]
     if record.result is not None:
@@ -59,9 +69,9 @@ def _how_fast_trained(record: Record) -> str:
     ends = sorted(epoch.at_s for epoch in record.epochs)
     each = [after - before for before, after in itertools.pairwise(ends)]
     told = [] if not each else [f"{format_duration(statistics.median(each))} an epoch (median)"]
-    measured = speed(record.result) if record.result else None
-    if measured is not None and record.result is not None:
-        told.append(f"{measured:,.0f} samples/s in the trial of {record.result.batch_size}")
+    proof = record.result.proof if record.result else None
+    if proof is not None and proof.samples_per_s is not None:
+        told.append(f"{proof.samples_per_s:,.0f} samples/s in the trial of {proof.size}")
     return "; ".join(told) + "." if told else "No speed was measured."
 
 
@@ -121,7 +131,7 @@ def is_good(record: Record) -> bool:
 
 def headline(record: Record) -> str:
     if record.kind == "fit":
-        return fit_headline(record)
+        return _fit_headline(record)
     if record.result is not None:
         return f"Batch size {record.result.samples_per_update}"
     return _ENDED.get(record.outcome, (f"Ended with {record.outcome!r}", ""))[0]
@@ -141,7 +151,7 @@ def lead(record: Record) -> str:
 
 def answers(record: Record) -> list[Answered]:
     """The questions that matter, in the order in which they are asked."""
-    found = of_training(record) if record.begun is not None else _of_probe(record)
+    found = _of_training(record) if record.begun is not None else _of_probe(record)
     return [*found, *_next(record)]
 
 
@@ -185,7 +195,7 @@ def _next_of_fit(record: Record) -> list[Answered]:
 def comparison(record: Record) -> Mapping[str, str]:
     """A run in one row: what it was, how it ended, and its three numbers."""
     result = record.result
-    measured = speed(result) if result else None
+    proof = result.proof if result else None
     name = result.binding if result else None
     return {
         "kind": "training" if record.kind == "fit" else "probe",
@@ -194,7 +204,7 @@ def comparison(record: Record) -> Mapping[str, str]:
         "peak": "-"
         if result is None or name is None
         else f"{format_bytes(result.peaks[name])} of {format_bytes(result.budgets[name])}",
-        "speed": "-" if measured is None else f"{measured:,.0f}",
+        "speed": "-" if proof is None else format_number(proof.samples_per_s, ",.0f"),
         "changes": str(len(record.decisions)) if record.kind == "fit" else "-",
     }
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from autobatch._text import format_bytes, format_duration
 from autobatch.results.run import Decision
-from autobatch.results.text import UNKNOWN, format_amount, format_number, outcome_words, trial_rows
-from autobatch.results.trial import Outcome, Trial
+from autobatch.results.text import UNKNOWN, format_amount, format_number, trial_rows
+from autobatch.results.trial import Trial
 
 MOST_ROWS = 200
 
@@ -38,12 +38,6 @@ def trials_table(trials: Sequence[Trial], chosen: Trial | None) -> Table:
         return Table(head, tuple(rows), frozenset({1}), marked)
     said = tuple((*row, trial.detail or "") for row, trial in zip(rows, trials, strict=True))
     return Table((*head, "what it said last"), said, frozenset({1, len(head)}), marked)
-
-
-def meanings(trials: Sequence[Trial]) -> list[tuple[str, str]]:
-    """Each way in which trials ended other than well, what it means and what to do next."""
-    outcomes = dict.fromkeys(trial.outcome for trial in trials if trial.outcome is not Outcome.RAN)
-    return [(outcome_words(outcome), outcome.value) for outcome in outcomes]
 
 
 def decisions_table(decisions: Sequence[Decision]) -> Table:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypeVar, get_args
 
 from autobatch.errors import ArgumentError
 from autobatch.memory.peak_model import PeakModel
-from autobatch.results.text import explanations, summary_line, trial_table, verdict_text
+from autobatch.results.text import meanings, summary_line, trial_table, verdict_text
 from autobatch.results.trial import Outcome, Trial
 
 SCHEMA_VERSION = 3
@@ -130,8 +130,9 @@ class ProbeResult:
         return pictures().plot_probe(self, ax)
 
     def __str__(self) -> str:
+        said = [f"{outcome}: {meaning}" for outcome, meaning in meanings(self.trials)]
         notes = [f"note: {note}" for note in self.notes]
-        return "\n".join([trial_table(self), *explanations(self), *self.reasons, *notes, summary_line(self)])
+        return "\n".join([trial_table(self), *said, *self.reasons, *notes, summary_line(self)])
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON-ready values with whole bytes; `from_dict` reads them back."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autobatch._text import GIB, MIB, columns, format_bytes, format_count
@@ -10,6 +9,10 @@ from autobatch._text import GIB, MIB, columns, format_bytes, format_count
 if TYPE_CHECKING:
     from autobatch.results.probe import ProbeResult
     from autobatch.results.trial import Outcome, Trial
+
+UNKNOWN = "-"
+_CHOSEN = "<"
+_REASONS = 3
 
 
 def how_big(result: "ProbeResult") -> str:
@@ -59,9 +62,6 @@ def _percent(share: float) -> str:
     return "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
 
 
-UNKNOWN = "-"
-
-
 def outcome_words(outcome: "Outcome") -> str:
     """An outcome as it is written: "over budget"."""
     return outcome.name.lower().replace("_", " ")
@@ -100,10 +100,6 @@ def _trial_row(trial: "Trial", resources: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-_CHOSEN = "<"
-_REASONS = 3
-
-
 def summary_line(result: "ProbeResult") -> str:
     """The chosen size as an argument, with what it needs, what limits it and what finding it took.
 
@@ -129,10 +125,10 @@ def trial_table(result: "ProbeResult") -> str:
     return "\n".join(columns([(*head, ""), *marked], left=frozenset({1})))
 
 
-def explanations(result: "ProbeResult") -> list[str]:
-    """One line for each way in which trials ended other than well: what it means and what to do next."""
-    outcomes = dict.fromkeys(trial.outcome for trial in result.trials)
-    return [f"{outcome_words(outcome)}: {outcome.value}" for outcome in outcomes if outcome.name != "RAN"]
+def meanings(trials: Sequence["Trial"]) -> list[tuple[str, str]]:
+    """Each way in which trials ended other than well, what it means and what to do next."""
+    outcomes = dict.fromkeys(trial.outcome for trial in trials)
+    return [(outcome_words(outcome), outcome.value) for outcome in outcomes if outcome.name != "RAN"]
 
 
 def _use(result: "ProbeResult") -> str:
@@ -147,17 +143,3 @@ def _use(result: "ProbeResult") -> str:
     limit = result.limits.get(name, name)
     budget_words = f"{budget / unit:.{digits}f} {'GiB' if unit == GIB else 'MiB'}"
     return f"peak {about}{needed} of {budget_words} budget, limit: {limit}"
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A question with its answer; `code` is to be copied as it stands."""
-
-    question: str
-    text: str
-    code: tuple[str, ...] = ()
-
-
-def speed(result: "ProbeResult") -> float | None:
-    """Samples per second of the chosen size, `None` where none was measured."""
-    return result.proof.samples_per_s if result.proof else None
