@@ -1,11 +1,14 @@
 """What a subcommand is: a module that adds options and runs; what it gives back, and where it writes meanwhile."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from autobatch.cli.api import Api
 
 
@@ -18,6 +21,12 @@ class CommandOutput:
     status: int = 0
 
 
+def utc_now() -> "datetime":
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Terminal:
     """The streams of a command and how it was called."""
@@ -25,6 +34,7 @@ class Terminal:
     out: TextIO  # only a command that prints its results as it goes writes here, and then returns `None`
     err: TextIO
     words: tuple[str, ...] = ()  # after `autobatch`, as typed
+    started_at: "datetime" = field(default_factory=utc_now)
     color: bool = False  # wanted, and possible on `err`
     quiet: bool = False
 
@@ -54,6 +64,4 @@ class Failed(Exception):  # noqa: N818 - it carries the error, it is none
 
 def as_typed(words: Sequence[str]) -> str:
     """The command with these words, quoted for a shell."""
-    import shlex
-
     return shlex.join(["autobatch", *words])

@@ -13,7 +13,7 @@ from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Failed, Terminal
 from autobatch.cli.commands import COMMANDS
 from autobatch.cli.console import kept_for_results, until_the_reader_leaves, wants_color
-from autobatch.cli.outcome import ExitCode, Started, describe, exit_code, failure_object, probe_object
+from autobatch.cli.outcome import ExitCode, describe, exit_code, failure_object, probe_object
 from autobatch.cli.parser import UsageError, parse
 from autobatch.cli.settings import show_settings
 from autobatch.cli.wording import message_of
@@ -53,7 +53,7 @@ def main(
         code, output = _explain(failed.error, terminal.err), failed.output
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the door: all become a status
         code = _explain(error, terminal.err)
-        output = _failure(words, error, code)
+        output = _failure(terminal, error, code)
     return _print(output, terminal, as_data="--json" in words)
 
 
@@ -88,11 +88,11 @@ def _print(output: CommandOutput | int | None, terminal: Terminal, *, as_data: b
     return output.status
 
 
-def _failure(words: tuple[str, ...], error: BaseException, code: ExitCode) -> CommandOutput:
+def _failure(terminal: Terminal, error: BaseException, code: ExitCode) -> CommandOutput:
     """The output without a result: a program that reads JSON gets some however the command ended."""
-    if words[:1] != ("probe",):
+    if terminal.words[:1] != ("probe",):
         return CommandOutput("", failure_object(code, describe(error, code)), code)
-    return CommandOutput("", probe_object(Started.now(words), code, error=error), code)
+    return CommandOutput("", probe_object(terminal, code, error=error), code)
 
 
 def _nowhere() -> TextIO:

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TextIO
 
 from autobatch._json import to_json
 from autobatch._text import columns, format_bytes
+from autobatch.cli.command import utc_now
 from autobatch.cli.console import until_the_reader_leaves
 from autobatch.cli.wording import wrapped
 from autobatch.memory.budget import Budget
@@ -106,10 +107,6 @@ def _consumer(consumer: Consumer, devices: list[int]) -> list[str]:
     name = "another container or the host" if consumer.name is None else consumer.name
     remarks = ["this process"] * consumer.own + ["in the group"] * bool(consumer.in_group)
     return [str(consumer.pid), name, format_amount(consumer.rss_bytes), *on_devices, ", ".join(remarks)]
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def snapshots(

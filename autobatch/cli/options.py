@@ -1,6 +1,7 @@
 """The options that subcommands share, and what a word on the command line means: numbers, fractions, amounts."""
 
 import argparse
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -66,19 +67,9 @@ def _whole(text: str, least: int, most: int | None = None) -> int:
     return value
 
 
-def positive_count(text: str) -> int:
-    """A whole number from 1."""
-    return _whole(text, 1)
-
-
-def count(text: str) -> int:
-    """A whole number from 0."""
-    return _whole(text, 0)
-
-
-def seed(text: str) -> int:
-    """A whole number that numpy takes as a seed."""
-    return _whole(text, 0, 2**32 - 1)
+positive_count = functools.partial(_whole, least=1)
+count = functools.partial(_whole, least=0)
+seed = functools.partial(_whole, least=0, most=2**32 - 1)  # as numpy takes one
 
 
 def batch_size(text: str) -> int | str:

@@ -1,14 +1,13 @@
 """How a command ended: the exit status, which says what a caller can do about it, and the object for `--json`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Self
 
 import autobatch
 from autobatch import errors
 from autobatch._text import format_count
-from autobatch.cli.command import as_typed
+from autobatch.cli.command import Terminal, as_typed
 from autobatch.cli.wording import message_of
 
 
@@ -71,23 +70,8 @@ def exit_code_table() -> str:
     return "\n".join(["exit codes:", *(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)])
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """When a probe was started (ISO 8601, UTC) and with which words after `autobatch`."""
-
-    words: tuple[str, ...]
-    at: str
-
-    @classmethod
-    def now(cls, words: Sequence[str]) -> "Started":
-        """At this moment."""
-        from datetime import UTC, datetime
-
-        return cls(tuple(words), datetime.now(UTC).isoformat(timespec="seconds"))
-
-
 def probe_object(
-    started: Started,
+    terminal: Terminal,
     code: ExitCode,
     *,
     environment: Mapping[str, Any] | None = None,
@@ -104,8 +88,8 @@ def probe_object(
         "schema_version": SCHEMA_VERSION,
         "kind": "probe",
         "autobatch": autobatch.__version__,
-        "started_at": started.at,
-        "command": as_typed(started.words),
+        "started_at": terminal.started_at.isoformat(timespec="seconds"),
+        "command": as_typed(terminal.words),
         "outcome": code.outcome,
         "exit_code": int(code),
         "environment": dict(environment or {}),

@@ -10,9 +10,8 @@ from types import SimpleNamespace
 import pytest
 from command_scene import RESULT, TRIALS, FakeApi, run
 
-from autobatch.cli.commands.probe import KeptTrials
+from autobatch.cli.commands.probe import KeptTrials, carried
 from autobatch.cli.main import main
-from autobatch.cli.next_step import carried
 from autobatch.cli.outcome import best_line, best_so_far
 from autobatch.cli.parser import build_parser, command_parsers
 from autobatch.errors import (

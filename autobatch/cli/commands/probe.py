@@ -1,21 +1,27 @@
 """`autobatch probe`: the batch size that fits, without training."""
 
 import argparse
-from collections.abc import Iterator
+import shlex
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Failed, Terminal
-from autobatch.cli.inputs import inputs, search
-from autobatch.cli.next_step import next_step
+from autobatch.cli.inputs import PICTURES, described_pictures, inputs, search
 from autobatch.cli.options import add_inputs, add_option, add_search, amount, seconds
-from autobatch.cli.outcome import ExitCode, Started, best_line, describe, exit_code, probe_object
+from autobatch.cli.outcome import ExitCode, best_line, describe, exit_code, probe_object
 from autobatch.cli.probe_progress import ProbeProgress, SilentProgress, TrialLines
 from autobatch.cli.report_files import ReportFiles
+from autobatch.cli.settings import Origin, Setting
 from autobatch.errors import ArgumentError
 
 SUMMARY = "find the batch size that fits, without training"
+# What a training shares with its probe, apart from the size and what concerns a probe alone.
+_CARRIED = frozenset(
+    {"datagen", "device", "horizontal_flip", "loss", "optimizer", "rescale", "reserve", "seed"}
+    | {"trial_timeout", "validation_split"}
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +38,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput:
     """Finds the batch size and shows each trial as it ends; whatever goes wrong is `Failed`, with what was known."""
-    started = Started.now(terminal.words)
     if args.dry_run and args.output:
         raise ArgumentError("A dry run has nothing to report. Received: --output beside --dry-run. Expected: one.")
     reports = ReportFiles(args.output or (), terminal.err)
@@ -44,9 +49,9 @@ def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput
         with progress(terminal) as shown:
             result = _probe(args, api, terminal, KeptTrials(shown, trials), environment)
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # a model may end the process
-        raise Failed(error, _what_is_known(error, started, trials, environment, reports)) from error
+        raise Failed(error, _what_is_known(error, terminal, trials, environment, reports)) from error
     following = next_step(args, result, terminal.words)
-    data = probe_object(started, ExitCode.OK, environment=environment, result=result, following=following)
+    data = probe_object(terminal, ExitCode.OK, environment=environment, result=result, following=following)
     text = f"{result.verdict()}\n\n{result.summary()}\n\n{following}"
     unwritten = reports.write(data)
     if unwritten is None:
@@ -102,15 +107,59 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _what_is_known(
-    error: BaseException, started: Started, trials: list[Any], environment: dict[str, Any], reports: ReportFiles
+    error: BaseException, terminal: Terminal, trials: list[Any], environment: dict[str, Any], reports: ReportFiles
 ) -> CommandOutput:
     code = exit_code(error)
     trials = list(getattr(error, "trials", ())) or trials
-    data = probe_object(started, code, environment=environment, trials=trials, error=error)
+    data = probe_object(terminal, code, environment=environment, trials=trials, error=error)
     if code is not ExitCode.USAGE:  # nothing was started: there is nothing to report, and an older report may be there
         reports.write(data)
     text = best_line(trials) if code in {ExitCode.TIMEOUT, ExitCode.INTERRUPTED} else ""
     return CommandOutput(text, data, code)
+
+
+def next_step(args: argparse.Namespace, result: Any, words: Sequence[str]) -> str:
+    """One line to copy: the same model and pictures, trained at the size that was found."""
+    size = result.samples_per_update
+    if args.directory is None:
+        in_one_piece = result.accumulation_steps == 1
+        return f"{'model.fit(' if in_one_piece else 'autobatch.fit(model, '}x, y, batch_size={size})"
+    unused = set(PICTURES) if isinstance(described_pictures(args), str) else {"datagen"}
+    names = _CARRIED - unused
+    same = [*carried(words[1:], args.parser, names), *_standing(args, args.parser.settings, names)]
+    return shlex.join(["autobatch", "fit", args.model, args.directory, "--batch-size", str(size), *same])
+
+
+def carried(words: Sequence[str], parser: argparse.ArgumentParser, names: Collection[str]) -> list[str]:
+    """The options with these names among words that the parser has understood, as they were typed."""
+    actions = {flag: action for action in parser._get_optional_actions() for flag in action.option_strings}
+    kept: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--":
+            break
+        flag, equals, _ = word.partition("=")
+        action = actions.get(flag)
+        if action is not None:
+            typed = [word, next(remaining)] if action.nargs != 0 and not equals else [word]
+            kept += typed if action.dest in names else []
+    return kept
+
+
+def _standing(args: argparse.Namespace, settings: Sequence[Setting], names: Collection[str]) -> list[str]:
+    """Words for the settings with these names that were not typed and that `fit` would not find by itself."""
+    try:
+        found = args.settings_of("fit")
+    except ArgumentError:  # a setting for `fit` that cannot be used: `fit` will say so
+        found = {}
+    choices = ((setting, args.settings[setting.name]) for setting in settings if setting.name in names)
+    return [
+        word
+        for setting, choice in choices
+        if choice.origin in {Origin.FILE, Origin.VARIABLE}
+        if setting.name not in found or found[setting.name].value != choice.value
+        for word in setting.words(choice)
+    ]
 
 
 @contextmanager
