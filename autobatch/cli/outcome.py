@@ -81,7 +81,7 @@ def probe_object(
     following: str | None = None,
 ) -> dict[str, Any]:
     """The object of a probe, however it ended: with a result, or with the trials so far and an error."""
-    from autobatch.train.run_log import SCHEMA_VERSION
+    from autobatch.train.jsonl_log import SCHEMA_VERSION
 
     trials = trials if result is None else result.trials
     return {
@@ -103,7 +103,7 @@ def probe_object(
 
 def failure_object(code: ExitCode, error: Mapping[str, str], status: int | None = None) -> dict[str, Any]:
     """The object of a command without a result: its status (that of the code by default), and the error."""
-    from autobatch.train.run_log import SCHEMA_VERSION
+    from autobatch.train.jsonl_log import SCHEMA_VERSION
 
     status = int(code) if status is None else status
     return {"schema_version": SCHEMA_VERSION, "outcome": code.outcome, "exit_code": status, "error": dict(error)}

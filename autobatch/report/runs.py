@@ -14,7 +14,7 @@ from autobatch.errors import ArgumentError, DataError
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Decision, Observation
 from autobatch.results.trial import Trial
-from autobatch.train.run_log import SCHEMA_VERSION
+from autobatch.train.jsonl_log import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -9,7 +9,7 @@ from autobatch._atomic_file import Disk, replace_file
 from autobatch.errors import ArgumentError, DataError
 from autobatch.report.markdown import MARKER, markdown_page
 from autobatch.report.runs import Record
-from autobatch.train.run_log import SCHEMA_VERSION
+from autobatch.train.jsonl_log import SCHEMA_VERSION
 
 _HEAD_BYTES = 4096
 # How the beginning of each page says that it is one of ours. A saved probe is more than a page that can be made anew.

@@ -52,7 +52,7 @@ class Passes(Protocol):
     def updates(self, epoch: int) -> int | None:
         """How many updates an epoch has; `None` if it goes on until the pass is used up."""
 
-    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Loader:
+    def open(self, first: int, epochs: int, resumed: CheckpointState | None) -> Loader:
         """Begins to read for the epochs from `first` on, or from where an earlier run stood."""
 
     @property
@@ -102,11 +102,11 @@ class SourcePasses:
         """How many updates an epoch has."""
         return self._reading.steps_per_epoch or number_of_updates(self.length, self._reading.effective_of(epoch))
 
-    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Loader:
+    def open(self, first: int, epochs: int, resumed: CheckpointState | None) -> Loader:
         """The samples from the next one on, as a run from the beginning would have come to them."""
         first_pass, taken = self._stands_before(first)
-        if standing is not None and standing.epoch == first:
-            first_pass, taken = standing.pass_number, standing.position
+        if resumed is not None and resumed.epoch == first:
+            first_pass, taken = resumed.pass_number, resumed.position
         self._first_pass, self.skipped = first_pass, taken
         order = shuffled(self.seed, self.length) if self._reading.shuffle else sequential(self.length)
 
@@ -160,9 +160,9 @@ class StreamPasses:
         del epoch
         return self._reading.steps_per_epoch
 
-    def open(self, first: int, epochs: int, standing: CheckpointState | None) -> Loader:
+    def open(self, first: int, epochs: int, resumed: CheckpointState | None) -> Loader:
         """The samples from the beginning: a stream cannot be entered in the middle."""
-        assert standing is None  # noqa: S101 - checkpoints of streams are refused before
+        assert resumed is None  # noqa: S101 - checkpoints of streams are refused before
         whole = self._reading.steps_per_epoch is None
         self.loader = StreamLoader(
             self._stream,

@@ -1,4 +1,8 @@
-"""What is written down while a run goes on: where it stands, what was decided, what was seen."""
+"""What a run decides, sees and notes, passed on to its report, its log and the `on_event` hook.
+
+Everything that a run has to tell comes through the `Recorder`. Another exporter (MLflow, TensorBoard) is told here,
+next to the log (`jsonl_log.py`), or listens as `on_event`.
+"""
 
 import contextlib
 import time
@@ -13,9 +17,8 @@ from autobatch.memory.reading import MemoryReading
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Decision, Event, Observation, RunReport
 from autobatch.results.trial import Trial
-from autobatch.train.control.state import PolicyDecision, binding
-from autobatch.train.control.watcher import View
-from autobatch.train.run_log import RunLog, run_log
+from autobatch.train.control.state import PolicyDecision, Snapshot, binding
+from autobatch.train.jsonl_log import JsonlLog, open_jsonl_log
 
 # Between two that are kept lies at least so much of the run so far, and so many seconds: see `Thinning`.
 _SHARE = 1 / 1000
@@ -91,13 +94,13 @@ class Recorder:
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         *,
-        log: RunLog | None = None,
+        log: JsonlLog | None = None,
         verbose: Any = 0,
     ) -> None:
         self.progress = Progress()
         self.report: RunReport | None = None
         self._on_event, self._clock, self._verbose = on_event, clock, verbose
-        self._log, self._thinning = log or RunLog(clock=clock), Thinning()
+        self._log, self._thinning = log or JsonlLog(clock=clock), Thinning()
         self._began_s = self._log.began_s
         self._readings: list[MemoryReading] = []
         self._notes: list[str] = []
@@ -118,7 +121,7 @@ class Recorder:
             ArgumentError: The folder is no path.
             DataError: The log cannot be made.
         """
-        with run_log(log_dir, lambda text: say(text, verbose)) as log:
+        with open_jsonl_log(log_dir, lambda text: say(text, verbose)) as log:
             yield cls(on_event, log=log, verbose=verbose)
 
     def note(self, *texts: str) -> None:
@@ -196,26 +199,27 @@ class Recorder:
         if self._on_event is not None:
             self._on_event(told)
 
-    def observe(self, phase: str, view: View, micro: int, headroom_bytes: int | None) -> None:
+    def observe(self, phase: str, snapshot: Snapshot, micro: int, headroom_bytes: int | None) -> None:
         """Keeps a reading, unless it tells nothing new, and passes it on."""
-        room = binding(view.rooms)
+        reading, budget = snapshot.reading, binding(snapshot.budgets)
+        assert reading is not None  # noqa: S101 - sensors have taken it
         seen = Observation(
-            view.at_s - self._began_s,
+            snapshot.at_s - self._began_s,
             self.progress.epoch,
             self.progress.update,
             phase,
             micro,
             headroom_bytes,
-            rss_bytes=view.reading.process.rss_bytes,
-            device_bytes=device_bytes(view.reading),
-            budget_bytes=None if room is None else room.budget_bytes,
-            limit=None if room is None else room.limit,
-            reading=view.reading,
+            rss_bytes=reading.process.rss_bytes,
+            device_bytes=device_bytes(reading),
+            budget_bytes=None if budget is None else budget.budget_bytes,
+            limit=None if budget is None else budget.limit,
+            reading=reading,
         )
-        if self._thinning.keeps(seen.at_s, micro, headroom_bytes, 0 if room is None else room.reach_bytes):
+        if self._thinning.keeps(seen.at_s, micro, headroom_bytes, 0 if budget is None else budget.reach_bytes):
             if self.report is not None:
                 self.report.observations.append(seen.without_reading())
-            self._log.add_observation(seen, None if room is None else room.available_bytes)
+            self._log.add_observation(seen, None if budget is None else budget.available_bytes)
         if self._on_event is not None:
             self._on_event(seen)
 

@@ -14,7 +14,7 @@ from autobatch.memory.budget import DEFAULT_RESERVE
 from autobatch.memory.reading import read_memory
 from autobatch.train.control.controller import Controller, ControllerHooks
 from autobatch.train.control.policy import Policy
-from autobatch.train.control.watcher import Rooms, Watcher
+from autobatch.train.control.watcher import RunBudgets, Watcher
 from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
 
@@ -171,7 +171,7 @@ def controller(effective: int, micro: int) -> Controller:
     held = read_memory().process.rss_bytes
     policy = Policy(rungs(effective, micro), {"host": lambda samples: held + 2**30 + samples})
     outside = ControllerHooks(
-        decided=print, watch=Watcher(read_memory, Rooms(DEFAULT_RESERVE)), release_memory=release_memory
+        decided=print, watch=Watcher(read_memory, RunBudgets(DEFAULT_RESERVE)), release_memory=release_memory
     )
     return Controller(policy, micro, outside)
 

@@ -110,8 +110,8 @@ def test_a_neighbour_is_outlived_only_if_room_was_made_and_nothing_was_lost(play
 
 def test_only_what_ran_out_itself_was_rolled_back():
     """Seen to fail with the reasons that tell of an earlier failure, and by other words than those of the product."""
-    ceiling = oom_limit_of(64, "device", None, 0.02)
-    played = Played(0, [0], [OUT, changed(64, 16, ceiling.set_by(None)), changed(64, 16, f"{HIT}, with 1 GiB")])
+    limit = oom_limit_of(64, "device", None, 0.02)
+    played = Played(0, [0], [OUT, changed(64, 16, limit.set_by(None)), changed(64, 16, f"{HIT}, with 1 GiB")])
     assert (neighbour.told(played).rolled_back, neighbour.told(played).shrank) == (2, 1)
 
 

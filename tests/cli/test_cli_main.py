@@ -31,7 +31,7 @@ from autobatch.errors import (
 )
 from autobatch.train.checkpoint.saver import SupervisedFolder
 from autobatch.train.checkpoint.store import CHECKPOINT_NAME
-from autobatch.train.run_log import LogDir
+from autobatch.train.jsonl_log import LogDir
 
 ERRORS = [
     (ArgumentError("bad"), 2),

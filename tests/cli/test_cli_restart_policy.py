@@ -20,7 +20,7 @@ from autobatch.train.checkpoint.saver import VALIDATION, InFlight
 from autobatch.train.checkpoint.store import CheckpointState
 
 KILLED = -signal.SIGKILL
-STANDING = CheckpointState(
+STATE = CheckpointState(
     epoch=1,
     update=14,
     pass_number=1,
@@ -52,7 +52,7 @@ STANDING = CheckpointState(
 )
 def test_any_other_end_is_handed_on_and_never_called_out_of_memory(status, code, said):
     """Seen to fail with SIGSEGV taken for out of memory. The kernel's count has risen: for somebody else."""
-    verdict = what_next(TrainingEnd(status, 0, 5), Trace(InFlight(32), STANDING), Attempts(0, 3))
+    verdict = what_next(TrainingEnd(status, 0, 5), Trace(InFlight(32), STATE), Attempts(0, 3))
     assert isinstance(verdict, End)
     assert (verdict.status, verdict.gave_up) == (code, False)
     assert verdict.message is None if said is None else f"ended by {said}." in verdict.message
@@ -72,7 +72,7 @@ def test_any_other_end_is_handed_on_and_never_called_out_of_memory(status, code,
 )
 def test_a_kill_is_for_memory_if_the_kernel_says_so_or_says_nothing(before, after, for_memory, sure, status):
     """Seen to fail with the counts left out."""
-    verdict = what_next(TrainingEnd(status, before, after), Trace(InFlight(32), STANDING), Attempts(0, 3))
+    verdict = what_next(TrainingEnd(status, before, after), Trace(InFlight(32), STATE), Attempts(0, 3))
     assert isinstance(verdict, Restart) == for_memory
     assert ("cannot be read here" in verdict.message) != sure
     if not for_memory:
@@ -83,20 +83,20 @@ def test_a_kill_is_for_memory_if_the_kernel_says_so_or_says_nothing(before, afte
 @pytest.mark.parametrize(
     ("trace", "attempts", "limit"),
     [
-        (Trace(InFlight(64), STANDING), Attempts(0, 3), 32),
-        (Trace(InFlight(32), STANDING), Attempts(1, 3, limits=MicroBatchLimits(32)), 22),
-        (Trace(InFlight(22), STANDING), Attempts(2, 3, limits=MicroBatchLimits(32)), 16),
-        (Trace(InFlight(2), STANDING), Attempts(0, 1), 1),
+        (Trace(InFlight(64), STATE), Attempts(0, 3), 32),
+        (Trace(InFlight(32), STATE), Attempts(1, 3, limits=MicroBatchLimits(32)), 22),
+        (Trace(InFlight(22), STATE), Attempts(2, 3, limits=MicroBatchLimits(32)), 16),
+        (Trace(InFlight(2), STATE), Attempts(0, 1), 1),
         pytest.param(
-            Trace(InFlight(64), STANDING),
+            Trace(InFlight(64), STATE),
             Attempts(1, 3, limits=MicroBatchLimits(16)),
             11,
             id="written before",
         ),
         pytest.param(Trace(InFlight(64)), Attempts(0, 3), 32, id="no checkpoint"),
         pytest.param(Trace(InFlight(5)), Attempts(0, 3), 3, id="no checkpoint, an odd size"),
-        pytest.param(Trace(None, STANDING), Attempts(0, 3), None, id="before its first micro-batch"),
-        pytest.param(Trace(None, STANDING), Attempts(1, 3, limits=MicroBatchLimits(8)), 8, id="the same, bounded"),
+        pytest.param(Trace(None, STATE), Attempts(0, 3), None, id="before its first micro-batch"),
+        pytest.param(Trace(None, STATE), Attempts(1, 3, limits=MicroBatchLimits(8)), 8, id="the same, bounded"),
         pytest.param(Trace(), Attempts(0, 3), None, id="nothing is known"),
     ],
 )
@@ -108,7 +108,7 @@ def test_it_goes_on_below_the_micro_batch_that_was_running(trace, attempts, limi
 
 
 def test_a_restart_says_what_was_killed_where_it_goes_on_and_how_large():
-    verdict = what_next(TrainingEnd(KILLED, 0, 1), Trace(InFlight(32), STANDING), Attempts(0, 3))
+    verdict = what_next(TrainingEnd(KILLED, 0, 1), Trace(InFlight(32), STATE), Attempts(0, 3))
     assert verdict.message == (
         "the kernel killed the training for memory at a micro-batch of 32. "
         "Restart 1 of 3 from epoch 2, after update 14, with micro-batches of at most 22."
@@ -118,11 +118,11 @@ def test_a_restart_says_what_was_killed_where_it_goes_on_and_how_large():
 @pytest.mark.parametrize(
     ("trace", "attempts", "said"),
     [
-        (Trace(InFlight(1), STANDING), Attempts(0, 3), "no smaller micro-batch"),
-        (Trace(None, STANDING), Attempts(1, 3, limits=MicroBatchLimits(1)), "no smaller micro-batch"),
-        (Trace(InFlight(32), STANDING), Attempts(3, 3), "restarted 3 times"),
-        (Trace(InFlight(32), STANDING), Attempts(1, 1), "restarted once"),
-        (Trace(InFlight(32), STANDING), Attempts(0, 0), "--restarts allows no more"),
+        (Trace(InFlight(1), STATE), Attempts(0, 3), "no smaller micro-batch"),
+        (Trace(None, STATE), Attempts(1, 3, limits=MicroBatchLimits(1)), "no smaller micro-batch"),
+        (Trace(InFlight(32), STATE), Attempts(3, 3), "restarted 3 times"),
+        (Trace(InFlight(32), STATE), Attempts(1, 1), "restarted once"),
+        (Trace(InFlight(32), STATE), Attempts(0, 0), "--restarts allows no more"),
         (Trace(), Attempts(3, 3), "before its first micro-batch"),
     ],
 )
@@ -142,9 +142,9 @@ def test_it_gives_up_at_one_sample_and_when_no_restart_is_left(trace, attempts, 
 )
 def test_killed_again_and_again_it_ends_and_the_micro_batch_only_falls(micro, effective, allowed, end):
     """Each training runs at the bound that it was given."""
-    standing = CheckpointState(0, 0, 0, 0, effective, None, 1, 512)
+    state = CheckpointState(0, 0, 0, 0, effective, None, 1, 512)
     attempts, ran = Attempts(0, allowed), [min(micro, effective)]
-    while isinstance(verdict := what_next(end, Trace(InFlight(ran[-1]), standing), attempts), Restart):
+    while isinstance(verdict := what_next(end, Trace(InFlight(ran[-1]), state), attempts), Restart):
         attempts = Attempts(attempts.restarts + 1, allowed, verdict.limits)
         ran.append(verdict.limits.training)
     assert verdict.gave_up
@@ -155,11 +155,11 @@ def test_killed_again_and_again_it_ends_and_the_micro_batch_only_falls(micro, ef
 @pytest.mark.parametrize(
     ("trace", "limits", "after"),
     [
-        (Trace(InFlight(64, VALIDATION), STANDING), MicroBatchLimits(), MicroBatchLimits(None, 32)),
-        (Trace(InFlight(64, VALIDATION), STANDING), MicroBatchLimits(8), MicroBatchLimits(8, 32)),
-        (Trace(InFlight(64, VALIDATION), STANDING), MicroBatchLimits(1), MicroBatchLimits(1, 32)),
-        (Trace(InFlight(64, VALIDATION), STANDING), MicroBatchLimits(8, 16), MicroBatchLimits(8, 8)),
-        (Trace(InFlight(64), STANDING), MicroBatchLimits(None, 1), MicroBatchLimits(32, 1)),
+        (Trace(InFlight(64, VALIDATION), STATE), MicroBatchLimits(), MicroBatchLimits(None, 32)),
+        (Trace(InFlight(64, VALIDATION), STATE), MicroBatchLimits(8), MicroBatchLimits(8, 32)),
+        (Trace(InFlight(64, VALIDATION), STATE), MicroBatchLimits(1), MicroBatchLimits(1, 32)),
+        (Trace(InFlight(64, VALIDATION), STATE), MicroBatchLimits(8, 16), MicroBatchLimits(8, 8)),
+        (Trace(InFlight(64), STATE), MicroBatchLimits(None, 1), MicroBatchLimits(32, 1)),
     ],
     ids=str,
 )
@@ -171,7 +171,7 @@ def test_a_kill_in_one_phase_never_lowers_the_other(trace, limits, after):
 
 def test_a_kill_in_validation_is_said_to_be_one():
     verdict = what_next(
-        TrainingEnd(KILLED, 0, 1), Trace(InFlight(64, VALIDATION), STANDING), Attempts(0, 3, MicroBatchLimits(8))
+        TrainingEnd(KILLED, 0, 1), Trace(InFlight(64, VALIDATION), STATE), Attempts(0, 3, MicroBatchLimits(8))
     )
     assert verdict.message == (
         "the kernel killed the training for memory at a micro-batch of validation of 64. "
@@ -181,7 +181,7 @@ def test_a_kill_in_validation_is_said_to_be_one():
 
 def test_validation_that_is_killed_at_one_sample_gives_up():
     verdict = what_next(
-        TrainingEnd(KILLED, 0, 1), Trace(InFlight(1, VALIDATION), STANDING), Attempts(0, 3, MicroBatchLimits(8))
+        TrainingEnd(KILLED, 0, 1), Trace(InFlight(1, VALIDATION), STATE), Attempts(0, 3, MicroBatchLimits(8))
     )
     assert isinstance(verdict, End)
     assert "no smaller micro-batch" in verdict.message
@@ -189,7 +189,7 @@ def test_validation_that_is_killed_at_one_sample_gives_up():
 
 def test_a_kill_while_the_model_is_saved_lowers_nothing():
     """Nor does it give up at one sample. Seen to fail with a finished training taken for one that runs."""
-    done = replace(STANDING, finished=True)
+    done = replace(STATE, finished=True)
     verdict = what_next(TrainingEnd(KILLED, 0, 1), Trace(InFlight(1), done), Attempts(0, 3, MicroBatchLimits(1)))
     assert verdict == Restart(
         MicroBatchLimits(1),
@@ -200,6 +200,6 @@ def test_a_kill_while_the_model_is_saved_lowers_nothing():
 
 def test_what_was_running_may_be_larger_than_the_effective_batch_of_the_checkpoint():
     """A schedule has raised it since. Seen to fail with the rungs of the stored size: from 128 to 16 at once."""
-    stored = replace(STANDING, effective_batch_size=16)
+    stored = replace(STATE, effective_batch_size=16)
     verdict = what_next(TrainingEnd(KILLED, 0, 1), Trace(InFlight(128), stored), Attempts(0, 3))
     assert verdict.limits == MicroBatchLimits(64)

@@ -23,7 +23,7 @@ from autobatch.train.checkpoint.format import encoded
 from autobatch.train.checkpoint.saver import InFlight, InFlightJournal
 from autobatch.train.checkpoint.store import CHECKPOINT_NAME, CheckpointState, folder_lock
 
-STANDING = CheckpointState(
+STATE = CheckpointState(
     epoch=1,
     update=14,
     pass_number=1,
@@ -92,9 +92,9 @@ def scene(tmp_path):
     return Scene(tmp_path)
 
 
-def leave_checkpoint(folder, standing=STANDING):
+def leave_checkpoint(folder, state=STATE):
     with (folder / CHECKPOINT_NAME).open("wb") as file:
-        for part in encoded({"standing": standing.to_dict(), "variables": []}, []):
+        for part in encoded({"state": state.to_dict(), "variables": []}, []):
             file.write(part)
 
 
@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint_is_an_error_after_a_kill(scene):
 def test_without_a_folder_the_checkpoint_is_a_temporary_one_that_is_removed(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    status, folder, _ = with_a_temporary_folder("os.kill(os.getpid(), 11)", STANDING)
+    status, folder, _ = with_a_temporary_folder("os.kill(os.getpid(), 11)", STATE)
     assert status == 139
     assert folder.parent == tmp_path
     assert list(tmp_path.iterdir()) == []
@@ -197,18 +197,18 @@ def test_a_temporary_checkpoint_of_a_training_that_is_done_but_not_saved_is_kept
     """Seen to fail with the folder removed in any case: everything was lost with it."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    status, folder, said = with_a_temporary_folder("sys.exit(6)", replace(STANDING, finished=True))
+    status, folder, said = with_a_temporary_folder("sys.exit(6)", replace(STATE, finished=True))
     assert status == 6
     assert f"--checkpoint {folder} only saves the model" in said
     assert (folder / CHECKPOINT_NAME).exists()
 
 
-def with_a_temporary_folder(child, standing):
+def with_a_temporary_folder(child, state):
     words, seen = ["fit", "m:model", "DIR"], []
 
     def command(words):
         seen.append(Path(words[words.index("--checkpoint") + 1]))
-        leave_checkpoint(seen[0], standing)
+        leave_checkpoint(seen[0], state)
         return tied_command(f"import os; {child}")
 
     stream = io.StringIO()

@@ -23,7 +23,7 @@ WITH_TENSORFLOW = {
     "support/kill_scene.py",
     "train/test_train_checkpoint_run.py",
     "train/test_train_every_callback.py",
-    "train/test_train_own_code.py",
+    "train/test_train_custom_objects.py",
 }
 PROGRAM = """
 import importlib.util, pkgutil, sys

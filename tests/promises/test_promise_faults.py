@@ -186,10 +186,10 @@ class Lab:
             workers=1,
             max_bytes=2**20,
         )
-        standing = None
+        state = None
         if resume:
             stored = checkpoint.load()
-            standing = None if stored is None else checkpoint.restore(self.model, stored)
+            state = None if stored is None else checkpoint.restore(self.model, stored)
         else:
             put_back(self.model, self._start)
         source = Labelled(SAMPLES, lambda: faults.check("data"))
@@ -202,7 +202,7 @@ class Lab:
             recorder=recorder,
             policy_for=setup.next_policy,
             saver=saver,
-            resumed=standing,
+            resumed=state,
         )
         self.loss.fails = lambda call: faults.due("step")
         error = None
@@ -218,7 +218,7 @@ class Lab:
             error = caught
         finally:
             self.loss.fails = lambda call: False
-        return Ended(error=error, engine=engine, report=report, folder=folder, standing=standing)
+        return Ended(error=error, engine=engine, report=report, folder=folder, state=state)
 
     def undisturbed(self, cuts: list[list[int]]) -> dict[str, bytes]:
         """The state after updates that were cut this way, nothing failing."""
@@ -255,7 +255,7 @@ class Lab:
         models = {"host": PeakModel(0.0, float(PER_SAMPLE), 0.0, EFFECTIVE)}
         found = ProbeResult(EFFECTIVE, "micro", EFFECTIVE, None, (trial,), models=models)
         question = ProbeRequest("micro", EFFECTIVE, "the effective batch", EFFECTIVE, Reserve(0.0, 0), 0, 1.0)
-        seams = ControlSeams(read, clock, clock.sleep, give_back, PLAIN, least_s=0.05, patience_s=60.0)
+        seams = ControlSeams(read, clock, clock.sleep, give_back, PLAIN)
         return ControllerSetup(found, question, Sensor(0)(), recorder, cuttable=True, saver=saver, seams=seams)
 
 
@@ -291,7 +291,7 @@ def require_resumable(lab: Lab, done: Ended) -> None:
     """What was saved goes on to the end, every sample once in the state that survives."""
     again = lab.train(Faults(), folder=done.folder, resume=True)
     assert again.error is None
-    kept = 0 if again.standing is None else again.standing.epoch * len(WINDOWS) // EPOCHS + again.standing.update
+    kept = 0 if again.state is None else again.state.epoch * len(WINDOWS) // EPOCHS + again.state.update
     assert done.engine.updates[:kept] + again.engine.updates == [
         EVERYTHING[sum(WINDOWS[:place]) : sum(WINDOWS[: place + 1])] for place in range(len(WINDOWS))
     ]

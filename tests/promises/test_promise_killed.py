@@ -118,7 +118,7 @@ class Plan:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_training_killed_at_a_random_micro_batch_ends_as_if_it_had_not_been(seed, peace, pictures, tmp_path):
-    """Seen to fail with the metrics, the optimizer or the position left out of what is restored, and the ceiling."""
+    """Seen to fail with the metrics, the optimizer or the position left out of what is restored, and the limit."""
     plan = Plan.of(seed)
     told = train(tmp_path, pictures, plan.lives, plan.every_s)
     assert told.kills == len(plan.lives), told.remarks

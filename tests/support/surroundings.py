@@ -16,10 +16,11 @@ from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device
 from autobatch.results.run import Decision
 from autobatch.testing import memory_reading
+from autobatch.train.control.config import ControllerConfig
 from autobatch.train.control.controller import Controller, ControllerHooks
 from autobatch.train.control.policy import Policy
-from autobatch.train.control.state import ControllerConfig, PolicyDecision
-from autobatch.train.control.watcher import Rooms, Watcher
+from autobatch.train.control.state import PolicyDecision
+from autobatch.train.control.watcher import RunBudgets, Watcher
 
 LADDER = (8, 4, 2, 1)
 PER_SAMPLE = 100
@@ -105,7 +106,7 @@ class Run:
         *,
         micro: int = 8,
         ladder: tuple[int, ...] = LADDER,
-        settings: ControllerConfig = PLAIN,
+        config: ControllerConfig = PLAIN,
         clock: Clock | None = None,
         least_s: float | None = None,
         watch: Watcher | None = None,
@@ -119,15 +120,15 @@ class Run:
         self.notes: list[str] = []
         if watch is None and sensor is not None:
             kind, interval_s = (Eager, 0.5) if least_s is None else (Watcher, least_s)
-            watch = kind(sensor, Rooms(NOTHING_RESERVED, gpu), clock=self.clock, least_s=interval_s)
+            watch = kind(sensor, RunBudgets(NOTHING_RESERVED, gpu), clock=self.clock, least_s=interval_s)
         self.watch = watch
         outside = {
             "decided": self._decided,
-            "seen": lambda view, size, headroom: self.seen.append((size, headroom)),
+            "seen": lambda snapshot, size, headroom: self.seen.append((size, headroom)),
             "note": self._note,
             "sleep": self.clock.sleep,
         } | outside
-        policy = Policy(ladder, {"host": need} if footprints is None else footprints, settings)
+        policy = Policy(ladder, {"host": need} if footprints is None else footprints, config)
         self.controller = Controller(policy, micro, ControllerHooks(watch=watch, **outside))
 
     @property

@@ -20,7 +20,7 @@ from autobatch.train.checkpoint.saver import InFlight, InFlightJournal, next_sma
 from autobatch.train.checkpoint.store import CheckpointState, CheckpointStore
 
 DATA = pictures(16)
-STANDING = CheckpointState(
+STATE = CheckpointState(
     epoch=2,
     update=3,
     pass_number=1,
@@ -64,7 +64,7 @@ def saved(tmp_path):
     """A model and its checkpoint."""
     model, _ = built()
     checkpoint = CheckpointStore(tmp_path / "runs" / "7")
-    checkpoint.save(model, STANDING)
+    checkpoint.save(model, STATE)
     return model, checkpoint
 
 
@@ -74,10 +74,10 @@ def test_every_variable_comes_back_bit_for_bit(name, tmp_path):
     model, engine = built(optimizers()[name])
     trained(3, model, engine)
     checkpoint = CheckpointStore(tmp_path)
-    checkpoint.save(model, STANDING)
+    checkpoint.save(model, STATE)
     before = values(model)
     other, _ = built(optimizers()[name], seed=5)
-    assert checkpoint.restore(other, checkpoint.load()) == STANDING
+    assert checkpoint.restore(other, checkpoint.load()) == STATE
     assert values(other) == before
 
 
@@ -87,7 +87,7 @@ def test_a_restored_training_goes_on_as_the_one_that_was_never_stopped(name, tmp
     model, engine = built(optimizers()[name])
     trained(2, model, engine)
     checkpoint = CheckpointStore(tmp_path)
-    checkpoint.save(model, STANDING)
+    checkpoint.save(model, STATE)
     trained(3, model, engine)
     other, other_engine = built(optimizers()[name], seed=5)
     checkpoint.restore(other, checkpoint.load())
@@ -103,7 +103,7 @@ def test_numbers_that_numpy_does_not_know_come_back(tmp_path):
         keras.config.set_dtype_policy("float32")
     assert "bfloat16" in {variable.dtype for variable in current_backend().state_variables(model)}
     checkpoint = CheckpointStore(tmp_path)
-    checkpoint.save(model, STANDING)
+    checkpoint.save(model, STATE)
     checkpoint.restore(other, checkpoint.load())
     assert values(other) == values(model)
 
@@ -114,7 +114,7 @@ def test_the_seed_that_keras_shares_comes_back_even_where_nothing_has_drawn_from
     checkpoint = CheckpointStore(tmp_path)
     keras.utils.clear_session(free_memory=False)
     keras.random.normal((1,))
-    checkpoint.save(model, STANDING)
+    checkpoint.save(model, STATE)
     expected = np.array(keras.random.normal((4,)))
     keras.utils.clear_session(free_memory=False)
     checkpoint.restore(model, checkpoint.load())
@@ -188,7 +188,7 @@ DAMAGE = {
     "one byte short": lambda body: body[:-1],
     "one byte more": lambda body: body + b"x",
     "foreign": lambda body: b"PK\x03\x04" + body,
-    "another version": lambda body: body.replace(b"checkpoint 2\n", b"checkpoint 9\n", 1),
+    "another version": lambda body: body.replace(b"checkpoint 3\n", b"checkpoint 9\n", 1),
 }
 
 
@@ -226,7 +226,7 @@ def test_a_file_that_changed_since_it_was_loaded_is_not_restored(saved):
     model, checkpoint = saved
     stored = checkpoint.load()
     model.optimizer.iterations.assign_add(1)
-    checkpoint.save(model, STANDING)
+    checkpoint.save(model, STATE)
     before = values(model)
     with pytest.raises(DataError, match="has changed"):
         checkpoint.restore(model, stored)
@@ -235,8 +235,8 @@ def test_a_file_that_changed_since_it_was_loaded_is_not_restored(saved):
 
 def test_a_description_without_a_standing_is_an_error(saved, monkeypatch):
     model, checkpoint = saved
-    monkeypatch.setattr(CheckpointState, "to_dict", lambda standing: {"epoch": 1})
-    checkpoint.save(model, STANDING)
+    monkeypatch.setattr(CheckpointState, "to_dict", lambda state: {"epoch": 1})
+    checkpoint.save(model, STATE)
     with pytest.raises(DataError, match="describes no training"):
         checkpoint.load()
 
@@ -245,7 +245,7 @@ def test_a_history_of_any_numbers_survives(saved):
     model, checkpoint = saved
     odd = {"loss": [math.nan, math.inf], "rate": [np.float32(0.5)], "per_class": [np.array([1.0, 2.0])], "o": [object]}
     checkpoint.save(model, CheckpointState(0, 0, 0, 0, 8, None, 1, 16, history=odd))
-    history = checkpoint.load().standing.history
+    history = checkpoint.load().state.history
     assert math.isnan(history["loss"][0])
     assert (history["loss"][1], history["rate"], history["per_class"]) == (math.inf, [0.5], [[1.0, 2.0]])
     assert "object" in history["o"][0]
@@ -293,10 +293,10 @@ def test_the_failing_disk_fails_every_operation_but_removal():
     assert operations - {"remove"} == {name for name in vars(FailingDisk) if not name.startswith("_")}
 
 
-def failed_with(number, checkpoint, model, standing):
+def failed_with(number, checkpoint, model, state):
     """Whether a save failed; if it did, with that error."""
     try:
-        checkpoint.save(model, standing)
+        checkpoint.save(model, state)
     except OSError as error:
         if error.errno != number:
             raise
@@ -309,14 +309,14 @@ def failed_with(number, checkpoint, model, standing):
 def test_whichever_operation_of_a_save_fails_a_whole_checkpoint_stays_and_no_draft(for_good, number, saved):
     """Seen to fail with the file written in place, and with the draft left where it is after an error."""
     model, checkpoint = saved
-    old, new = STANDING, CheckpointState(3, 0, 3, 0, 8, 4, 7, 16)
+    old, new = STATE, CheckpointState(3, 0, 3, 0, 8, 4, 7, 16)
     failures = 0
     for first in range(1, 1000):
         checkpoint.save(model, old)
         disk = FailingDisk(first, number, for_good=for_good)
         failing = CheckpointStore(checkpoint.path.parent, disk)
         failures += failed_with(number, failing, model, new)
-        found = checkpoint.load().standing
+        found = checkpoint.load().state
         assert [entry.name for entry in checkpoint.path.parent.iterdir()] == [checkpoint.path.name]
         if disk.step < first:
             break
@@ -338,10 +338,10 @@ def test_a_save_that_was_killed_half_way_leaves_the_one_before_and_the_next_one_
             """A dead process removes nothing."""
 
     with pytest.raises(SystemExit):
-        CheckpointStore(checkpoint.path.parent, Killed()).save(model, STANDING)
+        CheckpointStore(checkpoint.path.parent, Killed()).save(model, STATE)
     assert len(list(checkpoint.path.parent.iterdir())) == 2
-    assert checkpoint.load().standing == STANDING
-    checkpoint.save(model, STANDING)
+    assert checkpoint.load().state == STATE
+    checkpoint.save(model, STATE)
     assert [entry.name for entry in checkpoint.path.parent.iterdir()] == [checkpoint.path.name]
 
 

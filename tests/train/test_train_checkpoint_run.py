@@ -235,12 +235,12 @@ def test_wherever_it_is_interrupted_it_ends_as_the_whole_run_does(name, bench, t
             stored = checkpoint.load()
             if stored is None:
                 bench.begin()
-                kept, standing = 0, None
+                kept, state = 0, None
             else:
                 bench.spoil()
-                standing = checkpoint.restore(bench.model, stored)
+                state = checkpoint.restore(bench.model, stored)
                 kept = len(head) if hook != "on_train_batch_end" else len(head) - 1
-            _, tail = bench.train(case, resumed=standing, saver=saver_in(folder))
+            _, tail = bench.train(case, resumed=state, saver=saver_in(folder))
             assert ended(bench.model) == expected, (hook, number)
             if not case.follows:  # an update of the middle of a window is done again with its window
                 assert head[:kept] + tail == whole, (hook, number)
@@ -303,8 +303,8 @@ def test_what_callbacks_remember_of_their_own_is_not_kept(bench, tmp_path):
     bench.begin()
     bench.train(case, callbacks=[stopping(), Interrupts("on_train_batch_begin", 7)], saver=saver_in(tmp_path))
     checkpoint = CheckpointStore(tmp_path)
-    standing = checkpoint.restore(bench.model, checkpoint.load())
-    bench.train(case, callbacks=[stopping()], resumed=standing)
+    state = checkpoint.restore(bench.model, checkpoint.load())
+    bench.train(case, callbacks=[stopping()], resumed=state)
     assert bench.model.history.epoch == [0, 1, 2, 3, 4]
 
 
@@ -351,7 +351,7 @@ def test_fit_called_again_goes_on_and_ends_as_if_nothing_had_happened(folder, tm
     expected = fit(folder, whole)
     place = tmp_path / "run"
     _interrupted(folder, place)
-    assert CheckpointStore(place).load().standing.epoch == 1
+    assert CheckpointStore(place).load().state.epoch == 1
     resumed = stays_here(seed=7)
     history = fit(folder, resumed, checkpoint=place, **again)
     assert history.epoch == expected.epoch == [0, 1, 2]
@@ -396,7 +396,7 @@ def test_another_model_is_refused_and_left_alone(folder, begun):
 def test_a_damaged_checkpoint_is_an_error_before_anything_starts(tmp_path):
     place = tmp_path / "run"
     place.mkdir()
-    (place / CHECKPOINT_NAME).write_bytes(b"autobatch checkpoint 2\nnothing")
+    (place / CHECKPOINT_NAME).write_bytes(b"autobatch checkpoint 3\nnothing")
     with pytest.raises(DataError, match="damaged"):
         fit(tmp_path / "not there", stays_here(), checkpoint=place)
 

@@ -26,7 +26,7 @@ from autobatch.results.run import Decision, Observation, RunReport
 from autobatch.testing import FakeEngine
 from autobatch.train.control.policy import Policy
 from autobatch.train.control.state import PolicyDecision
-from autobatch.train.control.watcher import Rooms, Watcher
+from autobatch.train.control.watcher import RunBudgets, Watcher
 from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed
@@ -91,11 +91,11 @@ def test_readings_are_taken_no_more_often_than_they_are_due():
 
 
 def test_what_others_take_while_a_micro_batch_runs_is_kept_free():
-    """At 100 bytes a second, and a second for a micro-batch. Seen to fail with the pace left out of the sight."""
+    """At 100 bytes a second, and a second for a micro-batch. Seen to fail with the pace left out of the snapshot."""
     clock = Clock()
     sensor = Sensor(1200, 1100, 1000, 900, 800)
-    settings = type(PLAIN)(patience=2, margin=0.0, foresight=1.5)
-    one = Run(sensor, clock=clock, settings=settings, least_s=0.5)
+    config = type(PLAIN)(patience=2, margin=0.0, foresight=1.5)
+    one = Run(sensor, clock=clock, config=config, least_s=0.5)
 
     class Slow(FakeEngine):
         def accumulate(self, batch, whole):
@@ -239,7 +239,7 @@ def test_a_gpu_that_fails_to_give_back_is_said_and_training_goes_on():
     assert "no pool" in one.notes[0]
 
 
-def test_a_real_out_of_memory_takes_a_fresh_reading_sets_a_ceiling_and_is_redone():
+def test_a_real_out_of_memory_takes_a_fresh_reading_sets_a_limit_and_is_redone():
     """Seen to fail with the reading of before the failure."""
     sensor = Sensor(ROOMY, fits(4))
     one = Run(sensor, least_s=1.0)
@@ -252,7 +252,7 @@ def test_a_real_out_of_memory_takes_a_fresh_reading_sets_a_ceiling_and_is_redone
 
 
 def test_a_size_that_ran_out_is_not_tried_again_with_as_much_memory():
-    """The readings say that it fits. Seen to fail without ceilings."""
+    """The readings say that it fits. Seen to fail without OOM limits."""
     one = Run(Sensor(ROOMY))
     train(one, FakeEngine(lambda call, size: size == 8), samples=400)
     assert one.sizes == [(8, 4)]
@@ -356,7 +356,7 @@ def test_memory_that_was_lost_while_training_is_seen_before_the_first_validation
     Seen to fail with a reading only when one is due: validation began at the size of an hour before.
     """
     clock, sensor = Clock(), Sensor(ROOMY, ROOMY, fits(2))
-    watch = Watcher(sensor, Rooms(NOTHING_RESERVED), clock=clock, least_s=1.0)
+    watch = Watcher(sensor, RunBudgets(NOTHING_RESERVED), clock=clock, least_s=1.0)
     training, validating = (Run(None, watch=watch, clock=clock) for _ in range(2))
     engine = FakeEngine()
     validation(validating).run(Silent(), engine, Silent())

@@ -8,8 +8,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from autobatch.data.epoch import rungs
+from autobatch.train.control.config import ControllerConfig
 from autobatch.train.control.policy import Policy
-from autobatch.train.control.state import ControllerConfig, Room, Snapshot
+from autobatch.train.control.state import ResourceBudget, Snapshot
 
 RESERVE = 1_000
 ladders = st.integers(1, 130).flatmap(lambda most: st.integers(1, most).map(lambda largest: rungs(most, largest)))
@@ -46,59 +47,59 @@ budgets = st.integers(-2_000, 40_000)
 
 
 @st.composite
-def sights(draw, least=1, most=60):
+def snapshots(draw, least=1, most=60):
     """Readings in the order of time, of any budgets; long stretches of one budget among them, or nothing would grow."""
     seen, at_s = [], 0.0
     while len(seen) < least or (len(seen) < most and draw(st.booleans())):
-        rooms = {"host": Room(draw(budgets), RESERVE, "host", 0)}
+        resources = {"host": ResourceBudget(draw(budgets), RESERVE, "host", 0)}
         if draw(st.booleans()):
-            rooms["device"] = Room(draw(budgets), RESERVE, "device", 0)
+            resources["device"] = ResourceBudget(draw(budgets), RESERVE, "device", 0)
         timed = draw(st.sampled_from([(None, None), (0.1, 8), (2.0, 3)]))
         step_s = draw(st.sampled_from([0.02, 0.3, 2.0]))
         for _ in range(draw(st.sampled_from([1, 1, 3, 12]))):
             at_s += step_s
-            seen.append(Snapshot(at_s, rooms, *timed))
+            seen.append(Snapshot(at_s, resources, *timed))
     return seen[:most]
 
 
 def run(policy, state, seen):
-    """Each state with the sight and the move that led to it."""
+    """Each state with the snapshot and the decision that led to it."""
     for snapshot in seen:
-        state, move = policy.saw(state, snapshot)
-        yield snapshot, state, move
+        state, decision = policy.saw(state, snapshot)
+        yield snapshot, state, decision
 
 
-def moves_of(policy, state, seen):
-    return [move for _, _, move in run(policy, state, seen) if move is not None and move.kind != "stuck"]
+def decisions_of(policy, state, seen):
+    return [one for _, _, one in run(policy, state, seen) if one is not None and one.kind != "stuck"]
 
 
 def short(policy, snapshot, size):
     """Whether some resource has less than `size` samples need, whatever others take."""
-    known = policy.footprints.keys() & snapshot.rooms.keys()
-    return any(policy.footprints[name](size) > snapshot.rooms[name].budget_bytes for name in known)
+    known = policy.footprints.keys() & snapshot.budgets.keys()
+    return any(policy.footprints[name](size) > snapshot.budgets[name].budget_bytes for name in known)
 
 
 def plenty(at_s):
-    return Snapshot(at_s, {name: Room(1 << 30, RESERVE, name, 0) for name in ("host", "device")})
+    return Snapshot(at_s, {name: ResourceBudget(1 << 30, RESERVE, name, 0) for name in ("host", "device")})
 
 
 @some
-@given(policies, st.integers(1, 130), sights())
-def test_the_size_is_a_rung_and_changes_with_a_move_alone(policy, micro, seen):
+@given(policies, st.integers(1, 130), snapshots())
+def test_the_size_is_a_rung_and_changes_with_a_decision_alone(policy, micro, seen):
     state = policy.start(micro)
-    for _, after, move in run(policy, state, seen):
+    for _, after, decision in run(policy, state, seen):
         assert after.micro_batch_size in policy.ladder
         assert (
-            (move.before, move.after) == (state.micro_batch_size, after.micro_batch_size)
-            if move
+            (decision.before, decision.after) == (state.micro_batch_size, after.micro_batch_size)
+            if decision
             else after.micro_batch_size == state.micro_batch_size
         )
         state = after
 
 
 @some
-@given(policies, st.integers(1, 130), sights())
-def test_after_every_sight_the_size_fits_or_is_the_smallest(policy, micro, seen):
+@given(policies, st.integers(1, 130), snapshots())
+def test_after_every_reading_the_size_fits_or_is_the_smallest(policy, micro, seen):
     """Seen to fail with one rung down at a time."""
     for snapshot, state, _ in run(policy, policy.start(micro), seen):
         smallest = state.micro_batch_size == policy.ladder[-1]
@@ -107,16 +108,16 @@ def test_after_every_sight_the_size_fits_or_is_the_smallest(policy, micro, seen)
 
 
 @some
-@given(policies, st.integers(1, 130), sights())
+@given(policies, st.integers(1, 130), snapshots())
 def test_a_shrink_gives_up_no_more_than_it_must(policy, micro, seen):
     """Seen to fail with a fall to the smallest rung."""
-    for snapshot, state, move in run(policy, policy.start(micro), seen):
-        if move is not None and move.kind == "shrink":
-            assert all(rung >= move.before for rung in policy.fitting(state, snapshot) if rung > move.after)
+    for snapshot, state, decision in run(policy, policy.start(micro), seen):
+        if decision is not None and decision.kind == "shrink":
+            assert all(rung >= decision.before for rung in policy.fitting(state, snapshot) if rung > decision.after)
 
 
 @some
-@given(policies, st.integers(1, 130), sights(), sights())
+@given(policies, st.integers(1, 130), snapshots(), snapshots())
 def test_what_fits_is_a_tail_of_the_ladder(policy, micro, seen, failing):
     """A smaller size fits wherever a larger one does, so that what is below is always the way out."""
     failed = policy.start(micro)
@@ -128,9 +129,9 @@ def test_what_fits_is_a_tail_of_the_ladder(policy, micro, seen, failing):
 
 
 @settings(deadline=None, max_examples=300)
-@given(policies, st.integers(1, 130), sights())
+@given(policies, st.integers(1, 130), snapshots())
 def test_between_two_changes_of_headroom_the_size_moves_less_often_than_there_are_rungs(policy, micro, seen):
-    """With K rungs and C readings by which other rungs fit than by the one before: at most (K - 1) * (C + 1) moves.
+    """With K rungs and C readings by which other rungs fit than by the one before: at most (K - 1) * (C + 1) decisions.
 
     While the same rungs fit, either the size is too large, and falls once to the largest that fits, from where no
     larger one can be entered; or it fits, and can only grow, by one rung at least, K - 1 times at most.
@@ -139,32 +140,32 @@ def test_between_two_changes_of_headroom_the_size_moves_less_often_than_there_ar
     steps = run(policy, policy.start(micro), seen)
     total, stretches = 0, 0
     for _, stretch in groupby(steps, key=lambda step: policy.fitting(step[1], step[0])):
-        kinds = [move.kind for *_, move in stretch if move is not None and move.kind != "stuck"]
+        kinds = [decision.kind for *_, decision in stretch if decision is not None and decision.kind != "stuck"]
         assert kinds in (["shrink"], ["grow"] * len(kinds))
         total, stretches = total + len(kinds), stretches + 1
     assert total <= (len(policy.ladder) - 1) * stretches
 
 
 @some
-@given(policies, st.integers(1, 130), sights(most=20), st.one_of(st.none(), budgets), st.data())
+@given(policies, st.integers(1, 130), snapshots(most=20), st.one_of(st.none(), budgets), st.data())
 def test_constant_readings_end_in_rest(policy, micro, before, device, data):
     """Seen to fail without the margin and with a shrink at nothing to spare: up and down for ever."""
     *_, (_, state, _) = run(policy, policy.start(micro), before)
     exact = policy.footprints["host"](data.draw(st.sampled_from(policy.ladder)))
-    rooms = {"host": Room(data.draw(st.one_of(st.just(exact), budgets)), RESERVE, "host", 0)}
-    rooms |= {} if device is None else {"device": Room(device, RESERVE, "device", 0)}
-    longest = policy.settings.patience * policy.settings.longest
-    constant = [Snapshot(1_000.0 + number, rooms) for number in range(longest * len(policy.ladder))]
+    resources = {"host": ResourceBudget(data.draw(st.one_of(st.just(exact), budgets)), RESERVE, "host", 0)}
+    resources |= {} if device is None else {"device": ResourceBudget(device, RESERVE, "device", 0)}
+    longest = policy.config.patience * policy.config.longest
+    constant = [Snapshot(1_000.0 + number, resources) for number in range(longest * len(policy.ladder))]
     *_, (_, state, _) = run(policy, state, constant)
-    assert moves_of(policy, state, [replace(one, at_s=one.at_s + 9_000.0) for one in constant]) == []
+    assert decisions_of(policy, state, [replace(one, at_s=one.at_s + 9_000.0) for one in constant]) == []
 
 
 @some
-@given(policies, st.integers(1, 130), sights())
+@given(policies, st.integers(1, 130), snapshots())
 def test_when_headroom_is_back_for_good_the_size_is_back_at_the_top(policy, micro, seen):
     """In as many readings as the longest patience takes for every rung."""
     *_, (_, state, _) = run(policy, policy.start(micro), seen)
-    longest = policy.settings.patience * policy.settings.longest
+    longest = policy.config.patience * policy.config.longest
     back = [plenty(1_000.0 + 10 * number) for number in range(longest * (len(policy.ladder) - 1) + 1)]
     *_, (_, state, _) = run(policy, state, back)
     assert state.micro_batch_size == policy.ladder[0]
@@ -188,9 +189,9 @@ class Swing:
         slope = [self.low + (self.high - self.low) * step // (self.ramp + 1) for step in range(1, self.ramp + 1)]
         return [self.high] * self.good + slope[::-1] + [self.low] * self.bad + slope
 
-    def sights(self, periods):
+    def snapshots(self, periods):
         return [
-            Snapshot(0.1 * number, {"host": Room(budget, RESERVE, "host", 0)})
+            Snapshot(0.1 * number, {"host": ResourceBudget(budget, RESERVE, "host", 0)})
             for number, budget in enumerate(self.budgets() * periods)
         ]
 
@@ -216,42 +217,46 @@ def test_a_swing_that_no_size_can_last_through_moves_the_size_a_bounded_number_o
 
     A rung that is entered at the crest and left in the trough has not lasted, where the crest is shorter than
     `hold * patience` readings, and doubles the patience. So after log2(period / patience) + 2 such swings it outlasts
-    the crest. A swing moves at most K - 1 times up and K - 1 times down; before the first fall there are K - 1 moves.
+    the crest. A swing changes the size at most K - 1 times up and K - 1 times down, and
+    K - 1 times before the first fall.
     """
     assume(swing.period < ControllerConfig().hold * patience)
     policy = Policy(ladder, {"host": line}, ControllerConfig(patience=patience))
-    moves = moves_of(policy, policy.start(micro), swing.sights(40))
+    decisions = decisions_of(policy, policy.start(micro), swing.snapshots(40))
     once = len(ladder) - 1
     moving = floor(log2(max(1.0, swing.period / patience))) + 2
-    assert len(moves) <= once + moving * 2 * once
+    assert len(decisions) <= once + moving * 2 * once
 
 
 @some
 @given(ladders, lines, st.integers(1, 130), st.data())
 def test_a_swing_within_the_margin_leaves_no_size_twice(ladder, line, micro, data):
-    """Where needs are further apart than the swing is high, that is one move down, ever.
+    """Where needs are further apart than the swing is high, that is one shrink, ever.
 
     Around the need of any rung, with readings in any order. Seen to fail without the margin.
     """
     policy = Policy(ladder, {"host": line}, ControllerConfig(patience=1))
     around = line(data.draw(st.sampled_from(ladder)))
-    height = floor(policy.settings.margin * around / 2 / (1 + policy.settings.margin))
+    height = floor(policy.config.margin * around / 2 / (1 + policy.config.margin))
     swung = data.draw(st.lists(st.integers(-height - 1, height), min_size=2, max_size=80))
-    seen = [Snapshot(float(n), {"host": Room(around + by, RESERVE, "host", 0)}) for n, by in enumerate(swung)]
+    seen = [Snapshot(float(n), {"host": ResourceBudget(around + by, RESERVE, "host", 0)}) for n, by in enumerate(swung)]
     (_, state, _), *_ = run(policy, policy.start(micro), seen[:1])
-    left = [move.before for move in moves_of(policy, state, seen[1:]) if move.kind == "shrink"]
+    left = [decision.before for decision in decisions_of(policy, state, seen[1:]) if decision.kind == "shrink"]
     assert len(left) == len(set(left))
     assert len(left) <= 1 or min(abs(line(one) - line(other)) for one, other in pairwise(ladder)) <= 2 * height + 1
 
 
 @some
-@given(policies, st.integers(1, 130), sights(most=25), st.integers(1, 20_000), budgets, st.floats(0, 5))
-def test_a_need_is_answered_by_the_very_sight_that_shows_it(policy, micro, before, missing, device, pause):
+@given(policies, st.integers(1, 130), snapshots(most=25), st.integers(1, 20_000), budgets, st.floats(0, 5))
+def test_a_need_is_answered_by_the_very_reading_that_shows_it(policy, micro, before, missing, device, pause):
     """Seen to fail with patience for shrinking too."""
     *_, (snapshot, state, _) = run(policy, policy.start(micro), before)
     too_little = policy.footprints["host"](state.micro_batch_size) - missing
-    rooms = {"host": Room(too_little, RESERVE, "host", 0), "device": Room(device, RESERVE, "device", 0)}
-    shown = Snapshot(snapshot.at_s + pause, rooms)
+    resources = {
+        "host": ResourceBudget(too_little, RESERVE, "host", 0),
+        "device": ResourceBudget(device, RESERVE, "device", 0),
+    }
+    shown = Snapshot(snapshot.at_s + pause, resources)
     state, _ = policy.saw(state, shown)
     assert state.micro_batch_size == policy.ladder[-1] or not short(policy, shown, state.micro_batch_size)
 
@@ -263,8 +268,8 @@ def test_faster_takers_leave_a_smaller_or_equal_size(policy, budget, taken, micr
     sizes = []
     for fall in sorted(taken):
         seen = [
-            Snapshot(at_s, {"host": Room(room, RESERVE, "host", 0)}, micro_s, 16)
-            for at_s, room in [(0.0, budget + fall), (1.0, budget)]
+            Snapshot(at_s, {"host": ResourceBudget(budget_bytes, RESERVE, "host", 0)}, micro_s, 16)
+            for at_s, budget_bytes in [(0.0, budget + fall), (1.0, budget)]
         ]
         state = policy.saw(policy.start(130), seen[0])[0]
         # The same size before the decision, so that nothing but the rate differs.
@@ -284,14 +289,16 @@ def test_faster_takers_leave_a_smaller_or_equal_size(policy, budget, taken, micr
 def test_a_steady_taker_never_meets_a_micro_batch_that_runs_out(ladder, line, pace_s, rate, spare, lengths):
     """Without a reserve, and with each micro-batch taking up to half as long again as expected.
 
-    The taker begins between the first two readings, when nobody could know: that one micro-batch has the room.
+    The taker begins between the first two readings, when nobody could know: that one micro-batch has the budget.
     Seen to fail without foresight.
     """
     policy = Policy(ladder, {"host": line})
     state, at_s, timed = policy.start(ladder[0]), 0.0, (None, None)
     reach = line(ladder[0]) + rate * max(0.05, pace_s * ladder[0] * 1.5) + spare
     for length in lengths:
-        state, _ = policy.saw(state, Snapshot(at_s, {"host": Room(floor(reach), 0, "host", 0)}, *timed, next_s=0.05))
+        state, _ = policy.saw(
+            state, Snapshot(at_s, {"host": ResourceBudget(floor(reach), 0, "host", 0)}, *timed, next_s=0.05)
+        )
         lasted = max(0.05, pace_s * state.micro_batch_size * length)
         at_s, reach, timed = (
             at_s + lasted,
@@ -303,33 +310,33 @@ def test_a_steady_taker_never_meets_a_micro_batch_that_runs_out(ladder, line, pa
 
 
 @settings(deadline=None, max_examples=300)
-@given(policies, st.integers(1, 130), sights(), st.data())
+@given(policies, st.integers(1, 130), snapshots(), st.data())
 def test_no_size_that_ran_out_is_entered_before_the_budget_has_clearly_grown(policy, micro, seen, data):
-    """Failures with and without a reading among the sights. Seen to fail without ceilings."""
+    """Failures with and without a reading among the snapshots. Seen to fail without OOM limits."""
     state, bars = policy.start(micro), []
     for snapshot in seen:
         if data.draw(st.integers(0, 5)) == 0:
             resource, known = data.draw(st.sampled_from(["host", "device"])), data.draw(st.booleans())
-            room = snapshot.rooms.get(resource) if known else None
-            bars.append((state.micro_batch_size, resource, None if room is None else room.budget_bytes))
+            budget = snapshot.budgets.get(resource) if known else None
+            bars.append((state.micro_batch_size, resource, None if budget is None else budget.budget_bytes))
             state, _ = policy.ran_out(state, state.micro_batch_size, snapshot if known else None, resource)
-        state, move = policy.saw(state, snapshot)
+        state, decision = policy.saw(state, snapshot)
         for size, resource, failed in bars:
-            room = snapshot.rooms.get(resource)
+            budget = snapshot.budgets.get(resource)
             if state.micro_batch_size >= size and state.micro_batch_size > policy.ladder[-1]:
                 assert failed is not None
-                assert room is None or room.budget_bytes > failed
-                if move is not None and move.kind == "grow":
-                    assert room.budget_bytes > failed + 0.1 * abs(failed)
+                assert budget is None or budget.budget_bytes > failed
+                if decision is not None and decision.kind == "grow":
+                    assert budget.budget_bytes > failed + 0.1 * abs(failed)
 
 
 @some
-@given(policies, st.integers(1, 130), sights(most=20), st.integers(1, 150), st.booleans())
+@given(policies, st.integers(1, 130), snapshots(most=20), st.integers(1, 150), st.booleans())
 def test_running_out_always_leads_down(policy, micro, seen, size, known):
     *_, (snapshot, state, _) = run(policy, policy.start(micro), seen)
-    after, move = policy.ran_out(state, size, snapshot if known else None, "host")
+    after, decision = policy.ran_out(state, size, snapshot if known else None, "host")
     if state.micro_batch_size == policy.ladder[-1]:
-        assert (after.micro_batch_size, move) == (state.micro_batch_size, None)
+        assert (after.micro_batch_size, decision) == (state.micro_batch_size, None)
     else:
         assert after.micro_batch_size < state.micro_batch_size
         assert after.micro_batch_size < size or after.micro_batch_size == policy.ladder[-1]
@@ -341,7 +348,7 @@ def test_running_out_always_leads_down(policy, micro, seen, size, known):
 
 
 @some
-@given(policies, policies, st.integers(1, 130), sights(most=30), st.booleans())
+@given(policies, policies, st.integers(1, 130), snapshots(most=30), st.booleans())
 def test_what_is_carried_over_is_a_rung_that_fits_and_stays(one, other, micro, seen, known):
     *_, (snapshot, state, _) = run(one, one.start(micro), seen)
     settled = other.settle(state, snapshot if known else None)
@@ -365,7 +372,9 @@ numbers = st.floats(allow_nan=False)
         st.builds(
             Snapshot,
             numbers,
-            st.dictionaries(st.sampled_from(["host", "device", "moon"]), st.builds(Room, wild, wild, st.text())),
+            st.dictionaries(
+                st.sampled_from(["host", "device", "moon"]), st.builds(ResourceBudget, wild, wild, st.text())
+            ),
             st.none() | numbers,
             st.none() | st.integers(-5, 10**9),
             numbers,
@@ -387,8 +396,8 @@ def test_nonsense_never_raises(policy, micro, seen, data):
 
 
 @some
-@given(policies, st.integers(1, 130), sights())
-def test_equal_sights_give_equal_answers(policy, micro, seen):
+@given(policies, st.integers(1, 130), snapshots())
+def test_equal_snapshots_give_equal_answers(policy, micro, seen):
     first, second = (list(run(policy, policy.start(micro), seen)) for _ in range(2))
     assert first == second
     assert len({state for _, state, _ in first + second}) <= len(seen)

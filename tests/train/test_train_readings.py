@@ -15,7 +15,7 @@ from autobatch.backend import engine_for
 from autobatch.data.epoch import number_of_updates, rungs
 from autobatch.errors import DoesNotFitError
 from autobatch.testing import FakeEngine
-from autobatch.train.control.state import ControllerConfig
+from autobatch.train.control.config import ControllerConfig
 from autobatch.train.loop import Resizing, TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
 
@@ -63,7 +63,7 @@ def trained(world, *, follows):
     effective = min(world.effective_batch_size, world.samples)
     steadiness = ControllerConfig(patience=world.patience, margin=0.0, foresight=1.0)
     ladder = rungs(effective, effective)
-    one = Run(Sensor(*world.budgets, ROOMY * 4), ladder=ladder, micro=effective, settings=steadiness)
+    one = Run(Sensor(*world.budgets, ROOMY * 4), ladder=ladder, micro=effective, config=steadiness)
     engine = FakeEngine(world.fails, needs_weights=world.needs_weights)
     resizing = Resizing(follows, lambda size: size / effective, effective) if follows else None
     plan = TrainingPlan(

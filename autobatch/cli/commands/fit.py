@@ -14,7 +14,7 @@ from autobatch.train.learning_rate import Rule
 
 if TYPE_CHECKING:
     from autobatch.train.checkpoint.saver import SupervisedFolder
-    from autobatch.train.run_log import LogDir
+    from autobatch.train.jsonl_log import LogDir
 
 SUMMARY = "find the batch size that fits, and train with it"
 
@@ -118,7 +118,7 @@ def _checkpoint(args: argparse.Namespace) -> "SupervisedFolder | None":
 
 def _log_dir(args: argparse.Namespace, words: Sequence[str]) -> "LogDir | None":
     """The folder for the log, with what was typed to start the run, without what its supervisor added."""
-    from autobatch.train.run_log import LogDir
+    from autobatch.train.jsonl_log import LogDir
 
     return None if args.log_dir is None else LogDir(args.log_dir, args.typed or as_typed(words))
 

@@ -95,7 +95,7 @@ def _inputs(args: argparse.Namespace, api: Api, terminal: Terminal, environment:
 
 
 def _dry_run(args: argparse.Namespace, api: Api, terminal: Terminal, environment: dict[str, Any]) -> CommandOutput:
-    from autobatch.train.run_log import SCHEMA_VERSION
+    from autobatch.train.jsonl_log import SCHEMA_VERSION
 
     dry_run = api.dry_run(*_inputs(args, api, terminal, environment), **_options(args))
     return CommandOutput(str(dry_run), {"schema_version": SCHEMA_VERSION, "kind": "dry_run", **dry_run.to_dict()})

@@ -41,11 +41,11 @@ class Trace:
     """What a training has left behind: the micro-batch that was running, and where its last checkpoint stands."""
 
     running: InFlight | None = None
-    standing: CheckpointState | None = None
+    state: CheckpointState | None = None
 
     @property
     def done(self) -> bool:
-        return self.standing is not None and self.standing.finished
+        return self.state is not None and self.state.finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def what_next(end: TrainingEnd, trace: Trace, attempts: Attempts) -> Restart | E
         times = "once" if attempts.restarts == 1 else f"{attempts.restarts} times"
         return _given_up(f"{what} It was restarted {times}; --restarts allows no more.")
     limits = _next_limits(trace, attempts.limits)
-    goes_on = _place(trace.standing) + _limited(trace, limits)
+    goes_on = _place(trace.state) + _limited(trace, limits)
     return Restart(limits, f"{what} Restart {attempts.restarts + 1} of {attempts.allowed} {goes_on}.")
 
 
@@ -137,7 +137,7 @@ def _next_limits(trace: Trace, limits: MicroBatchLimits) -> MicroBatchLimits:
     """The next rung below what was running, for the phase that was running; the limits so far if nothing was."""
     if trace.running is None or trace.done:
         return limits
-    return limits.below(trace.running, None if trace.standing is None else trace.standing.effective_batch_size)
+    return limits.below(trace.running, None if trace.state is None else trace.state.effective_batch_size)
 
 
 def _at_the_smallest(trace: Trace, limits: MicroBatchLimits) -> bool:
@@ -165,12 +165,12 @@ def _when(trace: Trace) -> str:
     return f"at a micro-batch{in_validation} of {trace.running.micro_batch_size}"
 
 
-def _place(standing: CheckpointState | None) -> str:
-    if standing is None:
+def _place(state: CheckpointState | None) -> str:
+    if state is None:
         return "from the beginning (there was no checkpoint yet)"
-    if standing.finished:
+    if state.finished:
         return "to save the model"
-    return f"from epoch {standing.epoch + 1}, after update {standing.update}"
+    return f"from epoch {state.epoch + 1}, after update {state.update}"
 
 
 def _limited(trace: Trace, limits: MicroBatchLimits) -> str:

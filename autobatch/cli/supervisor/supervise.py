@@ -82,7 +82,7 @@ def _words(words: Sequence[str], folder: Path, limits: MicroBatchLimits) -> list
 
 def _trace(folder: Path) -> Trace:
     stored = CheckpointStore(folder).load()
-    return Trace(InFlightJournal(folder).read(), None if stored is None else stored.standing)
+    return Trace(InFlightJournal(folder).read(), None if stored is None else stored.state)
 
 
 def _ended(end: End, args: argparse.Namespace, folder: Path, stream: TextIO) -> CommandOutput | int:
@@ -134,7 +134,7 @@ def _is_finished(folder: Path) -> bool:
         stored = CheckpointStore(folder).load()
     except DataError:
         return False
-    return stored is not None and stored.standing.finished
+    return stored is not None and stored.state.finished
 
 
 def scratch_folder(environ: Mapping[str, str] = os.environ, mounts: Path = _MOUNTS, other: str = _OFTEN_ON_DISK) -> str:

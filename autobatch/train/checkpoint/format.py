@@ -18,7 +18,7 @@ from autobatch.errors import DataError
 
 _NAME = b"autobatch checkpoint "
 
-_MAGIC = _NAME + b"2\n"
+_MAGIC = _NAME + b"3\n"
 
 _LENGTH_BYTES = 8
 

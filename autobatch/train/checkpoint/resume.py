@@ -106,7 +106,7 @@ class RunFolder:
         checkpoint = CheckpointStore(folder)
         stored = checkpoint.load()
         told = folder.max_micro_batch_size if isinstance(folder, SupervisedFolder) else None
-        bound = _least(told, None if stored is None else stored.standing.max_micro_batch_size)
+        bound = _least(told, None if stored is None else stored.state.max_micro_batch_size)
         return cls(checkpoint, InFlightJournal(folder), stored, bound, isinstance(folder, SupervisedFolder))
 
     def continued(self, request: UserRequest, schedule: Schedule | None, epochs: int) -> UserRequest:
@@ -131,7 +131,7 @@ class RunFolder:
         """
         if self.stored is None:
             return given
-        ours = self.stored.standing.seed
+        ours = self.stored.state.seed
         if given is not None and given != ours:
             self._refuse(f"seed={given}", _begun_with(ours))
         return ours
@@ -148,12 +148,12 @@ class RunFolder:
         """
         if self.stored is None:
             return given
-        standing = self.stored.standing
+        state = self.stored.state
         if isinstance(given, Integral):
-            self._require_size(given, lambda _: min(int(given), standing.samples), 1)
+            self._require_size(given, lambda _: min(int(given), state.samples), 1)
         elif given not in ("auto", "largest"):
             return given
-        pairs = standing.run.get(SIZES, [[0, standing.effective_batch_size]])
+        pairs = state.run.get(SIZES, [[0, state.effective_batch_size]])
         if len(pairs) > 1:
             self._refuse(f"batch_size={given!r}", _begun_with(_shown(pairs)))
         return pairs[0][1]
@@ -165,9 +165,9 @@ class RunFolder:
             ArgumentError: The effective batch of an epoch is another.
         """
         if self.stored is not None:
-            standing = self.stored.standing
-            both = min(epochs, standing.run.get(EPOCHS, 0))
-            self._require_size(schedule.sizes(both), lambda epoch: min(schedule.at(epoch), standing.samples), both)
+            state = self.stored.state
+            both = min(epochs, state.run.get(EPOCHS, 0))
+            self._require_size(schedule.sizes(both), lambda epoch: min(schedule.at(epoch), state.samples), both)
 
     def require_same(self, facts: Mapping[str, Any], samples: int, initial_epoch: int) -> None:
         """Refuses to go on with something that samples depend on, and that is another than it was.
@@ -177,12 +177,12 @@ class RunFolder:
         """
         if self.stored is None:
             return
-        standing = self.stored.standing
-        if samples != standing.samples:
-            self._refuse(f"{samples} samples", f"the {standing.samples} with which it was begun")
+        state = self.stored.state
+        if samples != state.samples:
+            self._refuse(f"{samples} samples", f"the {state.samples} with which it was begun")
         if initial_epoch:
             self._refuse(f"initial_epoch={initial_epoch}", "0: it goes on where it stood")
-        self._require_facts(facts, standing.run)
+        self._require_facts(facts, state.run)
 
     def with_facts(self, facts: Mapping[str, Any]) -> Self:
         """The same with what the run is begun with."""
@@ -206,7 +206,7 @@ class RunFolder:
 
     def first_epoch(self, given: int, epochs: int) -> int:
         """The epoch that training begins with: that of the run that goes on, or the one that was given."""
-        return given if self.stored is None else min(self.stored.standing.epoch, epochs - 1)
+        return given if self.stored is None else min(self.stored.state.epoch, epochs - 1)
 
     def require_model(self, model: Any) -> None:
         """Refuses another model, as far as it is built.
@@ -227,22 +227,22 @@ class RunFolder:
         """
         if self.stored is None:
             return None
-        standing = self.checkpoint.restore(model, self.stored)
-        return replace(standing, finished=standing.finished and epochs <= standing.run.get(EPOCHS, epochs))
+        state = self.checkpoint.restore(model, self.stored)
+        return replace(state, finished=state.finished and epochs <= state.run.get(EPOCHS, epochs))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What should be said."""
-        if self.stored is None or self.stored.standing.max_micro_batch_size is None:
+        if self.stored is None or self.stored.state.max_micro_batch_size is None:
             return ()
-        bound = self.stored.standing.max_micro_batch_size
+        bound = self.stored.state.max_micro_batch_size
         return (f"Micro-batches of more than {bound} ran out of memory in the run that goes on: they are not tried.",)
 
     def _require_size(self, given: Any, at: Callable[[int], int], epochs: int) -> None:
         if self.stored is None:
             return
-        standing = self.stored.standing
-        pairs = standing.run.get(SIZES, [[0, standing.effective_batch_size]])
+        state = self.stored.state
+        pairs = state.run.get(SIZES, [[0, state.effective_batch_size]])
         epoch = first_difference(pairs, at, epochs)
         if epoch is not None:
             where = f" for epoch {epoch}" if epoch else ""

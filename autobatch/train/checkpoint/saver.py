@@ -113,18 +113,18 @@ class Saver:
         except OSError as error:
             self._note(f"The size that is running could not be written down ({error}).")
 
-    def save(self, model: Any, standing: CheckpointState) -> None:
+    def save(self, model: Any, state: CheckpointState) -> None:
         """Saves now."""
         try:
-            self._checkpoint.save(model, self._completed(standing))
+            self._checkpoint.save(model, self._completed(state))
         except OSError as error:
             self._note(f"The run could not be saved ({error}); the save before it, if any, is whole.")
         self._saved_s, self._urgent = self._clock(), False
 
-    def finish(self, model: Any, standing: CheckpointState | None) -> None:
+    def finish(self, model: Any, state: CheckpointState | None) -> None:
         """Removes what was saved, or saves it as finished: the run has come to its end."""
-        if self._lasting and standing is not None:
-            self.save(model, replace(standing, finished=True))
+        if self._lasting and state is not None:
+            self.save(model, replace(state, finished=True))
         try:
             if not self._lasting:
                 self._checkpoint.clear()
@@ -133,9 +133,9 @@ class Saver:
         except OSError as error:
             self._note(f"The saved run could not be removed ({error}).")
 
-    def _completed(self, standing: CheckpointState) -> CheckpointState:
-        bounds = [bound for bound in (self._max_micro_batch_size, standing.max_micro_batch_size) if bound is not None]
-        return replace(standing, run=self._run, max_micro_batch_size=min(bounds, default=None))
+    def _completed(self, state: CheckpointState) -> CheckpointState:
+        bounds = [bound for bound in (self._max_micro_batch_size, state.max_micro_batch_size) if bound is not None]
+        return replace(state, run=self._run, max_micro_batch_size=min(bounds, default=None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class CheckpointState:
 class StoredCheckpoint:
     """A checkpoint that was found whole."""
 
-    standing: CheckpointState  # where the run stood
+    state: CheckpointState  # where the run stood
     variables: tuple[tuple[str, str, tuple[int, ...]], ...]  # name, type and shape of each variable, in order
     record: CheckpointFile  # the file
 
@@ -76,7 +76,7 @@ class CheckpointStore:
         checkpoint = Checkpoint("runs/7")
         stored = checkpoint.load()
         if stored is not None:
-            standing = checkpoint.restore(model, stored)
+            state = checkpoint.restore(model, stored)
         ```
     """
 
@@ -84,7 +84,7 @@ class CheckpointStore:
         self.path = Path(folder) / CHECKPOINT_NAME
         self._disk = disk or Disk()
 
-    def save(self, model: Any, standing: CheckpointState) -> None:
+    def save(self, model: Any, state: CheckpointState) -> None:
         """Replaces the checkpoint in one step; whatever fails, the one before stays whole.
 
         Raises:
@@ -92,7 +92,7 @@ class CheckpointStore:
         """
         variables = current_backend().state_variables(model)
         described = [[variable.name, variable.dtype, variable.shape] for variable in variables]
-        description = {"standing": standing.to_dict(), "variables": described}
+        description = {"state": state.to_dict(), "variables": described}
         replace_file(self.path, encoded(description, (variable.read() for variable in variables)), self._disk)
 
     def load(self) -> StoredCheckpoint | None:
@@ -105,12 +105,12 @@ class CheckpointStore:
         if record is None:
             return None
         try:
-            standing = CheckpointState(**record.description["standing"])
+            state = CheckpointState(**record.description["state"])
             variables = tuple((name, dtype, tuple(shape)) for name, dtype, shape in record.description["variables"])
         except (KeyError, TypeError, ValueError) as error:
             msg = f"The checkpoint {str(self.path)!r} describes no training that this version of autobatch knows."
             raise DataError(msg, str(self.path)) from error
-        return StoredCheckpoint(standing, variables, record)
+        return StoredCheckpoint(state, variables, record)
 
     def restore(self, model: Any, stored: StoredCheckpoint) -> CheckpointState:
         """Gives a model the stored values, bit for bit, and returns where its training stands.
@@ -125,7 +125,7 @@ class CheckpointStore:
         values = stored.record.values(variable.nbytes for variable in variables)
         for variable, value in zip(variables, values, strict=True):
             variable.write(value)
-        return stored.standing
+        return stored.state
 
     def clear(self) -> None:
         """Removes the checkpoint; the folder stays.

@@ -6,14 +6,14 @@ that the next one has the new size already.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autobatch._text import MIB, format_bytes
 from autobatch.backend.release import ReleasedMemory
 from autobatch.errors import DoesNotFitError, OutOfMemoryError
 from autobatch.train.control.policy import Policy
-from autobatch.train.control.state import PolicyDecision, Room, Snapshot
-from autobatch.train.control.watcher import View, Watcher
+from autobatch.train.control.state import PolicyDecision, ResourceBudget, Snapshot
+from autobatch.train.control.watcher import Watcher
 
 _WORTH_BYTES, _WORTH_FRACTION = 32 * MIB, 0.05
 _TIGHT_RESERVES = 2
@@ -36,14 +36,14 @@ class ReleaseTiming:
     last_s: float | None = None  # when it was, `None` for never
     spare_bytes: int = 0  # what was to be given back then
 
-    def due(self, at_s: float, occupied_bytes: int, need_bytes: int, room: Room, rate: float) -> bool:
+    def due(self, at_s: float, occupied_bytes: int, need_bytes: int, budget: ResourceBudget, rate: float) -> bool:
         """Whether to give memory back now."""
         spare = occupied_bytes - need_bytes
         if spare <= max(_WORTH_BYTES, _WORTH_FRACTION * need_bytes):
             return False
-        free = room.reach_bytes - occupied_bytes
-        soon = rate > 0 and free - room.reserve_bytes < rate * _SOON_S
-        if not soon and free >= _TIGHT_RESERVES * room.reserve_bytes:
+        free = budget.reach_bytes - occupied_bytes
+        soon = rate > 0 and free - budget.reserve_bytes < rate * _SOON_S
+        if not soon and free >= _TIGHT_RESERVES * budget.reserve_bytes:
             return False
         # With others about to need it there is no time to lose, unless little came of it the last time.
         wait_s = _URGENT_S if soon and self.wait_s == _LEAST_S else self.wait_s
@@ -75,11 +75,10 @@ class ControllerHooks:
     decided: Decided
     begins: Callable[[int], None] = lambda _: None  # told the size, when micro-batches begin to run after a pause
     watch: Watcher | None = None  # takes readings, `None` to go by failures alone
-    seen: Callable[[View, int, int | None], None] = lambda *_: None
+    seen: Callable[[Snapshot, int, int | None], None] = lambda *_: None
     note: Callable[[str], None] = lambda _: None  # told what should be said once
     release_memory: Callable[[], ReleasedMemory] | None = None
-    sleep: Callable[[float], None] = time.sleep  # waits for some seconds
-    patience_s: float = 60.0  # how long to wait, in seconds, while not even the smallest micro-batch fits
+    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(slots=True)
@@ -156,16 +155,12 @@ class Controller:
 
     def adopt(self, policy: Policy, reason: str) -> None:
         """Goes on by another policy, with other sizes; `reason` says why."""
-        view, before = self._last_view(), self.micro_batch_size
+        snapshot, before = self._timed(self._last()), self.micro_batch_size
         self._policy = policy
-        self._state = policy.settle(self._state, self._snapshot(view))
-        if self.micro_batch_size != before:
-            self._follow(
-                PolicyDecision(
-                    "grow" if self.micro_batch_size > before else "shrink", before, self.micro_batch_size, reason, None
-                ),
-                view,
-            )
+        self._state = policy.settle(self._state, snapshot)
+        after = self.micro_batch_size
+        if after != before:
+            self._follow(PolicyDecision("grow" if after > before else "shrink", before, after, reason, None), snapshot)
 
     def ran_out(self, error: OutOfMemoryError, cause: BaseException | None = None) -> None:
         """Falls below a size that has run out of memory.
@@ -174,99 +169,96 @@ class Controller:
             DoesNotFitError: There is no smaller size.
         """
         # A reading from before the failure could be one from before a neighbour took the memory.
-        view = None if self._hooks.watch is None else self._hooks.watch.look()
-        snapshot, resource = self._snapshot(view), _exhausted_resource(cause or error.__cause__, view)
+        snapshot = None if self._hooks.watch is None else self._timed(self._hooks.watch.look())
+        resource = _exhausted_resource(cause or error.__cause__, snapshot)
         before = self._state
         self._state, decision = self._policy.ran_out(before, error.size, snapshot, resource)
         if decision is None:
             raise DoesNotFitError(_too_small(error.size), None, 0) from (cause or error)
         self._headroom_bytes = None if snapshot is None else self._policy.headroom_bytes(self._state, snapshot)
-        self._follow(decision, view, None if snapshot is None else self._policy.headroom_bytes(before, snapshot))
+        self._follow(decision, snapshot, None if snapshot is None else self._policy.headroom_bytes(before, snapshot))
 
-    def _last_view(self) -> View | None:
+    def _last(self) -> Snapshot | None:
         return None if self._hooks.watch is None else self._hooks.watch.last
 
-    def _snapshot(self, view: View | None) -> Snapshot | None:
-        if view is None:
-            return None
-        next_s = 0.0 if self._hooks.watch is None else self._hooks.watch.interval_s
-        return Snapshot(view.at_s, view.rooms, self._pace.seconds, self._pace.size, next_s)
+    def _timed(self, snapshot: Snapshot | None) -> Snapshot | None:
+        """The snapshot with the time that micro-batches have just been taking."""
+        return None if snapshot is None else replace(snapshot, micro_s=self._pace.seconds, micro_size=self._pace.size)
 
     def _read(self, watch: Watcher) -> PolicyDecision | None:
-        view = watch.look()
-        snapshot = self._snapshot(view)
-        if view is None or snapshot is None:
+        snapshot = self._timed(watch.look())
+        if snapshot is None:
             self._state, self._headroom_bytes = self._policy.missed(self._state), None
             return None
         before = self._state
         self._state, decision = self._policy.saw(before, snapshot)
         self._headroom_bytes = self._policy.headroom_bytes(self._state, snapshot)
-        self._hooks.seen(view, self.micro_batch_size, self._headroom_bytes)
+        self._hooks.seen(snapshot, self.micro_batch_size, self._headroom_bytes)
         if decision is None:
-            self._tidy(view)
+            self._release_spare(snapshot)
         elif decision.kind != "stuck":
-            self._follow(decision, view, self._policy.headroom_bytes(before, snapshot))
+            self._follow(decision, snapshot, self._policy.headroom_bytes(before, snapshot))
         # The smallest size may be too large as well, and must not run to find out.
         return self._policy.stuck(self._state, snapshot) or decision
 
-    def _tidy(self, view: View) -> None:
+    def _release_spare(self, snapshot: Snapshot) -> None:
         """Gives back what the heap has grown by beyond the need of micro-batches, while that is worth it."""
-        need, room = self._policy.footprints.get("host"), view.rooms.get("host")
-        if need is None or room is None:
+        need, budget = self._policy.footprints.get("host"), snapshot.budgets.get("host")
+        if need is None or budget is None or snapshot.reading is None:
             return
-        occupied, rate = view.reading.process.rss_bytes, self._state.rate("host")
-        if self._release_timing.due(view.at_s, occupied, need(self.micro_batch_size), room, rate):
-            given = self._give_back()
+        occupied, rate = snapshot.reading.process.rss_bytes, self._state.rate("host")
+        if self._release_timing.due(snapshot.at_s, occupied, need(self.micro_batch_size), budget, rate):
+            given = self._release()
             self._release_timing.record(0 if given is None else given.host_bytes or 0)
 
-    def _follow(self, decision: PolicyDecision, view: View | None, headroom_bytes: int | None = None) -> None:
+    def _follow(self, decision: PolicyDecision, snapshot: Snapshot | None, headroom_bytes: int | None = None) -> None:
         returned = held = None
-        given = self._give_back() if decision.after <= decision.before else None
+        given = self._release() if decision.after <= decision.before else None
         if given is not None:
             returned = _sum(given.host_bytes, given.device_bytes)
-            held = self._held(given, view)
+            held = self._held(given, snapshot)
             if held:
                 for why in given.holds.values():
                     self._hooks.note(why)
         self._hooks.decided(decision, headroom_bytes, returned, held)
 
-    def _give_back(self) -> ReleasedMemory | None:
+    def _release(self) -> ReleasedMemory | None:
         try:
             return None if self._hooks.release_memory is None else self._hooks.release_memory()
         except Exception as error:  # noqa: BLE001 - a courtesy to others, on which the training does not depend
             self._hooks.note(f"Memory that is no longer needed could not be given back ({error!r}).")
             return None
 
-    def _held(self, given: ReleasedMemory, view: View | None) -> int | None:
+    def _held(self, given: ReleasedMemory, snapshot: Snapshot | None) -> int | None:
         """Bytes that this process occupies beyond the need of its micro-batches and cannot give back."""
-        if view is None:
+        if snapshot is None or snapshot.reading is None:
             return None
-        occupied = {"host": view.reading.process.rss_bytes}
-        if (room := view.rooms.get("device")) is not None:
-            occupied["device"] = room.reach_bytes - room.available_bytes
+        occupied = {"host": snapshot.reading.process.rss_bytes}
+        if (budget := snapshot.budgets.get("device")) is not None:
+            occupied["device"] = budget.reach_bytes - budget.available_bytes
         footprints = self._policy.footprints
         known = given.holds.keys() & footprints.keys() & occupied.keys()
         return sum(max(0, occupied[name] - footprints[name](self.micro_batch_size)) for name in known)
 
     def _wait(self, watch: Watcher, decision: PolicyDecision) -> None:
         """Waits for memory that others hold, since running on would end in being killed."""
-        view, until_s = watch.last, watch.now_s() + self._hooks.patience_s
-        self._follow(decision, view)
+        snapshot, until_s = watch.last, watch.now_s() + self._policy.config.starved_s
+        self._follow(decision, snapshot)
         while watch.now_s() < until_s:
             self._hooks.sleep(watch.interval_s)
             again = self._read(watch)
             if again is not None and again.kind == "stuck":
-                decision, view = again, watch.last
+                decision, snapshot = again, watch.last
             elif watch.last is not None:
                 return
-        raise self._starved(decision, view)
+        raise self._starved(decision, snapshot)
 
-    def _starved(self, decision: PolicyDecision, view: View | None) -> DoesNotFitError:
+    def _starved(self, decision: PolicyDecision, snapshot: Snapshot | None) -> DoesNotFitError:
         name = decision.resource or "host"
         need = self._policy.footprints[name](self.micro_batch_size)
-        room = view.rooms[name] if view is not None else None
-        reach = 0 if room is None else max(0, room.budget_bytes + room.reserve_bytes)
-        waited = f"{self._hooks.patience_s:.0f} s"
+        budget = snapshot.budgets[name] if snapshot is not None else None
+        reach = 0 if budget is None else max(0, budget.reach_bytes)
+        waited = f"{self._policy.config.starved_s:.0f} s"
         msg = (
             f"Others hold so much memory that not even a micro-batch of {self.micro_batch_size} fits: "
             f"{decision.reason}. The training waited for {waited}. The trainable weights are as they were after the "
@@ -283,9 +275,9 @@ def controller_without_sensors(micro: int, ladder: Sequence[int], told: Callable
     )
 
 
-def _exhausted_resource(cause: BaseException | None, view: View | None) -> str:
+def _exhausted_resource(cause: BaseException | None, snapshot: Snapshot | None) -> str:
     """The resource: what Python itself could not allocate was the host's."""
-    on_device = view is not None and "device" in view.rooms and not isinstance(cause, MemoryError)
+    on_device = snapshot is not None and "device" in snapshot.budgets and not isinstance(cause, MemoryError)
     return "device" if on_device else "host"
 
 

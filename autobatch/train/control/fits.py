@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from autobatch._text import format_bytes, format_count
-from autobatch.train.control.state import ControllerConfig, PolicyState, Room, Snapshot
+from autobatch.train.control.config import ControllerConfig
+from autobatch.train.control.state import PolicyState, ResourceBudget, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class Requirement:
 
     size: int  # samples in the micro-batch
     resource: str  # which resource
-    room: Room  # what it allows
+    budget: ResourceBudget  # what it allows
     need_bytes: int  # what this process occupies at the peak of the micro-batch
     ahead_bytes: int  # what others would take while it runs, at the rate they have just been taking it
     rate: float  # that rate, in bytes per second
@@ -22,33 +23,33 @@ class Requirement:
     @property
     def spare_bytes(self) -> int:
         """What is left of the budget; negative where the micro-batch does not fit."""
-        return self.room.budget_bytes - self.need_bytes - self.ahead_bytes
+        return self.budget.budget_bytes - self.need_bytes - self.ahead_bytes
 
     @property
     def reach_left_bytes(self) -> int:
         """What is left of the reach; negative where the micro-batch would run out of memory."""
-        return self.room.reach_bytes - self.need_bytes
+        return self.budget.reach_bytes - self.need_bytes
 
     def too_much(self) -> str:
         """Says why the micro-batch does not fit."""
-        if self.need_bytes <= self.room.budget_bytes:
+        if self.need_bytes <= self.budget.budget_bytes:
             taken = f"others have been taking {format_bytes(self.rate)}/s, {format_bytes(self.ahead_bytes)} ahead"
-            return f"{self._need_text()}, the {self.room}, and {taken}"
-        same = format_bytes(self.need_bytes) == format_bytes(self.room.budget_bytes)
-        short = f", {format_bytes(self.need_bytes - self.room.budget_bytes)} too little" if same else ""
-        return f"{self._need_text()} and the {self.room}{short}"
+            return f"{self._need_text()}, the {self.budget}, and {taken}"
+        same = format_bytes(self.need_bytes) == format_bytes(self.budget.budget_bytes)
+        short = f", {format_bytes(self.need_bytes - self.budget.budget_bytes)} too little" if same else ""
+        return f"{self._need_text()} and the {self.budget}{short}"
 
     def fits(self, readings: int) -> str:
         """Says why the micro-batch is tried."""
         spare = format_bytes(self.spare_bytes)
-        return f"{self._need_text()} and the {self.room}, {spare} to spare, for {readings} readings in a row"
+        return f"{self._need_text()} and the {self.budget}, {spare} to spare, for {readings} readings in a row"
 
     def cannot(self) -> str:
         """Says why not even this micro-batch, the smallest, can run."""
-        reach, reserve = format_bytes(self.room.reach_bytes), format_bytes(self.room.reserve_bytes)
+        reach, reserve = format_bytes(self.budget.reach_bytes), format_bytes(self.budget.reserve_bytes)
         missing = f"{format_bytes(-self.reach_left_bytes)} are missing"
         return (
-            f"{self._need_text()} and the {self.room.limit} has {reach}, the reserve of {reserve} included: {missing}"
+            f"{self._need_text()} and the {self.budget.limit} has {reach}, the reserve of {reserve} included: {missing}"
         )
 
     def _need_text(self) -> str:
@@ -58,17 +59,17 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class SizeCheck:
-    """Judges sizes by one sight.
+    """Judges sizes by one snapshot.
 
-    A resource counts where both its need and its room are known.
+    A resource counts where both its need and its budget are known.
 
     Attributes:
         footprints: For each resource, the bytes occupied at the peak of a micro-batch, from the number of samples.
     """
 
     footprints: Mapping[str, Callable[[int], int]]
-    settings: ControllerConfig  # how careful to be
-    state: PolicyState  # what is remembered, the sight included
+    config: ControllerConfig  # how careful to be
+    state: PolicyState  # what is remembered, the snapshot included
     snapshot: Snapshot | None  # what was seen, `None` where there is none
 
     def requirements(self, size: int) -> list[Requirement]:
@@ -77,13 +78,13 @@ class SizeCheck:
             return []
         # The cap is for nonsense: rates and times whose product no number can hold.
         running_s = min(1e9, max(self.snapshot.next_s, (self.state.pace_s or 0.0) * size))
-        ahead_s = self.settings.foresight * running_s
+        ahead_s = self.config.foresight * running_s
         requirements = []
         for resource in sorted(self.footprints):
-            room, rate = self.snapshot.rooms.get(resource), self.state.rate(resource)
-            if room is not None:
+            budget, rate = self.snapshot.budgets.get(resource), self.state.rate(resource)
+            if budget is not None:
                 requirements.append(
-                    Requirement(size, resource, room, self.footprints[resource](size), ceil(rate * ahead_s), rate)
+                    Requirement(size, resource, budget, self.footprints[resource](size), ceil(rate * ahead_s), rate)
                 )
         return requirements
 
@@ -110,7 +111,7 @@ class SizeCheck:
                 growth.resource in known for growth in self.state.external_growth if growth.resource in self.footprints
             )
             and all(limit.may_enter(size, self.snapshot) for limit in self.state.oom_limits)
-            and all(one.spare_bytes >= max(0.0, self.settings.margin * one.room.budget_bytes) for one in requirements)
+            and all(one.spare_bytes >= max(0.0, self.config.margin * one.budget.budget_bytes) for one in requirements)
         )
 
     def may_settle(self, size: int, proven: int | None = None) -> bool:

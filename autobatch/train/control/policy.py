@@ -1,4 +1,7 @@
-"""How large the next micro-batch may be. Numbers in, numbers out: no clock, no sensor, no backend.
+"""How large the next micro-batch may be: when to shrink and when to grow.
+
+Numbers in, numbers out: no clock, no sensor, no backend. How patient it is stands in `config.py`. Another reason to
+shrink, such as memory pressure (PSI), is read into the `Snapshot` (`watcher.py`, `state.py`) and judged here.
 
 A micro-batch of n samples fits when, for every resource,
 
@@ -16,16 +19,9 @@ from itertools import pairwise
 
 from autobatch.data.epoch import next_rung
 from autobatch.errors import ArgumentError
+from autobatch.train.control.config import ControllerConfig
 from autobatch.train.control.fits import SizeCheck
-from autobatch.train.control.state import (
-    ControllerConfig,
-    PolicyDecision,
-    PolicyState,
-    Snapshot,
-    oom_limit_of,
-    same_rung,
-    updated_growth,
-)
+from autobatch.train.control.state import PolicyDecision, PolicyState, Snapshot, oom_limit_of, same_rung, updated_growth
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +36,7 @@ class Policy:
         ladder: The sizes there are, descending; the first is the largest that is proven.
         footprints: For each resource, the bytes that this process occupies at the peak of a micro-batch, its baseline
             included, from the number of samples; never less for more samples.
-        settings: How careful to be.
+        config: How careful to be.
         proven: The largest size that has run in a trial, `None` where that is not known: what is above is entered one
             rung at a time, and while nothing is known of the memory, no larger one is begun with.
 
@@ -48,9 +44,9 @@ class Policy:
         ArgumentError: The ladder is empty, does not descend, or ends below 1.
 
     Example:
-        >>> from autobatch.train.control.state import Room
+        >>> from autobatch.train.control.state import ResourceBudget
         >>> policy = Policy((8, 4, 2, 1), {"host": lambda size: 100 * size})
-        >>> state, decision = policy.saw(policy.start(8), Snapshot(0.0, {"host": Room(500, 50, "host", 0)}))
+        >>> state, decision = policy.saw(policy.start(8), Snapshot(0.0, {"host": ResourceBudget(500, 50, "host", 0)}))
         >>> decision.reason
         '8 samples need up to 800 bytes and the host leaves 500 bytes beside a reserve of 50 bytes'
         >>> state.micro_batch_size
@@ -59,7 +55,7 @@ class Policy:
 
     ladder: tuple[int, ...]
     footprints: Mapping[str, Callable[[int], int]]
-    settings: ControllerConfig = field(default_factory=ControllerConfig)
+    config: ControllerConfig = field(default_factory=ControllerConfig)
     proven: int | None = None
 
     def __post_init__(self) -> None:
@@ -77,7 +73,7 @@ class Policy:
     def saw(self, state: PolicyState, snapshot: Snapshot) -> tuple[PolicyState, PolicyDecision | None]:
         """Returns what follows from a reading: the new state, and the decision if there is one.
 
-        A "stuck" is said at every sight that would let even the smallest rung run out of memory.
+        A "stuck" is said at every snapshot that would let even the smallest rung run out of memory.
         """
         state = _noted(state, snapshot)
         check = self._check(state, snapshot)
@@ -109,7 +105,7 @@ class Policy:
         """
         state = state if snapshot is None else _noted(state, snapshot)
         earlier = same_rung(state.oom_limits, self.ladder, size, resource)
-        limit = oom_limit_of(size, resource, snapshot, self.settings.clearly, earlier)
+        limit = oom_limit_of(size, resource, snapshot, self.config.clearly, earlier)
         others = tuple(one for one in state.oom_limits if one not in earlier)
         state = replace(state, good=0, oom_limits=(*others, limit))
         if state.micro_batch_size == self.ladder[-1]:
@@ -135,18 +131,18 @@ class Policy:
         return state if micro == state.micro_batch_size else replace(state, micro_batch_size=micro, good=0, held=None)
 
     def stuck(self, state: PolicyState, snapshot: Snapshot) -> PolicyDecision | None:
-        """Returns what to say where even the smallest rung would run out of memory by a sight that was seen."""
+        """Returns what to say where even the smallest rung would run out of memory by a snapshot that was seen."""
         return _stuck(self._check(state, snapshot)) if state.micro_batch_size == self.ladder[-1] else None
 
     def fitting(self, state: PolicyState, snapshot: Snapshot) -> tuple[int, ...]:
-        """Returns the rungs that fit by a sight that the state has seen, descending."""
+        """Returns the rungs that fit by a snapshot that the state has seen, descending."""
         return tuple(filter(self._check(state, snapshot).fits, self.ladder))
 
     def _check(self, state: PolicyState, snapshot: Snapshot | None) -> SizeCheck:
-        return SizeCheck(self.footprints, self.settings, state, snapshot)
+        return SizeCheck(self.footprints, self.config, state, snapshot)
 
     def _patience(self, state: PolicyState) -> int:
-        return self.settings.patience * state.backoff
+        return self.config.patience * state.backoff
 
     def _perhaps_grown(self, check: SizeCheck) -> tuple[PolicyState, PolicyDecision | None]:
         state = self._lasting(check.state)
@@ -154,7 +150,7 @@ class Policy:
         if larger is None:
             return replace(state, good=0), None
         good = state.good + 1
-        # What has fitted throughout: no reading so far had room for less.
+        # What has fitted throughout: no reading so far left budget for less.
         larger = min(larger, state.reachable or larger) if state.good else larger
         requirement = check.tightest(larger)
         if requirement is None or good < self._patience(state):
@@ -165,7 +161,7 @@ class Policy:
         )
 
     def _enterable(self, check: SizeCheck) -> int | None:
-        """The largest rung that growing may lead to by one sight, `None` if there is none."""
+        """The largest rung that growing may lead to by one snapshot, `None` if there is none."""
         above = [rung for rung in self.ladder if rung > check.state.micro_batch_size]
         return next((rung for rung in above if self._within_reach(rung, above) and check.may_enter(rung)), None)
 
@@ -177,7 +173,7 @@ class Policy:
         if state.held is None:
             return state
         held = state.held + 1
-        lasted = held >= self.settings.hold * self._patience(state)
+        lasted = held >= self.config.hold * self._patience(state)
         return replace(state, held=None, backoff=1) if lasted else replace(state, held=held)
 
     def _too_large(self, check: SizeCheck, snapshot: Snapshot) -> tuple[PolicyState, PolicyDecision | None]:
@@ -198,7 +194,7 @@ class Policy:
 
     def _shrunk(self, state: PolicyState, micro: int, reason: str, resource: str) -> tuple[PolicyState, PolicyDecision]:
         """The smaller size; where the last growth did not last, with more patience."""
-        backoff = state.backoff if state.held is None else min(2 * state.backoff, self.settings.longest)
+        backoff = state.backoff if state.held is None else min(2 * state.backoff, self.config.longest)
         smaller = replace(state, micro_batch_size=micro, good=0, held=None, backoff=backoff)
         return smaller, PolicyDecision("shrink", state.micro_batch_size, micro, reason, resource)
 

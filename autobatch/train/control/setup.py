@@ -14,11 +14,12 @@ from autobatch.probing.step_budgets import own_limit
 from autobatch.results.probe import ProbeResult
 from autobatch.results.trial import Outcome
 from autobatch.train.checkpoint.saver import TRAINING, Saver
+from autobatch.train.control.config import ControllerConfig
 from autobatch.train.control.controller import Controller, ControllerHooks
 from autobatch.train.control.footprint import RunFootprints, baselines
 from autobatch.train.control.policy import Policy
-from autobatch.train.control.state import ControllerConfig, PolicyDecision
-from autobatch.train.control.watcher import Rooms, Watcher
+from autobatch.train.control.state import PolicyDecision
+from autobatch.train.control.watcher import RunBudgets, Watcher
 from autobatch.train.recorder import Recorder
 
 Read = Callable[[], MemoryReading]
@@ -32,9 +33,7 @@ class ControlSeams:
     clock: Callable[[], float] = time.monotonic  # seconds that never go back
     sleep: Callable[[float], None] = time.sleep  # waits for some seconds
     release_memory: Callable[[], ReleasedMemory] = release_memory  # hands unneeded memory back to the system
-    settings: ControllerConfig = field(default_factory=ControllerConfig)  # how careful the policy is
-    least_s: float = 0.05  # seconds between two readings, at least
-    patience_s: float = 60.0  # seconds to wait while not even the smallest micro-batch fits
+    config: ControllerConfig = field(default_factory=ControllerConfig)  # how careful the policy is
     gpu: Callable[[], Accelerator | None] = accelerator  # tells of the GPU that steps run on, `None` on a CPU
 
 
@@ -62,8 +61,8 @@ class ControllerSetup:
         gpu = world.gpu()
         occupied = baselines(before, question.beside_bytes, gpu)
         own = None if gpu is None else own_limit(gpu, occupied.get("device", gpu.in_use_bytes))
-        rooms = Rooms(question.reserve, None if gpu is None else gpu.number, own)
-        self.watch = Watcher(world.read, rooms, clock=world.clock, least_s=world.least_s, note=recorder.note)
+        budgets = RunBudgets(question.reserve, None if gpu is None else gpu.number, own)
+        self.watch = Watcher(world.read, budgets, clock=world.clock, note=recorder.note)
         self._footprints = RunFootprints(
             found,
             occupied,
@@ -79,11 +78,11 @@ class ControllerSetup:
         Sizes above those that were tried are among them, up to what failed in a trial: they are entered when the peak
         model, with a margin that grows with the distance, says that they fit.
         """
-        footprints, settings, proven = self._footprints.of(effective), self._seams.settings, self._found.max_batch_size
+        footprints, config, proven = self._footprints.of(effective), self._seams.config, self._found.max_batch_size
         if not self._cuttable:
-            return Policy((micro or effective,), footprints, settings, proven)
+            return Policy((micro or effective,), footprints, config, proven)
         sizes = {*rungs(effective, max(1, min(effective, self._largest()))), *([micro] if micro else [])}
-        return Policy(tuple(sorted(sizes, reverse=True)), footprints, settings, proven)
+        return Policy(tuple(sorted(sizes, reverse=True)), footprints, config, proven)
 
     def controller(self, phase: str, effective: int, micro: int) -> Controller:
         """A controller for `"training"` or `"validation"`; each has sizes of its own."""
@@ -101,11 +100,10 @@ class ControllerSetup:
             decided=decided,
             begins=lambda size: self._write_down(size, phase),
             watch=self.watch,
-            seen=lambda view, size, headroom: self._recorder.observe(phase, view, size, headroom),
+            seen=lambda snapshot, size, headroom: self._recorder.observe(phase, snapshot, size, headroom),
             note=self._recorder.note,
             release_memory=self._seams.release_memory,
             sleep=self._seams.sleep,
-            patience_s=self._seams.patience_s,
         )
         return Controller(self.policy(effective, micro), micro, hooks)
 

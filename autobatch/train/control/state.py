@@ -6,11 +6,11 @@ from typing import Literal
 
 from autobatch._text import format_bytes, format_count
 from autobatch.data.epoch import next_rung
-from autobatch.errors import ArgumentError
+from autobatch.memory.reading import MemoryReading
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class ResourceBudget:
     """What one resource allows at one moment."""
 
     budget_bytes: int  # reach minus reserve, the most that this process should occupy
@@ -35,10 +35,11 @@ class Snapshot:
     """What was seen between two micro-batches."""
 
     at_s: float  # when, in seconds of a clock that does not go back
-    rooms: Mapping[str, Room]  # what each resource allows: "host", and "device" where there is one
+    budgets: Mapping[str, ResourceBudget]  # what each resource allows: "host", and "device" where there is one
     micro_s: float | None = None  # seconds that the last micro-batch took, `None` before the first
     micro_size: int | None = None  # samples in it
     next_s: float = 0.0  # the least that passes until the next reading, in seconds, however short a micro-batch is
+    reading: MemoryReading | None = field(default=None, compare=False)  # what the budgets were read from
 
     @property
     def pace_s(self) -> float | None:
@@ -48,13 +49,13 @@ class Snapshot:
         return self.micro_s / self.micro_size
 
 
-def binding(rooms: Mapping[str, Room]) -> Room | None:
+def binding(budgets: Mapping[str, ResourceBudget]) -> ResourceBudget | None:
     """The tightest of what each resource allows, `None` where there is nothing."""
-    return min(rooms.values(), key=_free, default=None)
+    return min(budgets.values(), key=_free, default=None)
 
 
-def _free(room: Room) -> int:
-    return room.available_bytes - room.reserve_bytes
+def _free(budget: ResourceBudget) -> int:
+    return budget.available_bytes - budget.reserve_bytes
 
 
 # Two readings closer together than this say more about the sensors' jitter than about anybody's rate.
@@ -86,11 +87,11 @@ class ExternalGrowth:
 
 
 def updated_growth(external_growth: tuple[ExternalGrowth, ...], snapshot: Snapshot) -> tuple[ExternalGrowth, ...]:
-    """Returns what others take of every resource that was ever seen, the newest sight included."""
+    """Returns what others take of every resource that was ever seen, the newest snapshot included."""
     known = {growth.resource: growth for growth in external_growth}
-    for resource, room in snapshot.rooms.items():
-        before = known.get(resource) or ExternalGrowth(resource, snapshot.at_s, room.reach_bytes)
-        known[resource] = before.then(snapshot.at_s, room.reach_bytes)
+    for resource, budget in snapshot.budgets.items():
+        before = known.get(resource) or ExternalGrowth(resource, snapshot.at_s, budget.reach_bytes)
+        known[resource] = before.then(snapshot.at_s, budget.reach_bytes)
     return tuple(known[resource] for resource in sorted(known))
 
 
@@ -111,34 +112,34 @@ class OomLimit:
         """Tells whether a micro-batch of `size` that is in use may go on."""
         if size < self.size:
             return True
-        room = self._room(snapshot)
-        return self.failed_bytes is not None and (room is None or room.budget_bytes > self.failed_bytes)
+        budget = self._budget(snapshot)
+        return self.failed_bytes is not None and (budget is None or budget.budget_bytes > self.failed_bytes)
 
     def may_enter(self, size: int, snapshot: Snapshot | None) -> bool:
         """Tells whether a micro-batch of `size` may be tried (again)."""
         if size < self.size:
             return True
-        room = self._room(snapshot)
-        return self.failed_bytes is not None and room is not None and room.budget_bytes > self.bar_bytes
+        budget = self._budget(snapshot)
+        return self.failed_bytes is not None and budget is not None and budget.budget_bytes > self.bar_bytes
 
     def set_by(self, snapshot: Snapshot | None) -> str:
         """Says what ran out, and when it is tried again."""
         ran_out = f"a micro-batch of {format_count(self.size, 'sample')} ran out of {self.resource} memory"
-        room = self._room(snapshot)
-        if room is None or self.failed_bytes is None:
+        budget = self._budget(snapshot)
+        if budget is None or self.failed_bytes is None:
             return f"{ran_out} and no reading says how much there was: so many are not tried again"
-        return f"{ran_out} and the {room}: so many are tried again above {format_bytes(self.bar_bytes)}"
+        return f"{ran_out} and the {budget}: so many are tried again above {format_bytes(self.bar_bytes)}"
 
     def hit_by(self, snapshot: Snapshot) -> str:
         """Says that the budget has come back to where the size ran out."""
         ran_out = f"{format_count(self.size, 'sample')} ran out of {self.resource} memory before"
-        room = self._room(snapshot)
-        if room is None or self.failed_bytes is None:
+        budget = self._budget(snapshot)
+        if budget is None or self.failed_bytes is None:
             return ran_out
-        return f"{ran_out}, with {format_bytes(self.failed_bytes)}, and the {room}"
+        return f"{ran_out}, with {format_bytes(self.failed_bytes)}, and the {budget}"
 
-    def _room(self, snapshot: Snapshot | None) -> Room | None:
-        return None if snapshot is None else snapshot.rooms.get(self.resource)
+    def _budget(self, snapshot: Snapshot | None) -> ResourceBudget | None:
+        return None if snapshot is None else snapshot.budgets.get(self.resource)
 
 
 def oom_limit_of(
@@ -146,10 +147,10 @@ def oom_limit_of(
 ) -> OomLimit:
     """Returns the limit that an out-of-memory error sets."""
     size = min((size, *(one.size for one in earlier)))
-    room = None if snapshot is None else snapshot.rooms.get(resource)
-    if room is None or any(one.failed_bytes is None for one in earlier):
+    budget = None if snapshot is None else snapshot.budgets.get(resource)
+    if budget is None or any(one.failed_bytes is None for one in earlier):
         return OomLimit(size, resource, None, float("inf"))
-    failed_bytes = max((room.budget_bytes, *(int(one.bar_bytes) for one in earlier)))
+    failed_bytes = max((budget.budget_bytes, *(int(one.bar_bytes) for one in earlier)))
     return OomLimit(size, resource, failed_bytes, failed_bytes + clearly * abs(failed_bytes))
 
 
@@ -161,35 +162,6 @@ def same_rung(oom_limits: Sequence[OomLimit], ladder: Sequence[int], size: int, 
     lower = next_rung(size, ladder) or 0
     upper = min((rung for rung in ladder if rung >= size), default=size)
     return tuple(one for one in oom_limits if one.resource == resource and lower < one.size <= upper)
-
-
-@dataclass(frozen=True, slots=True)
-class ControllerConfig:
-    """How careful the policy is.
-
-    Attributes:
-        clearly: By what fraction a budget must have grown before a size that ran out of memory is tried again.
-
-    Raises:
-        ArgumentError: A number is below what makes sense.
-    """
-
-    patience: int = 10  # good readings in a row before growing
-    margin: float = 0.02  # part of the budget that growing must leave over
-    foresight: float = 1.5  # micro-batches during which others may go on taking at their recent rate
-    clearly: float = 0.1
-    hold: int = 5  # how many times its patience a larger size must last; a shrink before that doubles the patience
-    longest: int = 32  # the most that the patience is multiplied by
-
-    def __post_init__(self) -> None:
-        """Checks the numbers."""
-        least = {"patience": 1, "margin": 0, "foresight": 0, "clearly": 0, "hold": 1, "longest": 1}
-        for name, lowest in least.items():
-            if not getattr(self, name) >= lowest:
-                raise ArgumentError(
-                    "The controller cannot work with such a setting. "
-                    f"Received: {name}={getattr(self, name)!r}. Expected {lowest} or more."
-                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,19 @@
-"""What a reading leaves a training process, resource by resource; and when a reading cannot be trusted to say so."""
+"""Memory read while a run goes on: when, what it leaves of each resource, and when it cannot be trusted to say so.
+
+`autobatch.memory.reading.BudgetReader` computes the budgets, for the probe and for runs alike: a budget that jobs share
+is one more limit there.
+"""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from autobatch._logging import log as _log
 from autobatch._text import format_bytes
 from autobatch.memory.budget import Budget, Limit, Reserve
 from autobatch.memory.reading import BudgetReader, MemoryReading
 from autobatch.memory.types import Device
-from autobatch.train.control.state import Room
+from autobatch.train.control.state import ResourceBudget, Snapshot
 
 _PATIENCE = 20
 
@@ -18,8 +22,8 @@ class IncompleteReadingError(Exception):
     """A limit that was there before is missing from a reading: nothing is known of what it leaves."""
 
 
-class Rooms:
-    """Turns readings into rooms."""
+class RunBudgets:
+    """Turns readings into budgets."""
 
     def __init__(self, reserve: Reserve, gpu: int | None = None, own_limit: Limit | None = None) -> None:
         self._gpu, self._own_limit = gpu, own_limit
@@ -28,8 +32,8 @@ class Rooms:
         self._missing = 0
         self.notes: tuple[str, ...] = ()
 
-    def of(self, reading: MemoryReading) -> dict[str, Room]:
-        """The rooms that a reading leaves, by resource.
+    def of(self, reading: MemoryReading) -> dict[str, ResourceBudget]:
+        """The budgets that a reading leaves, by resource.
 
         Raises:
             IncompleteReadingError: A limit is missing that was there before. After 20 readings without it, it is gone.
@@ -37,12 +41,14 @@ class Rooms:
         self._require_complete(reading)
         if self._known_device(reading) is None:
             reading = replace(reading, devices=())
-        return {name: self._room(budget, reading) for name, budget in self._reader.read(reading).items()}
+        return {name: self._budget(budget, reading) for name, budget in self._reader.read(reading).items()}
 
-    def _room(self, budget: Budget, reading: MemoryReading) -> Room:
+    def _budget(self, budget: Budget, reading: MemoryReading) -> ResourceBudget:
         # The budget is below zero by as much as others have eaten into the reserve beyond what this process occupies.
         limit, kept_free = budget.limit, budget.reserve_bytes
-        return Room(limit.reach_bytes - kept_free, kept_free, self._name(limit, reading), limit.available_bytes)
+        return ResourceBudget(
+            limit.reach_bytes - kept_free, kept_free, self._name(limit, reading), limit.available_bytes
+        )
 
     def _name(self, limit: Limit, reading: MemoryReading) -> str:
         if limit.kind != "device":
@@ -97,31 +103,22 @@ LEAST_S = 0.05
 MOST_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """What limited the process at one moment."""
-
-    at_s: float  # when, in seconds of the clock
-    rooms: dict[str, Room]  # per resource, what may be occupied
-    reading: MemoryReading  # what that was read from
-
-
 class Watcher:
     """Reads the memory again when it is time to."""
 
     def __init__(
         self,
         read: Callable[[], MemoryReading],
-        rooms: Rooms,
+        budgets: RunBudgets,
         *,
         clock: Callable[[], float] = time.monotonic,
         least_s: float = LEAST_S,
         note: Callable[[str], None] | None = None,
     ) -> None:
-        self._read, self._rooms, self._clock = read, rooms, clock
+        self._read, self._budgets, self._clock = read, budgets, clock
         self._least_s = self._interval_s = least_s
         self._next_s = float("-inf")
-        self.last: View | None = None
+        self.last: Snapshot | None = None
         self._notes: list[str] = []
         self._note = note or (lambda text: _log.warning("%s", text))
         self._said: set[type[Exception]] = set()
@@ -145,13 +142,13 @@ class Watcher:
         """The time, in seconds of the clock."""
         return self._clock()
 
-    def look(self) -> View | None:
+    def look(self) -> Snapshot | None:
         """Reads now; `None` if the sensors fail."""
         began_s = self._clock()
         try:
             reading = self._read()
-            self.last = View(began_s, self._rooms.of(reading), reading)
-            for text in self._rooms.notes:
+            self.last = Snapshot(began_s, self._budgets.of(reading), reading=reading)
+            for text in self._budgets.notes:
                 self._say(text)
         except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the training does not depend on it
             self.last = None
@@ -159,6 +156,8 @@ class Watcher:
         ended_s = self._clock()
         self._interval_s = min(MOST_S, max(self._least_s, _TIMES_ITS_COST * (ended_s - began_s)))
         self._next_s = ended_s + self._interval_s
+        if self.last is not None:
+            self.last = replace(self.last, next_s=self._interval_s)
         return self.last
 
     def _say_once(self, error: Exception) -> None:

@@ -49,7 +49,7 @@ def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host"
         release_memory=lambda: SimpleNamespace(
             host_bytes=0, device_bytes=None, holds={"device": "TensorFlow keeps it."}
         ),
-        settings=PLAIN,
+        config=PLAIN,
         gpu=lambda: gpu,
     )
     question = ProbeRequest("micro", effective, effective_batch_size=effective, reserve=Reserve(0.0, 0))
@@ -57,7 +57,7 @@ def steering_of(*readings, effective=EFFECTIVE, largest=EFFECTIVE, known=("host"
 
 
 def trained(then, **options):
-    """The report of a run that looks twice: at the room of its probe, and at another one."""
+    """The report of a run that looks twice: at the budget of its probe, and at another one."""
     steering, report = steering_of(reading(), then, **options)
     controller = steering.controller("training", EFFECTIVE, EFFECTIVE)
     controller.look()

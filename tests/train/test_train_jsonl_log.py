@@ -22,11 +22,11 @@ from autobatch.testing import FakeEngine
 from autobatch.train.control.controller import Controller, ControllerHooks
 from autobatch.train.control.policy import Policy
 from autobatch.train.control.state import PolicyDecision
-from autobatch.train.control.watcher import Rooms
+from autobatch.train.control.watcher import RunBudgets
+from autobatch.train.jsonl_log import AppendOnlyFile, JsonlLog, LogDir, encoded, open_jsonl_log
 from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.recorder import Recorder
-from autobatch.train.run_log import AppendOnlyFile, LogDir, RunLog, encoded, run_log
 
 BUDGETS = (800, 400, 400, 800, 800, 800)
 
@@ -73,7 +73,7 @@ def train(folder, opens=AppendOnlyFile, *, verbose=0, engine=None):
     clock = Clock(step_s=1.0)
     model = small_net() if engine is None else small_net(metrics=None)
     engine = engine or engine_for(model, Numbered(8).read([0, 1], 0))
-    with run_log(LogDir(folder, "python train.py", opens)) as log:
+    with open_jsonl_log(LogDir(folder, "python train.py", opens)) as log:
         log.began_s = 0.0
         recorder = Recorder(None, clock, log=log, verbose=verbose)
         recorder.add_trial(ran(8))
@@ -81,8 +81,8 @@ def train(folder, opens=AppendOnlyFile, *, verbose=0, engine=None):
         report = recorder.begin(result(), 8, 8, 1)
         outside = ControllerHooks(
             decided=lambda *what: recorder.decide("training", *what),
-            watch=Eager(Sensor(*BUDGETS), Rooms(NOTHING_RESERVED), clock=clock),
-            seen=lambda view, size, headroom: recorder.observe("training", view, size, headroom),
+            watch=Eager(Sensor(*BUDGETS), RunBudgets(NOTHING_RESERVED), clock=clock),
+            seen=lambda snapshot, size, headroom: recorder.observe("training", snapshot, size, headroom),
             note=recorder.note,
             sleep=clock.sleep,
         )
@@ -128,7 +128,7 @@ ENDS = {
 def test_every_way_out_is_written_down_and_passes_on(what, tmp_path):
     """Seen to fail with `except Exception`."""
     error, described = ENDS[what]
-    with pytest.raises(type(error)) as caught, run_log(tmp_path):
+    with pytest.raises(type(error)) as caught, open_jsonl_log(tmp_path):
         raise error
     assert caught.value is error
     end = lines_of(only_file(tmp_path))[-1]
@@ -141,13 +141,13 @@ def test_an_error_that_cannot_be_shown_is_still_named(tmp_path):
         def __str__(self):
             raise RuntimeError
 
-    with pytest.raises(UnshownError), run_log(tmp_path):
+    with pytest.raises(UnshownError), open_jsonl_log(tmp_path):
         raise UnshownError
     assert read_record(only_file(tmp_path)).error == {"kind": "UnshownError", "message": ""}
 
 
 def test_runs_of_the_same_second_have_files_of_their_own(tmp_path):
-    with run_log(tmp_path) as one, run_log(tmp_path) as other, run_log(tmp_path) as third:
+    with open_jsonl_log(tmp_path) as one, open_jsonl_log(tmp_path) as other, open_jsonl_log(tmp_path) as third:
         pass
     assert len({one.path, other.path, third.path}) == 3
     assert {read_record(path).outcome for path in tmp_path.iterdir()} == {"done"}
@@ -155,7 +155,7 @@ def test_runs_of_the_same_second_have_files_of_their_own(tmp_path):
 
 def test_whoever_reads_along_sees_whole_lines(tmp_path):
     """Seen to fail with lines that wait in a buffer."""
-    with run_log(tmp_path) as log:
+    with open_jsonl_log(tmp_path) as log:
         for number in range(3):
             log.add_note(f"note {number}")
             text = log.path.read_text()
@@ -165,7 +165,7 @@ def test_whoever_reads_along_sees_whole_lines(tmp_path):
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with run_log(None) as log:
+    with open_jsonl_log(None) as log:
         log.add_note("x")
     assert (log.path, list(tmp_path.iterdir())) == (None, [])
 
@@ -249,7 +249,7 @@ class Planned:
 def test_a_line_that_was_cut_off_spoils_no_other_however_long_the_disk_is_full(rooms):
     """Seen to fail with the torn line forgotten at a write of nothing."""
     file = Planned(*rooms)
-    log = RunLog(file, "x")
+    log = JsonlLog(file, "x")
     for number in range(len(rooms) + 1):
         log.write("note", {"number": number})
     assert json.loads(file.text.split(b"\n")[-2])["number"] == len(rooms)
@@ -258,7 +258,7 @@ def test_a_line_that_was_cut_off_spoils_no_other_however_long_the_disk_is_full(r
 def test_what_goes_wrong_before_the_file_is_there_leaves_none(tmp_path, monkeypatch):
     """Seen to fail with the file opened before it is known what to write first."""
     monkeypatch.setattr(sys, "orig_argv", ["python", object()])
-    with pytest.raises(TypeError), run_log(tmp_path):
+    with pytest.raises(TypeError), open_jsonl_log(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -287,21 +287,21 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_anything_runs(what, tmp
     (tmp_path / "file").write_text("")
     folder = BAD_FOLDERS[what](tmp_path)
     began = []
-    with pytest.raises(DataError, match="No log can be written") as caught, run_log(folder):
+    with pytest.raises(DataError, match="No log can be written") as caught, open_jsonl_log(folder):
         began.append("it")
     assert caught.value.path == str(folder)
     assert began == []
 
 
 def test_what_is_no_path_is_refused():
-    with pytest.raises(ArgumentError, match=r"Received: log_dir=3\."), run_log(3):
+    with pytest.raises(ArgumentError, match=r"Received: log_dir=3\."), open_jsonl_log(3):
         pass
 
 
 def test_logs_are_numbers_and_what_is_none_is_null_or_left_out(tmp_path):
     logs = {"loss": np.float32(0.5), "nan": float("nan"), "inf": np.inf, "count": np.int64(3), "text": "x", "list": [1]}
     logs |= {"huge": 10**400}
-    with run_log(tmp_path) as log:
+    with open_jsonl_log(tmp_path) as log:
         log.add_epoch(0, logs)
     line = lines_of(log.path)[1]
     assert line["logs"] == {"loss": 0.5, "nan": None, "inf": None, "count": 3.0}
@@ -347,20 +347,20 @@ def test_with_verbose_0_nothing_is_printed(tmp_path, capfd):
 
 
 def test_a_run_of_any_length_keeps_few_readings_in_memory(tmp_path):
-    log = RunLog()
+    log = JsonlLog()
     log.began_s = 0.0
     recorder = Recorder(log=log)
     recorder.report = report = RunReport(8, 8, 1, None, [])
-    view = Eager(Sensor(800), Rooms(NOTHING_RESERVED), clock=Clock()).look()
+    snapshot = Eager(Sensor(800), RunBudgets(NOTHING_RESERVED), clock=Clock()).look()
     for _ in range(100):
-        recorder.observe("training", view, 8, 0)
+        recorder.observe("training", snapshot, 8, 0)
     assert len(report.observations) == 1
 
 
 def test_times_of_a_run_count_from_when_it_was_called():
     """Not from when its training began, an hour of trials later."""
     clock = Clock()
-    recorder = Recorder(None, clock, log=RunLog(clock=clock))
+    recorder = Recorder(None, clock, log=JsonlLog(clock=clock))
     recorder.report = report = RunReport(8, 8, 1, None, [])
     clock.now_s = 3600.0
     recorder.decide("training", PolicyDecision("shrink", 8, 4, "why", "host"))

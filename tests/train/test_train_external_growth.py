@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.train.control.state import ExternalGrowth, Room, Snapshot, updated_growth
+from autobatch.train.control.state import ExternalGrowth, ResourceBudget, Snapshot, updated_growth
 
 MIB = 1 << 20
 
@@ -64,9 +64,9 @@ def test_what_is_left_of_a_rate_depends_on_the_time_alone(pauses):
 
 def test_every_resource_has_a_rate_of_its_own_that_outlives_a_gap():
     def seen(at_s, **reaches):
-        return Snapshot(at_s, {name: Room(reach * MIB, 0, name, 0) for name, reach in reaches.items()})
+        return Snapshot(at_s, {name: ResourceBudget(reach * MIB, 0, name, 0) for name, reach in reaches.items()})
 
     external_growth = ()
-    for sight in (seen(0.0, host=500, device=500), seen(1.0, device=400), seen(2.0, host=300, device=100)):
-        external_growth = updated_growth(external_growth, sight)
+    for snapshot in (seen(0.0, host=500, device=500), seen(1.0, device=400), seen(2.0, host=300, device=100)):
+        external_growth = updated_growth(external_growth, snapshot)
     assert {one.resource: one.rate / MIB for one in external_growth} == {"host": 100, "device": 300}

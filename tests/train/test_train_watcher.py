@@ -10,11 +10,11 @@ from surroundings import NOTHING_RESERVED, ROOMY, Clock, Sensor
 from autobatch.memory.budget import Reserve
 from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
-from autobatch.train.control.watcher import LEAST_S, MOST_S, Rooms, Watcher
+from autobatch.train.control.watcher import LEAST_S, MOST_S, RunBudgets, Watcher
 
 
 def watch(sensor, clock, **options):
-    return Watcher(sensor, Rooms(NOTHING_RESERVED), clock=clock, **options)
+    return Watcher(sensor, RunBudgets(NOTHING_RESERVED), clock=clock, **options)
 
 
 def test_the_first_reading_is_due_at_once_and_the_next_after_an_interval():
@@ -81,7 +81,7 @@ def test_what_is_not_watched_is_said_with_the_first_reading_and_once():
     device = Device(0, "GPU-1", "Fake GPU", total_bytes=100, free_bytes=60, used_by_this_process_bytes=None)
     said = []
     one = Watcher(
-        lambda: memory_reading(devices=(device,)), Rooms(NOTHING_RESERVED, 0), clock=Clock(), note=said.append
+        lambda: memory_reading(devices=(device,)), RunBudgets(NOTHING_RESERVED, 0), clock=Clock(), note=said.append
     )
     one.look()
     assert "GPU:0 is not watched" in said[0]
@@ -104,13 +104,13 @@ def test_what_is_not_an_error_of_the_sensor_ends_the_training():
         one.look()
 
 
-def test_a_room_is_the_budget_of_its_resource_and_may_be_below_zero():
+def test_the_budget_of_a_resource_may_be_below_zero():
     """What others have eaten into the reserve beyond what this process occupies counts."""
     reading = Sensor(300, rss_bytes=100, gpu_budgets=[50])()
-    found = Rooms(Reserve(fraction=0.0, floor_bytes=400), 0).of(reading)
-    assert {name: (room.budget_bytes, room.reserve_bytes) for name, room in found.items()} == {
+    found = RunBudgets(Reserve(fraction=0.0, floor_bytes=400), 0).of(reading)
+    assert {name: (budget.budget_bytes, budget.reserve_bytes) for name, budget in found.items()} == {
         "host": (-100, 400),
         "device": (-350, 400),
     }
-    assert set(Rooms(NOTHING_RESERVED).of(reading)) == {"host"}
-    assert set(Rooms(NOTHING_RESERVED, 1).of(reading)) == {"host"}
+    assert set(RunBudgets(NOTHING_RESERVED).of(reading)) == {"host"}
+    assert set(RunBudgets(NOTHING_RESERVED, 1).of(reading)) == {"host"}

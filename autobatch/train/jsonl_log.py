@@ -1,4 +1,4 @@
-"""A run as it goes on, one JSON object a line: `fit(..., log_dir=...)`.
+"""The log of a run, one JSON object a line: `fit(..., log_dir=...)`. Exporters to other systems: see `recorder.py`.
 
 Every line is one write of a whole line to the end of the file, so that whoever reads along sees whole lines, and a
 kill or a crash tears at most the last one. Where the run began, each decision, each epoch and the end are on the disk
@@ -31,8 +31,11 @@ from autobatch.results.trial import Trial
 if TYPE_CHECKING:
     from autobatch.results.run import Decision, Observation, RunReport
 
+
 SCHEMA_VERSION = 2
+
 _LONGEST_MESSAGE = 10_000
+
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -72,7 +75,7 @@ class LogDir(PathLike[str]):
         return fspath(self.folder)
 
 
-class RunLog:
+class JsonlLog:
     """The log of one run."""
 
     def __init__(
@@ -170,16 +173,16 @@ class RunLog:
 
 
 @contextlib.contextmanager
-def run_log(
+def open_jsonl_log(
     log_dir: str | PathLike[str] | None, tell: Callable[[str], None] = lambda text: say(text, 0)
-) -> Iterator[RunLog]:
+) -> Iterator[JsonlLog]:
     """The log of what runs under it, from its beginning to its end, whatever that is.
 
     Raises:
         ArgumentError: It is no path.
         DataError: The folder or the file cannot be made.
     """
-    log = RunLog() if log_dir is None else _opened(log_dir, tell)
+    log = JsonlLog() if log_dir is None else _opened(log_dir, tell)
     try:
         yield log
     except KeyboardInterrupt:
@@ -204,7 +207,7 @@ def encoded(values: Mapping[str, Any]) -> bytes:
     return json.dumps(to_json_values(values), separators=(",", ":"), allow_nan=False, default=str).encode() + b"\n"
 
 
-def _opened(log_dir: str | PathLike[str], tell: Callable[[str], None]) -> RunLog:
+def _opened(log_dir: str | PathLike[str], tell: Callable[[str], None]) -> JsonlLog:
     from autobatch.backend import framework_packages
     from autobatch.results.environment import command, environment
 
@@ -223,7 +226,7 @@ def _opened(log_dir: str | PathLike[str], tell: Callable[[str], None]) -> RunLog
     }
     # Last, so that nothing can go wrong between the file and whoever closes it.
     file, path = _new_file(known, began)
-    log = RunLog(file, path, tell=tell)
+    log = JsonlLog(file, path, tell=tell)
     log.write("run", head, at_s=0.0)
     return log
 

@@ -151,11 +151,11 @@ def test_a_size_above_the_number_of_samples_is_the_same_again(folder, tmp_path):
 
 def test_the_stored_size_is_that_of_the_epoch(folder, scheduled):
     """Seen to fail with that of epoch 0, from which a restart took its rungs."""
-    assert CheckpointStore(scheduled).load().standing.effective_batch_size == 4
-    standing = (
-        CheckpointStore(interrupted(folder, scheduled.parent / "later", 7, batch_size=[(0, 4), (1, 8)])).load().standing
+    assert CheckpointStore(scheduled).load().state.effective_batch_size == 4
+    state = (
+        CheckpointStore(interrupted(folder, scheduled.parent / "later", 7, batch_size=[(0, 4), (1, 8)])).load().state
     )
-    assert (standing.epoch, standing.effective_batch_size) == (1, 8)
+    assert (state.epoch, state.effective_batch_size) == (1, 8)
 
 
 def test_two_trainings_cannot_have_one_folder(folder, tmp_path):
@@ -181,7 +181,7 @@ def test_a_supervised_run_stays_stored_and_is_restored_without_training(folder, 
     """Seen to fail with the folder emptied at the end."""
     model, again = stays_here(), stays_here(seed=9)
     history = fit(folder, model, checkpoint=SupervisedFolder(tmp_path))
-    assert CheckpointStore(tmp_path).load().standing.finished
+    assert CheckpointStore(tmp_path).load().state.finished
     assert InFlightJournal(tmp_path).read() is None
     trained = At("on_train_batch_begin", 1, interrupt)
     restored = fit(folder, again, checkpoint=SupervisedFolder(tmp_path), callbacks=[trained])
@@ -218,7 +218,7 @@ def test_a_finished_run_goes_on_for_more_epochs_as_the_longer_one_would_have(fol
 def test_the_bound_of_a_restart_outlasts_it(folder, tmp_path):
     """Seen to fail with the bound left out: the same call again began at the size that had been killed."""
     place = interrupted(folder, SupervisedFolder(tmp_path, max_micro_batch_size=4), max_batch_size=4)
-    assert CheckpointStore(place).load().standing.max_micro_batch_size == 4
+    assert CheckpointStore(place).load().state.max_micro_batch_size == 4
     report = fit(folder, stays_here(), checkpoint=tmp_path).autobatch
     assert (report.effective_batch_size, report.micro_batch_size) == (8, 4)
     assert [note for note in report.notes if "more than 4 ran out" in note]
@@ -226,7 +226,7 @@ def test_the_bound_of_a_restart_outlasts_it(folder, tmp_path):
 
 def test_a_bound_of_the_user_is_no_bound_of_the_run(folder, tmp_path):
     place = interrupted(folder, tmp_path / "run", max_batch_size=4)
-    assert CheckpointStore(place).load().standing.max_micro_batch_size is None
+    assert CheckpointStore(place).load().state.max_micro_batch_size is None
     assert fit(folder, stays_here(), checkpoint=place).autobatch.micro_batch_size == 8
 
 

@@ -4,13 +4,15 @@ import pytest
 
 from autobatch._text import MIB
 from autobatch.train.control.controller import ReleaseTiming
-from autobatch.train.control.state import Room
+from autobatch.train.control.state import ResourceBudget
 
 NEED = 1000 * MIB
 
 
-def room(free: int, occupied: int) -> Room:
-    return Room(budget_bytes=occupied + free - 100 * MIB, reserve_bytes=100 * MIB, limit="host", available_bytes=free)
+def budget(free: int, occupied: int) -> ResourceBudget:
+    return ResourceBudget(
+        budget_bytes=occupied + free - 100 * MIB, reserve_bytes=100 * MIB, limit="host", available_bytes=free
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,20 +25,20 @@ def room(free: int, occupied: int) -> Room:
         (40, 50, 1e9, False),
         (-100, 50, 1e9, False),
     ],
-    ids=["tight", "room enough", "others are taking", "others take little", "not worth it", "nothing to give"],
+    ids=["tight", "enough is free", "others are taking", "others take little", "not worth it", "nothing to give"],
 )
 def test_it_is_worth_it_while_memory_is_tight(spare: int, free: int, rate: float, expected: bool) -> None:
     """Seen to fail with each of the three conditions left out."""
     occupied = NEED + spare * MIB
-    assert ReleaseTiming().due(0.0, occupied, NEED, room(free * MIB, occupied), rate) is expected
+    assert ReleaseTiming().due(0.0, occupied, NEED, budget(free * MIB, occupied), rate) is expected
 
 
 def times(returned: int, rate: float, seconds: int) -> list[int]:
-    tidying, occupied, done = ReleaseTiming(), NEED + 200 * MIB, []
+    timing, occupied, done = ReleaseTiming(), NEED + 200 * MIB, []
     for at_s in range(seconds):
-        if tidying.due(float(at_s), occupied, NEED, room(50 * MIB, occupied), rate):
+        if timing.due(float(at_s), occupied, NEED, budget(50 * MIB, occupied), rate):
             done.append(at_s)
-            tidying.record(returned)
+            timing.record(returned)
     return done
 
 

@@ -6,7 +6,7 @@ from autobatch._text import GIB
 from autobatch.memory.budget import Limit, Reserve
 from autobatch.memory.types import Device, OwnFrom
 from autobatch.testing import memory_reading
-from autobatch.train.control.watcher import IncompleteReadingError, Rooms
+from autobatch.train.control.watcher import IncompleteReadingError, RunBudgets
 
 RESERVE = Reserve(fraction=0.0, floor_bytes=GIB)
 
@@ -24,16 +24,16 @@ def gpu(used: int | None, free: int = 6, own_from: OwnFrom | None = None) -> Dev
 
 
 def test_what_this_process_holds_of_a_gpu_is_within_its_reach() -> None:
-    room = Rooms(RESERVE, 0).of(memory_reading(devices=(gpu(used=70),)))["device"]
-    assert (room.reach_bytes, room.budget_bytes) == (76 * GIB, 75 * GIB)
+    budget = RunBudgets(RESERVE, 0).of(memory_reading(devices=(gpu(used=70),)))["device"]
+    assert (budget.reach_bytes, budget.budget_bytes) == (76 * GIB, 75 * GIB)
 
 
 def test_a_pool_tells_where_nvml_does_not() -> None:
     """In a container NVML lists the processes by the host's numbers."""
-    rooms = Rooms(RESERVE, 0)
+    budgets = RunBudgets(RESERVE, 0)
     reading = memory_reading(devices=(gpu(used=20, own_from="pool"),))
-    assert rooms.of(reading)["device"].reach_bytes == 26 * GIB
-    assert rooms.notes == ()
+    assert budgets.of(reading)["device"].reach_bytes == 26 * GIB
+    assert budgets.notes == ()
 
 
 @pytest.mark.parametrize("device", [gpu(used=None), gpu(used=3, own_from="allocator")], ids=["nobody", "the least"])
@@ -42,9 +42,9 @@ def test_a_gpu_that_nobody_can_tell_of_is_not_watched_and_that_is_said(device: D
 
     Its own pool looked like a neighbour's.
     """
-    rooms = Rooms(RESERVE, 0)
-    assert set(rooms.of(memory_reading(devices=(device,)))) == {"host"}
-    (note,) = rooms.notes
+    budgets = RunBudgets(RESERVE, 0)
+    assert set(budgets.of(memory_reading(devices=(device,)))) == {"host"}
+    (note,) = budgets.notes
     assert "GPU:0 is not watched" in note
 
 
@@ -58,40 +58,40 @@ OWN = Limit("device", 8 * GIB, 6 * GIB, 3 * GIB, "own limit")  # 2 GiB in use, a
 )
 def test_what_a_program_lets_the_framework_take_of_a_gpu_bounds_it(device: Device, budget_gib: int, limit: str) -> None:
     """Seen to fail with the driver's figures alone: a training grew into what its own allocator refused."""
-    room = Rooms(RESERVE, 0, OWN).of(memory_reading(devices=(device,)))["device"]
-    assert (room.budget_bytes, limit in room.limit) == (budget_gib * GIB, True)
+    budget = RunBudgets(RESERVE, 0, OWN).of(memory_reading(devices=(device,)))["device"]
+    assert (budget.budget_bytes, limit in budget.limit) == (budget_gib * GIB, True)
 
 
 def test_what_is_left_of_a_programs_own_limit_is_that_of_the_reading():
     """Seen to fail with what was left at the start of the run."""
-    rooms = Rooms(RESERVE, 0, OWN)
-    left = [rooms.of(memory_reading(devices=(gpu(used=used, free=40),)))["device"].available_bytes for used in (3, 8)]
+    budgets = RunBudgets(RESERVE, 0, OWN)
+    left = [budgets.of(memory_reading(devices=(gpu(used=used, free=40),)))["device"].available_bytes for used in (3, 8)]
     assert left == [6 * GIB, 1 * GIB]
 
 
 def test_a_gpu_that_nobody_can_tell_of_is_watched_by_a_programs_own_limit_and_that_is_said():
-    rooms = Rooms(RESERVE, 0, OWN)
-    rooms.of(memory_reading(devices=(gpu(used=None),)))
-    (note,) = rooms.notes
+    budgets = RunBudgets(RESERVE, 0, OWN)
+    budgets.of(memory_reading(devices=(gpu(used=None),)))
+    (note,) = budgets.notes
     assert "by this program's own limit alone" in note
 
 
 @pytest.mark.parametrize("lost", ["control group", "device"])
 def test_a_limit_that_is_missing_is_not_taken_for_room(lost: str) -> None:
     """Seen to fail with the limits that are left taken for all there are: the size grew to that of the host."""
-    rooms = Rooms(RESERVE, 0)
-    rooms.of(memory_reading(group_limit_bytes=4 * GIB, devices=(gpu(used=1),)))
+    budgets = RunBudgets(RESERVE, 0)
+    budgets.of(memory_reading(group_limit_bytes=4 * GIB, devices=(gpu(used=1),)))
     left = {"devices": (gpu(used=1),)} if lost == "control group" else {"group_limit_bytes": 4 * GIB}
     for _ in range(20):
         with pytest.raises(IncompleteReadingError, match="cannot be read any more"):
-            rooms.of(memory_reading(**left))
-    assert rooms.of(memory_reading(**left))["host"].reach_bytes > 0
+            budgets.of(memory_reading(**left))
+    assert budgets.of(memory_reading(**left))["host"].reach_bytes > 0
 
 
 def test_a_limit_that_comes_back_is_counted_again() -> None:
-    rooms = Rooms(RESERVE)
+    budgets = RunBudgets(RESERVE)
     whole = memory_reading(group_limit_bytes=4 * GIB)
-    expected = rooms.of(whole)
+    expected = budgets.of(whole)
     with pytest.raises(IncompleteReadingError):
-        rooms.of(memory_reading())
-    assert rooms.of(whole) == expected
+        budgets.of(memory_reading())
+    assert budgets.of(whole) == expected

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from autobatch.memory.types import Device
 from autobatch.testing import memory_reading
-from autobatch.train.control.state import Room, binding
+from autobatch.train.control.state import ResourceBudget, binding
 from autobatch.train.recorder import Thinning, device_bytes
 
 REACH = 1000
@@ -59,7 +59,7 @@ def test_four_hours_of_turmoil_are_bounded():
 
 
 def test_the_binding_limit_is_the_one_with_the_least_to_take():
-    host, device = Room(900, 100, "host", 500), Room(800, 0, "GPU:0", 450)
+    host, device = ResourceBudget(900, 100, "host", 500), ResourceBudget(800, 0, "GPU:0", 450)
     assert binding({"host": host, "device": device}).limit == "host"
     assert binding({}) is None
 
