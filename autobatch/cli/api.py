@@ -56,33 +56,28 @@ class Api:
         return autobatch.share_memory()
 
     def accelerators(self) -> tuple[str, ...]:
-        """The accelerators that the framework can use, by name."""
         from autobatch.backend import accelerator_names
 
         return accelerator_names()
 
     def make_datagen(self, **options: Any) -> Any:
-        """An `ImageDataGenerator`."""
         import_keras()
         from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
         return ImageDataGenerator(**options)
 
     def make_samples(self, model: Any) -> Any:
-        """Samples made up for a model."""
         from autobatch.data.adapters.synthetic import SyntheticSource
 
         return SyntheticSource(model)
 
     def environment(self) -> dict[str, Any]:
-        """What a run depends on, for a report."""
         from autobatch.backend import framework_packages
         from autobatch.results.environment import environment
 
         return environment(self.read_memory(), packages=framework_packages())
 
     def supervise(self, words: Sequence[str], args: argparse.Namespace, stream: TextIO) -> "CommandOutput | int":
-        """Trains in a child process, as `autobatch.cli.supervisor` does."""
         from autobatch.cli.supervisor.supervise import supervise
 
         return supervise(words, args, stream)

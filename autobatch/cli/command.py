@@ -63,5 +63,4 @@ class Failed(Exception):  # noqa: N818 - it carries the error, it is none
 
 
 def as_typed(words: Sequence[str]) -> str:
-    """The command with these words, quoted for a shell."""
     return shlex.join(["autobatch", *words])

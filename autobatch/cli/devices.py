@@ -44,7 +44,6 @@ def visible(wanted: str, devices: "Sequence[Device]", notes: Sequence[str] = ())
 
 
 def require_usable(wanted: str | None, accelerators: Sequence[str], devices: "Sequence[Device]") -> None:
-    """Refuses to go on without the requested device, once the framework has started."""
     if wanted in {None, "cpu"} or accelerators:
         return
     from autobatch.backend import current_backend

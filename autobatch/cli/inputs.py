@@ -34,7 +34,6 @@ def inputs(args: argparse.Namespace, api: Api, terminal: Terminal) -> tuple[Any,
 
 
 def search(args: argparse.Namespace) -> dict[str, Any]:
-    """How to look for a size, as keyword arguments; what was not given is left out."""
     options = {
         "max_batch_size": args.max_batch,
         "reserve": args.reserve,

@@ -89,7 +89,6 @@ class TerminalConsole(Console):
 
     @property
     def size(self) -> ConsoleDimensions:
-        """The size of the stream's terminal now."""
         try:
             columns, lines = os.get_terminal_size(self.file.fileno())
         except (OSError, ValueError):

@@ -31,7 +31,6 @@ class MemorySnapshot:
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values, in bytes."""
         head = {"schema_version": SCHEMA_VERSION, "read_at": self.at.isoformat(timespec="milliseconds")}
         if self.reading is None:
             return {**head, "error": self.error}
@@ -45,7 +44,6 @@ class MemorySnapshot:
         }
 
     def lines(self, width: int | None = None) -> list[str]:
-        """The snapshot as text, its sentences broken at `width`."""
         if self.reading is None:
             return wrapped("", f"Memory could not be read: {self.error}", width)
         notes = [
@@ -63,7 +61,6 @@ class MemorySnapshot:
 
 
 def headline(budget: Budget) -> str:
-    """How much can be used and what limits that, in one sentence."""
     limit = budget.limit
     name = f"{limit.kind} ({limit.detail})" if limit.kind == "device" else limit.kind
     available, reserve = format_bytes(limit.available_bytes), format_bytes(budget.reserve_bytes)

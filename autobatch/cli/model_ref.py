@@ -52,7 +52,6 @@ def load_model(name: str) -> Any:
 
 
 def load_datagen(name: str) -> Any:
-    """The `ImageDataGenerator` that a name refers to."""
     datagen = _load_object(name, {})
     if not hasattr(datagen, "flow_from_directory"):
         raise ArgumentError(

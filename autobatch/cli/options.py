@@ -26,7 +26,6 @@ class Switch(argparse.Action):
     def __call__(
         self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, _values: Any, flag: str | None = None
     ) -> None:
-        """Stores which of the two was given."""
         setattr(namespace, self.dest, not (flag or "").startswith("--no-"))
 
 
@@ -40,7 +39,6 @@ class OnlyOne(argparse.Action):
     def __call__(
         self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _flag: str | None = None
     ) -> None:
-        """Stores the value, or refuses it beside another one."""
         value = values if self.const is None else self.const
         before = getattr(namespace, self.dest, value)
         if before != value:
@@ -103,7 +101,6 @@ def share(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """A positive number of seconds."""
     value = number(text)
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
@@ -195,7 +192,6 @@ def add_inputs(parser: argparse.ArgumentParser, *, needs_pictures: bool = True) 
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
-    """How to look for a size."""
     search = parser.add_argument_group("batch size")
     text = (
         "auto (default): the smallest that reaches 95%% of the best throughput; largest: the largest safe one; or the "

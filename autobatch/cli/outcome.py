@@ -18,7 +18,6 @@ class ExitCode(IntEnum):
     meaning: str
 
     def __new__(cls, value: int, outcome: str, meaning: str) -> Self:
-        """Makes a number that carries its two texts."""
         code = int.__new__(cls, value)
         code._value_, code.outcome, code.meaning = value, outcome, meaning
         return code
@@ -66,7 +65,6 @@ def exit_code(error: BaseException) -> ExitCode:
 
 
 def exit_code_table() -> str:
-    """The codes and their meanings, one a line, for `--help`."""
     return "\n".join(["exit codes:", *(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)])
 
 

@@ -32,7 +32,6 @@ class Parser(argparse.ArgumentParser):
     """A parser that raises `UsageError` instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises `UsageError`."""
         raise UsageError(message, self.format_usage(), self.prog)
 
 
@@ -82,7 +81,6 @@ def build_parser() -> Parser:
 
 
 def command_parsers(parser: argparse.ArgumentParser) -> dict[str, CommandParser]:
-    """The parsers of the subcommands, by name."""
     actions = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return dict(next(actions).choices)
 

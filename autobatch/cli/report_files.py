@@ -59,7 +59,6 @@ def require_writable(path: Path) -> None:
 
 
 def require_replaceable(path: Path, is_own: Callable[[Path], bool], expected: str) -> None:
-    """Refuses a file that exists and is not one's own."""
     if path.exists() and not (path.is_file() and is_own(path)):
         raise ArgumentError(
             f"{str(path)!r} exists and is no report of autobatch, so it is left alone. Received: --output {path}. "

@@ -45,8 +45,6 @@ class Origin(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A setting's value and its source."""
-
     value: Any
     origin: Origin
     where: str  # for people: the flag, the variable, the file and its key
@@ -215,7 +213,6 @@ def _read(path: Path) -> Mapping[str, Any] | None:
 
 
 def show_settings(command: str, choices: Mapping[str, Choice]) -> CommandOutput:
-    """Each setting of a command, its value and its source."""
     rows = [("setting", "value", "from"), *((n, _shown(c.value), c.where) for n, c in sorted(choices.items()))]
     data = {name: {"value": choice.value, "from": choice.where} for name, choice in sorted(choices.items())}
     lines = columns(rows, left=frozenset({0, 1, 2}))

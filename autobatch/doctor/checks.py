@@ -19,7 +19,6 @@ _REMEDIES = {
 
 
 def check_framework(facts: MachineFacts) -> Iterator[Finding]:
-    """Yields whether there is something to train with."""
     framework = facts.framework
     if framework.error is not None:
         found = find_backend(framework.backend)
@@ -155,7 +154,6 @@ def _temporary(facts: MachineFacts) -> Finding:
 
 
 def check_packages(facts: MachineFacts) -> Iterator[Finding]:
-    """Yields what is installed, and what does not fit."""
     needed = [package for package in facts.packages if not package.extra]
     optional = [package for package in facts.packages if package.extra]
     yield from (_unfit(package) for package in facts.packages if package.fits is False)

@@ -7,6 +7,7 @@ from typing import Any
 from autobatch.doctor.checks import check_framework, check_memory, check_packages, check_trials
 from autobatch.doctor.facts import Finding, MachineFacts
 from autobatch.doctor.gpu_checks import check_allocators, check_devices, choose_allocators
+from autobatch.results.trial import Where
 
 SCHEMA_VERSION = 1
 _CHECKS = (check_framework, check_devices, check_memory, check_allocators, check_trials, check_packages)
@@ -14,20 +15,12 @@ _CHECKS = (check_framework, check_devices, check_memory, check_allocators, check
 
 @dataclass(frozen=True, slots=True)
 class MachinePlan:
-    """What a training or a probe would use, as things stand.
+    """What a training or a probe would use, as things stand."""
 
-    Attributes:
-        device: "CPU", or "GPU:k" with its name.
-        limit: What limits the memory there: "device", "host" or "control group"; `None` where nothing tells.
-        budget_bytes: The most that this process should occupy of it, beside the default reserve.
-        trials: Where they run: in a "worker" or in the "caller".
-        gives_back: Whether the allocator can give memory back.
-    """
-
-    device: str
-    limit: str | None
-    budget_bytes: int | None
-    trials: str
+    device: str  # "CPU", or "GPU:k" with its name
+    limit: str | None  # of the memory there: "device", "host" or "control group"; `None` where nothing tells
+    budget_bytes: int | None  # beside the default reserve
+    trials: Where
     allocator: str
     gives_back: bool
 
@@ -58,12 +51,10 @@ class Checkup:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many findings there are of each state."""
         found = Counter(finding.state for finding in self.findings)
         return {state: found[state] for state in ("ok", "warning", "problem")}
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the check-up as JSON-ready values."""
         facts = asdict(self) | {"findings": [asdict(finding) for finding in self.findings]}
         return {"schema_version": SCHEMA_VERSION, "counts": self.counts, **facts}
 

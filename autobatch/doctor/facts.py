@@ -14,26 +14,17 @@ Group = Literal["framework", "devices", "memory", "allocators", "trials", "packa
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """What the system lets this process see and do.
+    """What the system lets this process see and do."""
 
-    Attributes:
-        group_version: Of the memory control groups.
-        resets_peak: Whether the high-water mark of resident memory can be set back.
-        returns_freed: Whether the C library can hand freed memory back.
-        container: How it can be told that this is a container.
-        machines_numbers: Whether its numbers of processes are the machine's own, by which a driver knows them.
-        address_limit_bytes: What this process may map (`ulimit -v`), `None` for no limit.
-    """
-
-    group_version: int | None = 2
+    group_version: int | None = 2  # of the memory control groups
     counts_kills: bool = True
-    resets_peak: bool = True
-    returns_freed: bool = True
-    container: str | None = None
-    machines_numbers: bool = True
+    resets_peak: bool = True  # the high-water mark of resident memory
+    returns_freed: bool = True  # the C library can hand freed memory back
+    container: str | None = None  # how it can be told that this is one
+    machines_numbers: bool = True  # its process ids are the machine's own, by which a driver knows them
     swap_bytes: int | None = 0
     swap_free_bytes: int | None = 0
-    address_limit_bytes: int | None = None
+    address_limit_bytes: int | None = None  # what may be mapped (`ulimit -v`), `None` for no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,40 +41,26 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package that autobatch needs or can use.
-
-    Attributes:
-        version: What is installed.
-        wanted: The versions that autobatch is made for, as "<2,>=1.11".
-        fits: Whether the installed one is among them.
-        extra: What of autobatch it is for, where it can do without; empty for one that it needs.
-    """
+    """A package that autobatch needs or can use."""
 
     name: str
-    version: str | None
-    wanted: str | None = None
+    version: str | None  # what is installed
+    wanted: str | None = None  # the versions that autobatch is made for, as "<2,>=1.11"
     fits: bool | None = None
-    extra: str = ""
+    extra: str = ""  # what of autobatch it is for, where it can do without
 
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """Everything that a check-up looks at.
-
-    Attributes:
-        machine_gpus: The GPUs that the driver shows, hidden ones among them.
-        driver_note: Why the driver cannot be asked.
-        pools: For each GPU that CUDA counts whether it has memory pools.
-        device_files: The files that a driver makes for its GPUs, as "/dev/nvidia0".
-    """
+    """Everything that a check-up looks at."""
 
     framework: Framework
     reading: MemoryReading
-    machine_gpus: tuple[Device, ...] = ()
+    machine_gpus: tuple[Device, ...] = ()  # that the driver shows, hidden ones among them
     driver: Driver | None = None
-    driver_note: str = ""
-    pools: tuple[bool, ...] = ()
-    device_files: tuple[str, ...] = ()
+    driver_note: str = ""  # why it cannot be asked
+    pools: tuple[bool, ...] = ()  # for each GPU that CUDA counts, whether it has memory pools
+    device_files: tuple[str, ...] = ()  # that a driver makes for its GPUs, as "/dev/nvidia0"
     environ: Mapping[str, str] = field(default_factory=dict)
     kernel: Kernel = field(default_factory=Kernel)
     places: Places = field(default_factory=Places)
@@ -92,19 +69,11 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found.
-
-    Attributes:
-        name: What was looked at.
-        state: `ok`; `warning`, where something is missing and training works all the same; `problem`, where nothing can
-            be trained.
-        found: What it is, in a sentence.
-        remedy: What to do about it.
-    """
+    """One thing that was found, in a sentence, and what to do about it."""
 
     group: Group
-    name: str
-    state: State
+    name: str  # what was looked at
+    state: State  # with a warning training works all the same, with a problem nothing can be trained
     found: str
     remedy: str | None = None
 

@@ -110,7 +110,6 @@ def _gpus(count: int) -> str:
 
 
 def check_allocators(facts: MachineFacts) -> Iterator[Finding]:
-    """Yields the allocators that a training would start with."""
     if facts.framework.backend_version is None:
         return
     on_cpu, on_gpu = choose_allocators(facts)
@@ -126,7 +125,6 @@ def check_allocators(facts: MachineFacts) -> Iterator[Finding]:
 
 
 def choose_allocators(facts: MachineFacts) -> tuple[AllocatorChoice, AllocatorChoice]:
-    """Returns the allocators on the CPU and on a GPU."""
     onednn = facts.framework.onednn is not False
     returns_freed = facts.kernel.returns_freed
     return backend_of(facts).allocator_choices(facts.environ, onednn=onednn, returns_freed=returns_freed)

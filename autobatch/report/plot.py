@@ -133,7 +133,6 @@ def _draw_memory(ax: "Axes", shown: MemoryContent) -> None:
 
 
 def _draw_throughput(ax: "Axes", trials: Trials) -> None:
-    """Samples per second of every size that ran."""
     shown = throughput_content(trials)
     ax.set(xlabel="batch size (samples)", ylabel="throughput (samples/s)", title="throughput")
     if shown is None:

@@ -71,8 +71,6 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What a training began with."""
-
     effective_batch_size: int
     micro_batch_size: int
     accumulation_steps: int
@@ -81,42 +79,29 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One saved run.
+    """One saved run, as its log tells it.
 
-    Attributes:
-        outcome: Of a probe `"found"`, `"usage"`, `"does_not_fit"`, `"device_missing"`, `"inconclusive"`,
-            `"foreign_error"`, `"timeout"` or `"interrupted"`; of a training `"done"`, `"interrupted"`, `"error"`, or
-            `"unfinished"` for one that is running or was killed.
-        started_at: When it began, ISO 8601 in UTC.
-        command: What to type to run it again, `None` where nobody typed anything.
-        environment: Versions, machine and limits (`autobatch.results.environment`).
-        error: `kind` and `message` of what ended it, `None` if it ended well.
-        result: What the probe has found, also that before a training.
-        best_so_far: The largest size that ran where there is no result.
-        next: A line to copy: what to type after a probe. `None` where it is not known.
-        begun: What the training began with, `None` if it did not get there.
-        observations: Readings of memory, in order and thinned.
-        notes: What was inferred, could not be read, or may make the answer less certain.
-        raw: What the file holds, as JSON values: an object, or a list of them.
+    The outcome of a probe is `"found"` or one that `report.summary` explains; that of a training is `"done"`,
+    `"interrupted"`, `"error"`, or `"unfinished"` for one that is running or was killed.
     """
 
     name: str
     kind: Literal["probe", "fit"]
     outcome: str
-    started_at: str | None
-    command: str | None
-    environment: Values
-    error: Mapping[str, str] | None
-    result: ProbeResult | None
+    started_at: str | None  # ISO 8601, UTC
+    command: str | None  # what to type to run it again, if anybody typed anything
+    environment: Values  # `autobatch.results.environment`
+    error: Mapping[str, str] | None  # `kind` and `message` of what ended it
+    result: ProbeResult | None  # of a training: what the probe before it found
     trials: tuple[Trial, ...]
-    best_so_far: int | None = None
-    next: str | None = None
+    best_so_far: int | None = None  # the largest size that ran where there is no result
+    next: str | None = None  # what to type after a probe
     begun: Begun | None = None
-    observations: tuple[Observation, ...] = ()
+    observations: tuple[Observation, ...] = ()  # in order, and thinned
     decisions: tuple[Decision, ...] = ()
     epochs: tuple[Epoch, ...] = ()
     notes: tuple[str, ...] = ()
-    raw: Any = None
+    raw: Any = None  # what the file holds, as JSON values: an object, or a list of them
 
 
 def read_record(path: Path) -> Record:

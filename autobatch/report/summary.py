@@ -35,7 +35,6 @@ def _fit_headline(record: Record) -> str:
 
 
 def _of_training(record: Record) -> list[Answered]:
-    """The questions that matter of a training, in the order in which they are asked."""
     told = [Answered("Batch size", _how_cut(record))]
     if record.result is not None:
         told += [Answered("Why this size", " ".join(record.result.reasons) or "No reason is kept.")]
@@ -150,7 +149,6 @@ def lead(record: Record) -> str:
 
 
 def answers(record: Record) -> list[Answered]:
-    """The questions that matter, in the order in which they are asked."""
     found = _of_training(record) if record.begun is not None else _of_probe(record)
     return [*found, *_next(record)]
 

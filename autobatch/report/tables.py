@@ -15,23 +15,16 @@ MOST_ROWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under their headings; the first cell names its row.
-
-    Attributes:
-        texts: Which columns hold text, not numbers: they stand to the left.
-        marked: The number of a row that stands out, counted from 0.
-        left_out: How many rows in the middle are not here.
-    """
+    """Rows under their headings; the first cell names its row."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    texts: frozenset[int]
-    marked: int | None = None
-    left_out: int = 0
+    texts: frozenset[int]  # the columns of words, which stand to the left
+    marked: int | None = None  # the row that stands out, counted from 0
+    left_out: int = 0  # rows in the middle that are not here
 
 
 def trials_table(trials: Sequence[Trial], chosen: Trial | None) -> Table:
-    """One row for each trial, in order."""
     head, rows = trial_rows(trials)
     marked = next((place for place, trial in enumerate(trials) if trial == chosen), None)
     if not any(trial.detail for trial in trials):

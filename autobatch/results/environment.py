@@ -103,7 +103,6 @@ def _version(package: str) -> str | None:
 
 
 def _cpu_count() -> int | None:
-    """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 

@@ -63,7 +63,6 @@ def _percent(share: float) -> str:
 
 
 def outcome_words(outcome: "Outcome") -> str:
-    """An outcome as it is written: "over budget"."""
     return outcome.name.lower().replace("_", " ")
 
 
@@ -113,7 +112,6 @@ def summary_line(result: "ProbeResult") -> str:
 
 
 def verdict_text(result: "ProbeResult") -> str:
-    """How big, why, what it needs of what there is, and how fast: three to six lines."""
     reasons = map(one_line, result.reasons[:_REASONS])
     return "\n".join([how_big(result), *reasons, what_limits(result), how_fast(result)])
 

@@ -98,12 +98,14 @@ def test_a_folder_that_cannot_be_written_to_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("folder", "expected"), [("tmp", True), ("tmp/of/somebody", True), ("tmp/disk/x", False), ("home", False)]
+    ("folder", "expected"),
+    [("tmp", True), ("tmp/of/somebody", True), ("tmp/disk/x", False), ("tmpfoo", False), ("ram", True), ("home", False)],
 )
 def test_a_folder_is_in_memory_if_its_innermost_mount_is(tmp_path, folder, expected):
-    """Seen to fail with the first mount that matches."""
+    """Seen to fail with the first mount that matches, and with names compared without the slash."""
     root = tmp_path.resolve()
     mounts = FILES["proc/self/mountinfo"].replace(" /tmp", f" {root}/tmp")
+    mounts += f"34 1 0:31 / {root}/ram rw - ramfs ramfs rw\n"
     (root / "self").mkdir()
     (root / "self" / "mountinfo").write_text(mounts)
     assert is_memory_backed(root / folder, root) == expected

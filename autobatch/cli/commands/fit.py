@@ -27,7 +27,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput | int:
-    """A training in a child process, unless it is to run in this one."""
     if args.in_process:
         return _train(args, api, terminal)
     return api.supervise(terminal.words, args, terminal.err)

@@ -164,7 +164,6 @@ def _standing(args: argparse.Namespace, settings: Sequence[Setting], names: Coll
 
 @contextmanager
 def progress(terminal: Terminal) -> Iterator[ProbeProgress]:
-    """The progress that suits a terminal; it ends with the context."""
     if terminal.quiet:
         yield SilentProgress()
     elif terminal.err.isatty():

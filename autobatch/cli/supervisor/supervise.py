@@ -26,13 +26,11 @@ from autobatch.cli.supervisor.restart_policy import (
     what_next,
 )
 from autobatch.errors import DataError
-from autobatch.memory.sensors.cgroup import count_oom_kills
+from autobatch.memory.sensors.cgroup import count_oom_kills, is_memory_backed
 from autobatch.train.checkpoint.saver import InFlightJournal
 from autobatch.train.checkpoint.store import CheckpointStore, folder_lock
 
-_IN_MEMORY = {"tmpfs", "ramfs"}
 _OFTEN_ON_DISK = "/var/tmp"  # noqa: S108 - the place that is meant to outlast a restart of the machine
-_MOUNTS = Path("/proc/self/mounts")
 
 
 def supervise(
@@ -106,7 +104,6 @@ def _what_is_left(args: argparse.Namespace, folder: Path) -> str:
 
 @contextlib.contextmanager
 def _folder(chosen: str | None, stream: TextIO) -> Iterator[Path]:
-    """The folder of the checkpoint: the user's own, or a temporary one."""
     try:
         folder = Path(chosen or tempfile.mkdtemp(prefix="autobatch-", dir=scratch_folder()))
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,26 +134,16 @@ def _is_finished(folder: Path) -> bool:
     return stored is not None and stored.state.finished
 
 
-def scratch_folder(environ: Mapping[str, str] = os.environ, mounts: Path = _MOUNTS, other: str = _OFTEN_ON_DISK) -> str:
+def scratch_folder(
+    environ: Mapping[str, str] = os.environ, proc: Path = Path("/proc"), other: str = _OFTEN_ON_DISK
+) -> str:
     """The folder for temporary checkpoints: that of `TMPDIR`, else one on a disk, else the usual one.
 
     Many systems keep /tmp in memory. A checkpoint there would take what the training is short of, and counts against
     the control group that it is killed in.
     """
     usual = tempfile.gettempdir()
-    if environ.get("TMPDIR") or not is_in_memory(usual, mounts):
+    if environ.get("TMPDIR") or not is_memory_backed(Path(usual), proc):
         return usual
-    usable = os.access(other, os.W_OK | os.X_OK) and not is_in_memory(other, mounts)
+    usable = os.access(other, os.W_OK | os.X_OK) and not is_memory_backed(Path(other), proc)
     return other if usable else usual
-
-
-def is_in_memory(folder: str, mounts: Path = _MOUNTS) -> bool:
-    """Whether a folder is known to be on a file system that is kept in memory."""
-    try:
-        lines = mounts.read_text(errors="surrogateescape").splitlines()
-    except OSError:
-        return False
-    path = os.path.realpath(folder)
-    kinds = {place: kind for _, place, kind in (line.split()[:3] for line in lines if len(line.split()) >= 3)}
-    above = [place for place in kinds if path == place or path.startswith(place.rstrip("/") + "/")]
-    return bool(above) and kinds[max(above, key=len)] in _IN_MEMORY

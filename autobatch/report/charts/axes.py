@@ -30,17 +30,13 @@ class Frame:
     right: float
     bottom: float
 
-    def rows(self, *heights: float, gap: float) -> list["Frame"]:
-        """The plot cut into rows of these shares of its height, `gap` units apart."""
-        share = (self.bottom - self.top - gap * (len(heights) - 1)) / sum(heights)
-        edges, top = [], self.top
-        for height in heights:
-            edges.append((top, top + share * height))
-            top += share * height + gap
-        return [replace(self, top=above, bottom=below) for above, below in edges]
+    def rows(self, count: int, gap: float) -> list["Frame"]:
+        """The plot cut into rows of the same height, `gap` units apart."""
+        height = (self.bottom - self.top - gap * (count - 1)) / count
+        tops = (self.top + number * (height + gap) for number in range(count))
+        return [replace(self, top=top, bottom=top + height) for top in tops]
 
     def x_axis(self, scale: Scale, make: TickMaker, title: str, most: int = 10) -> Svg:
-        """The line below, its ticks and what it measures."""
         ticks = fitting_ticks(make, scale, most, self._below)
         marks = [rule((scale(value), self.bottom), (scale(value), self.bottom + 4), "axis") for value, _ in ticks]
         middles = [sum(self._below(scale(value), label)) / 2 for value, label in ticks]

@@ -4,10 +4,11 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import EFFICIENT_FRACTION
+from autobatch.report.runs import Epoch
 from autobatch.results.probe import ProbeResult
 from autobatch.results.run import Decision, Observation
 from autobatch.results.trial import Trial
@@ -16,7 +17,7 @@ _AT_WORST = "_at_worst"
 _TOO_FAST = 1e12  # samples/s that nobody has measured: a file that was tampered with
 _LONG_BEFORE = 0.1  # of the whole time
 
-Known = tuple[float, float | None]
+Known = tuple[float, float | None]  # seconds, and a value if it is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +41,16 @@ class Trials:
 
 @dataclass(frozen=True, slots=True)
 class MemoryContent:
-    """Peak memory of one resource against batch size.
-
-    Attributes:
-        measured: Trials with their peaks in bytes.
-        worst: Trials with what they may come to at worst, in bytes.
-        silent: Trials that measured no peak.
-        model: The fitted line, `None` where there is none that can be drawn.
-        limit: What the budget is a part of.
-    """
+    """Peak memory of one resource against batch size."""
 
     resource: str
-    measured: list[tuple[Trial, int]]
-    worst: list[tuple[Trial, int]]
-    silent: list[Trial]
-    model: PeakModel | None
+    measured: list[tuple[Trial, int]]  # with their peaks in bytes
+    worst: list[tuple[Trial, int]]  # with what they may come to, in bytes
+    silent: list[Trial]  # those that measured no peak
+    model: PeakModel | None  # the fitted line, if it can be drawn
     budget_bytes: int | None
     reserve_bytes: int
-    limit: str
+    limit: str  # what the budget is a part of
     chosen: int | None
 
     @property
@@ -72,12 +65,7 @@ class MemoryContent:
 
 
 def memory_content(trials: Trials, resource: str) -> MemoryContent:
-    """What the chart of one resource shows.
-
-    Args:
-        trials: Each with a size from 1 up.
-        resource: `"host"` or `"device"`.
-    """
+    """What the chart of one resource (`"host"` or `"device"`) shows; each trial has a size from 1 up."""
     result, model, worst = trials.result, trials.models.get(resource), resource + _AT_WORST
     return MemoryContent(
         resource,
@@ -117,7 +105,6 @@ class ThroughputContent:
 
 
 def throughput_content(trials: Trials) -> ThroughputContent | None:
-    """What the chart of speeds shows; `None` where no trial has a speed."""
     speeds = [(trial, trial.samples_per_s) for trial in trials.all]
     measured = [(trial, speed) for trial, speed in speeds if speed is not None and 0 <= speed < _TOO_FAST]
     return ThroughputContent(measured, max(speed for _, speed in measured), trials.chosen) if measured else None
@@ -125,20 +112,13 @@ def throughput_content(trials: Trials) -> ThroughputContent | None:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One quantity over time.
-
-    Attributes:
-        points: Seconds and value, in order; `None` where it is not known.
-        unit: What the values are.
-        stepped: Whether a value holds until the next.
-        limit: What it should stay below, over time.
-    """
+    """One quantity over time."""
 
     title: str
-    points: Sequence[Known]
+    points: Sequence[Known]  # in order
     unit: Literal["samples", "bytes"]
-    stepped: bool = False
-    limit: Sequence[Known] = ()
+    stepped: bool = False  # a value holds until the next
+    limit: Sequence[Known] = ()  # what it should stay below
 
     @property
     def is_known(self) -> bool:
@@ -167,29 +147,13 @@ class Placed:
     decision: Decision
 
 
-class Ended(Protocol):
-    """The end of an epoch: the epoch, counted from 0, and seconds since the run began."""
-
-    @property
-    def epoch(self) -> int: ...
-
-    @property
-    def at_s(self) -> float: ...
-
-
 @dataclass(frozen=True, slots=True)
 class RunContent:
-    """A training over time, from `start_s` to `until_s`.
+    """A training over time, from `start_s` to `until_s`."""
 
-    Attributes:
-        rows: Quantities of which something is known.
-        decisions: Those that have a time.
-        epoch_ends: Time and number, counted from 1, in order.
-    """
-
-    rows: list[Row]
+    rows: list[Row]  # of which something is known
     decisions: list[Placed]
-    epoch_ends: list[tuple[float, int]]
+    epoch_ends: list[tuple[float, int]]  # time and number, counted from 1, in order
     start_s: float
     until_s: float
 
@@ -197,16 +161,12 @@ class RunContent:
 def run_content(
     observations: Sequence[Observation],
     decisions: Sequence[Decision],
-    epochs: Iterable[Ended] = (),
+    epochs: Iterable[Epoch] = (),
     first_size: int | None = None,
 ) -> RunContent:
-    """What the chart of a training shows.
+    """What the chart of a training shows that began with micro-batches of `first_size`.
 
-    Args:
-        observations: Readings, in any order.
-        decisions: In order; one without a time stands where its update was seen.
-        epochs: The epochs that ended.
-        first_size: The micro-batch size that the run began with.
+    A decision without a time stands where its update was seen.
     """
     seen = sorted((one for one in observations if math.isfinite(one.at_s)), key=lambda one: one.at_s)
     ends = sorted({one.at_s: one.epoch + 1 for one in epochs if math.isfinite(one.at_s)}.items())

@@ -8,32 +8,19 @@ from dataclasses import dataclass
 from autobatch._text import GIB, KIB, MIB
 
 Tick = tuple[float, str]
-
-TickMaker = Callable[[float, float, int], list[Tick]]
-
+TickMaker = Callable[[float, float, int], list[Tick]]  # from low, high, and how many there may be
 Room = Callable[[float, str], tuple[float, float]]
 
 _UNITS = ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"), (1, "bytes"))
-
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-
 _WHOLE_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, _DAY)
-
 _WORTH_A_LOGARITHM = 20.0
-
 _MARGIN = 1.25  # beyond the outermost sizes, so that no mark stands on an edge
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Where a quantity stands on paper.
-
-    Attributes:
-        low: The quantity at `start`.
-        high: The quantity at `end`, not below `low`.
-        start: Units of the drawing.
-        end: Units of the drawing; below `start` where the axis points up.
-        log: Whether equal ratios take equal room; then `low` is above 0.
+    """Where a quantity stands on paper: from `low` at `start` to `high` at `end`, in units of the drawing.
 
     Example:
         >>> Scale(0, 10, 100, 300)(5)
@@ -43,8 +30,8 @@ class Scale:
     low: float
     high: float
     start: float
-    end: float
-    log: bool = False
+    end: float  # below `start` where the axis points up
+    log: bool = False  # equal ratios take equal room; then `low` is above 0
 
     def __call__(self, value: float) -> float:
         """Returns the place of `value`; what lies outside of the scale is placed outside."""
@@ -71,7 +58,6 @@ def number_ticks(low: float, high: float, most: int) -> list[Tick]:
 
 
 def count_ticks(low: float, high: float, most: int) -> list[Tick]:
-    """Round whole numbers from `low` to `high`."""
     step = max(1.0, _decimal_step((high - low) / most))
     return [(value, f"{value:,.0f}") for value in _multiples(step, low, high)]
 
@@ -106,14 +92,7 @@ def doubling_ticks(low: float, high: float, most: int) -> list[Tick]:
 
 
 def fitting_ticks(make: TickMaker, scale: Scale, most: int, room: Room) -> list[Tick]:
-    """As many ticks as stand beside each other without touching.
-
-    Args:
-        make: Makes the ticks of a range, at most so many.
-        scale: Where they stand.
-        most: How many there may be.
-        room: What a label takes along the axis, from its place and its text: where it begins and ends.
-    """
+    """As many ticks as stand beside each other without touching; `room` is where a label begins and ends."""
     for count in range(most, 1, -1):
         ticks = make(scale.low, scale.high, count)
         taken = sorted(room(scale(value), label) for value, label in ticks)

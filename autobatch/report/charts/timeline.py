@@ -22,12 +22,7 @@ _TITLED = 10  # reasons in one title: more than that nobody reads
 
 
 def timeline(record: Record, *, wide: bool) -> Svg | None:
-    """The run drawn over time, or `None` where nothing of it has a time.
-
-    Args:
-        record: Of a training.
-        wide: For a screen, or else for a telephone.
-    """
+    """A training drawn over time, for a screen or a telephone; `None` where nothing of it has a time."""
     shown = run_content(
         record.observations,
         record.decisions,
@@ -49,7 +44,7 @@ def timeline(record: Record, *, wide: bool) -> Svg | None:
         f"The run over {format_duration(shown.until_s)}: {drawn_rows}; {len(record.decisions)} changes of the "
         f"micro-batch and {len(record.epochs)} epochs. The table of decisions below has all changes."
     )
-    drawn = [_draw(row, part, x) for row, part in zip(rows, frame.rows(*[1.0] * len(rows), gap=_GAP), strict=True)]
+    drawn = [_draw(row, part, x) for row, part in zip(rows, frame.rows(len(rows), gap=_GAP), strict=True)]
     return frame.drawing(said, *marks, _time_axis(frame, x, shown), *drawn, class_="wide" if wide else "narrow")
 
 
@@ -59,20 +54,17 @@ def _draw(row: Row, frame: Frame, x: Scale) -> Svg:
     zero = [rule((frame.left, y(0)), (frame.right, y(0)), "zero")] if low < 0 else []
     under = [box(frame.left, y(0), frame.right, y(low), "short")] if low < 0 else []
     limit = [(at_s, value if value is not None and value <= high else None) for at_s, value in row.limit]
+    title = row.title + ", budget dashed" * any(value is not None for _, value in limit)
     return join(
         [
             *under,
-            frame.y_axis(y, _TICKS[row.unit], row.title + _legend(limit), most=4, title_y=frame.top - 9),
+            frame.y_axis(y, _TICKS[row.unit], title, most=4, title_y=frame.top - 9),
             *zero,
             rule((frame.left, frame.bottom), (frame.right, frame.bottom), "axis"),
             *(_limit(piece) for piece in _pieces(limit, x, y)),
             *(_series(piece, stepped=row.stepped) for piece in _pieces(row.points, x, y)),
         ]
     )
-
-
-def _legend(limit: Sequence[Known]) -> str:
-    return ", budget dashed" if any(value is not None for _, value in limit) else ""
 
 
 def _series(piece: Sequence[Point], *, stepped: bool) -> Svg:
@@ -104,12 +96,9 @@ def _pieces(points: Iterable[Known], x: Scale, y: Scale) -> list[list[Point]]:
     return pieces
 
 
-def _time_title(x: Scale) -> str:
-    return "time of the run, without its trials" if x.low > 0 else "time since the run began"
-
-
 def _time_axis(frame: Frame, x: Scale, shown: RunContent) -> Svg:
-    axis = frame.x_axis(x, second_ticks, _time_title(x), most=10 if frame.width > 500 else 4)
+    title = "time of the run, without its trials" if x.low > 0 else "time since the run began"
+    axis = frame.x_axis(x, second_ticks, title, most=10 if frame.width > 500 else 4)
     ends = shown.epoch_ends
     if not ends:
         return axis
@@ -121,7 +110,6 @@ def _time_axis(frame: Frame, x: Scale, shown: RunContent) -> Svg:
 
 
 def _epoch_labels(ends: Sequence[tuple[float, int]], x: Scale, y: float, frame: Frame) -> list[Svg]:
-    """As many numbers of epochs as have room."""
     labels: list[Svg] = []
     free_from = frame.left - 20
     for at_s, number in ends:
@@ -136,17 +124,14 @@ def _epoch_labels(ends: Sequence[tuple[float, int]], x: Scale, y: float, frame: 
 def _decision_marks(frame: Frame, x: Scale, decisions: Sequence[Placed]) -> list[Svg]:
     """A numbered mark for each decision; those too near to each other share one."""
     ordered = sorted(decisions, key=lambda one: one.at_s)
-    rules = [rule((x(at), _MIDDLE), (x(at), frame.bottom), "decision") for at in _apart(ordered, x)]
+    # One for each unit of the paper: more lines would be drawn over each other.
+    apart = {round(x(one.at_s)): one.at_s for one in ordered}.values()
+    rules = [rule((x(at), _MIDDLE), (x(at), frame.bottom), "decision") for at in apart]
     return [
         text("changes", 2, _MIDDLE + FONT * 0.35, "tick"),
         *rules,
         *(_mark(group, x) for group in _groups(ordered, x)),
     ]
-
-
-def _apart(decisions: Sequence[Placed], x: Scale) -> list[float]:
-    """One time for each unit of the paper: more lines would be drawn over each other."""
-    return list({round(x(one.at_s)): one.at_s for one in decisions}.values())
 
 
 def _groups(decisions: Sequence[Placed], x: Scale) -> list[list[Placed]]:

@@ -32,18 +32,11 @@ _LEAST_SPEED = 0.001  # samples/s at the top of an axis whose labels would be al
 
 
 def memory_chart(shown: MemoryContent, *, wide: bool) -> Svg:
-    """Peak memory of one resource against batch size: measured, fitted, and what it may come to.
-
-    Args:
-        shown: At least one trial of it.
-        wide: For a screen, or else for a telephone.
-    """
+    """Peak memory of one resource against batch size, for a screen or a telephone; there is at least one trial."""
     return _MemoryChart(shown, wide).draw()
 
 
 class _MemoryChart:
-    """One chart of memory while it is put together."""
-
     def __init__(self, shown: MemoryContent, wide: bool) -> None:  # noqa: FBT001 - one of two forms
         self._shown, self._wide = shown, wide
         self._top = shown.highest_bytes * 1.12 or 1.0
@@ -59,7 +52,6 @@ class _MemoryChart:
         self._labels = Labels(self._frame)
 
     def draw(self) -> Svg:
-        """The chart."""
         places = [(trial, self._x(trial.size), self._y(peak)) for trial, peak in self._shown.measured]
         for _, across, up in places:
             self._labels.keep_free(across, up)
@@ -81,7 +73,6 @@ class _MemoryChart:
         )
 
     def _limits(self) -> tuple[Svg, ...]:
-        """The reserve, the budget, and what they are called."""
         frame, budget, reserve = self._frame, self._shown.budget_bytes, self._shown.reserve_bytes
         if budget is None:
             return (Svg(),)
@@ -201,14 +192,8 @@ def _along(scale: Scale) -> list[int]:
 
 
 def throughput_chart(shown: ThroughputContent, sizes: Sequence[int], *, wide: bool) -> Svg:
-    """Samples per second against batch size, with 95 % of the best and the chosen size.
-
-    Args:
-        shown: The speeds.
-        sizes: Of all trials, so that this axis is that of the memory.
-        wide: For a screen, or else for a telephone.
-    """
-    top = max(shown.best * 1.15, _LEAST_SPEED)
+    """Samples per second against batch size; by the `sizes` of all trials this axis is that of the memory."""
+    top, chosen = max(shown.best * 1.15, _LEAST_SPEED), shown.chosen
     frame = _frame_of(wide, gutter(number_ticks, 0, top))
     x, y = size_scale(list(sizes), frame.left, frame.right), Scale(0, top, frame.bottom, frame.top)
     labels = Labels(frame)
@@ -227,20 +212,20 @@ def throughput_chart(shown: ThroughputContent, sizes: Sequence[int], *, wide: bo
         _size_axis(frame, x),
         line([(x(size), y(speed)) for size, speed in shown.fastest.items()], "thread"),
         rule((frame.left, kept), (frame.right, kept), "limit"),
-        *(_dot(trial, across, up, _speed_title(trial), shown.chosen) for trial, across, up in places),
+        *(
+            _dot(
+                t, across, up, f"{t.size} samples: {t.samples_per_s:,.1f} samples/s, {outcome_words(t.outcome)}", chosen
+            )
+            for t, across, up in places
+        ),
         labels.along("95 % of the best", kept, below=True),
-        _chosen_label(labels, places, shown.chosen),
+        _chosen_label(labels, places, chosen),
         *(_outcome_label(labels, *place) for place in places),
         class_=_form(wide),
     )
 
 
-def _speed_title(trial: Trial) -> str:
-    return f"{trial.size} samples: {trial.samples_per_s:,.1f} samples/s, {outcome_words(trial.outcome)}"
-
-
 def _frame_of(wide: bool, left: float) -> Frame:  # noqa: FBT001 - one of two forms
-    """The frame of a chart of trials whose vertical labels take `left` units."""
     width, height = (560.0, 330.0) if wide else (340.0, 300.0)
     return Frame(width, height, max(_LEAST_GUTTER, left), 34.0, width - 14.0, height - 46.0)
 
@@ -251,7 +236,6 @@ def _form(wide: bool) -> str:  # noqa: FBT001 - one of two forms
 
 
 def _size_axis(frame: Frame, scale: Scale) -> Svg:
-    """The axis of batch sizes."""
     title = "batch size, samples" + ", logarithmic" * scale.log
     return frame.x_axis(scale, doubling_ticks if scale.log else count_ticks, title)
 
