@@ -16,10 +16,12 @@ from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 from rich.text import Text
 
-from autobatch.cli.probe_progress import HEAD, cells, row
+from autobatch.results.text import format_number, outcome_words, peak_words
 
 Show = Callable[[str], None]
 
+HEAD = ("size", "outcome", "peak", "time", "samples/s")
+_WIDTHS = (7, 13, 9, 8, 10)  # together with the gaps 55: there are terminals of 60
 _COLORS = {"RAN": "green", "OVER_BUDGET": "yellow", "OUT_OF_MEMORY": "yellow"}
 _TROUBLE = "red"
 _PER_SECOND = 4
@@ -45,6 +47,21 @@ def live_table(stream: TextIO, *, color: bool) -> Iterator["LiveTable"]:
             others(lambda line: console.print(Text.from_ansi(line), soft_wrap=True))
             yield table
         table.ends()
+
+
+def cells(trial: Any) -> tuple[str, ...]:
+    """The cells of a trial's row, under `HEAD`."""
+    speed = format_number(trial.samples_per_s, ",.0f")
+    return f"{trial.size:,}", outcome_words(trial.outcome), peak_words(trial), f"{trial.wall_s:.1f} s", speed
+
+
+def row(texts: tuple[str, ...]) -> str:
+    """Cells side by side, in columns of fixed width: later rows are not known yet."""
+    padded = (
+        text.ljust(width) if i == 1 else text.rjust(width)
+        for i, (text, width) in enumerate(zip(texts, _WIDTHS, strict=True))
+    )
+    return "  ".join(padded).rstrip()
 
 
 class LiveTable:

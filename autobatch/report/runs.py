@@ -105,14 +105,7 @@ class Record:
 
 
 def read_record(path: Path) -> Record:
-    """The one run that a file holds.
-
-    Args:
-        path: What `autobatch probe -o x.json` or `fit(..., log_dir=...)` has written.
-
-    Raises:
-        DataError: There is no such file, or it holds no run or several; `.path` names it.
-    """
+    """The one run that a file holds; DataError where it holds several, and as `read_records` raises it."""
     records = read_records(path)
     if len(records) != 1:
         raise DataError(f"{str(path)!r} holds {len(records)} runs. Expected a file of one.", str(path))

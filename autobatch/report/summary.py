@@ -67,7 +67,7 @@ def _what_limited(record: Record) -> str:
 def _how_fast_trained(record: Record) -> str:
     ends = sorted(epoch.at_s for epoch in record.epochs)
     each = [after - before for before, after in itertools.pairwise(ends)]
-    told = [] if not each else [f"{format_duration(statistics.median(each))} an epoch (median)"]
+    told = [f"{format_duration(statistics.median(each))} an epoch (median)"] if each else []
     proof = record.result.proof if record.result else None
     if proof is not None and proof.samples_per_s is not None:
         told.append(f"{proof.samples_per_s:,.0f} samples/s in the trial of {proof.size}")

@@ -76,6 +76,11 @@ def format_amount(count: int | None) -> str:
     return UNKNOWN if count is None else format_bytes(count)
 
 
+def peak_words(trial: "Trial") -> str:
+    """The peak on the device, or on the host if there is no other."""
+    return format_amount(trial.peaks.get("device", trial.peaks.get("host")))
+
+
 def trial_rows(trials: Sequence["Trial"]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The headings of a table of trials, and one row for each, in order.
 

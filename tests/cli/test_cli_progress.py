@@ -19,8 +19,7 @@ from rich.console import Console
 from autobatch.cli.command import Terminal
 from autobatch.cli.commands.probe import progress
 from autobatch.cli.console import wants_color
-from autobatch.cli.live_table import LiveTable, aside, live_table
-from autobatch.cli.probe_progress import HEAD, cells, row
+from autobatch.cli.live_table import HEAD, LiveTable, aside, cells, live_table, row
 from autobatch.results.trial import Outcome, Trial
 
 GIB = 2**30

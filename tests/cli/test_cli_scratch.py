@@ -4,6 +4,7 @@ import pytest
 
 from autobatch.cli.supervisor.supervise import scratch_folder
 
+
 def scratch(monkeypatch, tmp_path, kinds, environ=None, other="other"):
     places = {name: tmp_path / name for name in ("usual", "other")}
     for place in places.values():

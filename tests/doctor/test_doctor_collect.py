@@ -99,7 +99,14 @@ def test_a_folder_that_cannot_be_written_to_is_told(tmp_path):
 
 @pytest.mark.parametrize(
     ("folder", "expected"),
-    [("tmp", True), ("tmp/of/somebody", True), ("tmp/disk/x", False), ("tmpfoo", False), ("ram", True), ("home", False)],
+    [
+        ("tmp", True),
+        ("tmp/of/somebody", True),
+        ("tmp/disk/x", False),
+        ("tmpfoo", False),
+        ("ram", True),
+        ("home", False),
+    ],
 )
 def test_a_folder_is_in_memory_if_its_innermost_mount_is(tmp_path, folder, expected):
     """Seen to fail with the first mount that matches, and with names compared without the slash."""

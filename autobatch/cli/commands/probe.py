@@ -4,17 +4,17 @@ import argparse
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, TextIO
 
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Failed, Terminal
 from autobatch.cli.inputs import PICTURES, described_pictures, inputs, search
 from autobatch.cli.options import add_inputs, add_option, add_search, amount, seconds
 from autobatch.cli.outcome import ExitCode, best_line, describe, exit_code, probe_object
-from autobatch.cli.probe_progress import ProbeProgress, SilentProgress, TrialLines
 from autobatch.cli.report_files import ReportFiles
 from autobatch.cli.settings import Origin, Setting
 from autobatch.errors import ArgumentError
+from autobatch.results.text import outcome_words, peak_words
 
 SUMMARY = "find the batch size that fits, without training"
 # What a training shares with its probe, apart from the size and what concerns a probe alone.
@@ -58,6 +58,32 @@ def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput
         return CommandOutput(text, data)
     failed = {"exit_code": int(ExitCode.USAGE), "error": describe(unwritten, ExitCode.USAGE)}
     return CommandOutput(text, data | failed, ExitCode.USAGE)
+
+
+class ProbeProgress(Protocol):
+    def says(self, what: str, /) -> None:
+        """Something else begins."""
+
+    def __call__(self, trial: Any, /) -> None:
+        """A trial has ended."""
+
+
+class TrialLines:
+    """One line for each trial, and none for anything else: a line in a pipe cannot be taken back."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream  # `None` shows nothing
+        self._count = 0
+
+    def says(self, _what: str) -> None: ...
+
+    def __call__(self, trial: Any) -> None:
+        self._count += 1
+        peak = "" if not trial.peaks else f", peak {peak_words(trial)}"
+        speed = "" if trial.samples_per_s is None else f", {trial.samples_per_s:,.0f} samples/s"
+        line = f"trial {self._count}: {trial.size} samples: {outcome_words(trial.outcome)}{peak}{speed}"
+        if self._stream is not None:
+            print(f"{line}, {trial.wall_s:.1f} s", file=self._stream, flush=True)
 
 
 class KeptTrials:
@@ -164,12 +190,10 @@ def _standing(args: argparse.Namespace, settings: Sequence[Setting], names: Coll
 
 @contextmanager
 def progress(terminal: Terminal) -> Iterator[ProbeProgress]:
-    if terminal.quiet:
-        yield SilentProgress()
-    elif terminal.err.isatty():
-        from autobatch.cli.live_table import live_table
+    if terminal.quiet or not terminal.err.isatty():
+        yield TrialLines(None if terminal.quiet else terminal.err)
+        return
+    from autobatch.cli.live_table import live_table
 
-        with live_table(terminal.err, color=terminal.color) as table:
-            yield table
-    else:
-        yield TrialLines(terminal.err)
+    with live_table(terminal.err, color=terminal.color) as table:
+        yield table

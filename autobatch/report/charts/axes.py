@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from autobatch.report.charts.scale import Scale, TickMaker, fitting_ticks
@@ -115,7 +115,7 @@ class Labels:
             (x - 2 * _OFFSET, y - 2 * FONT, "end"),
             (x + 2 * _OFFSET, y + 2 * FONT, "start"),
         )
-        return next((self._put(said, place, class_) for place in places if self._is_free(said, place)), Svg())
+        return self._put(said, places, class_)
 
     def along(self, said: str, y: float, class_: str = "label", *, below: bool = False) -> Svg:
         """The label of a horizontal line: on it at the left or the right end, or below it."""
@@ -123,24 +123,22 @@ class Labels:
         heights = (under, over) if below else (over, under)
         ends = ((self.frame.left + _GAP, "start"), (self.frame.right - _GAP, "end"))
         places = [(x, height, anchor) for height in heights for x, anchor in ends]
-        return next((self._put(said, place, class_) for place in places if self._is_free(said, place)), Svg())
+        return self._put(said, places, class_)
 
-    def _put(self, said: str, place: tuple[float, float, str], class_: str) -> Svg:
-        self.taken.append(_extent(said, place))
-        return text(said, place[0], place[1], class_, place[2])
+    def _put(self, said: str, places: Iterable[tuple[float, float, str]], class_: str) -> Svg:
+        for x, y, anchor in places:
+            left = x - text_width(said) if anchor == "end" else x
+            extent = left, y - FONT, left + text_width(said), y + FONT * 0.3
+            if self._is_free(*extent):
+                self.taken.append(extent)
+                return text(said, x, y, class_, anchor)
+        return Svg()
 
-    def _is_free(self, said: str, place: tuple[float, float, str]) -> bool:
-        left, top, right, bottom = _extent(said, place)
+    def _is_free(self, left: float, top: float, right: float, bottom: float) -> bool:
         frame = self.frame
         if left < frame.left or right > frame.right or top < frame.top or bottom > frame.bottom:
             return False
         return all(right <= a or left >= c or bottom <= b or top >= d for a, b, c, d in self.taken)
-
-
-def _extent(said: str, place: tuple[float, float, str]) -> Box:
-    x, y, anchor = place
-    left = x - text_width(said) if anchor == "end" else x
-    return left, y - FONT, left + text_width(said), y + FONT * 0.3
 
 
 def decimate(points: Sequence[Point], *, per_column: float = 1.0) -> list[Point]:
@@ -150,10 +148,6 @@ def decimate(points: Sequence[Point], *, per_column: float = 1.0) -> list[Point]
     kept = [points[0]]
     for _, column in itertools.groupby(points[1:-1], key=lambda point: math.floor(point[0] / per_column)):
         numbered = list(enumerate(column))
-        ends = {min(numbered, key=_height), max(numbered, key=_height)}
+        ends = {choose(numbered, key=lambda one: one[1][1]) for choose in (min, max)}
         kept += [point for _, point in sorted(ends)]
     return [*kept, points[-1]]
-
-
-def _height(numbered: tuple[int, Point]) -> float:
-    return numbered[1][1]
