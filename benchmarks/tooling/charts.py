@@ -6,8 +6,17 @@ from dataclasses import dataclass
 
 from tooling.findings import Chart
 
-from autobatch.report.charts.axes import Frame, decimate, gutter, text_width
-from autobatch.report.charts.scale import Scale, Tick, TickMaker, doubling_ticks, number_ticks
+from autobatch.report.charts.axes import (
+    Frame,
+    Scale,
+    Tick,
+    TickMaker,
+    decimate,
+    doubling_ticks,
+    gutter,
+    number_ticks,
+    text_width,
+)
 from autobatch.report.charts.svg import Point, Svg, element, mark, path, rule, text
 
 _PLAIN = range(-4, 7)  # powers of ten that are written out

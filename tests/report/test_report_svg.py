@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.report.charts.axes import decimate
-from autobatch.report.charts.scale import (
+from autobatch.report.charts.axes import (
     Scale,
     byte_ticks,
     count_ticks,
+    decimate,
     doubling_ticks,
     fitting_ticks,
     number_ticks,

@@ -3,9 +3,18 @@
 from collections.abc import Iterable, Sequence
 
 from autobatch._text import format_duration
-from autobatch.report.charts.axes import FONT, Frame, decimate, gutter, text_width
+from autobatch.report.charts.axes import (
+    FONT,
+    Frame,
+    Scale,
+    byte_ticks,
+    count_ticks,
+    decimate,
+    gutter,
+    second_ticks,
+    text_width,
+)
 from autobatch.report.charts.contents import Known, Placed, Row, RunContent, run_content
-from autobatch.report.charts.scale import Scale, byte_ticks, count_ticks, second_ticks
 from autobatch.report.charts.svg import Point, Svg, box, element, join, line, mark, rule, steps, text
 from autobatch.report.runs import Record
 

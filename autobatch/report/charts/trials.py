@@ -5,9 +5,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autobatch._text import format_bytes
-from autobatch.report.charts.axes import FONT, Frame, Labels, gutter, text_width
+from autobatch.report.charts.axes import (
+    FONT,
+    Frame,
+    Labels,
+    Scale,
+    byte_ticks,
+    count_ticks,
+    doubling_ticks,
+    gutter,
+    number_ticks,
+    size_scale,
+    text_width,
+)
 from autobatch.report.charts.contents import MemoryContent, ThroughputContent
-from autobatch.report.charts.scale import Scale, byte_ticks, count_ticks, doubling_ticks, number_ticks, size_scale
 from autobatch.report.charts.svg import Point, Svg, band, box, element, join, line, mark, rule, text
 from autobatch.results.text import outcome_words
 from autobatch.results.trial import Outcome, Trial
