@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from autobatch._text import strip_styles
 from autobatch.errors import ArgumentError, DataError
@@ -16,11 +16,8 @@ from autobatch.results.run import Decision, Observation
 from autobatch.results.trial import Trial
 from autobatch.train.jsonl_log import SCHEMA_VERSION
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 Values = Mapping[str, Any]
-Kind = TypeVar("Kind", bound="DataclassInstance")
+Kind = TypeVar("Kind", Decision, Observation, "Begun")
 _hints = functools.cache(get_type_hints)  # a run of days has thousands of lines
 _BROKEN = (ArgumentError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 

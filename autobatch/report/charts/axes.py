@@ -1,4 +1,4 @@
-"""Axes: scales, the round numbers beside them, the frame of a chart and labels in it, and points thinned to its width."""
+"""Axes: scales with their ticks, the frame of a chart and the labels in it, and points thinned to its width."""
 
 import itertools
 import math
