@@ -1,6 +1,5 @@
 """A run as a report needs it, read from its log or from a result in memory."""
 
-import functools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,6 @@ from autobatch.train.jsonl_log import SCHEMA_VERSION
 
 Values = Mapping[str, Any]
 Kind = TypeVar("Kind", Decision, Observation, "Begun")
-_hints = functools.cache(get_type_hints)  # a run of days has thousands of lines
 _BROKEN = (ArgumentError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
@@ -31,7 +29,7 @@ def _observation(line: Values) -> Observation:
 
 def _typed(kind: type[Kind], values: Values) -> Kind:
     """A dataclass of numbers and texts, each in the type of its field, from the values of the same names."""
-    hints = _hints(kind)
+    hints = _HINTS[kind]
     return kind(**{field.name: _cast(hints[field.name], values[field.name]) for field in fields(kind)})
 
 
@@ -72,6 +70,9 @@ class Begun:
     micro_batch_size: int
     accumulation_steps: int
     seed: int
+
+
+_HINTS: dict[type, dict[str, Any]] = {kind: get_type_hints(kind) for kind in (Decision, Observation, Begun)}
 
 
 @dataclass(frozen=True, slots=True)
