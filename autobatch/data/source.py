@@ -27,8 +27,7 @@ class Source(Protocol):
     def sample_bytes(self) -> int:
         """Bytes of one sample as `read` hands it over: inputs, targets and weight (the most, where samples differ)."""
 
-    def __len__(self) -> int:
-        """Number of samples."""
+    def __len__(self) -> int: ...
 
     def read(self, indices: Any, epoch: int) -> Batch:
         """The samples at `indices` (a sequence of ints) as they look in `epoch`.
@@ -79,15 +78,15 @@ def is_source(data: Source | Stream) -> TypeGuard[Source]:
 
 
 class Loader(Protocol):
-    """Samples in order, pass after pass, taken in any number: a `Loader` or a `StreamLoader`."""
+    """Samples in order, pass after pass, taken in any number: a `SourceLoader` or a `StreamLoader`.
 
-    @property
-    def epoch(self) -> int:
-        """The current pass; one that is used up is current until the first `take` of the next."""
+    Attributes:
+        epoch: The current pass; one that is used up is current until the first `take` of the next.
+        position: Samples taken from the current pass.
+    """
 
-    @property
-    def position(self) -> int:
-        """Samples taken from the current pass."""
+    epoch: int
+    position: int
 
     @property
     def ended(self) -> bool:
@@ -97,18 +96,27 @@ class Loader(Protocol):
         """How many samples the next update gets: `effective`, or what its pass has left; 0 if no more will come."""
 
     def take(self, number: int) -> Batch:
-        """The next `number` samples of the current pass, or of the next once it is used up; never across two."""
+        """The next `number` samples of the current pass, or of the next once it is used up; never across two.
+
+        Raises:
+            ArgumentError: More samples than the pass has left, after the last pass, or after `close`.
+            Exception: What reading one of these samples raised. Nothing is taken, the same `take` raises it again, and
+                the samples before it can still be taken by themselves.
+        """
 
     def close(self) -> None:
         """Stops reading ahead and leaves no thread behind."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 def without_saving(source: Source) -> Source:
     """The source, or what reads the same samples and writes no files."""
-    without_saving = getattr(source, "without_saving", None)
-    return source if without_saving is None else without_saving()
+    quiet = getattr(source, "without_saving", None)
+    return source if quiet is None else quiet()

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from autobatch._arguments import require_count
 from autobatch.data.batch import Batch, concatenate
 from autobatch.data.epoch import Order, sequential, shuffled
-from autobatch.data.source import Source
+from autobatch.data.source import Loader, Source
 from autobatch.errors import ArgumentError
 
 
@@ -100,21 +99,18 @@ class Chunk:
 
 
 _CHUNK_BYTES = 4 * 2**20
-
 _CHUNK_SAMPLES = 8, 32
-
 _CHUNKS_PER_WORKER = 8
-
 _NOTHING = "There would be nothing to read."
 
 
-class SourceLoader:
+class SourceLoader(Loader):
     """Hands out the samples of pass after pass, any number at a time, and reads ahead meanwhile.
 
     Worker threads read small chunks in the order of use, from the moment the loader is made. How many samples are taken
     at a time has no influence on what is read: chunks are split and joined as they are taken, and nothing is dropped.
     Ahead are at most 8 chunks for each worker, or what the two largest batches so far would take, within `max_bytes`.
-    `take` and `close` are for one thread at a time.
+    The arrays of a batch belong to the caller. `take` and `close` are for one thread at a time.
 
     Args:
         source: Where samples come from.
@@ -166,18 +162,11 @@ class SourceLoader:
         return self._length - self.position
 
     @property
-    def pass_length(self) -> int:
-        """Samples in the pass that the next `take` draws from: the current one, or the next once it is used up."""
-        return self._ahead[0].of if self.remaining == 0 and self._ahead else self._length
-
-    @property
     def ended(self) -> bool:
         return self.remaining == 0
 
     def window(self, effective: int) -> int:
-        if not self._ahead:
-            return 0
-        return min(effective, self.remaining or self.pass_length)
+        return min(effective, self.remaining or self._ahead[0].of) if self._ahead else 0
 
     @property
     def bytes_ahead(self) -> int:
@@ -185,22 +174,13 @@ class SourceLoader:
         return self._bytes_ahead
 
     def take(self, number: int) -> Batch:
-        """The next `number` samples of the current pass, in order; waits until they have been read.
-
-        When the pass is used up, the next one begins. The arrays belong to the caller.
-
-        Raises:
-            ArgumentError: More samples than the pass has left, after the last pass, or after `close`.
-            DataError: One of these samples can't be read. Nothing is taken, and the same `take` raises the same error
-                again; the samples before it can still be taken by themselves.
-        """
         require_count(_NOTHING, number=number)
         if self._closed:
             raise ArgumentError("The loader is closed. Received: take() after close(). Expected a loader in use.")
         if not self._ahead:
             raise ArgumentError(f"The last pass (epoch {self.epoch}) is used up. Received: take(number={number}).")
         fresh = self.remaining == 0
-        left = self._ahead[0].of if fresh else self.remaining
+        left = self.remaining or self._ahead[0].of
         if number > left:
             message = f"The pass of epoch {self.epoch + fresh} has {left:,} samples left, and a batch never spans two."
             raise ArgumentError(f"{message} Received: number={number}. Expected at most {left}.")
@@ -219,14 +199,6 @@ class SourceLoader:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._ahead.clear()
         self._bytes_ahead = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _gather(self, number: int) -> Batch:
         head = self._ahead[0]

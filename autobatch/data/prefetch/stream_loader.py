@@ -4,21 +4,18 @@ import threading
 import weakref
 from itertools import count
 from types import TracebackType
-from typing import Self
 
 from autobatch._arguments import require_count
 from autobatch.data.batch import Batch, concatenate
-from autobatch.data.prefetch.stream_queue import Failure, Outlook, StreamQueue
-from autobatch.data.source import Stream
+from autobatch.data.prefetch.stream_queue import Failure, Outlook, StreamQueue, close_if_it_can
+from autobatch.data.source import Loader, Stream
 from autobatch.errors import ArgumentError
 
 _STUCK_S = 1.0
-
-
 _NOTHING = "There would be nothing to read."
 
 
-class StreamLoader:
+class StreamLoader(Loader):
     """Hands out the samples of pass after pass, and reads ahead meanwhile.
 
     The stream's batches are cut and joined as samples are asked for: none is dropped, none comes twice, and no batch
@@ -29,7 +26,8 @@ class StreamLoader:
     Left with an error, it waits a second at most for a batch that is being read, because a batch generator may be
     stuck. Left without one, it raises what the end of the last pass raised.
 
-    `take`, `window`, `ended` and `close` are for one thread at a time.
+    The arrays of a batch may be views of one as it came. `take`, `window`, `ended` and `close` are for one thread at a
+    time.
 
     Args:
         stream: Where batches come from.
@@ -73,7 +71,6 @@ class StreamLoader:
         return not outlook.samples and not isinstance(outlook.stop, Failure)
 
     def window(self, effective: int) -> int:
-        """Samples of the next update: `effective`, or what its pass has left; 0 after the last pass."""
         require_count(_NOTHING, effective=effective)
         outlook = self._look_into_pass(effective)
         if outlook.samples < effective and isinstance(outlook.stop, Failure):
@@ -81,15 +78,6 @@ class StreamLoader:
         return min(effective, outlook.samples)
 
     def take(self, number: int) -> Batch:
-        """The next `number` samples of the current pass, in order; waits until they have been read.
-
-        When the pass is used up, the next one begins. The arrays may be views of a batch as it came.
-
-        Raises:
-            ArgumentError: More samples than the pass has left, after the last pass, or after `close`.
-            Exception: What reading one of these samples raised. Nothing is taken, the same `take` raises it again, and
-                the samples before it can still be taken by themselves.
-        """
         require_count(_NOTHING, number=number)
         outlook = self._look_into_pass(number)
         if outlook.samples < number:
@@ -114,14 +102,9 @@ class StreamLoader:
         self._thread.join(wait_s)
         if self._thread.is_alive():
             return
-        close = getattr(self._stream, "close", None)
-        if close is not None:
-            close()
+        close_if_it_can(self._stream)
         self._failed_ending = self._ahead.failed_ending
         self._ahead.clear()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -183,7 +183,7 @@ class StreamQueue:
                 none_yet = False
             return False
         finally:
-            _close(batches)
+            close_if_it_can(batches)
 
     def _conforming(self, batch: Batch) -> Batch:
         if self._first is None:
@@ -230,8 +230,8 @@ def _samples_before_a_stop(items: Iterable[WaitingBatch | EndOfPass | Failure]) 
     return samples
 
 
-def _close(batches: Any) -> None:
-    """Ends an iterator that holds threads or files; what the user made is not ended, only what wraps it."""
-    close = getattr(batches, "close", None)
+def close_if_it_can(holder: Any) -> None:
+    """Ends what holds threads or files of ours; what the user made is not ended, only what wraps it."""
+    close = getattr(holder, "close", None)
     if close is not None:
         close()
