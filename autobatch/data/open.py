@@ -15,15 +15,16 @@ from autobatch.data.adapters.mixture_stream import MixStream
 from autobatch.data.adapters.py_dataset import PyDatasetStream
 from autobatch.data.adapters.tf_dataset import DatasetStream
 from autobatch.data.batch import Batch
-from autobatch.data.images.flow import is_addressable, is_image_generator, require_image_generator
+from autobatch.data.images.flow import FlowKind, is_addressable, is_image_generator, require_image_generator
 from autobatch.data.images.flow_source import FlowSource
 from autobatch.data.images.from_arrays import open_arrays
 from autobatch.data.images.from_dataframe import open_dataframe
 from autobatch.data.images.from_flow import open_flow
 from autobatch.data.images.from_folder import open_folder
+from autobatch.data.images.infer import note_unfitted, require_subset
 from autobatch.data.images.transform import why_not_opencv
 from autobatch.data.model_spec import shapes_of
-from autobatch.data.options import DataOptions
+from autobatch.data.options import DataOptions, require_options
 from autobatch.data.source import Source, Stream, is_source, without_saving
 from autobatch.errors import ArgumentError
 
@@ -152,9 +153,10 @@ def open_pictures(datagen: Any, source: Any, options: DataOptions) -> tuple[Flow
     """What an `ImageDataGenerator` reads, as a model takes it, and one sentence for each thing that was inferred.
 
     Args:
-        datagen: The generator.
-        source: A folder with one subfolder for each class; a dataframe that names files; or arrays: pictures,
-            `(x, y)` or `(x, y, sample_weight)`, where `x` is a list or dict if there are inputs beside the pictures.
+        datagen: The ImageDataGenerator.
+        source: A folder with one subfolder for each class; a dataframe that names files; or arrays: pictures
+            `(samples, height, width, channels)`, `(x, y)` or `(x, y, sample_weight)`, where `x` is a list with the
+            pictures first or a dict if there are inputs beside them, which are handed over as they are.
         options: What is said beside them.
 
     Raises:
@@ -163,12 +165,23 @@ def open_pictures(datagen: Any, source: Any, options: DataOptions) -> tuple[Flow
         DataError: A folder or files that can't be used.
     """
     require_image_generator(datagen)
-    if isinstance(source, str | PathLike):
-        return open_folder(datagen, source, options)
+    kind, opens = _picture_opener(source)
+    given = options.flow or {}
+    require_options(given, kind=kind)
+    require_subset(datagen, given.get("subset"))
+    notes: list[str] = []
+    flow = opens(datagen, source, options, notes)
+    note_unfitted(datagen, notes)
+    return flow, tuple(notes)
+
+
+def _picture_opener(source: Any) -> tuple[FlowKind, Callable[[Any, Any, DataOptions, list[str]], FlowSource]]:
+    if is_folder(source):
+        return "folder", open_folder
     if hasattr(source, "columns") and hasattr(source, "iloc"):
-        return open_dataframe(datagen, source, options)
+        return "dataframe", open_dataframe
     if isinstance(source, tuple) or hasattr(source, "shape"):
-        return open_arrays(datagen, source, options)
+        return "arrays", open_arrays
     message = "An ImageDataGenerator reads a folder, a dataframe or arrays. "
     expected = "Expected a path, a pandas DataFrame, or (x, y) or (x, y, sample_weight) as a tuple of arrays."
     raise ArgumentError(f"{message}Received: {type(source).__name__} {source!r:.80}. {expected}")

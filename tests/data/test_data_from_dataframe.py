@@ -6,7 +6,6 @@ from flows import echo_net, frame_of, small_net, two_inputs, two_outputs
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from PIL import Image
 
-from autobatch.data.images.from_folder import open_folder
 from autobatch.data.open import open_pictures
 from autobatch.data.options import DataOptions
 from autobatch.errors import ArgumentError, DataError, ModelError
@@ -94,7 +93,7 @@ def test_what_was_inferred_trains(folder, model, options):
 def test_it_is_the_folder_if_it_names_the_folders_files(folder):
     model, datagen = small_net(3, shape=(6, 6, 1)), ImageDataGenerator(rotation_range=30, rescale=1 / 255)
     frame, frame_notes = matched(model, folder, datagen=datagen)
-    directory, notes = open_folder(datagen, folder, DataOptions(model, seed=1))
+    directory, notes = open_pictures(datagen, folder, DataOptions(model, seed=1))
     for epoch in range(2):
         one, other = frame.read(range(10), epoch), directory.read(range(10), epoch)
         assert np.array_equal(one.x, other.x)

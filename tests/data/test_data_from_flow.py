@@ -6,7 +6,7 @@ from flows import arrays_of, echo_net, frame_of, small_net, two_inputs, two_outp
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.images.from_flow import open_flow
-from autobatch.data.images.from_folder import open_folder
+from autobatch.data.open import open_pictures
 from autobatch.data.options import DataOptions
 from autobatch.errors import ArgumentError, ModelError
 
@@ -64,7 +64,7 @@ def test_a_seed_that_is_given_wins_and_without_any_one_is_drawn(folder):
 def test_it_is_the_folder_that_the_flow_was_made_of(folder):
     datagen, model = ImageDataGenerator(rotation_range=30, rescale=1 / 255), small_net(3)
     built, _ = open_flow(from_folder(folder, datagen), DataOptions(model, seed=2))
-    source, _ = open_folder(datagen, folder, DataOptions(model, seed=2))
+    source, _ = open_pictures(datagen, folder, DataOptions(model, seed=2))
     for epoch in range(2):
         assert np.array_equal(built.read(range(10), epoch).x, source.read(range(10), epoch).x)
     plain, _ = open_flow(from_folder(folder, datagen), DataOptions(model, augment=False))

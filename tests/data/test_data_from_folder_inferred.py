@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-from autobatch.data.images.from_folder import open_folder
 from autobatch.data.model_spec import kind_of, losses_of, name_of
+from autobatch.data.open import open_pictures
 from autobatch.data.options import DataOptions
 from autobatch.errors import ArgumentError, DataError, ModelError
 
@@ -30,7 +30,9 @@ def autoencoder(loss="mse", shape=(12, 10, 3), channels=3):
 
 def matched(model, folder, datagen=None, **options):
     subset = options.pop("role", "training")
-    return open_folder(datagen or ImageDataGenerator(), folder, DataOptions(model, seed=1, subset=subset, flow=options))
+    return open_pictures(
+        datagen or ImageDataGenerator(), folder, DataOptions(model, seed=1, subset=subset, flow=options)
+    )
 
 
 class MyLoss(keras.losses.SparseCategoricalCrossentropy):

@@ -7,7 +7,7 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.backend import engine_for
 from autobatch.data.epoch import rungs
-from autobatch.data.images.from_folder import open_folder
+from autobatch.data.open import open_pictures
 from autobatch.data.options import DataOptions
 from autobatch.train.control.controller import controller_without_sensors
 from autobatch.train.loop import TrainingPlan, run
@@ -45,7 +45,7 @@ class Bench:
         **plan: Any,
     ) -> Any:
         """What our loop makes of it."""
-        source, _ = open_folder(self.datagen, self.training, DataOptions(model, augment=augment, seed=1))
+        source, _ = open_pictures(self.datagen, self.training, DataOptions(model, augment=augment, seed=1))
         engine = engine_for(model, source.read([0, 1], epoch=0))
         if validate:
             plan["validation"] = self.validation(model, micro, validation_steps)
@@ -54,7 +54,7 @@ class Bench:
 
     def validation(self, model: Any, micro: int, steps: int | None) -> DataValidation:
         """The held-out pictures, in order."""
-        source, _ = open_folder(self.datagen, self.held_out, DataOptions(model, seed=0, augment=False))
+        source, _ = open_pictures(self.datagen, self.held_out, DataOptions(model, seed=0, augment=False))
         return DataValidation(
             source, effective=EFFECTIVE, cutter=cutter(micro), steps=steps, workers=1, max_bytes=2**20
         )

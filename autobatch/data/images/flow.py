@@ -10,7 +10,6 @@ import numpy as np
 from keras.src.legacy.preprocessing.image import DataFrameIterator, DirectoryIterator, NumpyArrayIterator
 
 from autobatch.data.batch import bytes_of_one
-from autobatch.data.options import ClassMode
 from autobatch.errors import ArgumentError
 
 FlowKind = Literal["folder", "dataframe", "arrays"]
@@ -58,14 +57,6 @@ def require_flow(flow: Any) -> FlowKind:
 
 def picture_shape(flow: Any) -> tuple[int, ...]:
     return tuple(flow.x.shape[1:]) if flow_kind(flow) == "arrays" else tuple(flow.image_shape)
-
-
-def class_mode_of(flow: Any) -> ClassMode:
-    """The form of the targets; those of arrays are `"raw"`, that is, as they are."""
-    if flow_kind(flow) == "arrays":
-        return None if flow.y is None else "raw"
-    mode: ClassMode = flow.class_mode
-    return mode
 
 
 def class_counts_of(flow: Any) -> dict[str, int]:

@@ -16,7 +16,6 @@ from autobatch.data.epoch import as_indices, sample_seed
 from autobatch.data.images.flow import (
     FlowKind,
     class_counts_of,
-    class_mode_of,
     picture_shape,
     require_flow,
     sample_bytes_of,
@@ -39,18 +38,24 @@ PICTURES: Final = _Place()
 
 
 @dataclass(frozen=True, slots=True)
-class ExtraArrays:
-    """Arrays of which each picture has a row.
+class PictureArrays:
+    """Pictures, and arrays of which each picture has a row.
 
     Attributes:
+        pictures: Shape `(samples, ...)`, four dimensions.
         x: The inputs: `PICTURES`, or a list, tuple or dict with it and other arrays.
         y: The targets: arrays in any nest, `PICTURES` if they are the pictures themselves, or `None`.
         sample_weight: Weights in any nest, or `None`.
     """
 
+    pictures: Any
     x: Any
     y: Any = None
     sample_weight: Any = None
+
+    @property
+    def nest(self) -> tuple[Any, Any, Any]:
+        return self.x, self.y, self.sample_weight
 
     @property
     def class_mode(self) -> ClassMode:
@@ -58,8 +63,7 @@ class ExtraArrays:
         return None if self.y is None else "input" if self.y is PICTURES else "raw"
 
     def sample_bytes(self, picture_bytes: int) -> int:
-        nest = (self.x, self.y, self.sample_weight)
-        return sum(picture_bytes if leaf is PICTURES else bytes_of_one(leaf) for leaf in leaves(nest))
+        return sum(picture_bytes if leaf is PICTURES else bytes_of_one(leaf) for leaf in leaves(self.nest))
 
     def join(self, pictures: Any, indices: Any) -> Batch:
         x = map_leaves(lambda leaf: pictures if leaf is PICTURES else leaf[indices], self.x)
@@ -79,13 +83,11 @@ class FlowSource:
         flow: What `flow`, `flow_from_directory` or `flow_from_dataframe` returned.
         seed: What order and augmentation derive from.
         augment: Whether pictures are transformed at random. Without, a sample looks the same in every epoch.
-        beside: For a flow of pictures alone, what belongs to them.
+        arrays: For a flow of pictures alone, what belongs to them.
         image_backend: What rotates, shifts, shears and zooms.
 
     Attributes:
-        kind: What the flow reads.
         class_counts: From the name of a class to how many samples it has here; empty if the flow knows no classes.
-        sample_bytes: Of picture, further inputs, target and weight.
 
     Raises:
         ArgumentError: It is no such flow, or there is no such backend.
@@ -104,7 +106,7 @@ class FlowSource:
         *,
         seed: int = 0,
         augment: bool = True,
-        beside: ExtraArrays | None = None,
+        arrays: PictureArrays | None = None,
         image_backend: ImageBackend = "scipy",
     ) -> None:
         self.kind: FlowKind = require_flow(flow)
@@ -115,11 +117,11 @@ class FlowSource:
         self._mover = PixelMover(self._datagen, self.image_backend)
         self._augment = augment
         self.seed = seed
-        self._beside = beside
-        self._tamed = {step: SeededCalls() for step in STEPS}
+        self._arrays = arrays
+        self._calls = {step: SeededCalls() for step in STEPS}
         self.class_counts = class_counts_of(flow)
         picture_bytes = sample_bytes_of(flow)
-        self.sample_bytes = picture_bytes if beside is None else beside.sample_bytes(picture_bytes)
+        self.sample_bytes = picture_bytes if arrays is None else arrays.sample_bytes(picture_bytes)
 
     @property
     def transformed_dtype(self) -> str:
@@ -145,7 +147,12 @@ class FlowSource:
     @property
     def class_mode(self) -> ClassMode:
         """The form of the targets, as Keras names it; those of arrays are `"raw"`, that is, as they are."""
-        return class_mode_of(self._flow) if self._beside is None else self._beside.class_mode
+        if self._arrays is not None:
+            return self._arrays.class_mode
+        if self.kind == "arrays":
+            return None if self._flow.y is None else "raw"
+        mode: ClassMode = self._flow.class_mode
+        return mode
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -165,7 +172,6 @@ class FlowSource:
         Raises:
             DataError: A file can't be decoded; `.path` names it. What the user's own transformation raises passes
                 unchanged, with a note that names the sample.
-            IndexError: There is no such sample.
         """
         wanted = as_indices(indices, len(self)).tolist()
         if not wanted:
@@ -193,8 +199,8 @@ class FlowSource:
 
     def _make(self, flow: Any, indices: list[int]) -> Batch:
         made = flow._get_batches_of_transformed_samples(indices)
-        if self._beside is not None:
-            return self._beside.join(made, indices)
+        if self._arrays is not None:
+            return self._arrays.join(made, indices)
         # The columns of a dataframe need not be numpy's arrays.
         return Batch(*map_leaves(np.asarray, made if isinstance(made, tuple) else (made,)))
 
@@ -217,7 +223,7 @@ class FlowSource:
         seeds = (self._sample_seed(index, epoch) for index in indices)
         flow = copy.copy(self._flow)
         flow.image_data_generator = SeededImageGenerator(
-            self._datagen, self._tamed, seeds, augment=self._augment, mover=self._mover
+            self._datagen, self._calls, seeds, augment=self._augment, mover=self._mover
         )
         return flow
 

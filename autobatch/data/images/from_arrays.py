@@ -1,8 +1,8 @@
 """Arrays of pictures made to fit a model: what is left out is inferred and said, what contradicts is refused."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,74 +10,50 @@ from autobatch.data.adapters.arrays import arrays_of
 from autobatch.data.batch import leaves, map_leaves
 from autobatch.data.check import require_inputs, require_numeric_targets
 from autobatch.data.images.flow import collected_warnings
-from autobatch.data.images.flow_source import PICTURES, ExtraArrays, FlowSource
+from autobatch.data.images.flow_source import PICTURES, FlowSource, PictureArrays
 from autobatch.data.images.infer import (
     has_channels_first,
     infer_subset,
-    note_unfitted,
     require_picture_shape,
-    require_subset,
 )
 from autobatch.data.model_spec import ModelSpec
-from autobatch.data.options import DataOptions, require_options
+from autobatch.data.options import DataOptions
 from autobatch.errors import ArgumentError
 
 
-@dataclass(frozen=True, slots=True)
-class ArrayParts:
-    """What a user gave as arrays.
+def array_parts(given: Any, *, outputs: int = 1) -> PictureArrays:
+    """Takes apart `x`, `(x, y)` or `(x, y, sample_weight)`; with one output, a list of targets is one array."""
+    x, y, weights = arrays_of(given)
+    pictures, nest = _find_pictures(x)
+    parts = PictureArrays(pictures, nest, _targets(y, outputs), _targets(weights, outputs))
+    _check_lengths(parts)
+    return parts
 
-    Attributes:
-        pictures: Shape `(samples, ...)`, four dimensions.
-        x: The inputs with `PICTURES` in the place of the pictures.
-        y: Targets in any nest, or `None`.
-        sample_weight: Weights in any nest, or `None`.
-    """
 
-    pictures: Any
-    x: Any
-    y: Any = None
-    sample_weight: Any = None
+def _check_lengths(parts: PictureArrays) -> None:
+    count = len(parts.pictures)
+    for named, nest in zip(("x", "y", "sample_weight"), parts.nest, strict=True):
+        for array in leaves(nest):
+            if array is not PICTURES and (array.ndim == 0 or len(array) != count):
+                message = f"There are {count} pictures, and every array has a row for each. "
+                received = f"{named} with an array of shape {array.shape}"
+                raise ArgumentError(f"{message}Received: {received}. Expected {count} rows.")
+    if count == 0:
+        raise ArgumentError("There are no pictures. Received: x with 0 rows. Expected at least one.")
 
-    @classmethod
-    def of(cls, given: Any, *, outputs: int = 1) -> Self:
-        """Takes apart `x`, `(x, y)` or `(x, y, sample_weight)`; with one output, a list of targets is one array."""
-        x, y, weights = arrays_of(given)
-        pictures, nest = _find_pictures(x)
-        parts = cls(pictures, nest, _targets(y, outputs), _targets(weights, outputs))
-        parts._check_lengths()
-        return parts
 
-    def inputs(self) -> Any:
-        """The inputs as a list, or as a dict if they are one."""
-        filled = map_leaves(lambda leaf: self.pictures if leaf is PICTURES else leaf, self.x)
-        return filled if isinstance(filled, dict | list) else [filled]
-
-    def split(self, share: float, subset: str, *, same_classes: bool) -> Self:
-        """The part that Keras' `flow` takes for training or for validation: the first `share` is for validation."""
-        count = len(self.pictures)
-        cut = int(count * share)
-        if cut == 0:
-            message = f"Of {count} samples nothing is left for validation. "
-            raise ArgumentError(f"{message}Received: validation_split={share}. Expected at least {1 / count:.2g}.")
-        if same_classes:
-            _require_same_classes(self.y, cut)
-        window = slice(0, cut) if subset == "validation" else slice(cut, count)
-        nests = (self.x, self.y, self.sample_weight)
-        return type(self)(
-            self.pictures[window], *map_leaves(lambda leaf: leaf if leaf is PICTURES else leaf[window], nests)
-        )
-
-    def _check_lengths(self) -> None:
-        count = len(self.pictures)
-        for named, nest in (("x", self.x), ("y", self.y), ("sample_weight", self.sample_weight)):
-            for array in leaves(nest):
-                if array is not PICTURES and (array.ndim == 0 or len(array) != count):
-                    message = f"There are {count} pictures, and every array has a row for each. "
-                    received = f"{named} with an array of shape {array.shape}"
-                    raise ArgumentError(f"{message}Received: {received}. Expected {count} rows.")
-        if count == 0:
-            raise ArgumentError("There are no pictures. Received: x with 0 rows. Expected at least one.")
+def _split(parts: PictureArrays, share: float, subset: str, *, same_classes: bool) -> PictureArrays:
+    """The part that Keras' `flow` takes for training or for validation: the first `share` is for validation."""
+    count = len(parts.pictures)
+    cut = int(count * share)
+    if cut == 0:
+        message = f"Of {count} samples nothing is left for validation. "
+        raise ArgumentError(f"{message}Received: validation_split={share}. Expected at least {1 / count:.2g}.")
+    if same_classes:
+        _require_same_classes(parts.y, cut)
+    window = slice(0, cut) if subset == "validation" else slice(cut, count)
+    nest = map_leaves(lambda leaf: leaf if leaf is PICTURES else leaf[window], parts.nest)
+    return PictureArrays(parts.pictures[window], *nest)
 
 
 def _find_pictures(x: Any) -> tuple[Any, Any]:
@@ -136,60 +112,40 @@ def _require_same_classes(y: Any, cut: int) -> None:
         raise ArgumentError(f"{message}Received: {received}. Expected shuffled samples, or ignore_class_split=True.")
 
 
-def open_arrays(datagen: Any, source: Any, options: DataOptions) -> tuple[FlowSource, tuple[str, ...]]:
-    """Arrays as a model takes them, with the pictures among them transformed, and how that was inferred.
+def open_arrays(datagen: Any, source: Any, options: DataOptions, notes: list[str]) -> FlowSource:
+    """Arrays as a model takes them, with the pictures among them transformed.
 
     Beside what Keras' own `flow` takes, inputs may be a dict, targets and weights lists or dicts for several outputs,
-    and weights are cut where pictures and labels are. Pictures are turned into the generator's number type one by one,
-    so that an array of bytes isn't copied into one of floats.
-
-    Args:
-        datagen: An `ImageDataGenerator`.
-        source: Pictures `(samples, height, width, channels)`, or a tuple of them, targets and weights. For several
-            inputs the pictures are the first of a list, or the first of four dimensions in a dict; the others are
-            handed over as they are.
-        options: What is said beside them.
-
-    Returns:
-        The source, and one sentence for each inference.
-
-    Raises:
-        ModelError: The model isn't compiled, or has fewer outputs than there are classes.
-        ArgumentError: Arrays of different lengths or wrong shapes, or an option that doesn't belong to arrays.
+    and weights are cut where pictures and labels are. Pictures are turned into the ImageDataGenerator's number type one
+    by one, so that an array of bytes isn't copied into one of floats.
     """
     given: dict[str, Any] = dict(options.flow or {})
-    require_options(given, kind="arrays")
-    require_subset(datagen, given.get("subset"))
     spec = ModelSpec.of(options.model, several_inputs=True)
-    notes: list[str] = []
-    parts = ArrayParts.of(source, outputs=spec.outputs)
+    parts = array_parts(source, outputs=spec.outputs)
     channels_first = has_channels_first(datagen)
     require_picture_shape(spec, parts.pictures.shape[1:], channels_first=channels_first, received="x of such pictures")
-    require_inputs(options.model, parts.inputs(), "x")
+    inputs = map_leaves(lambda leaf: parts.pictures if leaf is PICTURES else leaf, parts.x)
+    require_inputs(options.model, inputs if isinstance(inputs, dict | list) else [inputs], "x")
     parts = _with_targets(spec, parts, notes)
     part = given.get("subset") or infer_subset(datagen, given, options.subset, notes, "the samples").get("subset")
     if part is not None:
         # Quantities differ in every sample, so only class numbers can be missing from a part.
         classes = spec.kind == "sparse" and not given.get("ignore_class_split")
-        parts = parts.split(datagen._validation_split, part, same_classes=classes)
+        parts = _split(parts, datagen._validation_split, part, same_classes=classes)
     saving = {name: given[name] for name in given if name.startswith("save_")}
-    beside = ExtraArrays(parts.x, parts.y, parts.sample_weight)
-    flow = _flow(datagen, parts.pictures, saving, notes)
-    flow_source = FlowSource(flow, beside=beside, **options.pictures)
-    note_unfitted(datagen, notes)
-    return flow_source, tuple(notes)
+    return FlowSource(_flow(datagen, parts.pictures, saving, notes), arrays=parts, **options.pictures)
 
 
 def _flow(datagen: Any, pictures: Any, saving: dict[str, Any], notes: list[str]) -> Any:
     with collected_warnings() as said:
         flow = datagen.flow(pictures[:1], batch_size=1, **saving)
     notes.extend(said)
-    # Keras would make a copy of all pictures in the generator's number type.
+    # Keras would make a copy of all pictures in the ImageDataGenerator's number type.
     flow.x, flow.n = pictures, len(pictures)
     return flow
 
 
-def _with_targets(spec: ModelSpec, parts: ArrayParts, notes: list[str]) -> ArrayParts:
+def _with_targets(spec: ModelSpec, parts: PictureArrays, notes: list[str]) -> PictureArrays:
     if parts.y is not None:
         require_numeric_targets(spec, parts.y, "y")
         return parts

@@ -16,12 +16,10 @@ from autobatch.data.images.infer import (
     infer_picture,
     infer_subset,
     note_empty,
-    note_unfitted,
     require_class_targets,
-    require_subset,
 )
 from autobatch.data.model_spec import ModelSpec, output_names
-from autobatch.data.options import ClassMode, DataOptions, require_options
+from autobatch.data.options import ClassMode, DataOptions
 from autobatch.errors import ArgumentError, DataError
 
 _X_COL, _Y_COL = "filename", "class"  # Keras' defaults
@@ -47,8 +45,8 @@ class PictureTable:
         several = not isinstance(y_col, str) and hasattr(y_col, "__iter__")
         frame = cls(data, x_col, tuple(y_col) if several else y_col)
         frame._require("x_col", x_col, "the column of file names")
-        for name in y_col if "y_col" in options and several else (y_col,) if "y_col" in options else ():
-            frame._require("y_col", name, "the column of targets")
+        if "y_col" in options:
+            frame._require_targets()
         if options.get("weight_col") is not None:
             frame._require("weight_col", options["weight_col"], "the column of sample weights")
         return frame
@@ -63,7 +61,7 @@ class PictureTable:
         if self.y_col not in self.data.columns:
             if spec.is_picture_to_picture or spec.loss is None:
                 return infer_class_mode(spec) if spec.is_picture_to_picture else (None, "no loss and no targets")
-            self._require("y_col", self.y_col, "the column of targets")
+            self._require_targets()
         if spec.outputs > 1 or not self._numeric(self.y_col):
             return infer_class_mode(spec)
         if spec.kind == "categorical":
@@ -75,8 +73,8 @@ class PictureTable:
 
     def require_class_mode(self, mode: ClassMode) -> None:
         several = isinstance(self.y_col, tuple)
-        for name in () if mode in {None, "input"} else self.y_col if isinstance(self.y_col, tuple) else (self.y_col,):
-            self._require("y_col", name, "the column of targets")
+        if mode not in {None, "input"}:
+            self._require_targets()
         if mode == "multi_output" and not several:
             message = "Several outputs are compared with several columns. "
             raise ArgumentError(
@@ -98,6 +96,10 @@ class PictureTable:
     def _numeric(self, column: str) -> bool:
         return bool(np.asarray(self.data[column]).dtype.kind in "biuf")
 
+    def _require_targets(self) -> None:
+        for name in self.y_col if isinstance(self.y_col, tuple) else (self.y_col,):
+            self._require("y_col", name, "the column of targets")
+
     def _require(self, option: str, name: Any, what: str) -> None:
         if name not in self.data.columns:
             columns = [str(column) for column in self.data.columns]
@@ -109,31 +111,13 @@ def _is_picture(path: str, formats: tuple[str, ...]) -> bool:
     return path.lower().endswith(formats) and os.path.isfile(path)  # noqa: PTH113 - as Keras tells it
 
 
-def open_dataframe(datagen: Any, dataframe: Any, options: DataOptions) -> tuple[FlowSource, tuple[str, ...]]:
-    """The pictures that a dataframe names, as a model takes them, and how that was inferred.
+def open_dataframe(datagen: Any, dataframe: Any, options: DataOptions, notes: list[str]) -> FlowSource:
+    """The pictures that a pandas `DataFrame` names, as a model takes them.
 
     `keep_aspect_ratio`, which Keras' `flow_from_dataframe` takes without a word and ignores, is heeded.
-
-    Args:
-        datagen: An `ImageDataGenerator`; its `validation_split` takes the first rows for validation.
-        dataframe: A pandas `DataFrame` with a column of file names, and columns of labels, numbers or weights.
-        options: What is said beside it.
-
-    Returns:
-        The source, and one sentence for each inference.
-
-    Raises:
-        ModelError: The model isn't compiled, takes something else than one picture, or has another number of outputs
-            than there are classes.
-        ArgumentError: A column that isn't there or doesn't fit, an option that doesn't belong to a dataframe or
-            contradicts the model.
-        DataError: A folder that isn't there, or no picture under any of the names.
     """
     given: dict[str, Any] = dict(options.flow or {})
-    require_options(given, kind="dataframe")
-    require_subset(datagen, given.get("subset"))
     spec = ModelSpec.of(options.model)
-    notes: list[str] = []
     frame = PictureTable.of(dataframe, given)
     flow_options = given | infer_picture(spec, datagen, given, notes)
     if "class_mode" not in given:
@@ -144,14 +128,13 @@ def open_dataframe(datagen: Any, dataframe: Any, options: DataOptions) -> tuple[
     flow = _flow(datagen, frame, flow_options, notes)
     source = FlowSource(flow, **options.pictures)
     if source.class_mode in {"raw", "multi_output"}:
-        require_numeric_targets(spec, source._flow.labels, f"y_col={frame.y_col!r}")
+        require_numeric_targets(spec, flow.labels, f"y_col={frame.y_col!r}")
     if source.class_mode == "multi_output":
         pairs = zip(frame.y_col, output_names(options.model), strict=False)
         notes.extend(f"y_col: {column!r} is compared with output {name!r}" for column, name in pairs)
     require_class_targets(spec, source)
     note_empty(source, notes)
-    note_unfitted(datagen, notes)
-    return source, tuple(notes)
+    return source
 
 
 def _flow(datagen: Any, frame: PictureTable, options: dict[str, Any], notes: list[str]) -> Any:

@@ -15,7 +15,6 @@ from autobatch.data.images.infer import (
     infer_picture,
     infer_subset,
     note_empty,
-    note_unfitted,
     require_class_targets,
     require_subset,
 )
@@ -117,20 +116,11 @@ def _walk(datagen: Any, directory: str | PathLike[str], options: FolderOptions) 
 
 
 def open_folder(
-    datagen: Any, directory: str | PathLike[str], options: DataOptions
-) -> tuple[DirectorySource, tuple[str, ...]]:
-    """The pictures of a folder as a model takes them, and one sentence for each thing that was inferred.
-
-    Raises:
-        ModelError: The model isn't compiled, takes something else than one picture, or has another number of outputs
-            than the folder has classes.
-        ArgumentError: An option that doesn't exist, or contradicts the model.
-        DataError: A folder that can't be used.
-    """
+    datagen: Any, directory: str | PathLike[str], options: DataOptions, notes: list[str]
+) -> DirectorySource:
+    """The pictures of a folder as a model takes them."""
     given: dict[str, Any] = dict(options.flow or {})
-    require_options(given, kind="folder")
     spec = ModelSpec.of(options.model)
-    notes: list[str] = []
     flow = FolderOptions(**(given | infer_picture(spec, datagen, given, notes)))  # type: ignore[typeddict-item]
     if "class_mode" not in given:
         flow["class_mode"], reason = infer_class_mode(spec)
@@ -139,5 +129,4 @@ def open_folder(
     source = DirectorySource(datagen, directory, **options.pictures, **flow)
     require_class_targets(spec, source)
     note_empty(source, notes)
-    note_unfitted(datagen, notes)
-    return source, tuple(notes)
+    return source

@@ -112,7 +112,7 @@ class SeededImageGenerator:
 
     Args:
         datagen: The user's generator; everything but the draws is its own.
-        tamed: For each of `STEPS`, the watch kept on it; shared by all threads.
+        calls: For each of `STEPS`, how it is called if it is not Keras' own; shared by all threads.
         seeds: One for each picture, in the order in which the flow makes them.
         augment: Whether pictures are transformed at random. Rescaling, standardisation and the user's
             `preprocessing_function` happen either way.
@@ -120,21 +120,21 @@ class SeededImageGenerator:
     """
 
     def __init__(
-        self, datagen: Any, tamed: Mapping[str, SeededCalls], seeds: Iterable[int], *, augment: bool, mover: PixelMover
+        self, datagen: Any, calls: Mapping[str, SeededCalls], seeds: Iterable[int], *, augment: bool, mover: PixelMover
     ) -> None:
         self._datagen = datagen
-        self._tamed = tamed
+        self._calls = calls
         self._augment = augment
         self._mover = mover
         self._seeds = iter(seeds)
         self._seed = 0
         self._generator = np.random.RandomState(0)
         self._draw = drawing_from(datagen.get_random_transform, self._generator)
-        self._foreign = {step for step in STEPS if not is_keras_own(datagen, step)}
+        self._custom = {step for step in STEPS if not is_keras_own(datagen, step)}
         if getattr(datagen, "preprocessing_function", None) is not None:
-            self._foreign.add("standardize")
+            self._custom.add("standardize")
         if self._draw is None:
-            self._foreign.add("get_random_transform")
+            self._custom.add("get_random_transform")
         self.decoded = 0
 
     def get_random_transform(self, shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class SeededImageGenerator:
         self.decoded += 1
         if not self._augment:
             return {}
-        if self._draw is not None and "get_random_transform" not in self._foreign:
+        if self._draw is not None and "get_random_transform" not in self._custom:
             self._generator.seed(self._seed)
             return dict(self._draw(shape))
         return dict(self._call("get_random_transform", shape))
@@ -152,7 +152,7 @@ class SeededImageGenerator:
     def apply_transform(self, picture: Any, parameters: dict[str, Any]) -> Any:
         if not self._augment:
             return picture
-        if "apply_transform" not in self._foreign:
+        if "apply_transform" not in self._custom:
             picture, parameters = self._mover(picture, parameters)
         return self._call("apply_transform", picture, parameters)
 
@@ -161,11 +161,11 @@ class SeededImageGenerator:
 
     def _call(self, step: str, *arguments: Any) -> Any:
         function = getattr(self._datagen, step)
-        if step not in self._foreign:
+        if step not in self._custom:
             return function(*arguments)
         # Steps that draw after one another must not all begin with the same numbers.
         seed = (self._seed + STEPS.index(step) * 0x9E3779B9) & 0xFFFFFFFF
-        return self._tamed[step](seed, function, *arguments)
+        return self._calls[step](seed, function, *arguments)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._datagen, name)
