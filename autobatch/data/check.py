@@ -115,16 +115,17 @@ def _may_fit(wanted: Shape, there: Shape, *, compares_lengths: bool) -> bool:
     """Whether Keras lets a sample of one shape in where it expects another; it adds or drops a last axis of 1."""
     more = len(there) - len(wanted)
     adds, drops = more == -1 and wanted[-1:] == (1,), more == 1 and there[-1:] == (1,)
-    return (not more or adds or drops) and (not compares_lengths or _alike(_bare(wanted), _bare(there)))
+    return (not more or adds or drops) and (not compares_lengths or fits_shape(_bare(wanted), _bare(there)))
 
 
 def _fits(wanted: Shape, there: Shape) -> bool:
     """Whether nothing has to be tried out."""
     as_let_in = there[: len(wanted)] if len(there) > len(wanted) else there + (1,) * (len(wanted) - len(there))
-    return _alike(wanted, as_let_in)
+    return fits_shape(wanted, as_let_in)
 
 
-def _alike(wanted: Shape, there: Shape) -> bool:
+def fits_shape(wanted: Shape, there: Shape) -> bool:
+    """Whether lengths are those that are wanted, where they are settled; shapes may be of different rank."""
     return all(length in (None, other) for length, other in zip(wanted, there, strict=False))
 
 
@@ -222,7 +223,7 @@ def _require_target_shape(spec: ModelSpec, output: Shape, array: Any, named: str
     shape = array.shape[1:]
     # Keras takes one number for a vector of one.
     one = shape in {(), (1,)} and output in {(), (1,)}
-    fits = len(shape) == len(output) and _alike(output, shape)
+    fits = len(shape) == len(output) and fits_shape(output, shape)
     if one or fits:
         return
     message = f"The model returns {(None, *output)} and is compiled with {spec.loss}, which compares that with the "
@@ -236,7 +237,7 @@ def _require_class_numbers(loss: str | None, output: Shape, array: Any, named: s
     shape, units = array.shape[1:], output[-1] if output else 1
     if len(shape) == len(output) and shape[-1:] == (1,):
         shape = shape[:-1]
-    if len(shape) != len(output) - 1 or not _alike(output, shape):
+    if len(shape) != len(output) - 1 or not fits_shape(output, shape):
         message = f"The model is compiled with {loss}, which compares class numbers. "
         expected = f"{(None, *output[:-1])}"
         raise ArgumentError(f"{message}Received: {named} of shape {array.shape}. Expected {expected}.")

@@ -6,7 +6,6 @@ from typing import Any, Literal, Self
 import keras
 
 from autobatch.data.batch import leaves
-from autobatch.data.options import ColorMode
 from autobatch.errors import ModelError
 
 LossKind = Literal["categorical", "sparse", "binary", "regression"]
@@ -64,9 +63,6 @@ def name_of(loss: Any) -> str:
         return loss
     return str(getattr(loss, "__name__", None) or type(loss).__name__)
 
-
-COLORS: dict[ColorMode, int] = {"grayscale": 1, "rgb": 3, "rgba": 4}
-"""Channels of each of Keras' colour modes."""
 
 Shape = tuple[int | None, ...]
 

@@ -3,20 +3,33 @@
 from collections.abc import Mapping
 from typing import Any
 
+from autobatch.data.check import fits_shape
 from autobatch.data.images.flow_source import FlowSource
-from autobatch.data.model_spec import COLORS, ModelSpec
+from autobatch.data.model_spec import ModelSpec, Shape
 from autobatch.data.options import ClassMode, ColorMode, Subset
 from autobatch.errors import ArgumentError, ModelError
 
 _KERAS_SIZE = 256
+_CHANNELS: Mapping[ColorMode, int] = {"grayscale": 1, "rgb": 3, "rgba": 4}
 
 
 def infer_picture(spec: ModelSpec, datagen: Any, given: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     """The `target_size` and `color_mode` of pictures on disk; what was inferred is added to the notes."""
-    channels_first = has_channels_first(datagen)
-    size = _target_size(spec, given.get("target_size"), notes, channels_first=channels_first)
-    color = _color_mode(spec, given.get("color_mode"), notes, channels_first=channels_first)
+    shape, channels_first = spec.input or (None, None, None), has_channels_first(datagen)
+    sides, channels = (shape[1:], shape[0]) if channels_first else (shape[:2], shape[2])
+    size = _target_size(sides, given.get("target_size"), notes)
+    color = _color_mode(channels, given.get("color_mode"), notes)
+    if color is None:
+        message = f"The model takes pictures of {channels} channels, and pictures on disk have 1, 3 or 4. "
+        received = (
+            f"input shape {shape} read as {_layout(channels_first=channels_first)}, the ImageDataGenerator's format"
+        )
+        raise ModelError(f"{message}Received: {received}.")
     return {"target_size": size, "color_mode": color}
+
+
+def _layout(*, channels_first: bool) -> str:
+    return "(channels, height, width)" if channels_first else "(height, width, channels)"
 
 
 def infer_subset(
@@ -53,21 +66,14 @@ def has_channels_first(datagen: Any) -> bool:
 def require_picture_shape(spec: ModelSpec, shape: tuple[int, ...], *, channels_first: bool, received: str) -> None:
     """Refuses pictures of a shape that is settled and that the model does not take."""
     wanted = spec.input
-    if wanted is None:
-        return
-    if all(side in (None, there) for side, there in zip(wanted, shape, strict=True)):
-        return
-    layout = "(channels, height, width)" if channels_first else "(height, width, channels)"
-    message = f"The pictures are {shape}, {layout}, and the model takes {wanted}. "
-    raise ArgumentError(f"{message}Received: {received}. Expected pictures of shape {wanted}.")
+    if wanted is not None and not fits_shape(wanted, shape):
+        message = f"The pictures are {shape}, {_layout(channels_first=channels_first)}, and the model takes {wanted}. "
+        raise ArgumentError(f"{message}Received: {received}. Expected pictures of shape {wanted}.")
 
 
-def _target_size(
-    spec: ModelSpec, given: tuple[int, int] | None, notes: list[str], *, channels_first: bool
-) -> tuple[int, int]:
-    sides = (None, None) if spec.input is None else spec.input[1:] if channels_first else spec.input[:2]
+def _target_size(sides: Shape, given: tuple[int, int] | None, notes: list[str]) -> tuple[int, int]:
     if given is not None:
-        if any(side not in (None, wanted) for side, wanted in zip(sides, given, strict=True)):
+        if not fits_shape(sides, given):
             message = f"The model takes pictures of {sides[0]} x {sides[1]} (height x width)."
             raise ArgumentError(f"{message} Received: target_size={tuple(given)}. Expected {sides}, or leave it out.")
         return given[0], given[1]
@@ -77,11 +83,11 @@ def _target_size(
     return size[0], size[1]
 
 
-def _color_mode(spec: ModelSpec, given: ColorMode | None, notes: list[str], *, channels_first: bool) -> ColorMode:
-    channels = None if spec.input is None else spec.input[0 if channels_first else 2]
+def _color_mode(channels: int | None, given: ColorMode | None, notes: list[str]) -> ColorMode | None:
+    """The mode with as many channels, `None` if there is none."""
     if given is not None:
-        if channels not in (None, COLORS[given]):
-            message = f"The model takes pictures of {channels} channels, and {given!r} has {COLORS[given]}."
+        if channels not in (None, _CHANNELS[given]):
+            message = f"The model takes pictures of {channels} channels, and {given!r} has {_CHANNELS[given]}."
             raise ArgumentError(
                 f"{message} Received: color_mode={given!r}. Expected one with {channels}, or leave it out."
             )
@@ -89,13 +95,11 @@ def _color_mode(spec: ModelSpec, given: ColorMode | None, notes: list[str], *, c
     if channels is None:
         notes.append("color_mode='rgb': Keras' default, as the model doesn't say how many channels it takes")
         return "rgb"
-    for mode, count in COLORS.items():
+    for mode, count in _CHANNELS.items():
         if count == channels:
             notes.append(f"color_mode={mode!r}: the model takes {channels} channel{'s' * (channels > 1)}")
             return mode
-    layout = "(channels, height, width)" if channels_first else "(height, width, channels)"
-    message = f"The model takes pictures of {channels} channels, and pictures on disk have 1, 3 or 4. "
-    raise ModelError(message + f"Received: input shape {spec.input} read as {layout}, the ImageDataGenerator's format.")
+    return None
 
 
 def infer_class_mode(spec: ModelSpec) -> tuple[ClassMode, str]:
@@ -141,17 +145,10 @@ def require_class_targets(spec: ModelSpec, source: FlowSource) -> None:
 
 
 def _require_picture_targets(spec: ModelSpec, source: FlowSource) -> None:
-    output = spec.output
-    if output is None:
-        return
-    same = len(output) == len(source.sample_shape) and all(
-        side in (None, wanted) for side, wanted in zip(output, source.sample_shape, strict=True)
-    )
-    if not same:
-        message = f"Pictures are {source.sample_shape} and the model's output is {output}, so one can't be the other's "
-        raise ArgumentError(
-            message + "target. Received: class_mode='input'. Expected an output of the pictures' shape."
-        )
+    output, pictures = spec.output, source.sample_shape
+    if output is not None and not (len(output) == len(pictures) and fits_shape(output, pictures)):
+        message = f"Pictures are {pictures} and the model's output is {output}, so one can't be the other's target. "
+        raise ArgumentError(f"{message}Received: class_mode='input'. Expected an output of the pictures' shape.")
 
 
 def _require_form(spec: ModelSpec, mode: str) -> None:
