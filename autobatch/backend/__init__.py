@@ -43,30 +43,12 @@ def current_backend() -> Backend:
 
 
 def engine_for(model: Any, example: Batch, *, rescaled: bool = False) -> Engine:
-    """The engine that trains a compiled model.
-
-    Args:
-        model: A compiled Keras model; it is built from `example` if it is not built yet.
-        example: A few samples in the form that training will use.
-        rescaled: Whether its learning rate is to follow the effective batch, through `Engine.rescale`.
-
-    Raises:
-        ModelError: Keras runs on a backend without an engine, or the model cannot be trained in micro-batches.
-    """
+    """The engine that trains a compiled model on the backend that Keras runs on; see `Backend.engine`."""
     return current_backend().engine(model, example, rescaled=rescaled)
 
 
 def forward_engine_for(model: Any, example: Batch, *, evaluates: bool) -> ForwardEngine:
-    """The engine that evaluates a model or predicts with it.
-
-    Args:
-        model: A Keras model, compiled if it is to be evaluated; it is built from `example` if it is not built yet.
-        example: A few samples in the form that is going to be used.
-        evaluates: Whether it is to be evaluated.
-
-    Raises:
-        ModelError: Keras runs on a backend without an engine, or the model cannot be run this way.
-    """
+    """The engine that evaluates a model or predicts with it; see `Backend.forward_engine`."""
     return current_backend().forward_engine(model, example, evaluates=evaluates)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from autobatch.data.batch import Batch, leaves
@@ -16,15 +15,11 @@ SHARED_SEED = "keras/shared_seed"  # the state variable that belongs to all of K
 
 @dataclass(frozen=True, slots=True)
 class BatchTotals:
-    """The effective batch that micro-batches are parts of: what their gradients are divided by.
+    """The effective batch that micro-batches are parts of: what their gradients are divided by."""
 
-    Attributes:
-        size: Samples in the effective batch.
-        weights: Sum of the sample weights for each output, `None` where it is not known beforehand. Only losses with
-            `reduction="mean_with_sample_weight"` need it (`Engine.needs_weights`).
-    """
-
-    size: int
+    size: int  # in samples
+    # The sum of the sample weights for each output, `None` where it is not known beforehand. Only losses with
+    # `reduction="mean_with_sample_weight"` need it (`Engine.needs_weights`).
     weights: tuple[float, ...] | None = None
 
     @classmethod
@@ -75,9 +70,7 @@ class Recording(Protocol):
     def __enter__(self) -> Self:
         """Begins."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Ends; what an error has interrupted is forgotten."""
 
     def read(self) -> Sequence[Allocation]:
@@ -195,21 +188,13 @@ class StateVariable:
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """The GPU that steps run on, and what the framework's allocator does there now.
+    """The GPU that steps run on, and what the framework's allocator does there now."""
 
-    Attributes:
-        name: What the framework calls it, among those that it uses: "GPU:0".
-        number: Its number as the driver counts those that this process may use: k of "GPU:k" in a reading.
-        in_use_bytes: What tensors take of it.
-        limit_bytes: The most that its allocator may take, `None` where nobody has set a limit.
-        grows: Whether its allocator takes memory as it needs it, instead of all of it at its start.
-    """
-
-    name: str
-    number: int
-    in_use_bytes: int = 0
-    limit_bytes: int | None = None
-    grows: bool = True
+    name: str  # what the framework calls it, among those that it uses: "GPU:0"
+    number: int  # as the driver counts those that this process may use: k of "GPU:k" in a reading
+    in_use_bytes: int = 0  # what tensors take of it
+    limit_bytes: int | None = None  # the most that its allocator may take, `None` where nobody has set a limit
+    grows: bool = True  # whether its allocator takes memory as it needs it, instead of all of it at its start
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,17 +208,12 @@ class FrameworkGpu:
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """Keras and its backend: what it was built for, and what it can use.
+    """Keras and its backend: what it was built for, and what it can use."""
 
-    Attributes:
-        error: Why they cannot be imported, `None` if they can.
-        backend_version: `None` for a backend without an engine.
-    """
-
-    error: str | None = None
+    error: str | None = None  # why they cannot be imported, `None` if they can
     keras_version: str | None = None
     backend: str | None = None
-    backend_version: str | None = None
+    backend_version: str | None = None  # `None` for a backend without an engine
     cuda_build: bool = False
     cuda_version: str | None = None
     cudnn_version: str | None = None
@@ -244,53 +224,32 @@ class Framework:
 
 @dataclass(frozen=True, slots=True)
 class AllocatorChoice:
-    """Which allocator the framework takes memory from.
-
-    Attributes:
-        name: What it is.
-        because: The environment variables that choose it, as "NAME=value"; empty for the default.
-        gives_back: Whether memory can be given back to others while the process lives.
-        takes_all: Whether it takes nearly all of the device at its first use.
-    """
+    """Which allocator the framework takes memory from."""
 
     name: str
-    because: str = ""
-    gives_back: bool = False
-    takes_all: bool = False
+    because: str = ""  # the environment variables that choose it, as "NAME=value"; empty for the default
+    gives_back: bool = False  # whether memory can be given back to others while the process lives
+    takes_all: bool = False  # whether it takes nearly all of the device at its first use
 
 
 @dataclass(frozen=True, slots=True)
 class SharingPlan:
-    """The environment that makes a framework's allocators release memory.
+    """The environment that makes a framework's allocators release memory."""
 
-    Attributes:
-        missing: The variables to set.
-        in_force: Those and the ones that are set already.
-        contradicted: Notes on what somebody has set otherwise, which is theirs to decide.
-        host: Whether memory on the CPU can then be released.
-    """
-
-    missing: Mapping[str, str]
-    in_force: Mapping[str, str]
-    contradicted: tuple[str, ...]
-    host: bool
+    missing: Mapping[str, str]  # the variables to set
+    in_force: Mapping[str, str]  # those and the ones that are set already
+    contradicted: tuple[str, ...]  # notes on what somebody has set otherwise, which is theirs to decide
+    host: bool  # whether memory on the CPU can then be released
 
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What a backend advises, as sentences for messages.
+    """What a backend advises, as sentences for messages."""
 
-    Attributes:
-        install: How to install it in a version that works.
-        statistics: How its allocator comes to count what it holds.
-        gpu_build: How to get a build that can use a GPU.
-        gpu_libraries: What to do where a GPU is there and the libraries are not.
-    """
-
-    install: str
-    statistics: str
-    gpu_build: str
-    gpu_libraries: str
+    install: str  # how to install it in a version that works
+    statistics: str  # how its allocator comes to count what it holds
+    gpu_build: str  # how to get a build that can use a GPU
+    gpu_libraries: str  # what to do where a GPU is there and the libraries are not
 
 
 class Backend(Protocol):
@@ -298,28 +257,20 @@ class Backend(Protocol):
 
     An implementation is a folder beside this module, named as Keras names the backend, whose package has a `BACKEND`.
     Making one imports no framework: methods do, when they are called.
-
-    Attributes:
-        name: Keras' name: `"tensorflow"`.
-        title: Its name for people: "TensorFlow".
-        packages: The distributions, named like the modules, whose versions a step's memory depends on.
-        environment: How the names of the environment variables begin that change a step's memory, speed or device.
-        pool_growth: Resident bytes of its pool on the host, in the long run, over those in use at their peak.
-        hints: What it advises.
     """
 
-    name: str
-    title: str
-    packages: tuple[str, ...]
-    environment: tuple[str, ...]
-    pool_growth: float
+    name: str  # Keras' name: `"tensorflow"`
+    title: str  # its name for people: "TensorFlow"
+    packages: tuple[str, ...]  # the distributions, named like the modules, whose versions a step's memory depends on
+    environment: tuple[str, ...]  # how the environment variables begin that change a step's memory, speed or device
+    pool_growth: float  # resident bytes of its pool on the host, in the long run, over those in use at their peak
     hints: Hints
 
     def require_trainable(self, model: Any) -> None:
         """Refuses a model that no engine can train, without building anything.
 
         Raises:
-            ModelError: Not compiled, several replicas, or an optimizer that accumulates by itself.
+            ModelError: Not compiled, nothing to train, several replicas, or an optimizer that accumulates by itself.
         """
 
     def require_runnable(self, model: Any, *, evaluates: bool) -> None:
@@ -333,10 +284,23 @@ class Backend(Protocol):
         """Whether a loss of a compiled model divides by the sum of the sample weights; nothing is built to find out."""
 
     def engine(self, model: Any, example: Batch, *, rescaled: bool = False) -> Engine:
-        """The engine that trains a compiled model; see `autobatch.backend.engine_for`."""
+        """The engine that trains a compiled model.
+
+        Args:
+            model: A compiled Keras model; it is built from `example` if it is not built yet.
+            example: A few samples in the form that training will use.
+            rescaled: Whether its learning rate is to follow the effective batch, through `Engine.rescale`.
+
+        Raises:
+            ModelError: The model cannot be trained in micro-batches.
+        """
 
     def forward_engine(self, model: Any, example: Batch, *, evaluates: bool) -> ForwardEngine:
-        """The engine that evaluates a model or predicts with it; see `autobatch.backend.forward_engine_for`."""
+        """The engine that evaluates a model, compiled then, or predicts with it; it is built from `example` if need be.
+
+        Raises:
+            ModelError: The model cannot be run this way.
+        """
 
     def preserved(self, model: Any) -> AbstractContextManager[None]:
         """Puts a model back, bit for bit, when the context ends: weights, state, metrics, optimizer and random states.
@@ -363,13 +327,9 @@ class Backend(Protocol):
         """All GPUs that the framework can use; asking does not start them."""
 
     def allocator_figures(self, driver: Any = None) -> Allocator | None:
-        """What the framework's allocator tells of the GPU that training runs on.
+        """What the framework's allocator tells of the GPU that training runs on; `driver` answers like libcuda.
 
-        Args:
-            driver: What answers like libcuda; `None` takes libcuda.
-
-        Returns:
-            `None` on a CPU, where nothing is told, and before the framework has started: asking would start it.
+        It is `None` on a CPU, where nothing is told, and before the framework has started: asking would start it.
         """
 
     def idle_pool_bytes(self) -> int:
@@ -388,33 +348,21 @@ class Backend(Protocol):
         """Whether the framework has chosen its allocators, which cannot change any more."""
 
     def plan_sharing(self, environ: Mapping[str, str], pools: tuple[bool, ...]) -> SharingPlan:
-        """What to set in an environment so that memory can be released.
-
-        Args:
-            environ: The environment as it is.
-            pools: For each GPU whether it has memory pools.
-        """
+        """What to set in an environment so that memory can be released; `pools` says which GPUs have memory pools."""
 
     def allocator_choices(
         self, environ: Mapping[str, str], *, onednn: bool, returns_freed: bool
     ) -> tuple[AllocatorChoice, AllocatorChoice]:
-        """The allocators that the framework takes on a CPU and on a GPU when it starts.
+        """The allocators that the framework takes on a CPU and on a GPU when it starts in an environment.
 
-        Args:
-            environ: The environment that it reads.
-            onednn: Whether it uses oneDNN.
-            returns_freed: Whether the C library can return freed memory.
+        Whether it uses oneDNN, and whether the C library can return freed memory, is told.
         """
 
     def why_host_memory_stays(self) -> str | None:
         """Why the allocator on the CPU releases nothing, `None` if it does, and before the framework has started."""
 
     def release_device_memory(self, driver: Any = None) -> tuple[int | None, str | None]:
-        """Releases what its pools on GPUs hold and do not use.
+        """Releases what its pools on GPUs hold and do not use; `driver` answers like libcuda.
 
-        Args:
-            driver: What answers like libcuda; `None` takes libcuda.
-
-        Returns:
-            The bytes that went back, and why some may stay; both `None` without a GPU.
+        Returns the bytes that went back, and why some may stay; both `None` without a GPU.
         """

@@ -8,7 +8,7 @@ from autobatch.backend import current_backend, forward_engine_for
 from autobatch.data.options import FlowOptions, require_options
 from autobatch.infer.common import InferenceRun, open_inference
 from autobatch.memory.budget import Reserve
-from autobatch.memory.sensors.nvml import hold_nvml
+from autobatch.memory.sensors.nvml import nvml_session
 from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize, UserRequest
 from autobatch.results.run import Event
 from autobatch.train.validation import DataValidation
@@ -74,7 +74,7 @@ def evaluate(
         ```
     """
     require_options(flow, evaluate.__kwdefaults__ or ())
-    with hold_nvml():
+    with nvml_session():
         request = UserRequest(
             model=model,
             data=data,

@@ -16,7 +16,7 @@ from autobatch.infer.common import InferenceRun, open_inference, total_of
 from autobatch.infer.outputs import OutputRows
 from autobatch.memory.budget import Reserve
 from autobatch.memory.reading import read_memory
-from autobatch.memory.sensors.nvml import hold_nvml
+from autobatch.memory.sensors.nvml import nvml_session
 from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize, Task, UserRequest
 from autobatch.results.run import Event
 from autobatch.train.passes import Feed, one_pass
@@ -80,7 +80,7 @@ def predict(
         ```
     """
     require_options(flow, predict.__kwdefaults__ or ())
-    with hold_nvml():
+    with nvml_session():
         request = UserRequest(
             model=model,
             data=data,

@@ -15,17 +15,12 @@ class Reserve:
     """How much of a limit to keep free: a fraction of its capacity, with a floor.
 
     The floor never takes more than half of a capacity, so that a small limit stays usable.
-
-    Attributes:
-        fraction: Part of the capacity, in [0, 1).
-        floor_bytes: The least to keep free.
     """
 
-    fraction: float = 0.08
+    fraction: float = 0.08  # of the capacity, in [0, 1)
     floor_bytes: int = 128 * MIB
 
     def bytes_of(self, capacity_bytes: int) -> int:
-        """Returns the bytes to keep free of a limit of `capacity_bytes`."""
         return max(int(self.fraction * capacity_bytes), min(self.floor_bytes, capacity_bytes // 2))
 
 
@@ -80,21 +75,13 @@ def _fraction(value: Any) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A device, the host, or a control group, as it stands to this process.
-
-    Attributes:
-        kind: Which of the three.
-        capacity_bytes: All that it has.
-        available_bytes: What this process could take on top of what it occupies.
-        occupied_bytes: What this process occupies already.
-        detail: Which device, or which folder of the control group.
-    """
+    """A device, the host, or a control group, as it stands to this process."""
 
     kind: LimitKind
-    capacity_bytes: int
-    available_bytes: int
-    occupied_bytes: int
-    detail: str = ""
+    capacity_bytes: int  # all that it has
+    available_bytes: int  # what this process could take on top of what it occupies
+    occupied_bytes: int  # what this process occupies already
+    detail: str = ""  # which device, or which folder of the control group
 
     @property
     def reach_bytes(self) -> int:
@@ -102,7 +89,6 @@ class Limit:
         return self.occupied_bytes + self.available_bytes
 
     def budget(self, reserve: Reserve = DEFAULT_RESERVE) -> "Budget":
-        """Returns what may be spent of this limit beside a reserve."""
         return Budget(self, reserve.bytes_of(self.capacity_bytes))
 
     def __str__(self) -> str:
@@ -115,17 +101,12 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be spent of a limit.
+    """What may be spent of a limit."""
 
-    Attributes:
-        limit: The limit that decides.
-        reserve_bytes: What stays free of it.
-        reusable_bytes: What this process occupies of it without needing it, so that its steps can use that again;
-            negative for what it has to give back first.
-    """
-
-    limit: Limit
-    reserve_bytes: int
+    limit: Limit  # the one that decides
+    reserve_bytes: int  # what stays free of it
+    # What this process occupies of it without needing it, so that its steps can use that again; negative for what it
+    # has to give back first.
     reusable_bytes: int = 0
 
     @property

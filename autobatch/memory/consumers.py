@@ -30,30 +30,17 @@ _Used: TypeAlias = dict[int, _Devices]
 
 @dataclass(frozen=True, slots=True)
 class Consumers:
-    """The processes that hold memory.
+    """The processes that hold memory."""
 
-    Attributes:
-        shown: Those that hold most, the ones first that count against the limit; this process is always among them.
-        left_out: How many more there are.
-        notes: What could not be read or does not add up, one sentence each.
-    """
-
-    shown: tuple[Consumer, ...]
-    left_out: int = 0
-    notes: tuple[str, ...] = ()
+    shown: tuple[Consumer, ...]  # those that hold most, first what counts against the limit; always with this process
+    left_out: int = 0  # how many more there are
+    notes: tuple[str, ...] = ()  # what could not be read or does not add up, one sentence each
 
 
 def read_consumers(
     reading: MemoryReading, *, most: int = 10, proc: Path = Path("/proc"), nvml: Any = None
 ) -> Consumers:
-    """Returns which processes (at most so many) hold the memory of a reading; what can't be read is noted.
-
-    Example:
-        >>> from autobatch.memory.reading import read_memory
-        >>> consumers = read_consumers(read_memory())
-        >>> sum(consumer.own for consumer in consumers.shown)
-        1
-    """
+    """Returns which processes (at most so many) hold the memory of a reading; what can't be read is noted."""
     found, process_notes = read_processes(proc)
     processes = _with_own(found, reading)
     uses, use_notes = read_device_uses(nvml) if reading.devices else ((), ())

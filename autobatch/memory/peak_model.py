@@ -26,24 +26,15 @@ from autobatch.errors import ArgumentError
 
 @dataclass(frozen=True, slots=True)
 class PeakModel:
-    """Predicts the peak of a step from its number of samples.
+    """Predicts the peak of a step from its number of samples."""
 
-    Attributes:
-        fixed_bytes: What a step needs whatever its size.
-        per_sample_bytes: What each sample adds.
-        residual: The largest relative deviation of a measured peak from the model.
-        largest_size: The largest size that was measured; beyond it the margin grows.
-        least_bytes: No prediction is below it. With one size measured, that size's peak: nothing smaller is known.
-    """
-
-    fixed_bytes: float
+    fixed_bytes: float  # what a step needs whatever its size
     per_sample_bytes: float
-    residual: float
-    largest_size: int
-    least_bytes: float = 0.0
+    residual: float  # the largest relative deviation of a measured peak from the model
+    largest_size: int  # the largest size that was measured; beyond it the margin grows
+    least_bytes: float = 0.0  # no prediction is below it: with one size measured, its peak
 
     def predict(self, size: int) -> int:
-        """Returns the peak expected of `size` samples, in bytes."""
         return math.ceil(max(self.least_bytes, self.fixed_bytes + self.per_sample_bytes * size))
 
     def margin_bytes(self, size: int) -> int:
@@ -85,7 +76,8 @@ def fit_peak(points: Sequence[tuple[int, int]]) -> PeakModel:
     largest = max(size for size, _ in points)
     if len({size for size, _ in points}) == 1:
         peak = max(peak for _, peak in points)
-        return PeakModel(0.0, peak / largest, _spread(points, peak), largest, least_bytes=float(peak))
+        spread = max(_deviation(peak, measured) for _, measured in points)
+        return PeakModel(0.0, peak / largest, spread, largest, least_bytes=float(peak))
     fixed, per_sample = min(_candidates(points), key=lambda line: _cost(points, *line))
     residual = max(_deviation(fixed + per_sample * size, peak) for size, peak in points)
     return PeakModel(fixed, per_sample, residual, largest)
@@ -110,43 +102,28 @@ def _cost(points: Sequence[tuple[int, int]], fixed: float, per_sample: float) ->
     return math.fsum(_deviation(fixed + per_sample * size, peak) ** 2 for size, peak in points)
 
 
-def _spread(points: Sequence[tuple[int, int]], peak: int) -> float:
-    return max(_deviation(peak, measured) for _, measured in points)
-
-
 def _deviation(predicted: float, measured: int) -> float:
     return abs(predicted - measured) / max(measured, 1)
 
 
-Line = tuple[float, float]
+Line = tuple[float, float]  # a fixed part and a part per sample
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A piece of memory that a step asked for.
+    """A piece of memory that a step asked for."""
 
-    Attributes:
-        begin: The number of the moment at which it was asked for; moments are counted from the step's begin.
-        end: The moment at which it was given back, or one after the last.
-        size_bytes: What was asked for.
-        name: The operation that asked.
-    """
-
-    begin: int
-    end: int
+    begin: int  # the moment at which it was asked for, counted from the step's begin
+    end: int  # the moment at which it was given back, or one after the last
     size_bytes: int
-    name: str
+    name: str  # the operation that asked
 
 
 @dataclass(frozen=True, slots=True)
 class AllocationProfile:
-    """What a step asks for at its highest, at any size.
+    """What a step asks for at its highest, at any size."""
 
-    Attributes:
-        lines: A fixed part and a part per sample in bytes, for each moment that is the highest at some size.
-    """
-
-    lines: tuple[Line, ...]
+    lines: tuple[Line, ...]  # in bytes, for each moment that is the highest at some size
 
     @classmethod
     def of(cls, one: tuple[int, Sequence[Allocation]], other: tuple[int, Sequence[Allocation]]) -> Self | None:
@@ -168,7 +145,7 @@ class AllocationProfile:
         return type(self)(tuple((fixed * factor, per_sample * factor) for fixed, per_sample in self.lines))
 
     def to_list(self) -> list[list[int]]:
-        """Returns the lines as JSON-ready values, in whole bytes, rounded up."""
+        """The lines as JSON-ready values, in whole bytes, rounded up."""
         return [[math.ceil(part) for part in line] for line in self.lines]
 
     @classmethod

@@ -60,16 +60,7 @@ class MemoryReading:
     @property
     def device_limits(self) -> tuple[Limit, ...]:
         """The limit of each visible device."""
-        return tuple(
-            Limit(
-                "device",
-                device.total_bytes,
-                device.free_bytes,
-                device.used_by_this_process_bytes or 0,
-                f"GPU:{device.index} {device.name} {device.uuid}",
-            )
-            for device in self.devices
-        )
+        return tuple(_device_limit(device) for device in self.devices)
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -96,9 +87,12 @@ class MemoryReading:
 
         With an `index`, that of "GPU:index" alone.
         """
-        pairs = zip(self.devices, self.device_limits, strict=True)
-        limits = [limit for device, limit in pairs if index in {None, device.index}]
+        limits = [_device_limit(device) for device in self.devices if index in {None, device.index}]
         return _tightest(limits, reserve) if limits else None
+
+    def device(self, index: int) -> Device | None:
+        """Returns what was read of "GPU:index", `None` where that is not among the devices."""
+        return next((device for device in self.devices if device.index == index), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the reading as JSON-ready values, in bytes, with its budgets under the default reserve."""
@@ -125,6 +119,12 @@ class MemoryReading:
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
 
+def _device_limit(device: Device) -> Limit:
+    detail = f"GPU:{device.index} {device.name} {device.uuid}"
+    occupied = device.used_by_this_process_bytes or 0
+    return Limit("device", device.total_bytes, device.free_bytes, occupied, detail)
+
+
 def _tightest(limits: Iterable[Limit], reserve: Reserve) -> Budget:
     return min((limit.budget(reserve) for limit in limits), key=lambda budget: budget.free_bytes)
 
@@ -147,10 +147,8 @@ class BudgetReader:
     def read(self, reading: MemoryReading, reusable: Mapping[str, int] | None = None) -> dict[str, Budget]:
         """The tightest budget of each resource: of the host, and of the GPU that steps run on where one is read.
 
-        Args:
-            reading: What the sensors tell.
-            reusable: Per resource, bytes that this process occupies and its steps can use again. They count where the
-                sensors' limits decide: a further limit knows itself what is left of it.
+        What this process occupies and its steps can use again is `reusable`, per resource. It counts where the sensors'
+        limits decide: a further limit knows itself what is left of it.
         """
         found = {"host": reading.host_budget(self._reserve)}
         device = None if self._gpu is None else reading.device_budget(self._reserve, self._gpu)
@@ -207,10 +205,10 @@ def read_memory(
     )
 
 
-def apply_limit(reading: MemoryReading, limit_bytes: int, device_index: int | None = None) -> MemoryReading:
+def apply_limit(reading: MemoryReading, limit_bytes: int | None, device_index: int | None = None) -> MemoryReading:
     """Returns the reading as if the host, or "GPU:device_index", had only so many bytes, with a note that says so.
 
-    A limit above what there is changes nothing but the notes.
+    A limit above what there is changes nothing but the notes, and `None` is no limit.
 
     Raises:
         DeviceError: That GPU is not in the reading.
@@ -221,6 +219,8 @@ def apply_limit(reading: MemoryReading, limit_bytes: int, device_index: int | No
         >>> apply_limit(reading, 8 * 2**30).host.available_bytes == 7 * 2**30
         True
     """
+    if limit_bytes is None:
+        return reading
     capacity, what = _capacity(reading, device_index)
     if limit_bytes >= capacity:
         note = f"The limit of {format_bytes(limit_bytes)} changes nothing: {what} has {format_bytes(capacity)}."
@@ -244,11 +244,13 @@ def is_limited(reading: MemoryReading, limit_bytes: int | None, device_index: in
     return limit_bytes is not None and limit_bytes < _capacity(reading, device_index)[0]
 
 
-def overdrawn_bytes(reading: MemoryReading, limit_bytes: int, device_index: int | None = None) -> int:
-    """Returns by how much this process is over a limit already; 0 if it is not.
+def overdrawn_bytes(reading: MemoryReading, limit_bytes: int | None, device_index: int | None = None) -> int:
+    """Returns by how much this process is over a limit already; 0 if it is not, or there is none.
 
     A reading then shows that nothing is left, never less than nothing; who is to give something back has to know more.
     """
+    if limit_bytes is None or not is_limited(reading, limit_bytes, device_index):
+        return 0
     return max(0, _occupied(reading, device_index) - limit_bytes)
 
 
@@ -265,8 +267,7 @@ def _capacity(reading: MemoryReading, device_index: int | None) -> tuple[int, st
 def _occupied(reading: MemoryReading, device_index: int | None) -> int:
     if device_index is None:
         return reading.process.rss_bytes
-    pairs = zip(reading.devices, reading.device_limits, strict=True)
-    return next((limit.occupied_bytes for device, limit in pairs if device.index == device_index), 0)
+    return _find_device(reading, device_index).used_by_this_process_bytes or 0
 
 
 def _unknown(reading: MemoryReading, device_index: int | None) -> tuple[str, ...]:
@@ -276,9 +277,9 @@ def _unknown(reading: MemoryReading, device_index: int | None) -> tuple[str, ...
 
 
 def _find_device(reading: MemoryReading, index: int) -> Device:
-    for device in reading.devices:
-        if device.index == index:
-            return device
+    device = reading.device(index)
+    if device is not None:
+        return device
     found = tuple(f"GPU:{device.index}" for device in reading.devices)
     msg = (
         f"A limit is for GPU:{index}, where the steps run, and its memory cannot be read. "

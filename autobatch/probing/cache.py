@@ -26,10 +26,6 @@ def cache_key(parts: Mapping[str, Any]) -> str:
     Raises:
         TypeError: A part is not JSON-ready, so that its text may differ from run to run.
         ValueError: A part is not a finite number.
-
-    Example:
-        >>> cache_key({"a": 1, "b": [2]}) == cache_key({"b": (2,), "a": 1})
-        True
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -51,11 +47,7 @@ class Cache:
         self.folder = default_folder() if folder is None else folder
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The answer kept under a key, `None` if there is none that can be trusted.
-
-        Raises:
-            ValueError: The key is none of `cache_key`.
-        """
+        """The answer kept under a key, `None` if there is none that can be trusted."""
         path = self._path(key)
         try:
             entry = json.loads(path.read_bytes())
@@ -67,12 +59,7 @@ class Cache:
         return value if isinstance(value, dict) else None
 
     def put(self, key: str, value: Mapping[str, Any]) -> str | None:
-        """Keeps an answer; returns a remark if that was not possible, `None` if it was.
-
-        Raises:
-            TypeError: The answer is not JSON-ready.
-            ValueError: The key is none of `cache_key`.
-        """
+        """Keeps an answer; returns a remark if that was not possible, `None` if it was."""
         body = json.dumps({"schema": SCHEMA, "key": key, "value": dict(value)}).encode()
         path = self._path(key)
         try:

@@ -11,7 +11,7 @@ from autobatch._text import format_bytes, format_count
 from autobatch.data.options import FlowOptions, require_options
 from autobatch.errors import ArgumentError
 from autobatch.memory.budget import Reserve
-from autobatch.memory.sensors.nvml import hold_nvml
+from autobatch.memory.sensors.nvml import nvml_session
 from autobatch.probing.cache import Cache
 from autobatch.probing.request import BatchSize, Task, UserRequest
 from autobatch.probing.search import next_size
@@ -105,7 +105,7 @@ def probe(
         trial_timeout_s=trial_timeout_s,
         limit=limit,
     ).open()
-    with hold_nvml():
+    with nvml_session():
         found = find_batch_size(
             model,
             task.samples,

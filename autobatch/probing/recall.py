@@ -184,6 +184,7 @@ def fingerprint(
     except Exception:  # noqa: BLE001 - any get_config may raise anything; then the answer is just not kept
         return None
     backend = current_backend()
+    gpu_driver = driver()[0] if reading.devices else None
     telling = (*_ENVIRONMENT, *backend.environment)
     return {
         "model": hashlib.sha256(config.encode()).hexdigest(),
@@ -199,7 +200,7 @@ def fingerprint(
         "machine": [platform.machine(), platform.python_version(), _processor(), os.cpu_count()],
         "host": reading.host.total_bytes,
         "devices": [[device.uuid, device.name, device.total_bytes] for device in reading.devices],
-        "driver": _version_of(driver()[0]) if reading.devices else None,
+        "driver": None if gpu_driver is None else gpu_driver.version,
         "question": dict(request),
     }
 
@@ -213,10 +214,6 @@ def _version(package: str) -> str:
         return version(package)
     except ModuleNotFoundError:  # importlib's PackageNotFoundError: a checkout, or a build under another name
         return "unknown"
-
-
-def _version_of(driver: Driver | None) -> str | None:
-    return None if driver is None else driver.version
 
 
 def _processor() -> str:

@@ -51,40 +51,18 @@ class ProbeRequest:
         return {"effective": self.effective_batch_size} | ({} if self.step == "train" else {"step": self.step})
 
 
-def request_for(
-    mode: Mode,
-    batch_size: int | None,
-    samples: int | None,
-    *,
-    most: int | None,
-    reserve: Reserve,
-    read_ahead_bytes: int,
-    trial_timeout_s: float,
-    step: Step = "train",
-    limit_bytes: int | None = None,
-    beyond: str = UNCOUNTED,
-) -> tuple[ProbeRequest, list[str]]:
-    """The request that follows from what a user gave, and what to say about it."""
+def find_cap(samples: int | None, batch_size: int | None, most: int | None, beyond: str = UNCOUNTED) -> tuple[int, str]:
+    """The largest size that makes sense, and why it is that; `beyond` says why where nothing bounds it."""
     allowed = f"the most that was allowed (max_batch_size={most})"
     bounds = {"all the samples there are": samples, "the effective batch": batch_size, allowed: most}
-    known = [(bound, reason) for reason, bound in bounds.items() if bound is not None]
-    cap, reason = min(known or [(MOST, beyond)])
-    notes = []
-    if batch_size is not None and samples is not None and batch_size > samples:
-        notes.append(f"batch_size={batch_size} is more than the {samples} samples there are: {samples} is used.")
-    effective = None if batch_size is None else min(batch_size, samples or batch_size)
-    request = ProbeRequest(
-        mode,
-        cap,
-        reason,
-        effective,
-        reserve,
-        read_ahead_bytes,
-        trial_timeout_s,
-        step,
-        limit_bytes=limit_bytes,
-    )
-    return request, notes
+    return min([(bound, reason) for reason, bound in bounds.items() if bound is not None] or [(MOST, beyond)])
+
+
+def cut_to_samples(batch_size: int | None, samples: int | None) -> tuple[int | None, tuple[str, ...]]:
+    """The effective batch that there are samples for, and a note where it is not the one that was given."""
+    if batch_size is None or not samples or batch_size <= samples:
+        return batch_size, ()
+    return samples, (f"batch_size={batch_size} is more than the {samples} samples there are: {samples} is used.",)
 
 
 BatchSize = int | Literal["auto", "largest"]
@@ -114,11 +92,6 @@ def parse_batch_size(batch_size: Any) -> tuple[Mode, int | None]:
 
 
 def require_class_weight(class_weight: Any) -> None:
-    """Refuses class weights that are no mapping.
-
-    Raises:
-        ArgumentError: Says what they are.
-    """
     if class_weight is not None and not isinstance(class_weight, Mapping):
         msg = f"Received: class_weight={class_weight!r}. Expected a dictionary from class numbers to weights."
         raise ArgumentError(msg)
@@ -197,18 +170,20 @@ class UserRequest:
         few = few_of(given.data)
         require_compatible(self.model, few, step=self.step)
         samples = with_class_weight(few, self.class_weight)
-        mode, effective = parse_batch_size(self.batch_size)
-        request, said = request_for(
-            mode,
-            effective,
-            most_samples(given.data),
-            most=self.max_batch_size,
+        mode, batch_size = parse_batch_size(self.batch_size)
+        total = most_samples(given.data)
+        effective, said = cut_to_samples(batch_size, total)
+        cap, why = find_cap(total, effective, self.max_batch_size, _SYNTHETIC if given.synthetic else UNCOUNTED)
+        request = ProbeRequest(
+            mode=mode,
+            cap=cap,
+            cap_reason=why,
+            effective_batch_size=effective,
             reserve=parse_reserve(self.reserve),
-            read_ahead_bytes=self._read_ahead_bytes(given, effective, samples),
+            read_ahead_bytes=self._read_ahead_bytes(given, batch_size, samples),
             trial_timeout_s=self.trial_timeout_s,
             step=self.step,
             limit_bytes=None if self.limit is None else int(self.limit),
-            beyond=_SYNTHETIC if given.synthetic else UNCOUNTED,
         )
         return Task(self.model, given, samples, request, (*given.notes, *said))
 

@@ -31,11 +31,6 @@ def held_bytes(device: Device, gpu: Accelerator) -> int:
 
     In a container the driver may list no process that can be known for this one. If memory growth is off, the
     allocator has taken all that it may at its start.
-
-    Example:
-        >>> silent = Device(0, "GPU-0", "GPU", total_bytes=16 * GIB, free_bytes=GIB)
-        >>> [held_bytes(silent, Accelerator("GPU:0", 0, grows=grows)) // GIB for grows in (True, False)]
-        [0, 14]
     """
     used = device.used_by_this_process_bytes
     if used is not None and not _is_silent(device):
@@ -57,9 +52,7 @@ def pool_bytes(device: Device, gpu: Accelerator) -> int:
 def own_limit(gpu: Accelerator, kept_bytes: int) -> Limit | None:
     """The limit that a program has set for itself on a GPU, `None` where there is none.
 
-    Args:
-        gpu: The GPU, as the framework has set it up.
-        kept_bytes: What counts as occupied now, with or without what lies outside the allocator, which is not limited.
+    What counts as occupied now is `kept_bytes`: with or without what lies outside the allocator, which is not limited.
     """
     if gpu.limit_bytes is None:
         return None
@@ -107,7 +100,7 @@ class StepBudgets:
         self.gpu = None if found is None else found.number
         self._reader = BudgetReader(request.reserve, self.gpu, self._own_limits)
         self.machine = read()
-        self.reading = self._limited(self.machine)
+        self.reading = apply_limit(self.machine, request.limit_bytes, self.gpu)
         self.now = self._free(self.machine, {"host": current_backend().idle_pool_bytes()})
         self._first = dict(self.now)
 
@@ -169,7 +162,8 @@ class StepBudgets:
         if resource == "device" and limit.detail == OWN_LIMIT:
             title = current_backend().title
             return f"device, of which this program lets {title} take {format_bytes(limit.capacity_bytes)}"
-        if limit.kind != ("host" if self.gpu is None else "device") or not self._pretends(self.machine):
+        bounded = "host" if self.gpu is None else "device"
+        if limit.kind != bounded or not is_limited(self.machine, self._request.limit_bytes, self.gpu):
             return limit.kind
         return f"{limit.kind}, as if it had {format_bytes(limit.capacity_bytes)}"
 
@@ -180,25 +174,21 @@ class StepBudgets:
 
     def on_device(self, reading: MemoryReading) -> Device | None:
         """What a reading says of the GPU that steps run on."""
-        return next((device for device in reading.devices if device.index == self.gpu), None)
-
-    def _limited(self, reading: MemoryReading) -> MemoryReading:
-        limit = self._request.limit_bytes
-        return reading if limit is None else apply_limit(reading, limit, self.gpu)
-
-    def _pretends(self, reading: MemoryReading) -> bool:
-        return is_limited(reading, self._request.limit_bytes, self.gpu)
+        return None if self.gpu is None else reading.device(self.gpu)
 
     def _free(self, machine: MemoryReading, own: Mapping[str, int]) -> dict[str, int]:
         """Per resource, what the process of a step may take, `own` included: what it has taken since its first step."""
-        reading = self._limited(machine)
+        reading = apply_limit(machine, self._request.limit_bytes, self.gpu)
         free = {name: one.free_bytes for name, one in self._reader.read(reading, self._reusable(machine, own)).items()}
         return {**free, "host": free["host"] - self._request.beside_bytes}
 
     def _reusable(self, machine: MemoryReading, own: Mapping[str, int]) -> dict[str, int]:
         """Per resource, what is held and of use to a step: its process' own, and of the GPU the caller's idle pool."""
-        reusable = {"host": own.get("host", 0), "device": own.get("device", 0) + self._pool_bytes(machine)}
-        reusable["host" if self.gpu is None else "device"] -= self._overdrawn(machine)
+        device, gpu = self.on_device(machine), self._accelerator()
+        idle_bytes = 0 if device is None or gpu is None else pool_bytes(device, gpu)
+        reusable = {"host": own.get("host", 0), "device": own.get("device", 0) + idle_bytes}
+        overdrawn = overdrawn_bytes(machine, self._request.limit_bytes, self.gpu)
+        reusable["host" if self.gpu is None else "device"] -= overdrawn
         return reusable
 
     def _own_limits(self, reading: MemoryReading) -> dict[str, list[Limit]]:
@@ -206,14 +196,3 @@ class StepBudgets:
         gpu = self._accelerator()
         own = None if gpu is None or self.on_device(reading) is None else own_limit(gpu, gpu.in_use_bytes)
         return {} if own is None else {"device": [own]}
-
-    def _overdrawn(self, machine: MemoryReading) -> int:
-        limit = self._request.limit_bytes
-        if limit is None or not self._pretends(machine):
-            return 0
-        return overdrawn_bytes(machine, limit, self.gpu)
-
-    def _pool_bytes(self, reading: MemoryReading) -> int:
-        """What the caller's framework holds of the GPU without using it, as far as that can be told."""
-        device, gpu = self.on_device(reading), self._accelerator()
-        return 0 if device is None or gpu is None else pool_bytes(device, gpu)

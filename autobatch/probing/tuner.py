@@ -8,7 +8,7 @@ from autobatch.backend import accelerator, read_memory_here
 from autobatch.backend.base import Accelerator
 from autobatch.data.batch import Batch
 from autobatch.data.epoch import rungs
-from autobatch.errors import ProbeError, ProbeTimeoutError
+from autobatch.errors import ProbeError
 from autobatch.memory.peak_model import AllocationProfile
 from autobatch.memory.reading import MemoryReading
 from autobatch.probing.cache import Cache, cache_key
@@ -76,11 +76,7 @@ def find_batch_size(
 
 
 class Tuner:
-    """Looks for the size for one model, once.
-
-    Attributes:
-        budgets: What a step may take.
-    """
+    """Looks for the size for one model, once."""
 
     def __init__(
         self,
@@ -126,11 +122,7 @@ class Tuner:
         return self._recall(cache, key) if cache and key else None
 
     def require_budget(self) -> None:
-        """Refuses to look where nothing is left before anything has been tried.
-
-        Raises:
-            DoesNotFitError: Says what there is, and what it is for.
-        """
+        """Refuses to look where nothing is left before anything has been tried."""
         for name, budget in self.budgets.now.items():
             if budget <= 0:
                 raise nothing_left_error(name, self.budgets.tightest(name), self.budgets.limit(name), self._request)
@@ -244,10 +236,7 @@ class Tuner:
     def _require_time(self, best: Trial | None = None) -> None:
         deadline = self._seams.deadline
         if deadline.passed:
-            raise self._too_late(best or self._largest())
-
-    def _too_late(self, best: Trial | None) -> ProbeTimeoutError:
-        return timeout_error(self._seams.deadline.timeout_s or 0.0, self._trials, best)
+            raise timeout_error(deadline.timeout_s or 0.0, self._trials, best or self._largest())
 
     def _key(self) -> str | None:
         request = {**self._request.lasting(), "gpu": self.budgets.gpu}

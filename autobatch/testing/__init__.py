@@ -3,9 +3,8 @@
 They need no GPU, no root, no Linux and no framework.
 """
 
-from autobatch.testing.cuda import FakeCuda, FakePool
 from autobatch.testing.engine import FakeEngine, FakeRecording
-from autobatch.testing.sensors import FakeGpu, FakeNvml, FakeNvmlError, memory_reading
+from autobatch.testing.sensors import FakeCuda, FakeGpu, FakeNvml, FakeNvmlError, FakePool, memory_reading
 
 __all__ = [
     "FakeCuda",

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 from autobatch.backend.base import BatchTotals, Logs
@@ -167,21 +166,15 @@ class FakeEngine:
 
 @dataclass(frozen=True)
 class FakeRecording:
-    """A recording of a step's allocations that is known beforehand.
-
-    Attributes:
-        allocations: What it tells.
-    """
+    """A recording of a step's allocations that is known beforehand: those it was made with."""
 
     allocations: tuple[Allocation, ...] = ()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Does nothing."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        pass
 
     def read(self) -> tuple[Allocation, ...]:
         """What it was made with."""

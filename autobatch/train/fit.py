@@ -8,7 +8,7 @@ from autobatch._arguments import require_seconds
 from autobatch.data.images.transform import require_image_backend
 from autobatch.data.options import FlowOptions, ImageBackend, require_options
 from autobatch.memory.budget import Reserve
-from autobatch.memory.sensors.nvml import hold_nvml
+from autobatch.memory.sensors.nvml import nvml_session
 from autobatch.probing.probe import open_cache
 from autobatch.probing.request import UserRequest
 from autobatch.results.run import Event
@@ -132,7 +132,7 @@ def fit(
         image_backend=image_backend,
     )
     run_folder = open_run_folder(checkpoint, checkpoint_every_s)
-    with hold_nvml(), Recorder.open(log_dir, on_event, verbose) as recorder, run_folder as folder:
+    with nvml_session(), Recorder.open(log_dir, on_event, verbose) as recorder, run_folder as folder:
         opened = open_training(request, options, batching, validating, folder, recorder)
         found = find_size(opened.task, open_cache(cache), recorder)
         history = Trainer(opened, found, recorder).run()

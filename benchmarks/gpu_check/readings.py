@@ -24,7 +24,7 @@ from harness import Cell, Findings, Goal, Table, benchmark, say, seconds_of
 
 from autobatch.memory.reading import read_memory
 from autobatch.memory.sensors.gpu import read_devices
-from autobatch.memory.sensors.nvml import hold_nvml
+from autobatch.memory.sensors.nvml import nvml_session
 from autobatch.memory.sensors.procfs import in_host_pid_namespace
 
 # What autobatch asks for and not every driver has
@@ -290,7 +290,7 @@ def says_so(told: Mapping[str, Any]) -> bool:
 
 def costs() -> tuple[list[Cell], list[Cell]]:
     """What a reading costs, in microseconds: with NVML kept started, and without."""
-    with hold_nvml():
+    with nvml_session():
         held = min(seconds_of(read_memory) for _ in range(20))
     alone = min(seconds_of(read_memory) for _ in range(20))
     return ["a reading, NVML kept started, us", round(1e6 * held)], ["a reading alone, us", round(1e6 * alone)]

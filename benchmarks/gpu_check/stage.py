@@ -24,7 +24,7 @@ from gpu_check.actors import group_free, group_limit
 from groups import memory_group
 
 from autobatch.memory.sensors.gpu import read_device_uses, read_devices
-from autobatch.memory.sensors.nvml import hold_nvml
+from autobatch.memory.sensors.nvml import nvml_session
 
 MIB = 1 << 20
 HERE = Path(__file__).resolve().parent
@@ -77,7 +77,7 @@ def opened(name: str, limit_mib: int) -> Iterator[Stage]:
         NoGroupError: No control group can be made here, and there is no GPU.
     """
     if name == "gpu":
-        with hold_nvml():
+        with nvml_session():
             yield Stage("gpu")
         return
     with memory_group(limit_mib * MIB) as group:

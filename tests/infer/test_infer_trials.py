@@ -19,6 +19,7 @@ from autobatch.probing.cache import Cache, cache_key
 from autobatch.probing.recall import fingerprint
 from autobatch.probing.request import ProbeRequest
 from autobatch.probing.trials.executor import InProcessTrials
+from autobatch.probing.trials.steps import warm_up_forward
 from autobatch.probing.tuner import find_batch_size
 from autobatch.results.trial import Outcome
 from autobatch.testing import memory_reading
@@ -68,6 +69,16 @@ def test_a_trial_that_runs_out_of_memory_leaves_the_model_as_it_was(step: Any) -
     assert place.trial(4, {}, timeout_s=60).outcome is Outcome.OUT_OF_MEMORY
     assert state(model) == before
     assert place.trial(2, {}, timeout_s=60).outcome is Outcome.RAN
+
+
+@pytest.mark.parametrize("evaluates", [True, False], ids=["evaluate", "predict"])
+def test_a_warm_up_leaves_the_model_as_it_was(evaluates: bool) -> None:
+    """Metrics and seeds included. Seen to fail with nothing put back after the run."""
+    model = compiled(keras.Sequential([keras.Input((12, 12, 3)), Draws(), *conv_net().layers]))
+    engine = TensorFlowForwardEngine(model, SAMPLES, evaluates=evaluates)
+    before = state(model)
+    warm_up_forward(engine, SAMPLES, evaluates=evaluates)
+    assert state(model) == before
 
 
 def test_the_engine_undoes_a_step_that_failed() -> None:

@@ -10,7 +10,7 @@ from pids import CONTAINERS_PIDS, MACHINES_PIDS, number_processes
 
 from autobatch.memory.reading import read_memory
 from autobatch.memory.sensors.gpu import add_own_use, read_device_uses, read_devices
-from autobatch.memory.sensors.nvml import hold_nvml, read_driver
+from autobatch.memory.sensors.nvml import nvml_session, read_driver
 from autobatch.memory.types import Allocator, Device, Driver
 from autobatch.testing import FakeGpu, FakeNvml
 
@@ -236,10 +236,10 @@ def test_what_was_never_opened_is_not_closed(read):
     assert "nvmlShutdown" not in nvml.calls
 
 
-def test_readings_within_a_hold_do_not_start_nvml_anew(read):
-    """Seen to fail with the hold's own `nvmlInit` left out: nothing was open between two readings."""
+def test_readings_within_a_session_do_not_start_nvml_anew(read):
+    """Seen to fail with the session's own `nvmlInit` left out: nothing was open between two readings."""
     nvml = FakeNvml(FIRST)
-    with hold_nvml(nvml):
+    with nvml_session(nvml):
         read(nvml)
         between = nvml.open_count
         read(nvml)
@@ -247,17 +247,17 @@ def test_readings_within_a_hold_do_not_start_nvml_anew(read):
     assert nvml.open_count == 0
 
 
-def test_a_hold_ends_when_its_body_raises():
+def test_a_session_ends_when_its_body_raises():
     """Seen to fail with the shutdown outside `finally`."""
     nvml = FakeNvml(FIRST)
-    with pytest.raises(ZeroDivisionError), hold_nvml(nvml):
+    with pytest.raises(ZeroDivisionError), nvml_session(nvml):
         raise ZeroDivisionError
     assert nvml.open_count == 0
 
 
-def test_holds_may_overlap():
+def test_sessions_may_overlap():
     nvml = FakeNvml(FIRST)
-    with hold_nvml(nvml), hold_nvml(nvml):
+    with nvml_session(nvml), nvml_session(nvml):
         assert nvml.open_count == 2
     assert nvml.open_count == 0
 
@@ -265,7 +265,7 @@ def test_holds_may_overlap():
 def test_a_driver_that_does_not_start_holds_nothing():
     """Seen to fail with the failed start shut down all the same."""
     nvml = FakeNvml(fails={"nvmlInit": "Driver Not Loaded"})
-    with hold_nvml(nvml):
+    with nvml_session(nvml):
         pass
     assert nvml.calls == ["nvmlInit"]
 

@@ -320,6 +320,14 @@ def test_an_error_in_the_callers_block_leaves_nothing_behind(scratch):
         probe()
 
 
+def test_a_closed_worker_has_no_folder_any_more(scratch):
+    """Seen to fail with the folder left until nobody holds the worker."""
+    worker = Worker(child("time.sleep(600)"), scratch=scratch)
+    (worker.folder / "model.json").write_bytes(b"{}")
+    worker.close()
+    assert not worker.folder.exists()
+
+
 def test_closing_twice_is_closing_once(scratch):
     worker = Worker(child("time.sleep(600)"), scratch=scratch)
     worker.open({}, LONG_S)

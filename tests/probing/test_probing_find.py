@@ -11,7 +11,7 @@ from autobatch.errors import DoesNotFitError
 from autobatch.memory.budget import DEFAULT_RESERVE
 from autobatch.probing.cache import Cache
 from autobatch.probing.recall import with_search
-from autobatch.probing.request import ProbeRequest, request_for
+from autobatch.probing.request import ProbeRequest, cut_to_samples, find_cap
 from autobatch.probing.search import MAX_TRIALS, largest, most_efficient
 from autobatch.probing.trials.ipc import Reply
 from autobatch.probing.tuner import Tuner, TunerSeams, find_batch_size
@@ -90,10 +90,8 @@ def test_a_search_that_ran_out_of_trials_is_no_answer_where_more_may_fit(tmp_pat
     ],
 )
 def test_the_cap_is_the_least_of_what_makes_sense_and_its_reason_is_said(batch_size, most, cap, reason):
-    question, said = request_for(
-        "auto", batch_size, 100, most=most, reserve=DEFAULT_RESERVE, read_ahead_bytes=0, trial_timeout_s=1.0
-    )
-    assert (question.cap, question.cap_reason) == (cap, reason)
+    effective, said = cut_to_samples(batch_size, 100)
+    assert find_cap(100, effective, most) == (cap, reason)
     assert bool(said) == (batch_size == 500)
 
 

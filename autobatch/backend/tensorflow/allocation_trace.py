@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
@@ -52,14 +51,12 @@ class AllocationTrace:
             self._runs = True
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._runs:
             self._runs = False
             with contextlib.suppress(tf.errors.OpError):
-                tf.profiler.experimental.stop(save=error is None)
-        if error is not None:
+                tf.profiler.experimental.stop(save=kind is None)
+        if kind is not None:
             self._remove()
 
     def read(self) -> list[Allocation]:

@@ -29,15 +29,10 @@ from autobatch.errors import ModelError
 
 @dataclass(slots=True)
 class Share:
-    """A micro-batch's part of the effective batch, as tensors of a trace.
+    """A micro-batch's part of the effective batch, as tensors of a trace."""
 
-    Attributes:
-        samples: Scalar: its samples over those of the effective batch.
-        weights: Shape `(outputs,)`: its sample weights over those of the effective batch, for each output.
-    """
-
-    samples: Any
-    weights: Any
+    samples: Any  # scalar: its samples over those of the effective batch
+    weights: Any  # shape `(outputs,)`: its sample weights over those of the effective batch, for each output
 
 
 class Captured:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from autobatch.backend.base import BatchTotals, Logs
 from autobatch.backend.tensorflow import allocator as memory
 from autobatch.backend.tensorflow import capture as intercept
-from autobatch.backend.tensorflow.forward import ForwardSteps, MeasuredModel, weight_shares
+from autobatch.backend.tensorflow.forward import ForwardSteps, MeasuredModel, require_one_replica, weight_shares
 from autobatch.backend.tensorflow.function import (
     Function,
     arrays_of,
@@ -174,11 +174,7 @@ class TensorFlowEngine(MeasuredModel):
 
 
 def require_supported(model: Any) -> None:
-    """Refuses models whose updates cannot be cut, before anything is built.
-
-    Raises:
-        ModelError: Not compiled, nothing to train, several replicas, or an optimizer that accumulates by itself.
-    """
+    """See `Backend.require_trainable`."""
     if not hasattr(model, "compiled"):
         msg = f"Received: model={model!r:.100}. Expected a compiled Keras model."
         raise ModelError(msg)
@@ -190,10 +186,7 @@ def require_supported(model: Any) -> None:
     # A subclass of Model may be called built while its layers have not been called yet, and have no weights.
     if all(layer.built for layer in model._flatten_layers()):
         _require_weights(model)
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    if replicas > 1:
-        msg = f"Several replicas are not supported. Received: a model on {replicas} replicas. Expected 1."
-        raise ModelError(msg)
+    require_one_replica(model)
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     steps = getattr(optimizer, "gradient_accumulation_steps", None)
     if steps:

@@ -40,7 +40,7 @@ class ForwardSteps:
         """Runs the predict step on one micro-batch and returns its outputs as arrays."""
         return keras.tree.map_structure(_as_array, self._run("predict", batch, ()))
 
-    def trace(self, step: Step, batch: Batch) -> Any:
+    def traced(self, step: Step, batch: Batch) -> Any:
         """Compiles a step without running it; the nest of what it returns, as specifications, `None` if it is eager."""
         if self._model.run_eagerly:
             return None
@@ -103,7 +103,7 @@ class MeasuredModel:
         return AllocationTrace(self._device)
 
 
-class TensorFlowForwardEngine(MeasuredModel):
+class TensorFlowForwardEngine(ForwardSteps, MeasuredModel):
     """An `autobatch.backend.base.ForwardEngine` for one model.
 
     Raises:
@@ -112,27 +112,20 @@ class TensorFlowForwardEngine(MeasuredModel):
 
     def __init__(self, model: Any, example: Batch, *, evaluates: bool) -> None:
         require_runnable(model, evaluates=evaluates)
-        self._model, self._evaluates = model, evaluates
         _build(model, example, evaluates=evaluates)
-        self._backup = Backup(mutable_variables(model))
-        self._forward = ForwardSteps(model, self._backup)
-        super().__init__(model)
+        ForwardSteps.__init__(self, model, Backup(mutable_variables(model)))
+        MeasuredModel.__init__(self, model)
+        self._evaluates = evaluates
 
     @property
     def needs_weights(self) -> bool:
         return self._evaluates and intercept.needs_weights(self._model)
 
-    def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
-        return self._forward.evaluate(batch, whole)
-
-    def predict(self, batch: Batch) -> Any:
-        return self._forward.predict(batch)
-
     def trace(self, batch: Batch) -> None:
-        self._forward.trace("test" if self._evaluates else "predict", batch)
+        self.traced("test" if self._evaluates else "predict", batch)
 
     def output_bytes(self, batch: Batch) -> int | None:
-        specs = keras.tree.flatten(self._forward.trace("predict", batch))
+        specs = keras.tree.flatten(self.traced("predict", batch))
         if not specs or any(spec is None or not _is_dense(spec) for spec in specs):
             return None
         numbers = [int(np.prod(spec.shape[1:], dtype=np.int64)) for spec in specs]
@@ -144,11 +137,7 @@ class TensorFlowForwardEngine(MeasuredModel):
 
 
 def require_runnable(model: Any, *, evaluates: bool) -> None:
-    """Refuses models that cannot be evaluated, or that cannot predict, before anything is built.
-
-    Raises:
-        ModelError: No Keras model, not compiled though it is to be evaluated, or several replicas.
-    """
+    """See `Backend.require_runnable`."""
     if not hasattr(model, "compiled"):
         raise ModelError(f"Received: model={model!r:.100}. Expected a Keras model.")
     if evaluates and not model.compiled:
@@ -157,6 +146,10 @@ def require_runnable(model: Any, *, evaluates: bool) -> None:
             "first; autobatch.predict(...) needs neither."
         )
         raise ModelError(msg)
+    require_one_replica(model)
+
+
+def require_one_replica(model: Any) -> None:
     replicas = model.distribute_strategy.num_replicas_in_sync
     if replicas > 1:
         msg = f"Several replicas are not supported. Received: a model on {replicas} replicas. Expected 1."

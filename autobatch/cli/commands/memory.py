@@ -41,10 +41,10 @@ def _look(api: Api, most: int) -> "tuple[MemoryReading, Consumers]":
 def _watch(args: argparse.Namespace, api: Api, terminal: Terminal) -> int | None:
     from autobatch.cli.console import attentive_sleep
     from autobatch.cli.memory_view import draw, print_lines, snapshots
-    from autobatch.memory.sensors.nvml import hold_nvml
+    from autobatch.memory.sensors.nvml import nvml_session
 
     try:
-        with hold_nvml():
+        with nvml_session():
             seen = snapshots(lambda: _look(api, args.top), args.watch, sleep=attentive_sleep(terminal.out))
             if terminal.out.isatty() and not args.json:
                 draw(seen, terminal.out, args.watch)

@@ -18,7 +18,6 @@ from functools import cache
 from typing import Any
 
 _RELEASE_THRESHOLD, _RESERVED, _RESERVED_HIGH, _USED, _USED_HIGH = 4, 5, 6, 7, 8
-
 _POOLS_SUPPORTED = 115
 
 
@@ -48,14 +47,7 @@ class PoolTrim:
 
 
 def read_pool(device_index: int, driver: Any = None) -> tuple[Pool | None, tuple[str, ...]]:
-    """Returns a device's default pool, or `None` and a note that says why it cannot be read.
-
-    Example:
-        >>> from autobatch.testing import FakeCuda, FakePool
-        >>> pool, _ = read_pool(0, FakeCuda(FakePool(reserved_bytes=900, used_bytes=300)))
-        >>> pool.reserved_bytes - pool.used_bytes
-        600
-    """
+    """Returns a device's default pool, or `None` and a note that says why it cannot be read."""
     try:
         cuda = _Cuda(driver)
         return _read(cuda, _pool(cuda, device_index)), ()
@@ -68,12 +60,6 @@ def trim_pool(device_index: int, keep_bytes: int = 0, driver: Any = None) -> tup
 
     The pool may keep `keep_bytes`, in use or not. What was freed on a stream counts as used until the stream has been
     waited for. Returns the pool before and after, or `None` and a note that says why it cannot be trimmed.
-
-    Example:
-        >>> from autobatch.testing import FakeCuda, FakePool
-        >>> trim, _ = trim_pool(0, driver=FakeCuda(FakePool(reserved_bytes=900, used_bytes=300)))
-        >>> trim.returned_bytes
-        600
     """
     try:
         cuda = _Cuda(driver)
@@ -86,13 +72,7 @@ def trim_pool(device_index: int, keep_bytes: int = 0, driver: Any = None) -> tup
 
 
 def find_pools(driver: Any = None) -> tuple[tuple[bool, ...], tuple[str, ...]]:
-    """Returns for each visible GPU whether it has memory pools, and a note where there is no CUDA.
-
-    Example:
-        >>> from autobatch.testing import FakeCuda, FakePool
-        >>> find_pools(FakeCuda(FakePool(), FakePool(supported=False)))
-        ((True, False), ())
-    """
+    """Returns for each visible GPU whether it has memory pools, and a note where there is no CUDA."""
     try:
         cuda = _Cuda(driver)
         count = ctypes.c_int()

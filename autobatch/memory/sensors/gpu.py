@@ -134,11 +134,6 @@ def read_device_uses(
     """Returns who holds memory of the GPUs that this process may use, and notes on what could not be read.
 
     A process that computes and draws on the same GPU is told once, with the larger figure.
-
-    Example:
-        >>> from autobatch.testing import FakeGpu, FakeNvml
-        >>> read_device_uses(FakeNvml(FakeGpu("GPU-1", processes={7: 900})), {})[0]
-        (DeviceUse(index=0, pid=7, used_bytes=900),)
     """
     return query_visible(_uses, nvml, environ)
 

@@ -26,7 +26,6 @@ def return_freed_memory() -> bool:
 
 
 def can_return_freed_memory() -> bool:
-    """Returns whether the C library can hand freed pages back when told to."""
     with contextlib.suppress(AttributeError, OSError, TypeError):
         return _libc().malloc_trim is not None
     return False
@@ -57,10 +56,9 @@ def _own_settings(environ: Mapping[str, str]) -> str:
     """The variables that somebody has set the heap up with."""
     variables = [f"MALLOC_{name.upper()}" for name in _NAMES]
     own = [name for word in variables for name in (word, f"{word}_") if name in environ]
-    tunables = environ.get("GLIBC_TUNABLES", "")
-    return ", ".join(
-        [*own, *(["GLIBC_TUNABLES"] if any(f"glibc.malloc.{name}=" in tunables for name in _NAMES) else [])]
-    )
+    if any(f"glibc.malloc.{name}=" in environ.get("GLIBC_TUNABLES", "") for name in _NAMES):
+        own.append("GLIBC_TUNABLES")
+    return ", ".join(own)
 
 
 def keeps_freed_memory() -> bool:

@@ -27,33 +27,21 @@ _ODD = "the driver's list of processes does not add up: its entries are of anoth
 
 @contextmanager
 def nvml_session(nvml: Any = None) -> Iterator[tuple[Any, str]]:
-    """Keeps NVML started while the context lasts; hands out NVML, or `None` and why there is none."""
+    """Keeps NVML started while the context lasts; hands out NVML, or `None` and why there is none.
+
+    NVML counts who started it, so contexts may overlap: readings within one don't start it each time.
+    """
     nvml = _pynvml() if nvml is None else nvml
     why = "the Python module of NVML (nvidia-ml-py) is not installed" if nvml is None else _start(nvml)
     if why:
         yield None, why
         return
-    with _closing(nvml):
+    try:
         yield nvml, ""
-
-
-@contextmanager
-def hold_nvml(nvml: Any = None) -> Iterator[None]:
-    """Keeps NVML started while the context lasts, so that readings within don't start it each time; never raises.
-
-    NVML counts who started it, so contexts may overlap. Without a GPU nothing is held.
-
-    Example:
-        >>> from autobatch.testing import FakeGpu, FakeNvml
-        >>> from autobatch.memory.sensors.gpu import read_devices
-        >>> nvml = FakeNvml(FakeGpu("GPU-1"))
-        >>> with hold_nvml(nvml):
-        ...     devices, _ = read_devices(1, nvml)
-        ...     print(nvml.open_count)
-        1
-    """
-    with nvml_session(nvml):
-        yield
+    finally:
+        # The readings are taken; a driver that fails to close has nothing left to say.
+        with suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
 
 
 def _start(nvml: Any) -> str:
@@ -71,16 +59,6 @@ def _pynvml() -> Any:
     except ImportError:
         return None
     return pynvml
-
-
-@contextmanager
-def _closing(nvml: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        # The reading is taken; a driver that fails to close has nothing left to say.
-        with suppress(nvml.NVMLError):
-            nvml.nvmlShutdown()
 
 
 def ask(nvml: Any, function: str, *args: Any) -> Any:
@@ -104,11 +82,6 @@ def read_gpu_memory(nvml: Any, handle: Any) -> GpuMemory:
 
     Raises:
         nvml.NVMLError: The driver answers none of them.
-
-    Example:
-        >>> from autobatch.testing import FakeGpu, FakeNvml
-        >>> read_gpu_memory(FakeNvml(), FakeGpu("GPU-1", total_bytes=1000, free_bytes=400, reserved_bytes=50))
-        GpuMemory(total_bytes=1000, free_bytes=400, reserved_bytes=50)
     """
     version = getattr(nvml, "nvmlMemory_v2", None)
     if version is not None:
@@ -127,11 +100,6 @@ def list_processes(
 
     Bytes are `None` where the driver leaves them open, as it does for unified memory and some virtual GPUs.
     The `kind` is "Compute" or "Graphics".
-
-    Example:
-        >>> from autobatch.testing import FakeGpu, FakeNvml
-        >>> list_processes(FakeNvml(), "Compute", FakeGpu("GPU-1", processes={7: 900}), 1000)
-        ({7: 900}, '')
     """
     reasons: list[str] = []
     for name in _names(nvml, f"nvmlDeviceGet{kind}RunningProcesses"):
@@ -189,13 +157,7 @@ def _is_possible(process: Any, total_bytes: int | None) -> bool:
 
 
 def read_driver(nvml: Any = None) -> tuple[Driver | None, tuple[str, ...]]:
-    """Returns the driver's versions, or `None` and a note that says why they cannot be read.
-
-    Example:
-        >>> from autobatch.testing import FakeNvml
-        >>> read_driver(FakeNvml())[0]
-        Driver(version='560.35', nvml_version='12.560.35', cuda_version='12.6')
-    """
+    """Returns the driver's versions, or `None` and a note that says why they cannot be read."""
     with nvml_session(nvml) as (running, why):
         if running is None:
             return None, (f"The driver of the GPUs cannot be asked: {why}.",)

@@ -12,20 +12,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Something that `CUDA_VISIBLE_DEVICES` can name: a GPU, or a MIG slice of one.
-
-    Attributes:
-        handle: What NVML calls it.
-        old_name: The name that older drivers gave a slice ("MIG-GPU-…/1/0").
-        sliced: Whether the GPU is in MIG mode: it can then be used through a slice only.
-    """
+    """Something that `CUDA_VISIBLE_DEVICES` can name: a GPU, or a MIG slice of one."""
 
     uuid: str
-    handle: Any
+    handle: Any  # what NVML calls it
     name: str | None = None
-    old_name: str | None = None
+    old_name: str | None = None  # the name that older drivers gave a slice ("MIG-GPU-…/1/0")
     slices: tuple["Slot", ...] = ()
-    sliced: bool = False
+    sliced: bool = False  # whether the GPU is in MIG mode: it can then be used through a slice only
 
 
 def choose_visible(gpus: Sequence[Slot | None], wanted: str | None) -> tuple[tuple[Slot, ...], tuple[str, ...]]:

@@ -7,7 +7,6 @@ instead of raising, as on most CPUs. So there, too, nothing is tried that the me
 
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from autobatch._text import MIB, format_bytes
@@ -49,9 +48,6 @@ class InProcessTrials:
             finally:
                 self._measurer.abandon()
         return Reply(Outcome.RAN, payload, wall_s=time.monotonic() - began)
-
-    def close(self) -> None:
-        """Nothing to end."""
 
 
 # A crash, too: on a CPU it is a usual form of running out of memory, and would take the caller with it.
@@ -112,9 +108,7 @@ class Executor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -60,12 +60,9 @@ class DeadlineError(IpcError):
 
 
 def write_frame(fd: int, message: Any, deadline: float | None = None) -> None:
-    """Writes one message.
+    """Writes one message of JSON-ready values; numpy scalars become Python's.
 
-    Args:
-        fd: The writing end of a pipe.
-        message: JSON-ready values; numpy scalars become Python's.
-        deadline: On the clock of `time.monotonic`; `None` to wait for as long as it takes.
+    The deadline is on the clock of `time.monotonic`.
 
     Raises:
         PipeClosedError: Nobody reads any more.
@@ -91,13 +88,10 @@ def write_frame(fd: int, message: Any, deadline: float | None = None) -> None:
 
 
 def read_frame(fd: int, deadline: float | None = None, alive: Callable[[], bool] | None = None) -> Any:
-    """Reads one message.
+    """Reads one message, and nothing beyond it.
 
-    Args:
-        fd: The reading end of a pipe; nothing beyond the frame is read from it.
-        deadline: On the clock of `time.monotonic`; `None` to wait for as long as it takes.
-        alive: Whether the writing process still runs; asked every tenth of a second, because the end of the pipe may
-            be held open by its children. Left out, only the pipe itself counts.
+    Whether the writing process is still `alive` is asked every tenth of a second, because the end of the pipe may be
+    held open by its children.
 
     Raises:
         PipeClosedError: The writer ended before it began a frame.
@@ -105,7 +99,10 @@ def read_frame(fd: int, deadline: float | None = None, alive: Callable[[], bool]
         BadFrameError: What arrived has no mark, an impossible length, a wrong sum, or is no JSON.
         DeadlineError: No whole frame arrived in time.
     """
-    _, length, total = _unpack(_read_exactly(fd, _HEADER.size, deadline, alive, begun=False))
+    header = _read_exactly(fd, _HEADER.size, deadline, alive, begun=False)
+    mark, length, total = _HEADER.unpack(header)
+    if mark != _MARK or length > MAX_BODY_BYTES:
+        raise BadFrameError(f"Something that is no message was written to the pipe; it begins with {header!r}.")
     body = _read_exactly(fd, length, deadline, alive, begun=True)
     if zlib.crc32(body) != total:
         raise BadFrameError(f"A message of {length:,} bytes does not add up.")
@@ -113,13 +110,6 @@ def read_frame(fd: int, deadline: float | None = None, alive: Callable[[], bool]
         return json.loads(body)
     except ValueError as error:
         raise BadFrameError(f"A message of {length:,} bytes is no JSON: {error}.") from error
-
-
-def _unpack(header: bytes) -> tuple[bytes, int, int]:
-    mark, length, total = _HEADER.unpack(header)
-    if mark != _MARK or length > MAX_BODY_BYTES:
-        raise BadFrameError(f"Something that is no message was written to the pipe; it begins with {header!r}.")
-    return mark, length, total
 
 
 def _read_exactly(
@@ -149,9 +139,8 @@ def _read_exactly(
 
 
 def _wait_ms(deadline: float | None, at_most_s: float | None = None) -> float | None:
-    waits = [
-        wait for wait in (None if deadline is None else deadline - time.monotonic(), at_most_s) if wait is not None
-    ]
+    left_s = None if deadline is None else deadline - time.monotonic()
+    waits = [wait for wait in (left_s, at_most_s) if wait is not None]
     return max(min(waits) * 1000, 0) if waits else None
 
 
@@ -216,11 +205,7 @@ class Reply:
 
 
 def read_reply(reply: Any, request: int) -> Reply:
-    """Turns a message into an answer.
-
-    Raises:
-        BadFrameError: It answers something else, or is no answer at all.
-    """
+    """Turns a message into an answer; one to something else, and none at all, is a `BadFrameError`."""
     match reply:
         case {"kind": "answer", "id": number, "payload": dict() as payload} if number == request:
             return Reply(Outcome.RAN, payload)

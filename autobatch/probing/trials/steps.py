@@ -67,9 +67,7 @@ def update(engine: Engine, batch: Batch, *, accumulated: bool) -> Any:
 class TrialSteps(Protocol):
     """One kind of step of one model."""
 
-    @property
-    def engine(self) -> Measured:
-        """What tells of the framework's memory."""
+    engine: Measured  # tells of the framework's memory
 
     def warm_up(self, samples: Batch, *, accumulated: bool) -> None:
         """Compiles the steps on a few samples and gives back what that has left over."""
@@ -92,7 +90,7 @@ def steps_for(step: Step, model: Any, samples: Batch) -> TrialSteps:
     return _ForwardTrialSteps(forward_engine_for(model, samples, evaluates=evaluates), evaluates=evaluates)
 
 
-class _TrainingTrialSteps:
+class _TrainingTrialSteps(TrialSteps):
     """Updates, and an evaluation after them.
 
     If only a `train_step` of the user's knows a loss, there may be no evaluation: Keras has none for it either.
@@ -121,7 +119,7 @@ class _TrainingTrialSteps:
         self.engine.abandon()
 
 
-class _ForwardTrialSteps:
+class _ForwardTrialSteps(TrialSteps):
     """Micro-batches of an evaluation or of a prediction: nothing is kept from one to the next."""
 
     def __init__(self, engine: ForwardEngine, *, evaluates: bool) -> None:

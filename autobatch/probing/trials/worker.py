@@ -18,8 +18,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 from autobatch.memory.sensors.cgroup import count_oom_kills
@@ -213,9 +213,7 @@ class Worker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -229,11 +227,7 @@ class Worker:
         return self.restart()
 
     def restart(self) -> Reply:
-        """Ends the process if there is one, starts another, and opens it as before.
-
-        Raises:
-            RuntimeError: `open` was never called.
-        """
+        """Ends the process if there is one, starts another, and opens it as before."""
         if self._opening is None:
             raise RuntimeError("A worker has to be opened before it can run trials.")
         self._stop(0.0)
@@ -253,11 +247,7 @@ class Worker:
     def trial(self, size: int, options: Mapping[str, Any] | None = None, *, timeout_s: float) -> Reply:
         """Runs one size; a worker that has died is started again first.
 
-        Returns:
-            The measurer's answer, or what became of the worker. After anything but `RAN` or an exception it is gone.
-
-        Raises:
-            RuntimeError: `open` was never called.
+        Returns the measurer's answer, or what became of the worker: after all but `RAN` and an exception it is gone.
         """
         began = time.monotonic()
         if self.pid is None:
@@ -265,7 +255,7 @@ class Worker:
             if opened.outcome is not Outcome.RAN:
                 return opened
         answer = self._ask({"op": "trial", "size": size, "options": dict(options or {})}, timeout_s)
-        return _timed(answer, began)
+        return replace(answer, wall_s=time.monotonic() - began)
 
     def close(self) -> None:
         """Ends the process and removes its folder; does nothing the second time."""
@@ -294,7 +284,7 @@ class Worker:
             # An answer to this request may still come: it must not be taken for the answer to the next.
             self._stop(0.0)
             raise
-        return _timed(answer, began)
+        return replace(answer, wall_s=time.monotonic() - began)
 
     def _bury(self, error: IpcError, kills_before: int | None, timeout_s: float) -> Reply:
         """What it means that no answer could be read; the worker is gone afterwards."""
@@ -323,7 +313,3 @@ class Worker:
         if kills is not None and kills_before is not None and kills > kills_before:
             return Outcome.OUT_OF_MEMORY, "The kernel killed the worker because memory had run out."
         return Outcome.KILLED, f"The worker was ended by {name}."
-
-
-def _timed(answer: Reply, began: float) -> Reply:
-    return Reply(answer.outcome, answer.payload, answer.detail, time.monotonic() - began, answer.exception)
