@@ -57,28 +57,17 @@ run_checks() {
     step "pytest" run_tests "$bin/pytest" "$@"
 }
 
-# One after the other the tests would take two cores most of an hour, and many of them wait: so the slow ones run beside
-# the others (a third part only makes the longest longer). Each has its own place for temporary files: tests look at what is
-# left there.
+# One after the other the tests would take two cores most of half an hour, and many of them wait: so two processes share
+# the files. Each has a place of its own for temporary files (tests/conftest.py).
 run_tests() {
-    local pytest=$1 place part status=0 pids=()
-    local parts=("not slow" "slow")
+    local pytest=$1 place status=0
     shift
     if (($#)); then
         "$pytest" "$@"
         return
     fi
     place=$(mktemp -d)
-    for part in "${!parts[@]}"; do
-        mkdir "$place/$part"
-        TMPDIR=$place/$part "$pytest" -m "${parts[part]}" >"$place/$part.log" 2>&1 &
-        pids+=($!)
-    done
-    for part in "${!parts[@]}"; do
-        wait "${pids[part]}" || status=$?
-        printf '\n-- %s\n' "${parts[part]}"
-        cat "$place/$part.log"
-    done
+    TMPDIR=$place "$pytest" --numprocesses 2 --dist loadfile --durations 40 || status=$?
     rm -rf "$place"
     return $status
 }

@@ -1,13 +1,27 @@
 """What holds for every test."""
 
 import gc
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 settings.register_profile("patient", deadline=None)  # machines that run tests are slow at times
 settings.load_profile("patient")
+
+
+def _have_a_temporary_folder_of_ones_own(worker: str) -> None:
+    """Tests look at what is left in the folder for temporary files: those of another process don't belong there."""
+    place = Path(tempfile.gettempdir()) / worker
+    place.mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(place)
+
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    _have_a_temporary_folder_of_ones_own(worker)
 
 
 @pytest.hookimpl(trylast=True)

@@ -12,7 +12,7 @@ from autobatch.errors import ArgumentError, ModelError
 from autobatch.testing import FakeEngine
 
 DATA = pictures(8, side=6)
-CUTS = ((8,), (5, 3))
+CUTS = ((8,), (4, 4))  # few shapes: XLA compiles for each
 BASE = 0.02
 RATES = (1.0, 0.25, 3.0, 0.5)
 
@@ -98,7 +98,8 @@ def assert_same_weights(ours, theirs, start):
 
 
 def as_keras(theirs, rates):
-    """Keras' own updates, with these learning rates set from outside."""
+    """Keras' own updates, with these learning rates set from outside; eagerly, for they are few."""
+    theirs.run_eagerly = True
     for rate in rates:
         for optimizer in leaves(theirs.optimizer):
             optimizer.learning_rate = rate
@@ -122,10 +123,9 @@ def test_an_update_at_a_rate_is_keras_own_with_the_rate_multiplied(kind):
     assert_as_keras(kind, WAYS["graph"])
 
 
-@pytest.mark.parametrize("way", [WAYS["xla"], WAYS["eager"]], ids=["xla", "eager"])
-@pytest.mark.parametrize("kind", [OPTIMIZERS["momentum"], OPTIMIZERS["loss scale"]], ids=["momentum", "loss scale"])
+@pytest.mark.parametrize(("way", "kind"), [("xla", "loss scale"), ("eager", "momentum")])
 def test_it_is_so_however_the_step_is_run(kind, way):
-    assert_as_keras(kind, way)
+    assert_as_keras(OPTIMIZERS[kind], WAYS[way])
 
 
 @pytest.mark.parametrize("make", LEARNING_RATES.values(), ids=LEARNING_RATES)
@@ -160,9 +160,8 @@ def test_a_schedule_is_asked_at_whole_updates(updates, whole):
 @pytest.mark.parametrize(
     ("rate", "way", "untold"),
     [
-        *((rate, "graph", len(CUTS)) for rate in ("float", "exponential", "table", "callable")),
+        *((rate, "eager", len(CUTS)) for rate in ("float", "table", "callable")),
         ("exponential", "xla", len(CUTS)),
-        ("table", "eager", len(CUTS)),
         ("exponential", "graph", 0),
     ],
 )
@@ -183,11 +182,12 @@ def test_at_a_rate_of_one_nothing_changes_by_a_bit(rate, way, untold):
     assert all(np.array_equal(one, other) for one, other in pairs)
 
 
-@pytest.mark.parametrize("way", [WAYS["graph"], WAYS["eager"]], ids=["graph", "eager"])
-@pytest.mark.parametrize("kind", [OPTIMIZERS[kind] for kind in ("sgd", "adamw", "loss scale", "multi")])
+@pytest.mark.parametrize(
+    ("way", "kind"), [("graph", "adamw"), ("graph", "loss scale"), ("eager", "sgd"), ("eager", "loss scale")]
+)
 def test_everybody_else_sees_the_users_own_rate(kind, way):
     """Seen to fail with the product assigned to `optimizer.learning_rate`, and with the swap left in place."""
-    model = model_with(kind(BASE), **way)
+    model = model_with(OPTIMIZERS[kind](BASE), **WAYS[way])
     engine = rescaled(model)
     engine.rescale(0.25, 0)
     for cut in CUTS:
@@ -212,11 +212,10 @@ def plateau(model):
     return lambda epoch: callback.on_epoch_end(epoch, {"loss": 1.0})
 
 
-@pytest.mark.parametrize(("attach", "halved"), [(scheduler, 4), (plateau, 3)])
-@pytest.mark.parametrize("kind", [OPTIMIZERS["adam"], OPTIMIZERS["loss scale"]], ids=["adam", "loss scale"])
+@pytest.mark.parametrize(("attach", "halved", "kind"), [(scheduler, 4, "adam"), (plateau, 3, "loss scale")])
 def test_callbacks_that_set_the_rate_compose_with_it(kind, attach, halved):
     """Seen to fail with the product assigned to `optimizer.learning_rate`: it was halved and multiplied again."""
-    ours, theirs = model_with(kind(BASE)), model_with(kind(BASE))
+    ours, theirs = model_with(OPTIMIZERS[kind](BASE)), model_with(OPTIMIZERS[kind](BASE))
     start, engine = numbers(ours.weights), rescaled(ours)
     epoch_of, seen = attach(ours), []
     for epoch, rate in enumerate((1.0, 0.5, 0.5, 2.0)):

@@ -258,6 +258,7 @@ def test_a_line_that_was_cut_off_spoils_no_other_however_long_the_disk_is_full(r
 def test_what_goes_wrong_before_the_file_is_there_leaves_none(tmp_path, monkeypatch):
     """Seen to fail with the file opened before it is known what to write first."""
     monkeypatch.setattr(sys, "orig_argv", ["python", object()])
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "train.py", raising=False)
     with pytest.raises(TypeError), open_jsonl_log(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
