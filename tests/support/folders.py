@@ -40,6 +40,6 @@ def tiny_net(*, classes: int = 2, side: int = SIDE, seed: int = 1, width: int = 
 def tiny_model(**options: Any) -> Any:
     """The same, compiled with SGD and a softmax loss, and run eagerly unless told otherwise.
 
-    What the loop around it does is the same, and tracing takes a second each time; graphs are for the tests of the backend.
+    What the loop around it does is the same, and tracing takes a second each time; graphs are for the backend's tests.
     """
     return compiled(tiny_net(), **({"run_eagerly": True} | options))
