@@ -1,9 +1,7 @@
 """Which allocators TensorFlow takes, from the environment; and what it says of itself."""
 
-import subprocess
-import sys
-
 import pytest
+from programs import run_beside_imports
 
 from autobatch.backend import describe
 from autobatch.backend.base import AllocatorChoice
@@ -61,25 +59,22 @@ def test_the_allocator_on_a_gpu(environ, expected):
 
 
 MEASURE = """
-import os
-os.environ.update({environ!r})
+import json, os
 from autobatch.backend import describe
 from autobatch.backend.tensorflow.allocator import on_cpu
 from autobatch.backend.tensorflow.allocator import why_host_memory_stays
 import tensorflow as tf
 held = tf.zeros(1 << 20)  # oneDNN leaves what is small to malloc
 keeps = why_host_memory_stays() is not None
-print(keeps, not on_cpu(os.environ, onednn=describe().onednn, returns_freed=True).gives_back)
+print(json.dumps([keeps, not on_cpu(os.environ, onednn=describe().onednn, returns_freed=True).gives_back]))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("environ", [{}, SYSTEM], ids=str)
-def test_a_real_tensorflow_takes_the_allocator_that_is_told(environ):
+def test_a_real_tensorflow_takes_the_allocator_that_is_told(environ, tmp_path):
     """What the choice says of keeping memory is what the started TensorFlow shows."""
-    program = [sys.executable, "-c", MEASURE.format(environ={"TF_CPP_MIN_LOG_LEVEL": "2", **environ})]
-    done = subprocess.run(program, capture_output=True, text=True, check=True)
-    keeps, told = done.stdout.split()
+    keeps, told = run_beside_imports(MEASURE, tmp_path, **environ)
     assert keeps == told
 
 

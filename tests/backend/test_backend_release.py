@@ -1,12 +1,8 @@
 """Allocators that can give memory back are set up in time or not at all, and what is given back is said."""
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 import tensorflow as tf
+from programs import run_beside_imports
 
 from autobatch.backend.release import ReleasedMemory, Sharing, release_memory, share_memory
 from autobatch.backend.tensorflow.allocator import plan_sharing, trim_device_pools
@@ -17,26 +13,15 @@ from autobatch.testing import FakeCuda, FakePool
 MIB = 1 << 20
 CPU = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1"}
 GROWTH = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-# TensorFlow turns oneDNN on by itself only where a processor has AVX-512; without it, there is no pool that counts.
-ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 GPU = {"TF_GPU_ALLOCATOR": "cuda_malloc_async", **GROWTH}
 
 needs_trim = pytest.mark.skipif(not can_return_freed_memory(), reason="the C library has no malloc_trim")
 
 
-def run(program, **environ):
-    """A fresh process, without the settings of this one; returns the JSON of its last line."""
-    clean = {name: value for name, value in os.environ.items() if name not in {**CPU, **GPU}}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**clean, **ONEDNN, "TF_CPP_MIN_LOG_LEVEL": "3", **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture
+def run(tmp_path):
+    """Runs a program in a process of its own, beside a TensorFlow that has not started."""
+    return lambda program, **environ: run_beside_imports(program, tmp_path, CUDA_VISIBLE_DEVICES="", **environ)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +54,8 @@ def test_the_answer_can_be_printed():
 
 
 IN_TIME = """
-import json, sys
+import json
 from autobatch.backend.release import share_memory
-assert "tensorflow" not in sys.modules and "keras" not in sys.modules
 from autobatch.backend.tensorflow.allocator import has_started
 import keras
 import tensorflow as tf
@@ -90,9 +74,9 @@ print(json.dumps({"before": before, "after": has_started(), "peak": peak, "same"
 
 
 @pytest.mark.slow
-def test_below_the_imports_is_in_time_and_twice_is_fine():
+def test_below_the_imports_is_in_time_and_twice_is_fine(run):
     """Seen to fail with `import tensorflow` taken for its start."""
-    figures = run(IN_TIME, CUDA_VISIBLE_DEVICES="")
+    figures = run(IN_TIME)
     assert figures == {"before": False, "after": True, "peak": 0, "same": True, **CPU}
 
 
@@ -123,9 +107,9 @@ except autobatch.errors.TooLateError as error:
     ],
     ids=["tensor", "layer", "data set", "set by hand, too late"],
 )
-def test_a_tensorflow_that_has_started_is_too_late(start):
+def test_a_tensorflow_that_has_started_is_too_late(run, start):
     """Seen to fail with `has_started` always false, and for the last with the allocator not asked."""
-    message, untouched = run(TOO_LATE.format(start=start), CUDA_VISIBLE_DEVICES="")
+    message, untouched = run(TOO_LATE.format(start=start))
     assert untouched
     assert "right below the imports" in message
     assert "TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1" in message
@@ -142,14 +126,14 @@ print(json.dumps([dict(answer.settings), answer.keeps_heap, list(answer.notes)])
 
 
 @pytest.mark.slow
-def test_a_process_that_was_started_with_the_settings_is_in_time():
-    settings, _, _ = run(STARTED, CUDA_VISIBLE_DEVICES="", **CPU)
+def test_a_process_that_was_started_with_the_settings_is_in_time(run):
+    settings, _, _ = run(STARTED, **CPU)
     assert settings == CPU
 
 
 @pytest.mark.slow
-def test_a_users_own_setting_is_no_error_but_said():
-    settings, keeps_heap, notes = run(STARTED, CUDA_VISIBLE_DEVICES="", TF_ONEDNN_USE_SYSTEM_ALLOCATOR="0")
+def test_a_users_own_setting_is_no_error_but_said(run):
+    settings, keeps_heap, notes = run(STARTED, TF_ONEDNN_USE_SYSTEM_ALLOCATOR="0")
     assert (settings, keeps_heap) == ({}, False)
     assert notes[0].startswith("TF_ONEDNN_USE_SYSTEM_ALLOCATOR=0 was set before and is left alone")
 
@@ -177,18 +161,18 @@ print(json.dumps([given.host_bytes, again.host_bytes, given.device_bytes, dict(g
 
 @needs_trim
 @pytest.mark.slow
-def test_what_a_step_has_freed_goes_back_to_the_system():
+def test_what_a_step_has_freed_goes_back_to_the_system(run):
     """Seen to fail with the heap not trimmed."""
-    first, again, device, holds = run(RETURNS.replace("SHARED", "True"), CUDA_VISIBLE_DEVICES="")
+    first, again, device, holds = run(RETURNS.replace("SHARED", "True"))
     assert first > 300 * MIB
     assert again < 20 * MIB
     assert (device, holds) == (None, {})
 
 
 @pytest.mark.slow
-def test_what_tensorflows_pool_keeps_is_said():
+def test_what_tensorflows_pool_keeps_is_said(run):
     """Seen to fail with the allocator not asked."""
-    first, _, _, holds = run(RETURNS.replace("SHARED", "False"), CUDA_VISIBLE_DEVICES="")
+    first, _, _, holds = run(RETURNS.replace("SHARED", "False"))
     assert first < 100 * MIB
     assert list(holds) == ["host"]
     assert "share_memory" in holds["host"]

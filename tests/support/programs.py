@@ -1,9 +1,51 @@
 """Programs as a user starts them."""
 
+import json
+import multiprocessing
 import os
+import sys
+import traceback
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 
 def environment(**own: str) -> dict[str, str]:
     """This process's environment with some values of its own; a script finds the modules beside it."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     return {**inherited, "TF_CPP_MIN_LOG_LEVEL": "2", **own}
+
+
+def run_beside_imports(program: str, folder: Path, **environ: str) -> Any:
+    """What a program prints last, as JSON; in a process where TensorFlow is imported and has not started.
+
+    It is forked from one that has done nothing else, which saves the import: seconds for each program. TensorFlow reads
+    these variables when it starts, all but oneDNN's: that is on, as it is by itself where a processor has AVX-512;
+    without it there is no pool that counts.
+    """
+    starter = multiprocessing.get_context("forkserver")
+    starter.set_forkserver_preload(["keras"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+        forkserver.ensure_running()
+    child = starter.Process(target=_run, args=(program, str(folder), environ))
+    child.start()
+    child.join(240)
+    if child.exitcode is None:
+        child.kill()
+    assert child.exitcode == 0, (folder / "errors").read_text()[-2000:]
+    return json.loads((folder / "answer").read_text().splitlines()[-1])
+
+
+def _run(program: str, folder: str, environ: dict[str, str]) -> None:
+    for name, number in (("answer", 1), ("errors", 2)):
+        file = os.open(os.path.join(folder, name), os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+        os.dup2(file, number)
+    os.environ.update(environ)
+    try:
+        exec(compile(program, "program", "exec"), {"__name__": "program"})
+    except BaseException:
+        traceback.print_exc()
+        sys.exit(1)
