@@ -3,8 +3,7 @@
 import json
 import multiprocessing
 import os
-import sys
-import traceback
+import runpy
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ def run_beside_imports(program: str, folder: Path, **environ: str) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
         forkserver.ensure_running()
-    child = starter.Process(target=_run, args=(program, str(folder), environ))
+    child = starter.Process(target=_run, args=(program, folder, environ))
     child.start()
     child.join(240)
     if child.exitcode is None:
@@ -39,13 +38,10 @@ def run_beside_imports(program: str, folder: Path, **environ: str) -> Any:
     return json.loads((folder / "answer").read_text().splitlines()[-1])
 
 
-def _run(program: str, folder: str, environ: dict[str, str]) -> None:
+def _run(program: str, folder: Path, environ: dict[str, str]) -> None:
     for name, number in (("answer", 1), ("errors", 2)):
-        file = os.open(os.path.join(folder, name), os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-        os.dup2(file, number)
+        os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY), number)
     os.environ.update(environ)
-    try:
-        exec(compile(program, "program", "exec"), {"__name__": "program"})
-    except BaseException:
-        traceback.print_exc()
-        sys.exit(1)
+    file = folder / "program.py"
+    file.write_text(program)
+    runpy.run_path(str(file))
