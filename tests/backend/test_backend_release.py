@@ -1,5 +1,7 @@
 """Allocators that can give memory back are set up in time or not at all, and what is given back is said."""
 
+import json
+
 import pytest
 import tensorflow as tf
 from programs import run_beside_imports
@@ -21,7 +23,9 @@ needs_trim = pytest.mark.skipif(not can_return_freed_memory(), reason="the C lib
 @pytest.fixture
 def run(tmp_path):
     """Runs a program in a process of its own, beside a TensorFlow that has not started."""
-    return lambda program, **environ: run_beside_imports(program, tmp_path, CUDA_VISIBLE_DEVICES="", **environ)
+    return lambda program, **environ: json.loads(
+        run_beside_imports(program, tmp_path, CUDA_VISIBLE_DEVICES="", **environ)
+    )
 
 
 @pytest.mark.parametrize(

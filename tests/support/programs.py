@@ -1,12 +1,10 @@
 """Programs as a user starts them."""
 
-import json
 import multiprocessing
 import os
 import runpy
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,8 +15,8 @@ def environment(**own: str) -> dict[str, str]:
     return {**inherited, "TF_CPP_MIN_LOG_LEVEL": "2", **own}
 
 
-def run_beside_imports(program: str, folder: Path, **environ: str) -> Any:
-    """What a program prints last, as JSON; in a process where TensorFlow is imported and has not started.
+def run_beside_imports(program: str, folder: Path, **environ: str) -> str:
+    """What a program prints in a process where TensorFlow is imported and has not started.
 
     It is forked from one that has done nothing else, which saves the import: seconds for each program. TensorFlow reads
     these variables when it starts, all but oneDNN's: that is on, as it is by itself where a processor has AVX-512;
@@ -35,11 +33,11 @@ def run_beside_imports(program: str, folder: Path, **environ: str) -> Any:
     if child.exitcode is None:
         child.kill()
     assert child.exitcode == 0, (folder / "errors").read_text()[-2000:]
-    return json.loads((folder / "answer").read_text().splitlines()[-1])
+    return (folder / "output").read_text()
 
 
 def _run(program: str, folder: Path, environ: dict[str, str]) -> None:
-    for name, number in (("answer", 1), ("errors", 2)):
+    for name, number in (("output", 1), ("errors", 2)):
         os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY), number)
     os.environ.update(environ)
     file = folder / "program.py"
