@@ -5,19 +5,16 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from autobatch.backend.base import (
-    Accelerator,
     AllocatorChoice,
     Backend,
     Engine,
     ForwardEngine,
     Framework,
     Hints,
-    SharingPlan,
     StateVariable,
 )
 from autobatch.backend.tensorflow import allocator
 from autobatch.data.batch import Batch
-from autobatch.memory.types import Allocator
 
 
 class TensorFlowBackend:
@@ -94,27 +91,16 @@ class TensorFlowBackend:
 
         return describe_tensorflow(keras_version)
 
-    def accelerator(self) -> Accelerator | None:
-        return allocator.accelerator()
-
-    def accelerator_names(self) -> tuple[str, ...]:
-        return allocator.accelerator_names()
-
-    def allocator_figures(self, driver: Any = None) -> Allocator | None:
-        return allocator.read_allocator(driver)
+    accelerator = staticmethod(allocator.accelerator)
+    accelerator_names = staticmethod(allocator.accelerator_names)
+    allocator_figures = staticmethod(allocator.read_allocator)
+    has_started = staticmethod(allocator.has_started)
+    why_host_memory_stays = staticmethod(allocator.why_host_memory_stays)
+    plan_sharing = staticmethod(allocator.plan_sharing)
 
     def idle_pool_bytes(self) -> int:
         figures = allocator.allocator_bytes(allocator.CPU)
         return figures[1] - figures[0] if figures else 0
-
-    def has_started(self) -> bool:
-        return allocator.has_started()
-
-    def why_host_memory_stays(self) -> str | None:
-        return allocator.why_host_memory_stays()
-
-    def plan_sharing(self, environ: Mapping[str, str], pools: tuple[bool, ...]) -> SharingPlan:
-        return allocator.plan_sharing(environ, pools)
 
     def allocator_choices(
         self, environ: Mapping[str, str], *, onednn: bool, returns_freed: bool
