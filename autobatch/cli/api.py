@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+import autobatch
 from autobatch.cli.console import import_keras
 
 if TYPE_CHECKING:
@@ -30,14 +31,10 @@ class Api:
         return load_datagen(name)
 
     def fit(self, *args: Any, **options: Any) -> Any:
-        from autobatch.train.fit import fit
-
-        return fit(*args, **options)
+        return autobatch.fit(*args, **options)
 
     def probe(self, *args: Any, **options: Any) -> Any:
-        from autobatch.probing.probe import probe
-
-        return probe(*args, **options)
+        return autobatch.probe(*args, **options)
 
     def dry_run(self, *args: Any, **options: Any) -> Any:
         """What a probe with the same arguments would do."""
@@ -46,13 +43,9 @@ class Api:
         return dry_run(*args, **options)
 
     def read_memory(self) -> "MemoryReading":
-        from autobatch.memory.reading import read_memory
-
-        return read_memory()
+        return autobatch.read_memory()
 
     def share_memory(self) -> Any:
-        import autobatch
-
         return autobatch.share_memory()
 
     def accelerators(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ _OF_GROUPS = (
     "Leave a larger reserve (--reserve 20%), or run where it can be read: a container needs /sys/fs/cgroup (read-only "
     "will do)."
 )
+_ONEDNN = {True: "oneDNN is used on the CPU", False: "oneDNN is not used", None: "whether it uses oneDNN is unknown"}
 _REMEDIES = {
     "/meminfo": "Run where /proc/meminfo has MemTotal and MemAvailable; some sandboxes leave them out.",
     "/self/status": "Run where /proc/self/status has VmHWM; some sandboxes leave it out.",
@@ -30,7 +31,7 @@ def check_framework(facts: MachineFacts) -> Iterator[Finding]:
         yield problem("framework", "keras", said, _OTHER_BACKEND)
         return
     backend = backend_of(facts)
-    said = f"{backend.title} {framework.backend_version}, {_build(facts)}; {_onednn(facts)}."
+    said = f"{backend.title} {framework.backend_version}, {_build(facts)}; {_ONEDNN[framework.onednn]}."
     yield ok("framework", "keras", f"Keras {framework.keras_version} runs on {backend.title}.")
     yield ok("framework", backend.name, said)
 
@@ -44,11 +45,6 @@ def _build(facts: MachineFacts) -> str:
         *([f"cuDNN {framework.cudnn_version}"] if framework.cudnn_version else []),
     ]
     return f"built for {' and '.join(built_for)}"
-
-
-def _onednn(facts: MachineFacts) -> str:
-    words = {True: "oneDNN is used on the CPU", False: "oneDNN is not used", None: "whether it uses oneDNN is unknown"}
-    return words[facts.framework.onednn]
 
 
 def check_memory(facts: MachineFacts) -> Iterator[Finding]:

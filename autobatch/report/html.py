@@ -11,7 +11,7 @@ from autobatch._text import format_count
 from autobatch.memory.peak_model import PeakModel
 from autobatch.probing.search import peak_models
 from autobatch.report.charts.contents import Trials, memory_content, throughput_content
-from autobatch.report.charts.svg import Svg, element, join, mark, rule
+from autobatch.report.charts.svg import Svg, element, mark, rule
 from autobatch.report.charts.timeline import timeline
 from autobatch.report.charts.trials import SHAPES, memory_chart, throughput_chart
 from autobatch.report.runs import Record
@@ -43,28 +43,16 @@ def embedded_json(raw: Any, most: int = MOST_CHARACTERS) -> tuple[str, int]:
     """
     if not isinstance(raw, list):
         return _safe(json.dumps(to_json_values(raw), indent=1, default=str)), 0
-    every, kept = 1, raw
+    seen = [place for place, one in enumerate(raw) if isinstance(one, Mapping) and one.get("event") == "observation"]
+    lines = [json.dumps(to_json_values(one), default=str, separators=(",", ":")) for one in raw]
+    every = 1
     while True:
-        said = _lines(kept)
+        dropped = set(seen) - set(seen[::every])
+        kept = ",\n".join(line for place, line in enumerate(lines) if place not in dropped)
+        said = _safe(f"[\n{kept}\n]")
         if len(said) <= most or every > len(raw):
-            return said, len(raw) - len(kept)
+            return said, len(dropped)
         every *= 2
-        kept = _thinned(raw, every)
-
-
-def _thinned(events: list[Any], every: int) -> list[Any]:
-    seen = [number for number, event in enumerate(events) if _is_observation(event)]
-    dropped = set(seen) - set(seen[::every])
-    return [event for number, event in enumerate(events) if number not in dropped]
-
-
-def _is_observation(event: Any) -> bool:
-    return isinstance(event, Mapping) and event.get("event") == "observation"
-
-
-def _lines(events: list[Any]) -> str:
-    said = ",\n".join(json.dumps(to_json_values(event), default=str, separators=(",", ":")) for event in events)
-    return _safe(f"[\n{said}\n]")
 
 
 def _safe(said: str) -> str:
@@ -91,7 +79,9 @@ def html_page(records: Sequence[Record]) -> str:
     """A whole HTML document of these runs, in their order; lone surrogates, which no file could hold, are escaped."""
     sections = [_section(record, f"run-{number}", len(records)) for number, record in enumerate(records, 1)]
     compared = [comparison(record) for record in records]
-    page = _template().render(sections=sections, compared=compared, generator=_generator(records))
+    versions = dict.fromkeys(str(record.environment.get("autobatch") or "") for record in records)
+    generator = " ".join(["autobatch", *versions]).strip()
+    page = _template().render(sections=sections, compared=compared, generator=generator)
     return page.encode("utf-8", "backslashreplace").decode()
 
 
@@ -105,11 +95,6 @@ def _template() -> "Template":
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("page.html.jinja")
-
-
-def _generator(records: Sequence[Record]) -> str:
-    versions = dict.fromkeys(str(record.environment.get("autobatch") or "") for record in records)
-    return " ".join(["autobatch", *versions]).strip()
 
 
 def _section(record: Record, name: str, count: int) -> dict[str, Any]:
@@ -183,27 +168,22 @@ def _keys_of(chart: Svg, classes: Iterable[str]) -> list[Key]:
     """What the other shapes of a chart mean, those only that are drawn."""
     keys = {
         "chosen": (_key(mark("ring", 8, 8, "", "chosen", 7)), "chosen"),
-        "fitted": (_swatch("margin", "fitted"), "fitted line with its margin"),
+        "fitted": (
+            _key(element("rect", x=0, y=2, width=16, height=12, class_="margin"), rule((0, 8), (16, 8), "fitted")),
+            "fitted line with its margin",
+        ),
         "worst": (
             _key(mark("dash", 8, 4, "", "worst"), rule((8, 4), (8, 13), "worst")),
             "what it may come to at worst",
         ),
         "limit": (_key(rule((0, 8), (16, 8), "limit")), "budget"),
-        "hatch": (_key(_hatch()), "reserve, kept free"),
+        "hatch": (_key(*(rule((left, 14), (left + 9, 3), "hatch") for left in (-2, 3, 8))), "reserve, kept free"),
     }
     return [keys[name] for name in classes if f'class="{name}' in chart]
 
 
 def _key(*shapes: Svg) -> Svg:
     return element("svg", *shapes, viewBox="0 0 16 16", class_="key", aria_hidden="true")
-
-
-def _swatch(area: str, through: str) -> Svg:
-    return _key(element("rect", x=0, y=2, width=16, height=12, class_=area), rule((0, 8), (16, 8), through))
-
-
-def _hatch() -> Svg:
-    return join(rule((left, 14), (left + 9, 3), "hatch") for left in (-2, 3, 8))
 
 
 def _timeline(record: Record, name: str) -> Chart | None:

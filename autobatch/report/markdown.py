@@ -5,13 +5,12 @@ take for markup is written as a character reference.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from autobatch._text import format_bytes
 from autobatch.report.runs import Record
 from autobatch.report.summary import Answered, answers, comparison, headline, lead
-from autobatch.results.text import UNKNOWN, format_amount, format_number, trial_rows
+from autobatch.report.tables import decisions_table, environment_rows
+from autobatch.results.text import UNKNOWN, format_number, trial_rows
 from autobatch.results.trial import Trial
 
 MARKER = "<!-- autobatch report -->"
@@ -55,6 +54,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
 def _run(record: Record) -> list[str]:
     about = " · ".join(escaped(word) for word in (record.name, record.started_at) if word)
     error = [] if record.error is None else [f"**{escaped(record.error['kind'])}**: {escaped(record.error['message'])}"]
+    facts = environment_rows(record.environment)
     return [
         f"## {escaped(headline(record))}",
         about,
@@ -65,7 +65,7 @@ def _run(record: Record) -> list[str]:
         *_section("Decisions", _decisions(record)),
         *_section("Epochs", _epochs(record)),
         *_section("Notes", "\n".join(f"- {escaped(note)}" for note in record.notes)),
-        *_section("Environment", _environment(record.environment)),
+        *_section("Environment", table(["what", "value"], facts) if facts else ""),
         *_section("Command", "" if record.command is None else _fenced(record.command)),
     ]
 
@@ -98,20 +98,8 @@ def _trials(trials: Sequence[Trial]) -> str:
 
 
 def _decisions(record: Record) -> str:
-    head = ["seconds", "epoch", "update", "phase", "micro-batch", "headroom", "reason"]
-    rows = [
-        [
-            format_number(one.at_s, ".1f"),
-            one.epoch + 1,
-            one.update + 1,
-            one.phase,
-            f"{one.before} → {one.after}",
-            format_amount(one.headroom_bytes),
-            one.reason,
-        ]
-        for one in record.decisions
-    ]
-    return table(head, rows) if rows else ""
+    shown = decisions_table(record.decisions, most=len(record.decisions))
+    return table(shown.head, shown.rows) if shown.rows else ""
 
 
 def _epochs(record: Record) -> str:
@@ -121,20 +109,6 @@ def _epochs(record: Record) -> str:
         for epoch in record.epochs
     ]
     return table(["epoch", "seconds", *names], rows) if rows else ""
-
-
-def _environment(values: Mapping[str, Any]) -> str:
-    return table(["what", "value"], [[name, _value(name, value)] for name, value in values.items()]) if values else ""
-
-
-def _value(name: str, value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_value(str(key), item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return "; ".join(_value(name, item) for item in value) or UNKNOWN
-    if value is None:
-        return UNKNOWN
-    return format_bytes(value) if name.endswith("_bytes") and isinstance(value, int | float) else str(value)
 
 
 def _reference(found: re.Match[str]) -> str:

@@ -47,14 +47,6 @@ def _unstyled(value: Any) -> Any:
     return [_unstyled(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
-
-
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """The end of an epoch, counted from 0; logs are NaN where there was no number."""
@@ -163,14 +155,14 @@ def record_of(values: Values, name: str) -> Record:
             name=name,
             kind="probe",
             outcome=str(values["outcome"]),
-            started_at=_text(values.get("started_at")),
-            command=_text(values.get("command")),
+            started_at=_cast(str | None, values.get("started_at")),
+            command=_cast(str | None, values.get("command")),
             environment=dict(values.get("environment") or {}),
             error=_error(values.get("error")),
             result=result,
             trials=tuple(Trial.from_dict(trial) for trial in values["trials"]),
-            best_so_far=_whole(values.get("best_so_far")),
-            next=_text(values.get("next")),
+            best_so_far=_cast(int | None, values.get("best_so_far")),
+            next=_cast(str | None, values.get("next")),
             notes=result.notes if result else (),
             raw=raw,
         )
@@ -192,7 +184,7 @@ def _of_events(lines: Sequence[Values], name: str) -> Record:
     run, begin, end = lines[0], _last(lines, "begin"), _last(lines, "end") or {}
     probe = _last(lines, "probe")
     result = None if probe is None else ProbeResult.from_dict(probe["result"])
-    tried = tuple(Trial.from_dict(_bare(line)) for line in _all(lines, "trial"))
+    tried = tuple(map(Trial.from_dict, _all(lines, "trial")))
     trials = tried if result is None else result.trials
     ran = [trial.size for trial in trials if trial.outcome.name == "RAN"]
     said = [] if begin is None else begin["notes"]
@@ -200,8 +192,8 @@ def _of_events(lines: Sequence[Values], name: str) -> Record:
         name=name,
         kind="fit",
         outcome=str(end.get("outcome", "unfinished")),
-        started_at=_text(run.get("started_at")),
-        command=_text(run.get("command")),
+        started_at=_cast(str | None, run.get("started_at")),
+        command=_cast(str | None, run.get("command")),
         environment=dict(run.get("environment") or {}),
         error=_error(end.get("error")),
         result=result,
@@ -231,10 +223,6 @@ def _all(lines: Iterable[Values], event: str) -> list[Values]:
 def _last(lines: Iterable[Values], event: str) -> Values | None:
     found = _all(lines, event)
     return found[-1] if found else None
-
-
-def _bare(line: Values) -> Values:
-    return {name: value for name, value in line.items() if name not in {"event", "at_s"}}
 
 
 def _parsed(text: str) -> Any:

@@ -33,14 +33,14 @@ def trials_table(trials: Sequence[Trial], chosen: Trial | None) -> Table:
     return Table((*head, "what it said last"), said, frozenset({1, len(head)}), marked)
 
 
-def decisions_table(decisions: Sequence[Decision]) -> Table:
+def decisions_table(decisions: Sequence[Decision], most: int = MOST_ROWS) -> Table:
     """One numbered row for each change of the micro-batch; the numbers are those on the chart."""
     given_back = any(one.returned_bytes or one.held_bytes for one in decisions)
     back = ("went back", "stays held") if given_back else ()
     head = ("no.", "after", "where", "micro-batch", "headroom", *back, "why")
     rows = [_decision_row(place, one, given_back=given_back) for place, one in enumerate(decisions, 1)]
-    left_out = max(0, len(rows) - MOST_ROWS)
-    kept = [*rows[: MOST_ROWS // 2], *rows[len(rows) - MOST_ROWS // 2 :]] if left_out else rows
+    left_out = max(0, len(rows) - most)
+    kept = [*rows[: most // 2], *rows[len(rows) - most // 2 :]] if left_out else rows
     return Table(head, tuple(kept), frozenset({2, len(head) - 1}), left_out=left_out)
 
 

@@ -36,9 +36,9 @@ def environment(
 
     Returns:
         By name: `autobatch`, `python`, the `packages`, `keras`, `numpy` and `nvidia_ml_py` (versions, `None` for what
-        is not installed), `platform`, `kernel`, `machine`, `cpu_count`, `cpu_model`, `keras_backend` and `dtype_policy`
-        (`None` while Keras is not imported), and of the reading `host_total_bytes`, `control_groups` (`version`,
-        `limit_bytes`) and `gpus` (`name`, `uuid`, `total_bytes`).
+        is not installed), `platform`, `kernel`, `machine`, `cpu_count` (that it may use), `cpu_model`, `keras_backend`
+        and `dtype_policy` (`None` while Keras is not imported), and of the reading `host_total_bytes`,
+        `control_groups` (`version`, `limit_bytes`) and `gpus` (`name`, `uuid`, `total_bytes`).
     """
     versions = {name.replace("-", "_"): _version(name) for name in (*packages, *_PACKAGES)}
     return {
@@ -48,7 +48,7 @@ def environment(
         "platform": platform.system(),
         "kernel": platform.release(),
         "machine": platform.machine(),
-        "cpu_count": _cpu_count(),
+        "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "cpu_model": _cpu_model(cpu_info),
         **_keras(sys.modules.get("keras")),
         **({} if reading is None else _memory(reading)),
@@ -77,7 +77,8 @@ def command(
     argv = sys.argv if argv is None else argv
     original = sys.orig_argv if original is None else original
     main = sys.modules.get("__main__") if main is None else main
-    interactive = _is_interactive() if interactive is None else interactive
+    if interactive is None:
+        interactive = hasattr(sys, "ps1") or bool(sys.flags.interactive) or hasattr(builtins, "__IPYTHON__")
     spec = getattr(main, "__spec__", None)
     if getattr(spec, "name", None) == f"{_PACKAGE}.__main__" or (argv and Path(argv[0]).name == _PACKAGE):
         return shlex.join([_PACKAGE, *argv[1:]])
@@ -85,10 +86,6 @@ def command(
     if interactive or script is None or Path(script).name in _LAUNCHERS:
         return None
     return shlex.join(["python", *original[1:]])
-
-
-def _is_interactive() -> bool:
-    return hasattr(sys, "ps1") or bool(sys.flags.interactive) or hasattr(builtins, "__IPYTHON__")
 
 
 def _version(package: str) -> str | None:
@@ -100,10 +97,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _cpu_count() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _cpu_model(path: Path) -> str | None:

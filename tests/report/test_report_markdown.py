@@ -67,9 +67,9 @@ def test_no_text_of_a_run_breaks_the_page(text):
 def test_a_training_is_shown_with_its_decisions_epochs_and_notes(tmp_path):
     page = markdown_page([read_record(write_fit(tmp_path / "run.jsonl"))])
     rows, _ = rows_of(page)
-    assert ["4.3", "1", "2", "training", "8 → 4", "-1 MiB", "others | took it"] in rows
+    assert ["1", "4.3 s", "epoch 1, update 2, training", "8 → 4", "-1 MiB", "others | took it"] in rows
     assert ["1", "6.0", "0.5", "-"] in rows
-    assert ["host_total_bytes", "24.0 GiB"] in rows
+    assert ["host total", "25,769,803,776 bytes (24.0 GiB)"] in rows
     assert "- a\n- b" in page
     assert "```\npython train.py\n```" in page
 

@@ -14,7 +14,6 @@ from autobatch.train.learning_rate import Rule
 
 if TYPE_CHECKING:
     from autobatch.train.checkpoint.saver import SupervisedFolder
-    from autobatch.train.jsonl_log import LogDir
 
 SUMMARY = "find the batch size that fits, and train with it"
 
@@ -93,33 +92,25 @@ def _add_supervision(parser: argparse.ArgumentParser) -> None:
 
 def _given(args: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
     """The arguments for `autobatch.fit` that were given; of the user's limit and a restart's, the smaller one holds."""
+    from autobatch.train.checkpoint.saver import SupervisedFolder
+    from autobatch.train.jsonl_log import LogDir
+
     limits = [limit for limit in (args.max_batch, args.max_micro_batch_size) if limit is not None]
+    folder, logs = args.checkpoint, args.log_dir
+    typed = args.typed or as_typed(words)  # to start the run, without what its supervisor has added
     options = {
         "max_batch_size": min(limits, default=None),
         "validation_batch_size": args.max_validation_batch_size,
-        "checkpoint": _checkpoint(args),
+        "checkpoint": None if folder is None else SupervisedFolder(folder, args.max_micro_batch_size),
         "checkpoint_every_s": args.checkpoint_every,
         "validation_data": args.validation,
         "on_memory_pressure": args.on_memory_pressure,
         "scale_learning_rate": args.scale_learning_rate,
         "image_backend": args.image_backend,
-        "log_dir": _log_dir(args, words),
+        "log_dir": None if logs is None else LogDir(logs, typed),
         "verbose": 0 if args.quiet else None,
     }
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _checkpoint(args: argparse.Namespace) -> "SupervisedFolder | None":
-    from autobatch.train.checkpoint.saver import SupervisedFolder
-
-    return None if args.checkpoint is None else SupervisedFolder(args.checkpoint, args.max_micro_batch_size)
-
-
-def _log_dir(args: argparse.Namespace, words: Sequence[str]) -> "LogDir | None":
-    """The folder for the log, with what was typed to start the run, without what its supervisor added."""
-    from autobatch.train.jsonl_log import LogDir
-
-    return None if args.log_dir is None else LogDir(args.log_dir, args.typed or as_typed(words))
 
 
 def _forget(folder: "SupervisedFolder | None", progress: TextIO) -> None:

@@ -42,7 +42,8 @@ def run(args: argparse.Namespace, _api: Api, terminal: Terminal) -> CommandOutpu
         require_replaceable(output, is_own_report, "another name, or --force to overwrite it")
     records = _records(map(Path, args.runs), output, terminal.err)
     write_report(records, output)
-    data = {"written": str(output), "runs": [_described(record) for record in records]}
+    names = ("name", "kind", "outcome", "started_at")
+    data = {"written": str(output), "runs": [{name: getattr(record, name) for name in names} for record in records]}
     return CommandOutput(f"{format_count(len(records), 'run')} in {output}", data)
 
 
@@ -82,7 +83,3 @@ def _of_folder(folder: Path, output: Path, notes: TextIO) -> "dict[Path, list[Re
         raise DataError(msg, str(folder))
     newest_first = sorted(found, key=lambda path: (found[path].started_at or "", path.name), reverse=True)
     return {path: [found[path]] for path in newest_first}
-
-
-def _described(record: "Record") -> dict[str, str | None]:
-    return {name: getattr(record, name) for name in ("name", "kind", "outcome", "started_at")}
