@@ -37,7 +37,6 @@ class Api:
         return autobatch.probe(*args, **options)
 
     def dry_run(self, *args: Any, **options: Any) -> Any:
-        """What a probe with the same arguments would do."""
         from autobatch.probing.probe import dry_run
 
         return dry_run(*args, **options)

@@ -134,8 +134,8 @@ def aside(stream: TextIO) -> Iterator[tuple[TextIO, Callable[[Show], None]]]:
         for each in together:
             os.dup2(writer, each)
         os.close(writer)
-        lines = _Lines(own)
-        thread = threading.Thread(target=_pump, args=(pipe.fileno(), lines), name="autobatch-aside", daemon=True)
+        lines = _Lines(pipe.fileno(), own)
+        thread = threading.Thread(target=lines.pump, name="autobatch-aside", daemon=True)
         thread.start()
         try:
             yield own, lines.lead_to
@@ -146,7 +146,6 @@ def aside(stream: TextIO) -> Iterator[tuple[TextIO, Callable[[Show], None]]]:
             for each in together:
                 os.dup2(terminal, each)
             thread.join()
-            lines.rest()
 
 
 def _led_along(descriptor: int) -> set[int]:
@@ -158,36 +157,24 @@ def _led_along(descriptor: int) -> set[int]:
 
 
 class _Lines:
-    """Puts pieces of text together to whole lines."""
+    """Shows what comes through a pipe, line by line, up to the mark of its end."""
 
-    def __init__(self, own: TextIO) -> None:
-        self._rest = ""
+    def __init__(self, descriptor: int, own: TextIO) -> None:
+        self._descriptor = descriptor
         self._show: Show = lambda line: print(line, file=own)
 
     def lead_to(self, show: Show) -> None:
         self._show = show
 
-    def add(self, text: str) -> None:
-        *lines, self._rest = (self._rest + text).split("\n")
-        for line in lines:
-            self._show(_last_drawn(line))
-
-    def rest(self) -> None:
-        if self._rest:
-            self._show(_last_drawn(self._rest))
+    def pump(self) -> None:
+        kept, end = b"", b""
+        while not end and (piece := os.read(self._descriptor, 65536)):
+            text, end, _ = (kept + piece).partition(_END)
+            *lines, kept = text.split(b"\n")
+            for line in [*lines, kept] if end and kept else lines:
+                self._show(_last_drawn(line.decode(errors="replace")))
 
 
 def _last_drawn(line: str) -> str:
     """The last state of a line: a progress bar draws over itself."""
     return line.rstrip("\r").rpartition("\r")[2]
-
-
-def _pump(descriptor: int, lines: _Lines) -> None:
-    kept = b""
-    while piece := os.read(descriptor, 65536):
-        text, end, _ = (kept + piece).partition(_END)
-        if end:
-            lines.add(text.decode(errors="replace"))
-            return
-        whole, newline, kept = text.rpartition(b"\n")
-        lines.add((whole + newline).decode(errors="replace"))

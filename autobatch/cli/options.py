@@ -167,7 +167,6 @@ def add_option(parser: "argparse._ActionsContainer", names: str, text: str, kind
 
 
 def add_inputs(parser: argparse.ArgumentParser, *, needs_pictures: bool = True) -> None:
-    """MODEL, DIR, and how pictures are read."""
     parser.add_argument(
         "model",
         metavar="MODEL",

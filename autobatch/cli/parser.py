@@ -36,14 +36,9 @@ class Parser(argparse.ArgumentParser):
 
 
 class CommandParser(Parser):
-    """The parser of one subcommand.
+    """The parser of one subcommand."""
 
-    Attributes:
-        settings: Its options that the environment or a file may set, too; they are in the parsed arguments only if
-            they were given.
-    """
-
-    settings: tuple[Setting, ...] = ()
+    settings: tuple[Setting, ...] = ()  # the options of it that are in the parsed arguments only if they were given
 
     def parse_known_args(  # type: ignore[override]  # the overloads of argparse say the same at greater length
         self, args: Sequence[str] | None = None, namespace: Any = None

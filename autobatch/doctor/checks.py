@@ -48,7 +48,6 @@ def _build(facts: MachineFacts) -> str:
 
 
 def check_memory(facts: MachineFacts) -> Iterator[Finding]:
-    """Yields the limits on the host, and what the kernel tells of them."""
     yield _limit(facts)
     yield from _sensors(facts)
     yield from (look(facts) for look in (_kills, _pressure, _peak, _swap, _addresses))
@@ -123,7 +122,6 @@ def _addresses(facts: MachineFacts) -> Finding:
 
 
 def check_trials(facts: MachineFacts) -> Iterator[Finding]:
-    """Yields whether a worker process starts, and whether the folders can be used."""
     places = facts.places
     if places.worker_error is None:
         yield ok("trials", "worker", "A worker process starts and ends: a trial that fails takes nothing with it.")

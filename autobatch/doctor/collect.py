@@ -152,7 +152,6 @@ def _free_bytes(folder: Path) -> int | None:
 
 
 def read_packages() -> tuple[Package, ...]:
-    """Returns Python, what autobatch needs, and what it can use."""
     try:
         wanted = metadata.metadata("keras-autobatch")
         lines = metadata.requires("keras-autobatch") or []

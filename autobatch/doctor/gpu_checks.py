@@ -11,11 +11,7 @@ _SHARE = "autobatch.share_memory() (--share-memory) chooses one that gives back"
 
 
 def backend_of(facts: MachineFacts) -> Backend:
-    """The backend that would train; ask where the framework's version is known: then there is one.
-
-    Raises:
-        LookupError: It has no engine.
-    """
+    """The backend that would train; ask where the framework's version is known: then there is one."""
     found = find_backend(facts.framework.backend)
     if found is None:
         raise LookupError(facts.framework.backend)
@@ -23,7 +19,6 @@ def backend_of(facts: MachineFacts) -> Backend:
 
 
 def check_devices(facts: MachineFacts) -> Iterator[Finding]:
-    """Yields the driver, and whether the framework can use what it shows."""
     yield _driver(facts)
     if facts.framework.backend_version is not None:
         yield _used(facts) if facts.framework.gpus else _unused(facts)

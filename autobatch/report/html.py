@@ -33,9 +33,7 @@ _DANGEROUS = str.maketrans({character: f"\\u{ord(character):04x}" for character 
 def embedded_json(raw: Any, most: int = MOST_CHARACTERS) -> tuple[str, int]:
     r"""The text for an element `<script type="application/json">`, and how many observations were left out of it.
 
-    Args:
-        raw: JSON values: an object, or the events of a training, one a line.
-        most: Characters; beyond, only every second, fourth, … observation is kept.
+    Of the events of a training, a list, only every second, fourth, … observation is kept beyond `most` characters.
 
     Example:
         >>> embedded_json({"a": "</script>"})
@@ -156,7 +154,6 @@ def _throughput(trials: Trials, name: str) -> Chart | None:
 
 
 def _outcome_keys(shown: Iterable[Trial]) -> list[Key]:
-    """What the marks of the trials that are shown mean."""
     outcomes = dict.fromkeys(trial.outcome for trial in shown)
     return [
         (_key(mark(SHAPES[one], 8, 8, "", "ran" if one is Outcome.RAN else "failed")), outcome_words(one))

@@ -38,15 +38,7 @@ _UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def plot_probe(result: ProbeResult, ax: "Axes | None" = None) -> "Figure":
-    """Memory against batch size for each resource, and throughput against batch size.
-
-    Args:
-        result: What a probe has found.
-        ax: Where to draw the memory of the binding resource, and nothing else; a figure of its own if left out.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
+    """Memory for each resource, and throughput, against batch size; in `ax` memory of the binding resource alone."""
     figure_class = _figure_class()
     trials = Trials(result.trials, result, result.models)
     resources = sorted(result.budgets, key=lambda name: name != result.binding)
@@ -64,11 +56,7 @@ def plot_probe(result: ProbeResult, ax: "Axes | None" = None) -> "Figure":
 
 
 def plot_run(report: RunReport) -> "Figure":
-    """Micro-batch, headroom and memory over time, with every decision marked.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
+    """Micro-batch, headroom and memory over time, with every decision marked."""
     shown = run_content(report.observations, report.decisions, first_size=report.micro_batch_size)
     figure = _figure_class()(figsize=(11, 2 + 1.8 * max(1, len(shown.rows))), layout="constrained")
     panels = figure.subplots(max(1, len(shown.rows)), 1, sharex=True, squeeze=False)[:, 0]
@@ -99,7 +87,6 @@ def _figure_class() -> "type[Figure]":
 
 
 def _draw_memory(ax: "Axes", shown: MemoryContent) -> None:
-    """Peaks of one resource with the fitted line, and what they may come to."""
     model, budget, failed = shown.model, shown.budget_bytes, [trial for trial in shown.silent if not trial.outcome.ran]
     sizes = [trial.size for trial in (*(trial for trial, _ in shown.measured), *shown.silent)] or [shown.chosen or 1]
     end = round(max(sizes) * 1.06) + 1

@@ -103,10 +103,9 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The runs that a file holds, in its order: one, or those that `autobatch report -o x.json` has put into it.
+    """The runs that a file holds, in its order.
 
-    Args:
-        path: What `autobatch probe -o x.json`, `fit(..., log_dir=...)` or `autobatch report -o x.json` has written.
+    It is one that `autobatch probe -o x.json`, `fit(..., log_dir=...)` or `autobatch report -o x.json` has written.
 
     Raises:
         DataError: There is no such file, or it holds no run; `.path` names it.
@@ -135,7 +134,6 @@ def _of_report(values: Values, name: str) -> list[Record]:
 
 
 def _run(raw: Any, name: str) -> Record:
-    """The run that the values of a probe or of the lines of a training describe."""
     if _is_probe(raw):
         return record_of(raw, name)
     return _training([line for line in raw if isinstance(line, dict)] if isinstance(raw, list) else [], name)

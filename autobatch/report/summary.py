@@ -191,7 +191,6 @@ def _next_of_fit(record: Record) -> list[Answered]:
 
 
 def comparison(record: Record) -> Mapping[str, str]:
-    """A run in one row: what it was, how it ended, and its three numbers."""
     result = record.result
     proof = result.proof if result else None
     name = result.binding if result else None

@@ -17,13 +17,10 @@ _MARKERS = {".html": '<meta name="generator" content="autobatch', ".md": MARKER,
 
 
 def write_report(records: Sequence[Record], path: Path, *, disk: Disk | None = None) -> None:
-    """Writes a report of runs in one step: whoever reads sees the old file or the new one.
+    """Writes a report of runs, in this order, in one step: whoever reads sees the old file or the new one.
 
-    Args:
-        records: What to report, in this order.
-        path: Where to. By its ending: `.html` for one self-contained page, `.md` for Markdown, `.json` for the values;
-            a single probe as its own object. `read_records` reads both back.
-        disk: Its file operations; a seam for tests.
+    By its ending a path is for one self-contained page (`.html`), Markdown (`.md`) or the values (`.json`, which
+    `read_records` reads back; a single probe is its own object).
 
     Raises:
         ArgumentError: The ending is another.
@@ -40,22 +37,14 @@ def write_report(records: Sequence[Record], path: Path, *, disk: Disk | None = N
 
 
 def require_ending(path: Path) -> None:
-    """Refuses a name that does not say what to write.
-
-    Raises:
-        ArgumentError: With the endings there are.
-    """
+    """Refuses a name that does not say what to write."""
     if path.suffix.lower() not in _WRITERS:
         msg = f"The ending says what to write. Received: {str(path)!r}. Expected a name in .html, .md or .json."
         raise ArgumentError(msg)
 
 
 def is_own_report(path: Path) -> bool:
-    """Whether a file is a report that autobatch has written, and nothing is lost by writing a new one.
-
-    Raises:
-        DataError: It cannot be read.
-    """
+    """Whether a file is a report that autobatch has written, and nothing is lost by writing a new one."""
     marker = _MARKERS.get(path.suffix.lower())
     try:
         with path.open("rb") as file:

@@ -16,7 +16,6 @@ _REASONS = 3
 
 
 def how_big(result: "ProbeResult") -> str:
-    """The size that is safe, and up to where any other is."""
     size, steps = result.batch_size, result.accumulation_steps
     if steps > 1:
         return (

@@ -21,7 +21,6 @@ _HEARD_WITHIN_S = 0.2
 
 
 def training_command(words: Sequence[str]) -> list[str]:
-    """The command that runs `autobatch` with these words, in a child of this process."""
     return tied_command("from autobatch.cli.main import main; sys.exit(main(sys.argv[1:]))", words)
 
 
@@ -35,14 +34,10 @@ def tied_command(code: str, words: Sequence[str] = ()) -> list[str]:
 
 
 class ChildProcess:
-    """Runs commands one after another, in the foreground; use it as a context manager.
-
-    Attributes:
-        interrupted: The last signal that was passed on, `None` if there was none.
-    """
+    """Runs commands one after another, in the foreground; use it as a context manager."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self.interrupted: int | None = None
+        self.interrupted: int | None = None  # the last signal that was passed on
         self._pending: int | None = None
         self._environ = dict(environ)
         self._process: subprocess.Popen[bytes] | None = None
