@@ -312,12 +312,10 @@ class Backend(Protocol):
         """Puts Python's, numpy's and the framework's global random states back when the context ends."""
 
     def state_variables(self, model: Any, *, shared_seed: bool | None = None) -> list[StateVariable]:
-        """Everything of a built model that a training changes, in an order that another process finds, too.
+        """Everything that a training changes of a model whose engine has been made, in the same order in any process.
 
-        Args:
-            model: A model whose engine has been made.
-            shared_seed: Whether the seed that all of Keras shares (`SHARED_SEED`) is the last of them, made if need be;
-                by default it is if something has drawn from it.
+        With `shared_seed` the seed that all of Keras shares (`SHARED_SEED`) is the last of them, made if need be; by
+        default it is if something has drawn from it.
         """
 
     def accelerator(self) -> Accelerator | None:

@@ -60,13 +60,9 @@ _UNCLEAR = re.compile(
 
 
 def classify(error: BaseException) -> Cause:
-    """Says whether an exception means that memory ran out.
+    """Says whether an exception means that memory ran out: only where its kind and its text agree.
 
-    Args:
-        error: Any exception; its causes are not looked at, they had their chance to be raised themselves.
-
-    Returns:
-        `OUT_OF_MEMORY` only where the kind of exception and its text agree.
+    Its causes are not looked at, they had their chance to be raised themselves.
 
     Example:
         >>> classify(MemoryError()).name

@@ -212,12 +212,6 @@ def apply_limit(reading: MemoryReading, limit_bytes: int | None, device_index: i
 
     Raises:
         DeviceError: That GPU is not in the reading.
-
-    Example:
-        >>> from autobatch.testing import memory_reading
-        >>> reading = memory_reading(host_total_bytes=64 * 2**30, rss_bytes=2**30)
-        >>> apply_limit(reading, 8 * 2**30).host.available_bytes == 7 * 2**30
-        True
     """
     if limit_bytes is None:
         return reading

@@ -197,7 +197,7 @@ class UserRequest:
         """What the loaders may occupy while a step runs, and what is held of an effective batch."""
         if self.step == "predict" and given.samples is not None:
             return READ_AHEAD_BYTES  # nothing is divided by weights
-        held = held_bytes(self.model, given, effective, samples)
+        held = _whole_batch_bytes(self.model, given, effective, samples)
         if self.step != "train":
             return READ_AHEAD_BYTES + held
         return _LOADERS * read_ahead_bytes(effective, given.data.sample_bytes) + held
@@ -227,7 +227,7 @@ def read_ahead_bytes(effective: int | None, sample_bytes: int) -> int:
     return min(READ_AHEAD_BYTES, max(_LEAST_AHEAD_BYTES, two_updates))
 
 
-def held_bytes(model: Any, given: OpenedData, effective: int | None, samples: Batch) -> int:
+def _whole_batch_bytes(model: Any, given: OpenedData, effective: int | None, samples: Batch) -> int:
     """Bytes of the effective batch where all of it is held before its first micro-batch.
 
     That is so for a stream, which does not tell beforehand how many samples are left, and where a loss divides by the

@@ -34,10 +34,7 @@ def mutable_variables(model: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def preserved(model: Any) -> Iterator[None]:
-    """Puts every variable of a model and the process's random states back when the context ends.
-
-    Model, metrics and optimizer must be built: variables that are created inside the context stay as they end up.
-    """
+    """See `Backend.preserved`."""
     variables = _all_variables(model)
     values = [variable.numpy() for variable in variables]
     with preserved_random_states():
@@ -60,7 +57,7 @@ def preserved_random_states() -> Iterator[None]:
 
 
 def state_variables(model: Any, *, shared_seed: bool | None = None) -> list[StateVariable]:
-    """Everything of a built model that a training changes, in an order that another process finds, too."""
+    """See `Backend.state_variables`."""
     shared = _shared_seed_state()
     if shared_seed and not shared:
         with preserved_random_states():

@@ -175,11 +175,6 @@ def add_own_use(device: Device, allocator: Allocator | None) -> tuple[Device, tu
 
     The allocator's figures must have been read before the driver's: what it takes meanwhile makes the driver's larger,
     never smaller.
-
-    Example:
-        >>> device, notes = add_own_use(Device(0, "GPU-1", "GPU", 1000, 400), Allocator(90, 100, 0, pool_bytes=120))
-        >>> device.used_by_this_process_bytes, device.own_from, device.used_by_others_bytes
-        (120, 'pool', 480)
     """
     if allocator is None or allocator.device_index != device.index:
         return device, ()

@@ -36,10 +36,8 @@ def keep_freed_memory(environ: Mapping[str, str]) -> tuple[bool, tuple[str, ...]
 
     By default the GNU C library asks the kernel for every large block and returns it when it is freed, so that each
     step pays for fresh pages. Here large blocks come from one heap, too, which doesn't shrink by itself (mallopt(3):
-    M_MMAP_MAX 0, M_ARENA_MAX 1, M_TRIM_THRESHOLD at its largest). It holds for the rest of this process' life.
-
-    Args:
-        environ: Where settings of the heap are looked up: one that somebody has made is left alone.
+    M_MMAP_MAX 0, M_ARENA_MAX 1, M_TRIM_THRESHOLD at its largest). It holds for the rest of this process' life. A heap
+    that somebody has set up in the environment is left alone.
     """
     if not can_return_freed_memory():
         return False, ("This system's C library does not return freed memory on demand.",)

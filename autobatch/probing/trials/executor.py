@@ -72,8 +72,7 @@ def _known_reason(caller_reason: str | None) -> str | None:
 class Executor:
     """Runs trials of one model, moving into the caller's process when the worker turns out to be unable to.
 
-    Attributes:
-        notes: Why trials do not run in a worker, if they do not.
+    Its `notes` say why trials do not run in a worker, if they do not.
     """
 
     def __init__(

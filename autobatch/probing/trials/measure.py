@@ -66,10 +66,7 @@ class TrialMeasurer:
     """Trials of one model in this process.
 
     Its steps are run for real: hand in a model that may be spoiled. Of recorded steps the framework's profiler tells on
-    stderr.
-
-    Attributes:
-        facts: What the process held when the model was built, in bytes.
+    stderr. Its `facts` say what the process held when the model was built, in bytes.
     """
 
     def __init__(self, model: Any, samples: Batch, step: Step = "train", *, records: bool = True) -> None:

@@ -115,11 +115,7 @@ def serialize(model: Any, samples: Batch, folder: Path, step: str = "train") -> 
 
 
 def model_json(model: Any, step: str = "train") -> str:
-    """The model's configuration as JSON.
-
-    Raises:
-        NotSerializableError: It has no complete one, or is made of code that nothing can import.
-    """
+    """The model's configuration as JSON; raises as `serialize` does."""
     _require_importable(custom_objects(model, step))
     try:
         return json.dumps(configuration(model, step))
