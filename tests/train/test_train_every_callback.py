@@ -1,9 +1,8 @@
-"""Every callback class that Keras exports does in `autobatch.fit` what it does in `model.fit`, on the same batches."""
+"""Every callback class that Keras exports does in our loop what it does in `model.fit`, on the same batches."""
 
 import csv
 import importlib.util
 import inspect
-import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -18,14 +17,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from folders import tiny_model, tiny_net, write_pictures
 from keras import callbacks as kc
-from keras.src.legacy.preprocessing.image import ImageDataGenerator
-from nets import compiled, numbers
+from nets import numbers
 
-import autobatch
-
-EFFECTIVE, EPOCHS = 8, 4  # of 20 pictures: 3 updates an epoch, the last one short
+EPOCHS, MICRO = 4, 3  # three updates of 8, 8 and 4 samples an epoch, in micro-batches of up to 3
 OURS = "autobatch/"
 
 
@@ -71,7 +66,7 @@ class Row:
     make: Callable[[Scene], list[Any]]
     effect: Callable[[Scene, Any], Any]
     training: dict[str, Any] = field(default_factory=dict)
-    optimizer: Callable[[], Any] = lambda: keras.optimizers.SGD(0.05)
+    averages: bool = False
     needs: str | None = None
 
 
@@ -169,10 +164,6 @@ def told(scene: Scene) -> list[Any]:
     return [callback]
 
 
-def ema() -> Any:
-    return keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5)
-
-
 def nothing(*_: Any) -> None:
     return None
 
@@ -267,14 +258,14 @@ TABLE: dict[str, dict[str, Row]] = {
         "": Row(lambda scene: [spoil(scene), kc.TerminateOnNaN()], lambda scene, found: scene.model.stop_training)
     },
     "SwapEMAWeights": {
-        "for validation": Row(lambda scene: [kc.SwapEMAWeights()], nothing, optimizer=ema),
+        "for validation": Row(lambda scene: [kc.SwapEMAWeights()], nothing, averages=True),
         "for callbacks": Row(
             lambda scene: [
                 kc.SwapEMAWeights(swap_on_epoch=True),
                 kc.ModelCheckpoint(scene.folder / "{epoch}.weights.h5", save_weights_only=True),
             ],
             weight_files,
-            optimizer=ema,
+            averages=True,
         ),
     },
     "ProgbarLogger": {
@@ -327,46 +318,12 @@ def url() -> Iterator[str]:
     thread.join()
 
 
-class Pair:
-    """Trains the same model on the same batches, with Keras' `fit` and with ours."""
-
-    def __init__(self, folder: Path) -> None:
-        self._training = write_pictures(folder / "training", 10, 10)
-        self._held_out = write_pictures(folder / "held out", 6, 6, seed=8)
-        self._datagen = ImageDataGenerator(rescale=1 / 255)
-        self._cache = folder / "cache"
-
-    def keras(self, model: Any, *, validate: bool = True, steps_per_epoch: int | None = None, **options: Any) -> Any:
-        data = self._flow(self._training)
-        if steps_per_epoch:  # a pass that is cut goes on in the next epoch, which a flow in Keras' hands does not do
-            flow, options["steps_per_epoch"] = data, steps_per_epoch
-            data = (flow[number % len(flow)] for number in itertools.count())
-        held_out = self._flow(self._held_out) if validate else None
-        options = {"epochs": EPOCHS, "verbose": 0, "shuffle": False, "validation_data": held_out} | options
-        return model.fit(data, **options)
-
-    def ours(self, model: Any, micro: int = EFFECTIVE, *, validate: bool = True, **options: Any) -> Any:
-        options = {"epochs": EPOCHS, "verbose": 0, "shuffle": False, "seed": 1, "cache": self._cache} | options
-        held_out = self._held_out if validate else None
-        history = autobatch.fit(
-            model,
-            self._datagen,
-            self._training,
-            batch_size=EFFECTIVE,
-            max_batch_size=micro,
-            validation_data=held_out,
-            **options,
-        )
-        assert history.autobatch.micro_batch_size == micro
-        return history
-
-    def _flow(self, folder: Path) -> Any:
-        return self._datagen.flow_from_directory(folder, (8, 8), batch_size=EFFECTIVE, shuffle=False)
-
-
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return Pair(tmp_path_factory.mktemp("every callback"))
+def averaging(tmp_path_factory: pytest.TempPathFactory, shared_bench: Any) -> Any:
+    """A bench whose optimizer averages the weights and counts its updates for a schedule."""
+    rate = keras.optimizers.schedules.ExponentialDecay(0.2, decay_steps=1, decay_rate=0.7)
+    optimizer = keras.optimizers.SGD(rate, use_ema=True, ema_momentum=0.5)
+    return type(shared_bench)(tmp_path_factory.mktemp("averaging"), optimizer=optimizer)
 
 
 def close(one: Any, other: Any, rel: float = 1e-4) -> bool:
@@ -384,15 +341,36 @@ def everything(model: Any) -> list[np.ndarray]:
     return numbers([*model.variables, *model.optimizer.variables])
 
 
-def require_same(theirs: tuple[Any, Any, Spy], ours: tuple[Any, Any, Spy]) -> None:
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves behind."""
+
+    history: Any
+    spy: Spy
+    values: list[np.ndarray]
+
+
+def trained(bench: Any, run: str, beside: Any, *, micro: int = MICRO, **options: Any) -> Trained:
+    """Trains the model as it stands, with a spy behind the other callbacks."""
+    spy = Spy()
+    if isinstance(beside, kc.CallbackList):
+        beside.callbacks.append(spy)
+        spy.set_model(bench.model)
+    else:
+        beside = [*beside, spy]
+    cut = {"micro": micro, "is_watched": True} if run == "ours" else {}
+    history = getattr(bench, run)(callbacks=beside, **{"epochs": EPOCHS, **cut, **options})
+    return Trained(history, spy, everything(bench.model))
+
+
+def require_same(theirs: Trained, ours: Trained) -> None:
     """Whether two trainings were the same: calls, logs, history, weights and optimizer."""
-    (model, history, spy), (our_model, our_history, our_spy) = theirs, ours
-    assert our_spy.calls == spy.calls
-    assert close(our_spy.values, spy.values)
-    assert our_history.epoch == history.epoch
-    assert [name for name in our_history.history if OURS not in name] == list(history.history)
-    assert close({name: our_history.history[name] for name in history.history}, history.history)
-    assert close(everything(our_model), everything(model))
+    assert ours.spy.calls == theirs.spy.calls
+    assert close(ours.spy.values, theirs.spy.values)
+    assert ours.history.epoch == theirs.history.epoch
+    assert [name for name in ours.history.history if OURS not in name] == list(theirs.history.history)
+    assert close({name: ours.history.history[name] for name in theirs.history.history}, theirs.history.history)
+    assert close(ours.values, theirs.values)
 
 
 def test_every_callback_that_keras_exports_has_a_row() -> None:
@@ -401,30 +379,24 @@ def test_every_callback_that_keras_exports_has_a_row() -> None:
     assert exported == set(TABLE)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("micro", [3])
 @pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, rows in TABLE.items() for kind in rows])
 def test_a_callback_does_what_it_does_in_keras(
-    pair: Pair, url: str, tmp_path: Path, name: str, kind: str, micro: int
+    shared_bench: Any, averaging: Any, url: str, tmp_path: Path, name: str, kind: str
 ) -> None:
-    """Hooks, logs, history, weights, optimizer, and what the callback is for."""
+    """Hooks, logs, history, weights, optimizer, and what the callback is for.
+
+    Seen to fail with the steps left out of the parameters, and with one optimizer step for each micro-batch.
+    """
     row = TABLE[name][kind]
     if row.needs and importlib.util.find_spec(row.needs) is None:
         pytest.skip(f"{row.needs} is not installed")
+    bench = averaging if row.averages else shared_bench
     results, effects = [], []
-    for run, options in ((pair.keras, {}), (pair.ours, {"micro": micro})):
-        folder = tmp_path / run.__name__
-        folder.mkdir()
-        keras.backend.clear_session()  # names that Keras makes up are written into files
-        scene = Scene(tiny_model(optimizer=row.optimizer()), folder, url)
-        made, spy = row.make(scene), Spy()
-        if isinstance(made, list):
-            made.append(spy)
-        else:
-            made.callbacks.append(spy)
-            spy.set_model(scene.model)
-        history = run(scene.model, callbacks=made, **options, **row.training)
-        results.append((scene.model, history, spy))
+    for run in ("keras", "ours"):
+        (tmp_path / run).mkdir()
+        scene = Scene(bench.begin(), tmp_path / run, url)
+        made = row.make(scene)
+        results.append(trained(bench, run, made, **row.training))
         found = next(one for one in made if type(one).__name__ == name) if isinstance(made, list) else made
         effects.append(row.effect(scene, found))
     require_same(*results)
@@ -439,43 +411,49 @@ def stop_at_second(model: Any) -> list[Any]:
     return [kc.LambdaCallback(on_train_batch_end=stop)]
 
 
-# What both trainings are asked for, and the callbacks beside the one that watches.
-TRAININGS: dict[str, tuple[dict[str, Any], Callable[[Any], list[Any]]]] = {
-    "with validation": ({}, lambda model: []),
-    "without validation": ({"validate": False}, lambda model: []),
-    "validation now and then": ({"validation_freq": 2}, lambda model: []),
-    "validation in one step": ({"validation_steps": 1}, lambda model: []),
-    "a later epoch": ({"initial_epoch": 2}, lambda model: []),
-    "fewer updates than a pass": ({"steps_per_epoch": 2}, lambda model: []),
-    "more updates than a pass": ({"steps_per_epoch": 4, "validate": False}, lambda model: []),
-    "stopped within an epoch": ({}, stop_at_second),
-    "class weights": ({"class_weight": {0: 0.3, 1: 2.0}}, lambda model: []),
+# What both trainings are asked for.
+TRAININGS: dict[str, dict[str, Any]] = {
+    "with validation": {},
+    "without validation": {"validate": False},
+    "validation now and then": {"validation_freq": 2},
+    "validation after some epochs": {"validation_freq": [1, 4]},
+    "validation never reached": {"validation_freq": [7]},
+    "validation in one step": {"validation_steps": 1},
+    "a later epoch": {"initial_epoch": 2},
+    "no epochs left": {"initial_epoch": EPOCHS},
+    "fewer updates than a pass": {"steps_per_epoch": 2},
+    "more updates than a pass": {"steps_per_epoch": 4, "validate": False},
+    "stopped within an epoch": {},
+    "class weights": {"class_weight": {0: 0.3, 1: 2.0}},
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("micro", [8, 3])
+@pytest.mark.parametrize("micro", [8, MICRO])
 @pytest.mark.parametrize("kind", TRAININGS)
-def test_a_callback_is_called_as_keras_calls_it(pair: Pair, kind: str, micro: int) -> None:
-    """Hooks with their numbers and logs, history, weights and optimizer, whatever the training is asked for."""
-    options, beside = TRAININGS[kind]
+def test_a_callback_is_called_as_keras_calls_it(shared_bench: Any, kind: str, micro: int) -> None:
+    """Hooks with their numbers and logs, history, weights and optimizer, whatever the training is asked for.
+
+    Seen to fail with the logs of a batch left out, without `on_test_begin`, with the updates of an epoch that is
+    stopped run to the end, with validation after every epoch, with all its steps run whatever bounds them, and with
+    a pass begun where no epochs are left.
+    """
     results = []
-    for run, more in ((pair.keras, {}), (pair.ours, {"micro": micro})):
-        model, spy = tiny_model(), Spy()
-        history = run(model, callbacks=[*beside(model), spy], **options, **more)
-        results.append((model, history, spy))
+    for run in ("keras", "ours"):
+        model = shared_bench.begin()
+        beside = stop_at_second(model) if kind == "stopped within an epoch" else []
+        results.append(trained(shared_bench, run, beside, micro=micro, **TRAININGS[kind]))
     require_same(*results)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("micro", [3])
-def test_steps_per_execution_has_no_effect_on_what_is_called(pair: Pair, micro: int) -> None:
+def test_steps_per_execution_has_no_effect_on_what_is_called(bench: Any) -> None:
     """Updates are run one at a time, so callbacks are called for each, as by Keras without it."""
-    results = []
-    for run, steps, more in ((pair.keras, 1, {}), (pair.ours, 2, {"micro": micro})):
-        model, spy = tiny_model(steps_per_execution=steps), Spy()
-        results.append((model, run(model, callbacks=[spy], **more), spy))
-    require_same(*results)
+    theirs = trained(bench, "keras", [])
+    bench.begin().steps_per_execution = 2
+    try:
+        ours = trained(bench, "ours", [])
+    finally:
+        bench.model.steps_per_execution = 1
+    require_same(theirs, ours)
 
 
 class BrokenError(Exception):
@@ -489,29 +467,31 @@ BACKUPS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", BACKUPS)
-@pytest.mark.parametrize("micro", [3])
-def test_a_backup_is_gone_on_from_as_keras_does(pair: Pair, tmp_path: Path, kind: str, micro: int) -> None:
-    """Interrupted in the second epoch, and begun again with a model of other weights."""
+def test_a_backup_is_gone_on_from_as_keras_does(shared_bench: Any, tmp_path: Path, kind: str) -> None:
+    """Interrupted in the second epoch, and begun again with a model of other weights.
 
-    def interrupt(epoch: int) -> Any:
+    Seen to fail with the epoch that the backup sets ignored.
+    """
+
+    def interrupt() -> Any:
         seen = []
 
         def stop(batch: int, logs: Any) -> None:
             seen.append(batch)
-            if len(seen) == 3 * epoch + 3:
+            if len(seen) == 6:
                 raise BrokenError
 
         return kc.LambdaCallback(on_train_batch_end=stop)
 
     results = []
-    for run, more in ((pair.keras, {}), (pair.ours, {"micro": micro})):
-        backup = lambda run=run: kc.BackupAndRestore(tmp_path / run.__name__, **BACKUPS[kind])  # noqa: E731
+    for run in ("keras", "ours"):
+        backup = lambda run=run: kc.BackupAndRestore(tmp_path / run, **BACKUPS[kind])  # noqa: E731
+        shared_bench.begin()
         with pytest.raises(BrokenError):
-            run(tiny_model(), callbacks=[backup(), interrupt(1)], **more)
-        model, spy = compiled(tiny_net(seed=5)), Spy()
-        results.append((model, run(model, callbacks=[backup(), spy], **more), spy))
-        assert not (tmp_path / run.__name__).exists()
+            trained(shared_bench, run, [backup(), interrupt()])
+        shared_bench.begin(spoiled=True)
+        results.append(trained(shared_bench, run, [backup()]))
+        assert not (tmp_path / run).exists()
     require_same(*results)
-    assert results[1][1].epoch == [1, 2, 3]
+    assert results[1].history.epoch == [1, 2, 3]
