@@ -67,7 +67,7 @@ run_tests() {
         return
     fi
     place=$(mktemp -d)
-    TMPDIR=$place "$pytest" --numprocesses 2 --dist loadfile --durations 40 || status=$?
+    TMPDIR=$place "$pytest" --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40 || status=$?
     rm -rf "$place"
     return $status
 }

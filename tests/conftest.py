@@ -24,6 +24,12 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     _have_a_temporary_folder_of_ones_own(worker)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with what takes longest come first, so that no process waits for the other at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Takes what the imports made out of the garbage collector's hands.
