@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from autobatch.backend import engine_for
 from autobatch.data.epoch import rungs
 from autobatch.data.open import open_pictures
 from autobatch.data.options import DataOptions
+from autobatch.probing.tuner import find_batch_size
 from autobatch.train.control.controller import controller_without_sensors
 from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
@@ -110,3 +112,20 @@ def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def bench(shared_bench: Bench) -> Bench:
     shared_bench.begin()
     return shared_bench
+
+
+@pytest.fixture(scope="module")
+def probed_once() -> Iterator[None]:
+    """From here to the end of a module, what trials have answered for models of the same layers is not tried again."""
+    answers: dict[Any, Any] = {}
+
+    def find(model: Any, samples: Any, request: Any, **options: Any) -> Any:
+        layers = tuple(type(layer) for layer in model.layers)
+        question = (layers, request.mode, request.effective_batch_size, request.cap)
+        if question not in answers:
+            answers[question] = find_batch_size(model, samples, request, **options)
+        return answers[question]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("autobatch.train.opening.find_batch_size", find)
+        yield

@@ -1,5 +1,6 @@
 """A run that is interrupted anywhere and begun again from its folder ends bit for bit as one that never was."""
 
+import shutil
 import threading
 from dataclasses import dataclass, field
 
@@ -38,6 +39,7 @@ from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.schedule import parse_schedule
 from autobatch.train.validation import DataValidation
 
+pytestmark = pytest.mark.usefixtures("probed_once")
 SAMPLES, EFFECTIVE = 20, 8
 HALF = EFFECTIVE // 2 * PER_SAMPLE
 
@@ -111,13 +113,11 @@ class Case:
 
 CASES = {
     "whole passes": Case(),
-    "fewer steps than a pass": Case(epochs=3, steps=2),
     "more steps than a pass": Case(steps=4),
     "a schedule": Case(epochs=3, schedule=[(0, 8), (1, 16)]),
-    "a schedule and steps": Case(epochs=3, schedule=[(0, 8), (1, 5)], steps=2),
+    "a schedule, and fewer steps than a pass": Case(epochs=3, schedule=[(0, 8), (1, 5)], steps=2),
     "resized": Case(budget=HALF, follows=True),
-    "in order": Case(options={"shuffle": False}),
-    "validated": Case(validate=True),
+    "validated, and in order": Case(validate=True, options={"shuffle": False}),
 }
 
 
@@ -160,12 +160,24 @@ class Bench:
         """History and the samples of each update, as far as it came."""
         one = Run(Sensor(case.budget), ladder=rungs(EFFECTIVE, EFFECTIVE), micro=EFFECTIVE)
         engine = Noting(self._engines[case.rescaled], self.source)
+        self.updates = engine.updates
         error = None
         try:
             run(self.model, engine, self.source, MicroBatchRunner(one.controller), self.plan(case, **more))
         except InterruptedHereError as caught:
             error = caught
         return error, engine.updates
+
+    def go_on(self, case, folder, body):
+        """The samples of each update of a run that finds such a checkpoint in its folder, or none."""
+        checkpoint, state = CheckpointStore(folder), None
+        if body is None:
+            self.begin()
+        else:
+            checkpoint.path.write_bytes(body)
+            self.spoil()
+            state = checkpoint.restore(self.model, checkpoint.load())
+        return self.train(case, resumed=state, saver=saver_in(folder))[1]
 
     def _validation(self):
         one = Run(Sensor(5 * PER_SAMPLE))
@@ -209,6 +221,21 @@ HOOKS = [
 TESTS = ["on_test_begin", "on_test_batch_end", "on_test_end"]
 
 
+class Snapshots(keras.callbacks.Callback):
+    """Keeps what an interruption would leave at each call of some hooks: updates made so far, and the checkpoint."""
+
+    def __init__(self, hooks, checkpoint, bench):
+        super().__init__()
+        self.taken = []
+        for hook in hooks:
+
+            def keep(*args, hook=hook, **kwargs):
+                body = checkpoint.read_bytes() if checkpoint.exists() else None
+                self.taken.append((hook, len(bench.updates), body))
+
+            setattr(self, hook, keep)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_wherever_it_is_interrupted_it_ends_as_the_whole_run_does(name, bench, tmp_path):
     """Weights, optimizer, seeds, metrics and History bit for bit; every sample once in the state that survives.
@@ -224,28 +251,22 @@ def test_wherever_it_is_interrupted_it_ends_as_the_whole_run_does(name, bench, t
     used = [pair for update in whole for pair in update]
     assert used == expected_samples(SAMPLES, 5, shuffle=case.options.get("shuffle", True))[: len(used)]
     threads = set(threading.enumerate())
-    for hook in HOOKS + (TESTS if case.validate else []):
-        for number in range(1, 100):
-            folder = tmp_path / f"{hook} {number}"
-            bench.begin()
-            error, head = bench.train(case, callbacks=[Interrupts(hook, number)], saver=saver_in(folder))
-            if error is None:
-                break
-            checkpoint = CheckpointStore(folder)
-            stored = checkpoint.load()
-            if stored is None:
-                bench.begin()
-                kept, state = 0, None
-            else:
-                bench.spoil()
-                state = checkpoint.restore(bench.model, stored)
-                kept = len(head) if hook != "on_train_batch_end" else len(head) - 1
-            _, tail = bench.train(case, resumed=state, saver=saver_in(folder))
-            assert ended(bench.model) == expected, (hook, number)
-            if not case.follows:  # an update of the middle of a window is done again with its window
-                assert head[:kept] + tail == whole, (hook, number)
-            assert list(folder.iterdir()) == []
-        assert number > 1
+    hooks = HOOKS + (TESTS if case.validate else [])
+    snapshots = Snapshots(hooks, tmp_path / CHECKPOINT_NAME, bench)
+    bench.begin()
+    _, head = bench.train(case, callbacks=[snapshots], saver=saver_in(tmp_path))
+    assert ended(bench.model) == expected
+    assert {hook for hook, *_ in snapshots.taken} == set(hooks)
+    tails = {}  # of an interruption at one hook and at the next the same is left, mostly
+    for hook, made, body in snapshots.taken:
+        if body not in tails:
+            tails[body] = bench.go_on(case, tmp_path, body)
+            assert ended(bench.model) == expected, (hook, made)
+            assert list(tmp_path.iterdir()) == []
+        if not case.follows:  # an update of the middle of a window is done again with its window
+            kept = 0 if body is None else made - (hook == "on_train_batch_end")
+            assert head[:kept] + tails[body] == whole, (hook, made)
+    assert len(tails) > case.epochs * 2
     assert set(threading.enumerate()) <= threads
 
 
@@ -312,7 +333,8 @@ def stays_here(seed=1, units=4):
     keras.utils.set_random_seed(seed)
     body = [keras.layers.Flatten(), keras.layers.Dense(units, activation="relu"), keras.layers.Dropout(0.3, seed=2)]
     layers = [keras.Input((8, 8, 3)), Here(), *body, keras.layers.Dense(2, activation="softmax")]
-    return compiled(keras.Sequential(layers), optimizer=keras.optimizers.Adam(1e-3))
+    # A few steps take less time than tracing them.
+    return compiled(keras.Sequential(layers), optimizer=keras.optimizers.Adam(1e-3), run_eagerly=True)
 
 
 @pytest.fixture(scope="module")
@@ -329,36 +351,31 @@ def fit(folder, model, **options):
 def begun(folder, tmp_path_factory):
     """A folder with a run that was interrupted in its second epoch."""
     place = tmp_path_factory.mktemp("begun") / "run"
-    _interrupted(folder, place)
+    callbacks = [Interrupts("on_train_batch_end", 5)]
+    with pytest.raises(InterruptedHereError):
+        fit(folder, stays_here(), checkpoint=place, checkpoint_every_s=1e-6, callbacks=callbacks)
     return place
 
 
-def _interrupted(folder, place):
-    with pytest.raises(InterruptedHereError):
-        fit(
-            folder,
-            stays_here(),
-            checkpoint=place,
-            checkpoint_every_s=1e-6,
-            callbacks=[Interrupts("on_train_batch_end", 5)],
-        )
+@pytest.fixture(scope="module")
+def whole(folder):
+    """History and variables of a run that was never interrupted."""
+    model = stays_here()
+    return fit(folder, model), [variable.numpy().tobytes() for variable in model.variables]
 
 
 @pytest.mark.parametrize("again", [{}, {"seed": None, "batch_size": "auto"}], ids=["the same call", "what was drawn"])
-def test_fit_called_again_goes_on_and_ends_as_if_nothing_had_happened(folder, tmp_path, again):
+def test_fit_called_again_goes_on_and_ends_as_if_nothing_had_happened(folder, begun, whole, tmp_path, again):
     """Seen to fail with the seed drawn anew."""
-    whole = stays_here()
-    expected = fit(folder, whole)
-    place = tmp_path / "run"
-    _interrupted(folder, place)
+    expected, variables = whole
+    place = shutil.copytree(begun, tmp_path / "run")
     assert CheckpointStore(place).load().state.epoch == 1
     resumed = stays_here(seed=7)
     history = fit(folder, resumed, checkpoint=place, **again)
     assert history.epoch == expected.epoch == [0, 1, 2]
     names = [name for name in expected.history if not name.startswith("autobatch/")]
     assert {name: history.history[name] for name in names} == {name: expected.history[name] for name in names}
-    for one, other in zip(resumed.variables, whole.variables, strict=True):
-        assert one.numpy().tobytes() == other.numpy().tobytes()
+    assert [variable.numpy().tobytes() for variable in resumed.variables] == variables
     assert list(place.iterdir()) == []
 
 

@@ -12,14 +12,15 @@ from nets import Here, compiled, numbers, relative_l2
 from PIL import Image
 
 import autobatch
-from autobatch.data.batch import leaves
 from autobatch.data.epoch import rungs
 from autobatch.data.open import DataOptions, open_data
-from autobatch.errors import OutOfMemoryError
+from autobatch.testing import FakeEngine
 from autobatch.train.control.controller import controller_without_sensors
 from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
+from autobatch.train.validation import DataValidation, open_validation
 
+pytestmark = pytest.mark.usefixtures("probed_once")
 SAMPLES, EFFECTIVE, OWN, EPOCHS = 20, 8, 3, 2
 LABELS = np.arange(SAMPLES) // 10
 
@@ -49,6 +50,16 @@ class World:
 
     def batches(self):
         return [(self.x[start : start + OWN], self.y[start : start + OWN]) for start in range(0, SAMPLES, OWN)]
+
+    def numbers(self, batches):
+        """Which samples those are, in order; their pictures and labels are what they should be."""
+        batches = list(batches)
+        numbers = [round(float(picture.mean()) * 25.5) for batch in batches for picture in batch.x]
+        assert np.allclose(np.concatenate([batch.x for batch in batches]), self.x[numbers], atol=1e-6)
+        assert np.array_equal(np.concatenate([batch.y for batch in batches]), self.y[numbers])
+        weights = [batch.sample_weight for batch in batches if batch.sample_weight is not None]
+        assert not weights or np.concatenate(weights).tolist() == [1] * len(numbers)
+        return numbers
 
     def dataset(self):
         import tensorflow as tf
@@ -90,31 +101,17 @@ ENDLESS = {"Python generator"}
 MIXED = {name for name in ROWS if name.startswith("several")}
 
 
-class Noting:
-    """An engine that notes which pictures it is trained on; from its third micro-batch on, only so many fit."""
+class Noting(FakeEngine):
+    """Notes the totals of each micro-batch; from the third on, only so many samples fit."""
 
-    needs_weights = False
-
-    def __init__(self, fits):
-        self.seen, self.sizes, self._fits = [], [], fits
+    def __init__(self, fits=SAMPLES):
+        super().__init__(lambda call, size: call > 2 and size > fits)
+        self.sizes = []
 
     def accumulate(self, batch, whole):
-        if len(self.sizes) >= 2 and batch.size > self._fits:
-            raise OutOfMemoryError("too large", batch.size)
-        assert {array.shape[0] for array in leaves((batch.x, batch.y, batch.sample_weight))} == {batch.size}
-        self.seen.append([round(float(picture.mean()) * 25.5) for picture in batch.x])
-        assert batch.y.argmax(axis=1).tolist() == [number // 10 for number in self.seen[-1]]
+        logs = super().accumulate(batch, whole)
         self.sizes.append((batch.size, whole.size))
-        return {}
-
-    def apply(self):
-        """Nothing is kept."""
-
-    def abandon(self):
-        """Nothing is kept."""
-
-    def finish(self):
-        """Nothing to write."""
+        return logs
 
 
 @pytest.fixture(scope="module")
@@ -122,33 +119,39 @@ def world(tmp_path_factory):
     return World(tmp_path_factory.mktemp("feeding"))
 
 
-def net(**options):
+@pytest.fixture(scope="module")
+def untrained():
+    """A model beside an engine that trains nothing."""
+    return net()
+
+
+def net():
     keras.utils.set_random_seed(1)
     layers = [keras.Input((8, 8, 3)), Here(), keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Flatten()]
+    # A few steps take less time than tracing them.
+    options = {"metrics": None, "run_eagerly": True}
     return compiled(keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax")]), **options)
+
+
+def cutter(micro):
+    return MicroBatchRunner(controller_without_sensors(micro, rungs(EFFECTIVE, micro), print))
 
 
 @pytest.mark.parametrize(
     ("micro", "fits"), [(8, 8), (3, 3), (8, 2)], ids=["one micro-batch", "several", "a shrink midway"]
 )
 @pytest.mark.parametrize("row", ROWS)
-def test_each_sample_of_a_pass_is_used_once_and_in_order(row, micro, fits, world):
+def test_each_sample_of_a_pass_is_used_once_and_in_order(row, micro, fits, world, untrained):
     """Seen to fail with the rest of a stream's own batch dropped at the end of an update."""
-    model, engine = net(metrics=None), Noting(fits)
+    engine = Noting(fits)
     data, source, options = ROWS[row](world)
-    given = open_data(data, source, DataOptions(model, seed=1, flow=options, shuffle=False))
+    given = open_data(data, source, DataOptions(untrained, seed=1, flow=options, shuffle=False))
     steps = 3 if row in ENDLESS else None
     plan = TrainingPlan(
         effective_batch_size=EFFECTIVE, epochs=EPOCHS, steps_per_epoch=steps, verbose=0, workers=2, shuffle=False
     )
-    run(
-        model,
-        engine,
-        given.data,
-        MicroBatchRunner(controller_without_sensors(micro, rungs(EFFECTIVE, micro), print)),
-        plan,
-    )
-    seen = list(chain.from_iterable(engine.seen))
+    run(untrained, engine, given.data, cutter(micro), plan)
+    seen = world.numbers(chain.from_iterable(engine.updates))
     if row in MIXED:
         assert Counter(seen[:SAMPLES]) == Counter(seen[SAMPLES:]) == Counter(range(SAMPLES))
     else:
@@ -165,7 +168,7 @@ def test_each_sample_of_a_pass_is_used_once_and_in_order(row, micro, fits, world
 def trained(data, source=None, **options):
     model = net()
     plain = {"max_batch_size": 3, "cache": False, "verbose": 0, "shuffle": False, "seed": 1}
-    autobatch.fit(model, data, source, epochs=EPOCHS, **plain, **options)
+    autobatch.fit(model, data, source, **plain, **options)
     return numbers(model.weights)
 
 
@@ -187,21 +190,22 @@ def test_the_same_data_train_to_the_same_weights_whatever_they_are_given_as(row,
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_validation_in_every_form_gives_what_keras_gives(row, world):
+def test_validation_in_every_form_sees_each_sample_once(row, world, untrained):
     """Seen to fail with the last, short step left out."""
+    engine = FakeEngine()
     data, source, flow = ROWS[row](world)
-    held_out = (data, source) if source is not None else data
-    options = {"batch_size": EFFECTIVE, "cache": False, "verbose": 0, "seed": 1}
-    options |= {"validation_batch_size": 5, "validation_steps": 4} if row in ENDLESS else {}
-    model = net(metrics=["accuracy"])
     with_frame = row == "generator + dataframe"
-    trained = (scaled(), source) if with_frame else ((world.x, world.y), None)
-    history = autobatch.fit(
-        model, *trained, validation_data=source if with_frame else held_out, **options, **(flow if with_frame else {})
-    )
-    expected = model.evaluate(world.x, world.y, batch_size=SAMPLES, return_dict=True, verbose=0)
-    found = {name: history.history[f"val_{name}"][-1] for name in expected}
-    assert found == pytest.approx(expected, rel=1e-5)
+    held_out = source if with_frame or source is None else (data, source)
+    held_out = data if held_out is None else held_out
+    training = (scaled(), source) if with_frame else ((world.x, world.y), None)
+    options = DataOptions(untrained, seed=1, flow=flow if with_frame else {})
+    opened, _ = open_validation(*training, held_out, open_data(*training, options), options)
+    steps = 4 if row in ENDLESS else None
+    reading = {"steps": steps, "workers": 1, "max_bytes": 2**20}
+    validation = DataValidation(opened.data, effective=5, cutter=cutter(5), **reading)
+    validation.run(untrained, engine, keras.callbacks.CallbackList())
+    validation.close()
+    assert sorted(world.numbers(engine.evaluated)) == list(range(SAMPLES))
 
 
 class Seeing(keras.Model):
@@ -251,7 +255,7 @@ def test_a_step_of_the_users_own_is_handed_data_without_targets_as_in_keras(kind
     """Seen to fail with a tuple for everything: `reconstruction - data` of an autoencoder would not work."""
     make, expected = UNLABELLED[kind]
     model = Seeing()
-    model.compile("sgd")
+    model.compile("sgd", run_eagerly=True)
     model.build((None, 3))
     data = make(np.ones((6, 3), np.float32))
     autobatch.fit(model, data, batch_size=2, cache=False, verbose=0)
@@ -262,19 +266,13 @@ STEPS = {"tf.data, batched": 3, "tf.data, not batched": 3, "PyDataset": 3, "arra
 
 
 @pytest.mark.parametrize("row", STEPS)
-def test_the_number_of_updates_is_known_in_the_first_epoch_where_it_can_be(row, world):
+def test_the_number_of_updates_is_known_in_the_first_epoch_where_it_can_be(row, world, untrained):
     """Seen to fail with the length of a stream known only after its first pass: a bar that says "Unknown"."""
     told = []
-    model = net(metrics=None)
     note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: told.append(note.params["steps"]))
     data, _, _ = ROWS[row](world)
-    given = open_data(data, None, DataOptions(model, seed=1, shuffle=False))
-    plan = TrainingPlan(
-        effective_batch_size=EFFECTIVE,
-        epochs=2,
-        steps_per_epoch=4 if row in ENDLESS else None,
-        verbose=0,
-        callbacks=[note],
-    )
-    run(model, Noting(8), given.data, MicroBatchRunner(controller_without_sensors(8, (8,), print)), plan)
+    given = open_data(data, None, DataOptions(untrained, seed=1, shuffle=False))
+    steps = 4 if row in ENDLESS else None
+    plan = TrainingPlan(effective_batch_size=EFFECTIVE, epochs=2, steps_per_epoch=steps, verbose=0, callbacks=[note])
+    run(untrained, FakeEngine(), given.data, cutter(EFFECTIVE), plan)
     assert told == [STEPS[row]] * 2

@@ -13,6 +13,8 @@ from autobatch.errors import ArgumentError, OutOfMemoryError
 from autobatch.train.checkpoint.saver import InFlight, InFlightJournal, SupervisedFolder
 from autobatch.train.checkpoint.store import CHECKPOINT_NAME, CheckpointStore, folder_lock
 
+pytestmark = pytest.mark.usefixtures("probed_once")
+
 
 class InterruptedHereError(Exception):
     pass
@@ -40,7 +42,9 @@ def interrupt():
 def stays_here(seed=1, units=4):
     keras.utils.set_random_seed(seed)
     layers = [keras.Input((8, 8, 3)), Here(), keras.layers.Flatten(), keras.layers.Dense(units, activation="relu")]
-    return compiled(keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax")]))
+    # A few steps take less time than tracing them.
+    options = {"metrics": None, "run_eagerly": True}
+    return compiled(keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax")]), **options)
 
 
 @pytest.fixture(scope="module")
