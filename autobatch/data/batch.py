@@ -1,6 +1,6 @@
 """A handful of samples as arrays: what counts as one, in what form it is, and how to cut and join such handfuls."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,9 +87,7 @@ class Batch:
 
     def fill(self, start: int, part: "Batch") -> None:
         """Copies the samples of `part`, a batch of the same form, into this one from `start` on."""
-        window = self[start : start + part.size]
-        ours = (window.x, window.y, window.sample_weight)
-        map_leaves(np.copyto, ours, (part.x, part.y, part.sample_weight))
+        map_leaves(np.copyto, self[start : start + part.size].nest, part.nest)
 
     def take(self, indices: Any) -> "Batch":
         """The samples at `indices`, in that order, repeated as often as they are named."""
@@ -120,30 +118,18 @@ def is_text(array: Any) -> bool:
 
 
 def kept_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type that an array of this one is kept in.
-
-    Text of a fixed width would be cut off where it is put among shorter ones.
-    """
+    # Text of a fixed width would be cut off where it is put among shorter ones.
     return np.dtype(object) if dtype.kind in _TEXT else dtype
 
 
 def form_of(batch: Batch) -> str:
-    """The form of a batch's samples as text: equal for two batches exactly if they can be joined as they are.
-
-    Example:
-        >>> form_of(Batch(np.zeros((2, 8, 8), np.uint8), np.zeros(2, np.int64)))
-        'x: uint8 (8, 8); y: int64 ()'
-    """
-    named = (("x", batch.x), ("y", batch.y), ("sample_weight", batch.sample_weight))
+    """The form of a batch's samples as text: equal for two batches exactly if they can be joined as they are."""
+    named = zip(("x", "y", "sample_weight"), batch.nest, strict=True)
     return "; ".join(f"{name}: {_written(nest, dtypes=True)}" for name, nest in named if nest is not None)
 
 
 def conform(batch: Batch, first: Batch, what: str) -> Batch:
-    """The batch in the form of the first one: the same, or with numbers of the same kind cast.
-
-    Raises:
-        DataError: The two can't be joined; it says that `what` they came from hands over samples of several forms.
-    """
+    """The batch in the form of the first one from the same `what`: as it is, or with numbers of the same kind cast."""
     if form_of(batch) == form_of(first):
         return batch
     ours, theirs = first.nest, batch.nest
@@ -193,13 +179,7 @@ EXPECTED = (
 
 
 def as_batch(item: Any, what: str) -> Batch | None:
-    """The batch that an item stands for; `None` for an empty one.
-
-    A list counts as a tuple and a dict as named inputs, as in `keras.utils.unpack_x_y_sample_weight`.
-
-    Raises:
-        DataError: It is no batch; the message says what came, and from `what`.
-    """
+    """The batch that an item from `what` stands for, read as Keras reads it; `None` for an empty one."""
     parts = tuple(item) if isinstance(item, list | tuple) else (item,)
     if not 1 <= len(parts) <= 3:
         raise _no_batch(what, f"there are {len(parts)} parts", item)
@@ -211,6 +191,14 @@ def as_batch(item: Any, what: str) -> Batch | None:
         raise _no_batch(what, f"first dimensions differ ({', '.join(map(str, sizes))})", item)
     bare = not isinstance(item, list | tuple)
     return Batch(x, y, sample_weight, bare=bare) if sizes[0] else None
+
+
+def as_batches(items: Iterable[Any], what: str) -> Iterator[Batch]:
+    """The batches that items stand for, without empty ones."""
+    for item in items:
+        batch = as_batch(item, what)
+        if batch is not None:
+            yield batch
 
 
 def refusal(leaf: Any) -> str | None:
@@ -230,12 +218,9 @@ def shown(item: Any) -> str:
         inner = ", ".join(shown(value) for value in item[:4]) + (", ..." if len(item) > 4 else "")
         return f"[{inner}]" if isinstance(item, list) else f"({inner})"
     if hasattr(item, "shape") and hasattr(item, "dtype"):
-        return f"{type(item).__name__} of {np.dtype(item.dtype).name if _numpy(item) else item.dtype} {item.shape}"
+        dtype = item.dtype.name if isinstance(item, np.ndarray | np.generic) else item.dtype
+        return f"{type(item).__name__} of {dtype} {item.shape}"
     return repr(item) if item is None or isinstance(item, int | float) else type(item).__name__
-
-
-def _numpy(item: Any) -> bool:
-    return isinstance(item, np.ndarray | np.generic)
 
 
 def _arrays(nest: Any, what: str, item: Any) -> Any:

@@ -18,48 +18,46 @@ def spec(*shape):
 UNKNOWN = tf.TensorSpec(None)
 
 TABLE = [
-    # inputs, labels, rank of the model's input, batched
-    (spec(None, 28, 28, 1), spec(None), 4, True),
-    (spec(32, 28, 28, 1), spec(32, 10), 4, True),
-    (spec(28, 28, 1), spec(), 4, False),
-    (spec(28, 28, 1), spec(10), 4, False),
-    (spec(None, None, 3), spec(10), 4, False),
-    (spec(28, 28, 1), spec(10), None, False),
-    (spec(28, 28, 1), spec(28), None, True),
-    (spec(None, 28, 28, 1), spec(None, 10), None, True),
-    (spec(32, 4), None, None, True),
-    (spec(4), None, 2, False),
-    (spec(4), None, 3, True),
-    (spec(), None, None, False),
-    (spec(None), spec(None), 2, True),
-    (spec(None), spec(), 2, False),
-    # Without shapes, what is also a batch of single numbers with as many labels is one, as in Keras.
-    (spec(784), spec(784), 2, True),
-    (spec(784), spec(10), 2, False),
-    (spec(784), None, 2, False),
-    (spec(784), UNKNOWN, 2, False),
-    ((spec(5), spec(5)), spec(5, 3), (2, 2), True),
-    (spec(28, 28), spec(28), 3, False),
-    (UNKNOWN, spec(), 4, False),
-    (UNKNOWN, spec(None), 4, True),
-    (UNKNOWN, UNKNOWN, 4, True),
-    ((spec(None, 8), spec(None, 5, 5)), spec(None), (2, 3), True),
-    ((spec(8), spec(5, 5)), spec(3), (2, 3), False),
-    ({"b": spec(5, 5), "a": spec(8)}, {"c": spec(3), "d": spec(1)}, (2, 3), False),
-    ({"b": spec(None, 5, 5), "a": spec(None, 8)}, None, (2, 3), True),
+    # inputs, labels, shapes of the model's inputs, batched
+    (spec(None, 28, 28, 1), spec(None), [(None, None, None, None)], True),
+    (spec(32, 28, 28, 1), spec(32, 10), [(None, None, None, None)], True),
+    (spec(28, 28, 1), spec(), [(None, None, None, None)], False),
+    (spec(28, 28, 1), spec(10), [(None, None, None, None)], False),
+    (spec(None, None, 3), spec(10), [(None, None, None, None)], False),
+    (spec(28, 28, 1), spec(10), (), False),
+    (spec(28, 28, 1), spec(28), (), True),
+    (spec(None, 28, 28, 1), spec(None, 10), (), True),
+    (spec(32, 4), None, (), True),
+    (spec(4), None, [(None, None)], False),
+    (spec(4), None, [(None, None, None)], True),
+    (spec(), None, (), False),
+    (spec(None), spec(None), [(None, 1)], True),
+    (spec(None), spec(), [(None, None)], False),
+    (spec(784), spec(10), [(None, None)], False),
+    (spec(784), None, [(None, None)], False),
+    (spec(784), UNKNOWN, [(None, None)], False),
+    ((spec(5), spec(5)), spec(5, 3), [(None, 1), (None, 1)], True),
+    (spec(28, 28), spec(28), [(None, None, None)], False),
+    (UNKNOWN, spec(), [(None, None, None, None)], False),
+    (UNKNOWN, spec(None), [(None, None, None, None)], True),
+    (UNKNOWN, UNKNOWN, [(None, None, None, None)], True),
+    ((spec(None, 8), spec(None, 5, 5)), spec(None), [(None, None), (None, None, None)], True),
+    ((spec(8), spec(5, 5)), spec(3), [(None, None), (None, None, None)], False),
+    ({"b": spec(5, 5), "a": spec(8)}, {"c": spec(3), "d": spec(1)}, [(None, None), (None, None, None)], False),
+    ({"b": spec(None, 5, 5), "a": spec(None, 8)}, None, [(None, None), (None, None, None)], True),
 ]
 
 
-@pytest.mark.parametrize(("x", "y", "rank", "batched"), TABLE)
-def test_batches_are_told_from_samples(x, y, rank, batched):
+@pytest.mark.parametrize(("x", "y", "shapes", "batched"), TABLE)
+def test_batches_are_told_from_samples(x, y, shapes, batched):
     """Seen to fail with the first dimension as the only sign."""
-    assert is_batched(x, y, rank) is batched
+    assert is_batched(x, y, shapes) is batched
 
 
 @pytest.mark.parametrize("dataset", [SAMPLES, SAMPLES.batch(9), SAMPLES.batch(70), SAMPLES.batch(10, True)])
 def test_each_sample_of_a_pass_comes_once_and_in_order(dataset):
     """Seen to fail with single samples taken for batches, and with one iterator for all passes."""
-    with StreamLoader(DatasetStream(dataset, input_rank=2), passes=2) as loader:
+    with StreamLoader(DatasetStream(dataset, input_shapes=[(None, 4)]), passes=2) as loader:
         for epoch in (0, 1):
             batch = loader.take(70)
             assert loader.epoch == epoch
@@ -79,7 +77,7 @@ def test_each_sample_of_a_pass_comes_once_and_in_order(dataset):
     ],
 )
 def test_it_tells_its_length_as_far_as_it_is_known(dataset, batches, samples, infinite):
-    stream = DatasetStream(dataset, input_rank=2)
+    stream = DatasetStream(dataset, input_shapes=[(None, 4)])
     assert (stream.batches, stream.samples, stream.infinite) == (batches, samples, infinite)
 
 
@@ -216,32 +214,32 @@ def test_a_source_that_can_be_read_once_loses_no_batch():
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "rank", "shapes", "batched"),
+    ("x", "y", "shapes", "batched"),
     [
-        (spec(5), spec(5), 2, [(None, 1)], True),
-        (spec(5), None, 2, [(None, 1)], True),
-        (spec(5), spec(5, 3), 2, [(None, 1)], True),
-        (spec(5, 1), spec(5), 2, [(None, 1)], True),
-        (spec(1), spec(3), 2, [(None, 1)], False),
-        (spec(1), spec(1), 2, [(None, 1)], True),
-        (spec(None), spec(None), 2, [(None, 1)], True),
-        (spec(784), spec(784), 2, [(None, 784)], False),
-        (spec(10), spec(10), 2, [(None, 10)], False),
-        (spec(10), spec(10), 2, [(None, None)], False),
-        (spec(28, 28), spec(28), 3, [(None, 28, 28)], False),
-        (spec(32, 28), spec(32), 3, [(None, 28, 1)], True),
-        (spec(28, 1), spec(3), 3, [(None, 28, 1)], False),
-        ((spec(5), spec(5)), spec(5), (2, 2), [(None, 1), (None, 1)], True),
-        ((spec(5), spec(8)), spec(5), (2, 2), [(None, 5), (None, 8)], False),
+        (spec(5), spec(5), [(None, 1)], True),
+        (spec(5), None, [(None, 1)], True),
+        (spec(5), spec(5, 3), [(None, 1)], True),
+        (spec(5, 1), spec(5), [(None, 1)], True),
+        (spec(1), spec(3), [(None, 1)], False),
+        (spec(1), spec(1), [(None, 1)], True),
+        (spec(None), spec(None), [(None, 1)], True),
+        (spec(784), spec(784), [(None, 784)], False),
+        (spec(10), spec(10), [(None, 10)], False),
+        (spec(10), spec(10), [(None, None)], False),
+        (spec(28, 28), spec(28), [(None, 28, 28)], False),
+        (spec(32, 28), spec(32), [(None, 28, 1)], True),
+        (spec(28, 1), spec(3), [(None, 28, 1)], False),
+        ((spec(5), spec(5)), spec(5), [(None, 1), (None, 1)], True),
+        ((spec(5), spec(8)), spec(5), [(None, 5), (None, 8)], False),
     ],
 )
-def test_shapes_tell_a_flat_batch_from_a_sample(x, y, rank, shapes, batched):
+def test_shapes_tell_a_flat_batch_from_a_sample(x, y, shapes, batched):
     """Seen to fail with each input that lacks a dimension taken for a sample."""
-    assert is_batched(x, y, rank, shapes) is batched
+    assert is_batched(x, y, shapes) is batched
 
 
 def test_a_flat_batch_comes_as_it_is():
     """Seen to fail with batches of 4 taken for samples of 4 numbers."""
     flat = tf.data.Dataset.from_tensor_slices((X[:, 0], Y)).batch(7, drop_remainder=True)
     for shapes in ((), ((None, 1),)):
-        assert DatasetStream(flat, input_rank=2, input_shapes=shapes).few().size == 7
+        assert DatasetStream(flat, input_shapes=shapes).few().size == 7

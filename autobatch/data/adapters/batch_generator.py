@@ -5,10 +5,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from autobatch.data.batch import Batch, as_batch, shown
+from autobatch.data.batch import Batch, as_batches, shown
 from autobatch.errors import ArgumentError, DataError
 
-_WHAT = "the batch generator"
 _NOTES = (
     "The order and any augmentation are the batch generator's own: its batches are cut and joined, each sample once.",
     "One batch is drawn from the batch generator ahead, to learn what samples look like; the training gets it first.",
@@ -63,6 +62,9 @@ class BatchGeneratorStream:
         yield from self._rest()
 
     def _rest(self) -> Iterator[Batch]:
+        return as_batches(self._items(), "the batch generator")
+
+    def _items(self) -> Iterator[Any]:
         for item in self._generator:
             if isinstance(item, list):
                 # Keras reads a list from a generator neither as (x, y) nor as several inputs: it refuses it.
@@ -70,14 +72,9 @@ class BatchGeneratorStream:
                     "A list from the batch generator could be (x, y) or several inputs. "
                     f"Received: {shown(item)}. Expected a tuple: (x, y), or ([x1, x2],)."
                 )
-            batch = as_batch(item, _WHAT)
-            if batch is not None:
-                yield batch
+            yield item
 
 
 def is_uncalled(data: Any) -> bool:
-    """Whether it is a function that makes a generator, where the generator itself is meant: `batches`, not `batches()`.
-
-    Methods and `functools.partial` of such functions count; a function that returns an iterator can't be told.
-    """
+    """Whether it is a function that makes a batch generator (also a method, a `functools.partial`), not yet called."""
     return inspect.isgeneratorfunction(data)

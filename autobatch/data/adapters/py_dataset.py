@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
-from autobatch.data.batch import Batch, as_batch
+from autobatch.data.batch import Batch, as_batches
 from autobatch.data.epoch import permutation
 from autobatch.errors import DataError
 
@@ -31,7 +31,6 @@ class PyDatasetStream:
         self._dataset = dataset
         self._shuffle = shuffle
         self._workers = max(1, int(dataset.workers))
-        self._what = f"{type(dataset).__name__}.__getitem__"
         self._first: Batch | None = None
         self.notes: tuple[str, ...] = tuple(self._notes())
 
@@ -52,8 +51,7 @@ class PyDatasetStream:
     def few(self) -> Batch:
         """Batch 0, or the first that isn't empty, read once; `fit` looks at the first batches beforehand likewise."""
         if self._first is None:
-            read = (self._batch(self._dataset[index]) for index in self._in_order())
-            self._first = next((batch for batch in read if batch is not None), None)
+            self._first = next(self._batches(self._read(self._in_order())), None)
         if self._first is None:
             name = type(self._dataset).__name__
             raise DataError(f"{name} has no samples. Expected at least one batch with a sample.")
@@ -67,15 +65,12 @@ class PyDatasetStream:
 
     def open(self, epoch: int) -> Iterator[Batch]:
         indices = self._indices(epoch)
-        items = self._read(indices) if self._workers == 1 else self._read_ahead(indices)
-        for item in items:
-            batch = self._batch(item)
-            if batch is not None:
-                yield batch
+        return self._batches(self._read(indices) if self._workers == 1 else self._read_ahead(indices))
 
-    def _batch(self, item: Any) -> Batch | None:
+    def _batches(self, items: Iterable[Any]) -> Iterator[Batch]:
         # Keras hands over what such a dataset gives as a tuple, always.
-        return as_batch(item if isinstance(item, list | tuple) else (item,), self._what)
+        tuples = (item if isinstance(item, list | tuple) else (item,) for item in items)
+        return as_batches(tuples, f"{type(self._dataset).__name__}.__getitem__")
 
     def _in_order(self) -> Iterable[int]:
         number = self.batches
@@ -87,7 +82,7 @@ class PyDatasetStream:
             return iter(self._in_order())
         return (int(index) for index in permutation(self.seed, epoch, number))
 
-    def _read(self, indices: Iterator[int]) -> Iterator[Any]:
+    def _read(self, indices: Iterable[int]) -> Iterator[Any]:
         for index in indices:
             yield self._dataset[index]
 

@@ -3,14 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from autobatch.data.batch import EXPECTED, Batch, as_batch, leaves, map_leaves, refusal
+from autobatch.data.batch import EXPECTED, Batch, as_batches, leaves, map_leaves, refusal
+from autobatch.data.model_spec import Shape
 from autobatch.errors import ArgumentError, DataError
 
-_WHAT = "the dataset"
 _BATCH = 32
 _INFINITE = -1
-Ranks = int | tuple[int | None, ...] | None
-Shape = tuple[int | None, ...]
 
 
 class DatasetStream:
@@ -22,20 +20,15 @@ class DatasetStream:
     Args:
         dataset: Has `element_spec`, `as_numpy_iterator`, `batch` and `cardinality`.
         seed: Taken for what is drawn around it; the dataset's draws are its own.
-        input_rank: Rank of the model's input with its batch dimension; for several inputs a tuple, in any order; `None`
-            if it isn't known.
         input_shapes: Shapes of the model's inputs with their batch dimension, in any order, where they are known.
     """
 
     repeatable = True
 
-    def __init__(
-        self, dataset: Any, *, seed: int = 0, input_rank: Ranks = None, input_shapes: Sequence[Shape] = ()
-    ) -> None:
+    def __init__(self, dataset: Any, *, seed: int = 0, input_shapes: Sequence[Shape] = ()) -> None:
         x, y = _checked(dataset.element_spec)
         self.seed = seed
-        ranks = input_rank if input_rank is not None else tuple(len(shape) for shape in input_shapes) or None
-        self.batched = is_batched(x, y, ranks, input_shapes)
+        self.batched = is_batched(x, y, input_shapes)
         self._dataset = dataset if self.batched else dataset.batch(_BATCH)
         count = int(dataset.cardinality())
         self.samples = None if self.batched or count < 0 else count
@@ -77,13 +70,10 @@ class DatasetStream:
         yield from begun or self._iterate()
 
     def _iterate(self) -> Iterator[Batch]:
-        for element in self._dataset.as_numpy_iterator():
-            batch = as_batch(element, _WHAT)
-            if batch is not None:
-                yield batch
+        return as_batches(self._dataset.as_numpy_iterator(), "the dataset")
 
 
-def is_batched(x: Any, y: Any, input_rank: Ranks, input_shapes: Sequence[Shape] = ()) -> bool:
+def is_batched(x: Any, y: Any, input_shapes: Sequence[Shape] = ()) -> bool:
     """Whether elements with these specs are batches rather than single samples; without evidence they are, as in Keras.
 
     A spec's `shape` has a `rank` and, if that is known, dimensions.
@@ -92,9 +82,9 @@ def is_batched(x: Any, y: Any, input_rank: Ranks, input_shapes: Sequence[Shape] 
     ranks = [spec.shape.rank for spec in inputs]
     if 0 in ranks or any(spec.shape.rank == 0 for spec in labels):
         return False
-    if _matches(ranks, input_rank, 0):
+    if _have_ranks(ranks, input_shapes, missing=0):
         return True
-    if _matches(ranks, input_rank, 1):
+    if _have_ranks(ranks, input_shapes, missing=1):
         return _lacks_last(inputs, labels, input_shapes)
     known = [spec.shape[0] for spec in (*inputs, *labels) if spec.shape.rank is not None]
     if any(size is None for size in known):
@@ -104,13 +94,10 @@ def is_batched(x: Any, y: Any, input_rank: Ranks, input_shapes: Sequence[Shape] 
 
 def _lacks_last(inputs: list[Any], labels: list[Any], shapes: Sequence[Shape]) -> bool:
     """Whether inputs that lack a dimension lack the last, which Keras adds if it is 1, and not that of the samples."""
-    if shapes:
-        flat = _fit(inputs, [shape[:-1] for shape in shapes if shape[-1] == 1])
-        single = _fit(inputs, [shape[1:] for shape in shapes])
-        if flat != single:
-            return flat
-    elif any(spec.shape.rank != 1 for spec in inputs):
-        return False
+    flat = _fit(inputs, [shape[:-1] for shape in shapes if shape[-1] == 1])
+    single = _fit(inputs, [shape[1:] for shape in shapes])
+    if flat != single:
+        return flat
     first = {spec.shape[0] for spec in inputs}
     if first == {None}:
         return bool(labels)
@@ -122,13 +109,11 @@ def _fit(specs: list[Any], shapes: list[Shape]) -> bool:
     return all(any(spec.shape.is_compatible_with(shape) for shape in shapes) for spec in specs)
 
 
-def _matches(ranks: list[int | None], expected: Ranks, missing: int) -> bool:
-    if expected is None or None in ranks:
+def _have_ranks(ranks: list[Any], shapes: Sequence[Shape], *, missing: int) -> bool:
+    """Whether these are the ranks of all shapes, less so many dimensions."""
+    if not shapes or None in ranks:
         return False
-    wanted = (expected,) if isinstance(expected, int) else expected
-    if None in wanted:
-        return False
-    return sorted(map(int, ranks)) == sorted(rank - missing for rank in wanted if rank is not None)  # type: ignore[arg-type]
+    return sorted(ranks) == sorted(len(shape) - missing for shape in shapes)
 
 
 def _checked(spec: Any) -> tuple[Any, Any]:
