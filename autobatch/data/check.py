@@ -27,17 +27,9 @@ _INSTEAD = {
 
 
 def require_compatible(model: Any, batch: Batch, what: str = "data", *, step: Step = "train") -> None:
-    """Refuses samples that a step of the model's must fail on, whatever their number.
+    """Refuses samples, given as `what`, that a step of the model's must fail on, whatever their number.
 
-    Args:
-        model: A Keras model, built or not; nothing in it is changed.
-        batch: A few samples.
-        what: What they were given as, for the message.
-        step: What they are for.
-
-    Raises:
-        ArgumentError: There are no targets to compare with, targets are no numbers, or the inputs are not those that
-            the model takes: another number, other shapes, text for numbers.
+    The model may be built or not, and nothing in it is changed.
     """
     if not is_keras_own(model, _STEPS[step]):
         return
@@ -196,14 +188,9 @@ def _require_numbers(y: Any, what: str) -> None:
 
 
 def require_numeric_targets(spec: ModelSpec, targets: Any, named: str) -> None:
-    """Refuses arrays of targets that are no numbers, or not in the form that the loss compares.
+    """Refuses arrays of targets, called `named`, that are no numbers or not in the form that the loss compares.
 
     A loss of one's own may compare anything with anything, so only those of Keras are held to a form.
-
-    Args:
-        spec: What the model asks.
-        targets: An array with a row for each sample, or a nest of them for several outputs.
-        named: Where they come from, for the message, such as `"y"`.
     """
     arrays = [np.asarray(leaf) for leaf in leaves(targets)]
     _require_numbers(arrays, named)

@@ -87,11 +87,7 @@ class ModelSpec:
 
     @classmethod
     def of(cls, model: Any, *, several_inputs: bool = False) -> Self:
-        """Reads a compiled model; `several_inputs` says that it may take others beside the picture.
-
-        Raises:
-            ModelError: It isn't compiled, takes no picture, or several inputs where there is but the picture.
-        """
+        """Reads a compiled model; `several_inputs` says that it may take others beside the picture."""
         if not getattr(model, "compiled", False):
             message = "The model is not compiled, so there is no loss to train it with. Call model.compile(...) first."
             raise ModelError(message)

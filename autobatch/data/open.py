@@ -75,12 +75,7 @@ class OpenedData:
 
 
 def open_data(data: Any, source: Any, options: DataOptions) -> OpenedData:
-    """Opens what a user gave.
-
-    Args:
-        data: An `ImageDataGenerator`, or data by themselves.
-        source: What the generator reads; targets where `data` are arrays of inputs; else `None`.
-        options: What is said beside them.
+    """Opens what a user gave: `data` by themselves, or an `ImageDataGenerator` or inputs with the `source` beside.
 
     Raises:
         ArgumentError: It is nothing that Keras trains on, or an option does not belong to it.
@@ -152,17 +147,9 @@ def few_of(data: Source | Stream) -> Batch:
 def open_pictures(datagen: Any, source: Any, options: DataOptions) -> tuple[FlowSource, tuple[str, ...]]:
     """What an `ImageDataGenerator` reads, as a model takes it, and one sentence for each thing that was inferred.
 
-    Args:
-        datagen: The ImageDataGenerator.
-        source: A folder with one subfolder for each class; a dataframe that names files; or arrays: pictures
-            `(samples, height, width, channels)`, `(x, y)` or `(x, y, sample_weight)`, where `x` is a list with the
-            pictures first or a dict if there are inputs beside them, which are handed over as they are.
-        options: What is said beside them.
-
-    Raises:
-        ModelError: The model isn't compiled, or doesn't fit what is read.
-        ArgumentError: An option or a form of data that can't be meant, or contradicts the model.
-        DataError: A folder or files that can't be used.
+    The source is a folder with one subfolder for each class; a dataframe that names files; or arrays: pictures
+    `(samples, height, width, channels)`, `(x, y)` or `(x, y, sample_weight)`, where `x` is a list with the pictures
+    first or a dict if there are inputs beside them, which are handed over as they are.
     """
     require_image_generator(datagen)
     kind, opens = _picture_opener(source)
@@ -241,7 +228,7 @@ def _noted(data: Source | Stream) -> OpenedData:
     return OpenedData(data, tuple(getattr(data, "notes", ())))
 
 
-def is_ready(data: Any) -> bool:
+def is_ready_source(data: Any) -> bool:
     """Whether it is a `Source` already, with a seed of its own."""
     return all(hasattr(data, name) for name in ("read", "seed", "sample_bytes", "__len__"))
 
@@ -323,7 +310,7 @@ def _refuse_flow_options(options: Mapping[str, Any], data: Any) -> None:
 _OPENERS: tuple[tuple[Callable[[Any], bool], Callable[[Any, DataOptions], OpenedData]], ...] = (
     (lambda data: isinstance(data, Mixture), _from_mixture),
     (is_folder, _refuse_folder),
-    (is_ready, _from_source),
+    (is_ready_source, _from_source),
     (is_addressable, _from_flow),
     (lambda data: isinstance(data, keras.utils.PyDataset), _from_py_dataset),
     (lambda data: hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator"), _from_dataset),

@@ -107,10 +107,7 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
 def require_options(options: Mapping[str, Any], beside: Iterable[str] = (), *, kind: str | None = None) -> None:
     """Refuses options of a flow that no flow takes, or not that kind of data, and values that it doesn't know.
 
-    Args:
-        options: What was given.
-        beside: Names that the function takes besides, for the message about a name that it doesn't.
-        kind: What is read, one of `NAMES`, if that is known.
+    `beside` are names that the function takes besides, for the message about a name that it doesn't.
     """
     for name in options:
         if name not in FlowOptions.__annotations__:

@@ -9,7 +9,7 @@ from autobatch.backend import current_backend
 from autobatch.data.batch import Batch, with_class_weight
 from autobatch.data.check import Step, require_compatible
 from autobatch.data.epoch import rungs
-from autobatch.data.open import OpenedData, few_of, is_ready, most_samples, open_data
+from autobatch.data.open import OpenedData, few_of, is_ready_source, most_samples, open_data
 from autobatch.data.options import DataOptions, ImageBackend
 from autobatch.data.source import Source, Stream
 from autobatch.errors import ArgumentError
@@ -205,7 +205,7 @@ class UserRequest:
 
 def _require_own_seed(data: Any, seed: int | None) -> None:
     """Refuses another seed than the one that samples follow from already."""
-    if seed is not None and is_ready(data) and seed != data.seed:
+    if seed is not None and is_ready_source(data) and seed != data.seed:
         msg = (
             "These samples follow from a seed of their own. "
             f"Received: seed={seed!r} with {type(data).__name__}(..., seed={data.seed!r}). "

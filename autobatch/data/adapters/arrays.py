@@ -42,20 +42,13 @@ class Column:
         return type(self)(values, self._dtype)
 
 
-def column_of(values: Any, name: str, floatx: str, *, flat: bool = False) -> Column:
-    """What a user gave as an array, as Keras reads it: an array, a tensor, a dataframe or a series.
-
-    Args:
-        values: What was given.
-        name: What it was given as, for the message.
-        floatx: What numbers with a fraction become.
-        flat: Whether a series stays flat instead of becoming a column.
-    """
+def _column_of(values: Any, name: str, *, flat: bool) -> Column:
+    """What a user gave as an array, as Keras reads it: an array, tensor, dataframe or series (flat, or a column)."""
     reason = refusal(values)
     if reason is not None:
         raise ArgumentError(f"{name} can't be cut by samples: {reason}. Received: {shown(values)}.")
     if hasattr(values, "iloc") and values.ndim == 2:
-        return Column(values, _read_as(values.iloc[:0].to_numpy().dtype, floatx))
+        return Column(values, _read_as(values.iloc[:0].to_numpy().dtype))
     array = np.asarray(values)
     if array.ndim == 0:
         raise ArgumentError(
@@ -64,12 +57,12 @@ def column_of(values: Any, name: str, floatx: str, *, flat: bool = False) -> Col
         )
     if hasattr(values, "iloc") and not flat:
         array = array[:, np.newaxis]
-    return Column(array, _read_as(array.dtype, floatx))
+    return Column(array, _read_as(array.dtype))
 
 
-def _read_as(dtype: np.dtype[Any], floatx: str) -> npt.DTypeLike:
+def _read_as(dtype: np.dtype[Any]) -> npt.DTypeLike:
     # bfloat16 and the 8-bit floats are types of another package, which numpy knows by name alone.
-    return floatx if dtype.kind == "f" or "float" in dtype.name else kept_type(dtype)
+    return keras.config.floatx() if dtype.kind == "f" or "float" in dtype.name else kept_type(dtype)
 
 
 _NAMES = "x", "y", "sample_weight"
@@ -86,15 +79,6 @@ class ArraySource:
         y: Targets likewise, or `None`.
         sample_weight: Weights of shape `(samples,)`, or in the form of `y`, or `None`.
         seed: What the order of samples derives from.
-
-    Raises:
-        ArgumentError: They are no arrays, or differ in their number of samples.
-
-    Example:
-        ```python
-        source = ArraySource({"image": images, "size": sizes}, labels)
-        train, held_out = source.split(0.2)
-        ```
     """
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None, *, seed: int = 0) -> None:
@@ -150,10 +134,7 @@ def arrays_of(data: Any) -> tuple[Any, Any, Any]:
 
 
 def _columns(nest: Any, name: str, *, weights: bool = False) -> Any:
-    def column(leaf: Any) -> Column:
-        return column_of(leaf, name, keras.config.floatx(), flat=weights)
-
-    return map_leaves(column, nest)
+    return map_leaves(lambda leaf: _column_of(leaf, name, flat=weights), nest)
 
 
 def _for_each_output(weights: Any, y: Any) -> Any:

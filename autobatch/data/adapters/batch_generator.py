@@ -16,12 +16,7 @@ _NOTES = (
 
 
 class BatchGeneratorStream:
-    """The batches of a Python generator, or of any iterator, in its own order and only once.
-
-    Args:
-        generator: Yields x, (x,), (x, y) or (x, y, sample_weight).
-        seed: Taken for what is drawn around it; what the generator draws is its own.
-    """
+    """The batches of a Python generator, or of any iterator, in its own order and only once."""
 
     repeatable = False
     batches: int | None = None

@@ -88,10 +88,6 @@ def shares(weights: Sequence[float], samples: int) -> tuple[int, ...]:
 
     Each is its quota rounded down or up: up for those with the largest remainders, the earlier ones if they are equal
     (the method of largest remainders, Hamilton's). Calculated with fractions, so that no weight is too small or long.
-
-    Example:
-        >>> shares((0.5, 0.3, 0.2), 9)
-        (4, 3, 2)
     """
     exact = [Fraction(weight) for weight in weights]
     quotas = [weight * samples / sum(exact) for weight in exact]
@@ -106,10 +102,6 @@ def interleaved(counts: Sequence[int]) -> npt.NDArray[np.int64]:
     """Which part gives the first, second, ... sample of an epoch, so that every stretch has about the proportions.
 
     The k-th of n samples of a part stands where (k + 1/2) / n of the epoch has passed.
-
-    Example:
-        >>> interleaved((4, 2)).tolist()
-        [0, 1, 0, 0, 1, 0]
     """
     places = np.concatenate([(np.arange(number) + 0.5) / max(1, number) for number in counts])
     return np.repeat(np.arange(len(counts)), counts)[np.argsort(places, kind="stable")]
@@ -162,14 +154,7 @@ _CYCLES = 4  # keeps the orders of a mixture apart from those of its parts
 
 
 class MixSource:
-    """Samples of several sources as one source; what an epoch has is a function of `(seed, epoch)` alone.
-
-    Args:
-        sources: The parts. They must hand over samples of one form.
-        weights: Their proportions, or `None` for every sample of every part once an epoch.
-        samples: Samples in an epoch, with weights; as many as the parts have together if `None`.
-        seed: What the order derives from.
-    """
+    """Samples of several sources as one source; what an epoch has is a function of `(seed, epoch)` alone."""
 
     def __init__(
         self,

@@ -10,23 +10,17 @@ import numpy as np
 from autobatch.data.adapters.mixture import interleaved, require_one_form, shares
 from autobatch.data.batch import Batch, concatenate, conform
 from autobatch.data.epoch import permutation
-from autobatch.data.source import Source, Stream, without_saving
+from autobatch.data.source import Source, Stream, is_source, without_saving
 from autobatch.errors import ArgumentError, DataError
 
 _BATCH = 32
 
 
 class MixStream:
-    """Samples of several sources and streams as one stream.
+    """Samples of several sources and streams, which must be of one form, as one stream.
 
     Each part goes on in the next epoch where it stopped, and begins anew when it has come to its end. A source comes in
-    an order shuffled by its seed, a stream in its own.
-
-    Args:
-        parts: Sources and streams, whose samples have one form.
-        weights: Their proportions; `None` for every sample of every part once an epoch.
-        samples: Samples in an epoch; as many as the parts have together if `None` and all tell how many.
-        seed: The seed of the mixture; each part draws by its own.
+    an order shuffled by its own seed, a stream in its own.
     """
 
     repeatable = True
@@ -42,9 +36,8 @@ class MixStream:
         self.seed = seed
         self._parts = tuple(parts)
         self.given = _given(self._parts, weights, samples)
-        few = [_few(part) for part in parts]
-        require_one_form(few)
-        self._few = few
+        self._few = [_few(part) for part in parts]
+        require_one_form(self._few)
         self._taps: tuple[PartReader, ...] | None = None
         theirs = (note for part in parts for note in getattr(part, "notes", ()))
         share = " : ".join(f"{number:,}" for number in self.given)
@@ -133,26 +126,24 @@ def _woven(taps: Sequence[PartReader], parts: Any) -> Batch:
 
 
 def _open(part: Source | Stream, epoch: int) -> Iterator[Batch]:
-    if not hasattr(part, "read"):
-        yield from part.open(epoch)
-        return
-    source = cast("Source", part)
-    order = permutation(source.seed, epoch, len(source))
-    for start in range(0, len(order), _BATCH):
-        yield source.read(order[start : start + _BATCH], epoch)
+    if is_source(part):
+        order = permutation(part.seed, epoch, len(part))
+        for start in range(0, len(order), _BATCH):
+            yield part.read(order[start : start + _BATCH], epoch)
+    else:
+        yield from cast("Stream", part).open(epoch)
 
 
 def _few(part: Source | Stream) -> Batch:
-    if not hasattr(part, "read"):
-        return part.few()
-    source = cast("Source", part)
-    return without_saving(source).read(range(min(4, len(source))), 0)
+    if is_source(part):
+        return without_saving(part).read(range(min(4, len(part))), 0)
+    return cast("Stream", part).few()
 
 
 def _given(parts: Sequence[Source | Stream], weights: Sequence[float] | None, samples: int | None) -> tuple[int, ...]:
     if weights is not None and samples is not None:
         return shares(weights, samples)
-    sizes = [_size(part) for part in parts]
+    sizes = [len(part) if is_source(part) else getattr(part, "samples", None) for part in parts]
     if None in sizes:
         number, kind = sizes.index(None), type(parts[sizes.index(None)]).__name__
         raise ArgumentError(
@@ -161,7 +152,3 @@ def _given(parts: Sequence[Source | Stream], weights: Sequence[float] | None, sa
         )
     known = [size for size in sizes if size is not None]
     return tuple(known) if weights is None else shares(weights, sum(known))
-
-
-def _size(part: Any) -> int | None:
-    return len(part) if hasattr(part, "read") else getattr(part, "samples", None)

@@ -12,15 +12,10 @@ from autobatch.errors import DataError
 
 
 class PyDatasetStream:
-    """The batches of a `PyDataset` of the user's.
+    """The batches of a `PyDataset` of the user's, in an order drawn from the seed as in `fit`, or as they are.
 
     Its `on_epoch_begin` is called when the first sample of a pass is asked for, its `on_epoch_end` when the last has
-    been taken, so neither runs ahead of the training.
-
-    Args:
-        dataset: The dataset. With `workers` above 1 so many threads call its `__getitem__`.
-        seed: With the epoch it decides the order of the batches.
-        shuffle: Whether the batches come in a new order in each pass, as in `fit`; an infinite dataset's never do.
+    been taken, so neither runs ahead of the training. With `workers` above 1 so many threads call its `__getitem__`.
     """
 
     repeatable = True

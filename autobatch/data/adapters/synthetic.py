@@ -32,11 +32,6 @@ class SyntheticSource:
 
     Raises:
         ModelError: The shapes are not known, an input is text, or the loss is CTC or Circle.
-
-    Example:
-        ```python
-        result = autobatch.probe(model, SyntheticSource(model))
-        ```
     """
 
     synthetic = True
@@ -67,12 +62,8 @@ def _inputs(model: Any) -> Any:
     if not tensors:
         msg = "The model does not say what it takes, so no samples can be made up. "
         raise ModelError(f"{msg}Received: a model without inputs. Expected a keras.Input in it, {_INSTEAD}.")
-    nest = getattr(model, "input", None) if len(tensors) > 1 or not _is_sequential(model) else tensors[0]
+    nest = getattr(model, "input", None) if len(tensors) > 1 or not isinstance(model, keras.Sequential) else tensors[0]
     return map_leaves(lambda tensor: _input(model, tensor), tensors[0] if nest is None else nest)
-
-
-def _is_sequential(model: Any) -> bool:
-    return isinstance(model, keras.Sequential)
 
 
 def _input(model: Any, tensor: Any) -> Make:
@@ -113,7 +104,7 @@ def _targets(model: Any) -> Any:
     loss = getattr(model, "loss", None)
     if loss is None:
         return None
-    outputs = model.outputs[0] if _is_sequential(model) else model.output
+    outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
     tensors = keras.tree.flatten(outputs)
     losses = _for_each(loss, output_names(model), len(tensors))
     return keras.tree.pack_sequence_as(outputs, [_target(*pair) for pair in zip(tensors, losses, strict=True)])

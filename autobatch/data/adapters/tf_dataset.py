@@ -14,13 +14,9 @@ _INFINITE = -1
 class DatasetStream:
     """The batches of a dataset, pass after pass, each from an iterator of its own.
 
-    A dataset of single samples is batched here, by 32. Which of the two it is, the ranks of its inputs tell; where they
-    don't, it is batched if its first dimension is open or its labels are no scalars.
-
-    Args:
-        dataset: Has `element_spec`, `as_numpy_iterator`, `batch` and `cardinality`.
-        seed: Taken for what is drawn around it; the dataset's draws are its own.
-        input_shapes: Shapes of the model's inputs with their batch dimension, in any order, where they are known.
+    A dataset of single samples is batched here, by 32. Which of the two it is, the shapes of the model's inputs tell
+    (`input_shapes`, with their batch dimension, in any order); where they don't, it is batched if its first dimension
+    is open or its labels are no scalars.
     """
 
     repeatable = True

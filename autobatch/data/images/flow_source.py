@@ -85,19 +85,6 @@ class FlowSource:
         augment: Whether pictures are transformed at random. Without, a sample looks the same in every epoch.
         arrays: For a flow of pictures alone, what belongs to them.
         image_backend: What rotates, shifts, shears and zooms.
-
-    Attributes:
-        class_counts: From the name of a class to how many samples it has here; empty if the flow knows no classes.
-
-    Raises:
-        ArgumentError: It is no such flow, or there is no such backend.
-        MissingExtraError: OpenCV is not installed.
-
-    Example:
-        ```python
-        source = FlowSource(ImageDataGenerator(rescale=1 / 255).flow(x, y), seed=1)
-        batch = source.read([0, 5, 7], epoch=0)  # batch.x: (3, height, width, channels), batch.y: (3, ...)
-        ```
     """
 
     def __init__(
@@ -119,7 +106,7 @@ class FlowSource:
         self.seed = seed
         self._arrays = arrays
         self._calls = {step: SeededCalls() for step in STEPS}
-        self.class_counts = class_counts_of(flow)
+        self.class_counts = class_counts_of(flow)  # from the name of a class; empty if the flow knows none
         picture_bytes = sample_bytes_of(flow)
         self.sample_bytes = picture_bytes if arrays is None else arrays.sample_bytes(picture_bytes)
 

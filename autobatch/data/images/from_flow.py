@@ -16,21 +16,10 @@ from autobatch.errors import ArgumentError
 
 
 def open_flow(flow: Any, options: DataOptions) -> tuple[FlowSource, tuple[str, ...]]:
-    """The samples of a flow as a model takes them, and what became of the flow's own settings.
+    """The samples of a flow as a model takes them, and a sentence for each thing that the flow didn't say itself.
 
-    The flow is only looked at: its position, order and counters stay, and no folder is walked.
-
-    Args:
-        flow: What `flow`, `flow_from_directory` or `flow_from_dataframe` returned.
-        options: What is said beside it; without a seed, the flow's own counts, or one is drawn if it has none.
-
-    Returns:
-        The source, whose `shuffles` is the flow's own, and one sentence for each thing that it didn't say itself, such
-        as `"batch_size=32 of the flow is replaced"`.
-
-    Raises:
-        ModelError: The model isn't compiled, or doesn't fit the flow.
-        ArgumentError: It is no flow of Keras', or contradicts the model.
+    The flow is only looked at: its position, order and counters stay, and no folder is walked. Without a seed among the
+    options the flow's own counts, or one is drawn if it has none.
     """
     kind = require_flow(flow)
     if not is_addressable(flow):

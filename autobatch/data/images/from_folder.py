@@ -69,19 +69,11 @@ def _nothing_found(folder: Path, counts: dict[str, int], flow: Any) -> str:
 class DirectorySource(FlowSource):
     """The pictures of a folder with one subfolder for each class, with Keras' meaning of every option.
 
-    The folder is walked once, here. What a sample looks like follows from `(seed, epoch, index, image_backend)` alone,
-    as `FlowSource` says, which has the same arguments but for what `flow_from_directory` takes.
+    The folder is walked once, here. The arguments are those of `FlowSource` and of `flow_from_directory`.
 
     Raises:
         ArgumentError: An option that doesn't exist or doesn't fit the folder.
         DataError: A folder that can't be used; `.path` names it.
-        MissingExtraError: OpenCV is not installed.
-
-    Example:
-        ```python
-        source = DirectorySource(ImageDataGenerator(rescale=1 / 255), "data/train", seed=1, target_size=(64, 64))
-        batch = source.read([0, 5, 7], epoch=0)  # batch.x: (3, 64, 64, 3), batch.y: (3, classes)
-        ```
     """
 
     def __init__(

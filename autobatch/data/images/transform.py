@@ -93,8 +93,6 @@ def _off() -> float:
     return float(np.abs(made - exact).max())
 
 
-"""`"scipy"`: Keras' own pictures, bit for bit. `"opencv"`: faster, equal to them within a small tolerance."""
-
 _REST: Mapping[str, Any] = {name: 1 if name in {"zx", "zy"} else 0 for name in AFFINE}
 
 

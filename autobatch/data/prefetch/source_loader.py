@@ -114,9 +114,7 @@ class SourceLoader(Loader):
 
     Args:
         source: Where samples come from.
-        order: The indices of each pass; by default all samples.
-        shuffle: Whether the default order is shuffled by the source's seed, anew in each pass.
-        start_epoch: The first pass.
+        order: The indices of each pass; by default all samples, shuffled by the source's seed if `shuffle`.
         passes: How many passes there are, `None` for no end. Nothing is read ahead beyond the last.
         workers: Threads, by default one for each usable core, at most 8.
         max_bytes: The most that chunks may occupy from when their reading is ordered until they are taken; one chunk is

@@ -28,12 +28,7 @@ class StreamLoader(Loader):
 
     The arrays of a batch may be views of one as it came. `take`, `window`, `ended` and `close` are for one thread at a
     time.
-
-    Args:
-        stream: Where batches come from.
-        passes: How many passes there are, `None` for no end; one that can't be repeated has one.
-        start_epoch: The first pass.
-        max_bytes: The most that batches may occupy while they wait; one is always allowed.
+    There is no end of passes by default; a stream that can't be repeated has one.
     """
 
     def __init__(
@@ -92,9 +87,7 @@ class StreamLoader(Loader):
     def close(self, *, wait_s: float | None = None) -> None:
         """Waits for the batch that is being read, if there is one, and leaves no thread behind.
 
-        Args:
-            wait_s: How long to wait at most, `None` for as long as it takes. A thread that is stuck for longer is
-                left to itself with the stream, and ends after that batch.
+        A thread that is stuck for longer than `wait_s` is left to itself with the stream, and ends after that batch.
         """
         self._closed = True
         self._abandon.detach()

@@ -52,11 +52,8 @@ class StreamQueue:
     A stream with the methods `begin(epoch)` and `end(epoch)` is told of its passes in step with the training: a pass is
     begun when it is asked for, and ended when its last sample has been taken, and nothing is read in between.
 
-    Args:
-        stream: What to read.
-        epochs: The passes.
-        max_bytes: The most that batches may occupy while they wait. One is always allowed, and while somebody waits for
-            more samples than that, as many as it takes. Small ones are at most 16, or twice what was asked for at once.
+    At most `max_bytes` of batches wait. One is always allowed, and while somebody waits for more samples than that, as
+    many as it takes. Small ones are at most 16, or twice what was asked for at once.
     """
 
     def __init__(self, stream: Stream, epochs: Iterator[int], max_bytes: int) -> None:
