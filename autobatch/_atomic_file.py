@@ -13,15 +13,12 @@ class Disk:
     """The file operations behind an atomic write, one by one: a seam, so that a test can have any of them fail."""
 
     def make_folder(self, folder: Path) -> None:
-        """Makes a folder and those above it."""
         folder.mkdir(parents=True, exist_ok=True)
 
     def open(self, path: Path) -> BinaryIO:
-        """Opens a new, empty file for writing."""
         return path.open("wb")
 
     def write(self, file: BinaryIO, data: bytes | memoryview) -> None:
-        """Appends to it."""
         file.write(data)
 
     def sync(self, file: BinaryIO) -> None:
@@ -42,7 +39,6 @@ class Disk:
             os.close(handle)
 
     def remove(self, path: Path) -> None:
-        """Removes a file that may not be there."""
         path.unlink(missing_ok=True)
 
 
@@ -74,21 +70,13 @@ def replace_file(path: Path, parts: Iterable[bytes | memoryview], disk: Disk) ->
 
 
 def remove_file(path: Path, disk: Disk) -> None:
-    """Removes a file and what a killed writer has left beside it.
-
-    Raises:
-        OSError: It could not be removed.
-    """
+    """Removes a file and what a killed writer has left beside it."""
     disk.remove(draft_of(path))
     disk.remove(path)
 
 
 def read_file(path: Path, what: str) -> BinaryIO | None:
-    """A file opened for reading, `None` if there is none.
-
-    Args:
-        path: Its name.
-        what: What it is, for the error.
+    """A file (`what` for the error) opened for reading, `None` if there is none.
 
     Raises:
         DataError: It is there and cannot be opened.

@@ -23,10 +23,5 @@ def to_json_values(value: Any) -> Any:
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """A value as JSON text, for people and programs: numpy's numbers as Python's, what is no number as null.
-
-    Args:
-        value: What to write.
-        indent: Spaces for each level, `None` for all in one line.
-    """
+    """A value as JSON text, for people and programs; all in one line without `indent`."""
     return json.dumps(to_json_values(value), indent=indent, allow_nan=False)

@@ -19,12 +19,7 @@ log.addHandler(logging.NullHandler())
 
 
 def say(text: str, verbose: Any) -> None:
-    """Logs a sentence and, unless `verbose` is 0, prints it on a line of its own, as callbacks of Keras do.
-
-    Args:
-        text: What to say.
-        verbose: As in `model.fit`.
-    """
+    """Logs a sentence and, unless `verbose` is 0, prints it on a line of its own, as callbacks of Keras do."""
     log.warning("%s", text)
     if verbose != 0:
         # The progress bar stands in the middle of a line; one line for each epoch, which 2 asks for, does not.

@@ -12,10 +12,7 @@ GIB = 1024 * MIB
 
 
 def format_bytes(count: float) -> str:
-    """Returns `count` bytes as short text: "2.1 GiB", "172 MiB", "-12 KiB", "900 bytes".
-
-    Args:
-        count: Bytes; negative for a shortfall.
+    """Returns `count` bytes, negative for a shortfall, as short text: "2.1 GiB", "172 MiB", "-12 KiB", "900 bytes".
 
     Example:
         >>> format_bytes(180355072)
@@ -33,10 +30,6 @@ def format_bytes(count: float) -> str:
 
 def format_count(count: int, thing: str) -> str:
     """Returns a number of things with its noun: "1 sample", "64 samples".
-
-    Args:
-        count: How many.
-        thing: What one of them is called.
 
     Example:
         >>> format_count(1, "trial"), format_count(0, "trial")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from autobatch._text import format_count
 from autobatch.data.batch import Batch, holds_objects, is_text, leaves
 from autobatch.data.model_spec import ModelSpec, Shape
 from autobatch.errors import ArgumentError, ModelError
@@ -75,12 +76,15 @@ def _in_order(x: Any, specs: Sequence[Any], what: str) -> list[Any]:
     if isinstance(x, dict):
         missing = [name for name in names if name not in x]
         if missing:
-            msg = f"The model takes {_several(names)}, and {', '.join(map(repr, missing))} is missing. "
+            msg = (
+                f"The model takes {format_count(len(names), 'input')}, and {', '.join(map(repr, missing))} is missing. "
+            )
             raise ArgumentError(f"{msg}Received: inputs named {list(x)} in {what}. Expected {names}.")
         return [x[name] for name in names]
     given: list[Any] = keras.tree.flatten(x)
     if len(given) != len(names):
-        msg = f"The model takes {_several(names)}. Received: {_several(given)} in {what}. "
+        takes, received = (format_count(len(each), "input") for each in (names, given))
+        msg = f"The model takes {takes}. Received: {received} in {what}. "
         raise ArgumentError(f"{msg}Expected {len(names)}, as a list in this order or a dict: {names}.")
     return given
 
@@ -90,10 +94,6 @@ def _only(x: Any) -> list[Any]:
     if isinstance(x, list | tuple) and len(x) == 1:
         x = x[0]
     return [x] if hasattr(x, "shape") else []
-
-
-def _several(items: Sequence[Any]) -> str:
-    return f"{len(items)} input{'s' * (len(items) != 1)}"
 
 
 def _require_type(tensor: Any, array: Any, what: str) -> None:
@@ -195,8 +195,8 @@ def require_numeric_targets(spec: ModelSpec, targets: Any, named: str) -> None:
     arrays = [np.asarray(leaf) for leaf in leaves(targets)]
     _require_numbers(arrays, named)
     if spec.outputs and len(arrays) != spec.outputs:
-        message = f"The model has {spec.outputs} output{'s' * (spec.outputs > 1)}, and each is compared with one "
-        received = f"{named} with {len(arrays)} array{'s' * (len(arrays) != 1)}"
+        message = f"The model has {format_count(spec.outputs, 'output')}, and each is compared with one "
+        received = f"{named} with {format_count(len(arrays), 'array')}"
         raise ArgumentError(f"{message}array of targets. Received: {received}. Expected {spec.outputs}.")
     if len(arrays) != 1 or spec.kind is None or spec.output is None:
         return

@@ -20,13 +20,7 @@ from autobatch.errors import ArgumentError
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What is to be mixed; `autobatch.fit` opens it.
-
-    Attributes:
-        parts: Each as `fit` takes data, or a pair of an `ImageDataGenerator` and what it reads.
-        weights: Proportions of the parts, or `None` for all samples of all parts once an epoch.
-        samples: Samples in an epoch, or `None` for as many as the parts have together.
-    """
+    """What `mix` was given; `autobatch.fit` opens it."""
 
     parts: tuple[Any, ...]
     weights: tuple[float, ...] | None = None

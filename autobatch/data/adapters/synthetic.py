@@ -73,7 +73,8 @@ def _input(model: Any, tensor: Any) -> Make:
     if dtype == "bool":
         return _whole(2, shape, "bool")
     if "int" in dtype:
-        return _whole(vocabulary or _least_vocabulary(model) or 2, shape, dtype)
+        least = min((layer.input_dim for layer in _embeddings(model)), default=None)
+        return _whole(vocabulary or least or 2, shape, dtype)
     if "float" not in dtype:
         msg = f"Inputs of {dtype} cannot be made up. Received: input {tensor.name!r} of {dtype}. "
         raise ModelError(f"{msg}Expected numbers, {_INSTEAD}.")
@@ -89,10 +90,6 @@ def _vocabulary(model: Any, tensor: Any) -> int | None:
         if any(taken is tensor for node in layer._inbound_nodes for taken in node.input_tensors)
     )
     return min(known, default=None)
-
-
-def _least_vocabulary(model: Any) -> int | None:
-    return min((layer.input_dim for layer in _embeddings(model)), default=None)
 
 
 def _embeddings(model: Any) -> list[Any]:

@@ -5,10 +5,10 @@ once. Products and sums are those of scipy, of 64 bits and in its order, so that
 place in a compiled loop where another build may round otherwise is looked at before use (`agrees`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -66,12 +66,8 @@ class Affine:
         return bool(np.all(largest < _FARTHEST))
 
 
-class Sampler(Protocol):
-    """Takes the pixels of a picture from where they are, by bilinear interpolation."""
-
-    def __call__(self, planes: Planes, affine: Affine, fill_mode: FillMode, cval: float) -> Planes:
-        """The transformed picture, of the same shape and number type."""
-        ...
+Sampler = Callable[[Planes, Affine, FillMode, float], Planes]
+"""Gives the transformed picture by bilinear interpolation, of the same shape and number type."""
 
 
 def row_blocks(height: int, width: int) -> Iterator[slice]:

@@ -27,17 +27,11 @@ _X_COL, _Y_COL = "filename", "class"  # Keras' defaults
 
 @dataclass(frozen=True, slots=True)
 class PictureTable:
-    """A dataframe, and which of its columns are meant.
-
-    Attributes:
-        data: A pandas `DataFrame`.
-        x_col: The column of file names.
-        y_col: The column of labels or numbers, or several of numbers.
-    """
+    """A dataframe, and which of its columns are meant."""
 
     data: Any
-    x_col: str
-    y_col: str | tuple[str, ...]
+    x_col: str  # of file names
+    y_col: str | tuple[str, ...]  # of labels or numbers, or several of numbers
 
     @classmethod
     def of(cls, data: Any, options: Mapping[str, Any]) -> Self:

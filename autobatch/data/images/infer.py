@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from autobatch._text import format_count
 from autobatch.data.check import fits_shape
 from autobatch.data.images.flow_source import FlowSource
 from autobatch.data.model_spec import ModelSpec, Shape
@@ -97,7 +98,7 @@ def _color_mode(channels: int | None, given: ColorMode | None, notes: list[str])
         return "rgb"
     for mode, count in _CHANNELS.items():
         if count == channels:
-            notes.append(f"color_mode={mode!r}: the model takes {channels} channel{'s' * (channels > 1)}")
+            notes.append(f"color_mode={mode!r}: the model takes {format_count(channels, 'channel')}")
             return mode
     return None
 
@@ -115,7 +116,7 @@ def infer_class_mode(spec: ModelSpec) -> tuple[ClassMode, str]:
         raise ModelError(
             f"{message}Received: output shape {(None, *spec.output)}. Expected (None, classes) or (None, 1)."
         )
-    units = "an unknown number of outputs" if spec.units is None else f"{spec.units} output{'s' * (spec.units > 1)}"
+    units = "an unknown number of outputs" if spec.units is None else format_count(spec.units, "output")
     if spec.kind == "sparse":
         return "sparse", f"{name} compares class numbers"
     if spec.kind == "categorical":

@@ -110,13 +110,8 @@ STEPS = ("get_random_transform", "apply_transform", "standardize")
 class SeededImageGenerator:
     """An `ImageDataGenerator` whose draws depend on the seed of the current picture alone. Serves one call of a flow.
 
-    Args:
-        datagen: The user's generator; everything but the draws is its own.
-        calls: For each of `STEPS`, how it is called if it is not Keras' own; shared by all threads.
-        seeds: One for each picture, in the order in which the flow makes them.
-        augment: Whether pictures are transformed at random. Rescaling, standardisation and the user's
-            `preprocessing_function` happen either way.
-        mover: Moves pixels where Keras' own method would; a method of the user's is left to move them itself.
+    There is a seed for each picture, in the order in which the flow makes them. Without `augment` pictures are not
+    transformed at random; rescaling, standardisation and a `preprocessing_function` happen either way.
     """
 
     def __init__(
