@@ -76,9 +76,8 @@ def _in_order(x: Any, specs: Sequence[Any], what: str) -> list[Any]:
     if isinstance(x, dict):
         missing = [name for name in names if name not in x]
         if missing:
-            msg = (
-                f"The model takes {format_count(len(names), 'input')}, and {', '.join(map(repr, missing))} is missing. "
-            )
+            takes, lacks = format_count(len(names), "input"), ", ".join(map(repr, missing))
+            msg = f"The model takes {takes}, and {lacks} is missing. "
             raise ArgumentError(f"{msg}Received: inputs named {list(x)} in {what}. Expected {names}.")
         return [x[name] for name in names]
     given: list[Any] = keras.tree.flatten(x)
