@@ -38,19 +38,12 @@ def map_leaves(function: Any, *trees: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Samples as Keras takes them.
+    """Samples as Keras takes them."""
 
-    Attributes:
-        x: Inputs: an array of shape `(size, ...)`, or a list, tuple or dict of such arrays.
-        y: Targets in the same forms, or `None`.
-        sample_weight: Weights of shape `(size,)` or in the form of `y`, or `None`.
-        bare: Whether a step gets the inputs as they are, not `(x,)`: Keras hands over arrays without targets so.
-    """
-
-    x: Any
-    y: Any = None
-    sample_weight: Any = None
-    bare: bool = False
+    x: Any  # an array of shape `(size, ...)`, or a list, tuple or dict of such arrays
+    y: Any = None  # in the same forms, or `None`
+    sample_weight: Any = None  # of shape `(size,)` or in the form of `y`, or `None`
+    bare: bool = False  # a step gets the inputs as they are, not `(x,)`: Keras hands over arrays without targets so
 
     @property
     def nest(self) -> tuple[Any, Any, Any]:

@@ -69,21 +69,13 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What a compiled model asks of its data.
+    """What a compiled model asks of its data; `None` is what the model doesn't know or tell."""
 
-    Attributes:
-        input: Shape of one picture, which is the first input of that rank, `None` if the model doesn't know it yet.
-        output: Shape of one output likewise, `None` if there are several, too.
-        outputs: How many outputs there are, 0 if the model doesn't know.
-        loss: Name of the compiled loss, `None` if there is none or there are several.
-        kind: What that loss compares, `None` if it can't be told.
-    """
-
-    input: Shape | None
-    output: Shape | None
-    outputs: int
-    loss: str | None
-    kind: LossKind | None
+    input: Shape | None  # of one picture, which is the first input of that rank
+    output: Shape | None  # of one output; `None` if there are several, too
+    outputs: int  # how many there are, 0 if the model doesn't know
+    loss: str | None  # its name; `None` if there is none or there are several
+    kind: LossKind | None  # what that loss compares
 
     @classmethod
     def of(cls, model: Any, *, several_inputs: bool = False) -> Self:

@@ -37,17 +37,11 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class OpenedData:
-    """Data that are open.
-
-    Attributes:
-        data: The samples.
-        notes: What was inferred, and what holds for this kind of data; one sentence each.
-        shuffles: Whether it may be put in a new order in every pass.
-    """
+    """Data that are open."""
 
     data: Source | Stream
-    notes: tuple[str, ...] = ()
-    shuffles: bool = True
+    notes: tuple[str, ...] = ()  # what was inferred, and what holds for this kind of data; one sentence each
+    shuffles: bool = True  # whether they may be put in a new order in every pass
 
     @property
     def samples(self) -> int | None:

@@ -109,14 +109,10 @@ class Rota:
     turn, from where the epoch before stopped, so that after any number of epochs no sample has been given more than
     once more often than another. When all have had equally many turns, a cycle of epochs is over, and the next may
     take them in another order; within a cycle it must stay, or a sample might be given twice too often in one epoch.
-
-    Attributes:
-        size: Samples that the part has.
-        given: Samples that it gives in an epoch.
     """
 
-    size: int
-    given: int
+    size: int  # samples that the part has
+    given: int  # samples that it gives in an epoch
 
     @property
     def extra(self) -> int:
@@ -162,18 +158,14 @@ class MixSource:
         self.seed = seed
         self._sources = tuple(sources)
         sizes = [len(source) for source in sources]
-        given = tuple(sizes) if weights is None else shares(weights, samples or sum(sizes))
-        self._rotas = tuple(Rota(size, number) for size, number in zip(sizes, given, strict=True))
-        self._starts = np.cumsum([0, *given])
+        # How many each part gives in an epoch.
+        self.given = tuple(sizes) if weights is None else shares(weights, samples or sum(sizes))
+        self._rotas = tuple(Rota(size, number) for size, number in zip(sizes, self.given, strict=True))
+        self._starts = np.cumsum([0, *self.given])
         self._orders: list[dict[int, npt.NDArray[np.int64]]] = [{} for _ in sources]
 
     def __len__(self) -> int:
         return int(self._starts[-1])
-
-    @property
-    def given(self) -> tuple[int, ...]:
-        """Samples that each part gives in an epoch."""
-        return tuple(rota.given for rota in self._rotas)
 
     @property
     def sample_bytes(self) -> int:

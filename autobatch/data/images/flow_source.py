@@ -39,19 +39,12 @@ PICTURES: Final = _Place()
 
 @dataclass(frozen=True, slots=True)
 class PictureArrays:
-    """Pictures, and arrays of which each picture has a row.
+    """Pictures, and arrays of which each picture has a row."""
 
-    Attributes:
-        pictures: Shape `(samples, ...)`, four dimensions.
-        x: The inputs: `PICTURES`, or a list, tuple or dict with it and other arrays.
-        y: The targets: arrays in any nest, `PICTURES` if they are the pictures themselves, or `None`.
-        sample_weight: Weights in any nest, or `None`.
-    """
-
-    pictures: Any
-    x: Any
-    y: Any = None
-    sample_weight: Any = None
+    pictures: Any  # four dimensions, samples first
+    x: Any  # the inputs: `PICTURES`, or a list, tuple or dict with it and other arrays
+    y: Any = None  # the targets: arrays in any nest, `PICTURES` if they are the pictures themselves, or `None`
+    sample_weight: Any = None  # in any nest, or `None`
 
     @property
     def nest(self) -> tuple[Any, Any, Any]:
