@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from inference import Recorder, one_output, pixels, two_outputs
+from inference import Recorder, keras_evaluate, keras_predict, one_output, pixels, two_outputs
 from nets import compiled
 
 from autobatch.infer.evaluate import evaluate
@@ -24,12 +24,11 @@ def calls(run: Callable[[Recorder], Any]) -> list[tuple[Any, ...]]:
     return recorder.calls
 
 
-@pytest.mark.parametrize("steps", [None, 2])
-@pytest.mark.parametrize("micro", [4, 3])
+@pytest.mark.parametrize(("micro", "steps"), [(3, None), (4, 2)])
 def test_hooks_of_an_evaluation(micro: int, steps: int | None) -> None:
     """Seen to fail with a batch's hooks called for every micro-batch."""
     model = compiled(one_output())
-    theirs = calls(lambda one: model.evaluate(X, Y, batch_size=4, steps=steps, callbacks=[one], verbose=0))
+    theirs = calls(lambda one: keras_evaluate(model, X, Y, batch_size=4, steps=steps, callbacks=[one]))
     options = {"batch_size": 4, "max_batch_size": micro, "steps": steps, **OURS}
     assert calls(lambda one: evaluate(model, (X, Y), callbacks=[one], **options)) == theirs
     assert len(theirs) == 3 + 2 * (steps or 3)
@@ -38,12 +37,11 @@ def test_hooks_of_an_evaluation(micro: int, steps: int | None) -> None:
 OUTPUTS = {"one": one_output, "two": lambda: two_outputs(lambda a, b: [a, b])}
 
 
-@pytest.mark.parametrize("micro", [4, 3])
-@pytest.mark.parametrize("outputs", OUTPUTS)
+@pytest.mark.parametrize(("outputs", "micro"), [("one", 4), ("two", 3)])
 def test_hooks_of_a_prediction(outputs: str, micro: int) -> None:
     """The outputs of a step are tensors, as in Keras. Seen to fail with those of its last micro-batch."""
     model = OUTPUTS[outputs]()
-    theirs = calls(lambda one: model.predict(X, batch_size=4, callbacks=[one], verbose=0))
+    theirs = calls(lambda one: keras_predict(model, X, batch_size=4, callbacks=[one]))
     options = {"batch_size": 4, "max_batch_size": micro, **OURS}
     assert calls(lambda one: predict(model, X, callbacks=[one], **options)) == theirs
     assert len(theirs) == 3 + 2 * 3
@@ -69,8 +67,8 @@ def test_a_callback_may_stop_either() -> None:
 
     model = compiled(one_output())
     options = {"batch_size": 4, "callbacks": [Stops()]}
-    assert predict(model, X, **options, **OURS).shape == model.predict(X, verbose=0, **options).shape == (8, 2)
-    expected = model.evaluate(X, Y, verbose=0, return_dict=True, **options)
+    assert predict(model, X, **options, **OURS).shape == keras_predict(model, X, **options).shape == (8, 2)
+    expected = keras_evaluate(model, X, Y, **options)
     assert evaluate(model, (X, Y), **options, **OURS) == pytest.approx(expected, rel=1e-5)
 
 

@@ -26,8 +26,8 @@ model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), keras.
 model.compile(loss="mse")
 x = np.random.default_rng(0).normal(size=(800, 32, 32, 3)).astype(np.float32)
 y = np.zeros((len(x), 3), np.float32)
-expected = model.predict(x, batch_size=32, verbose=0)
-loss = model.evaluate(x, y, batch_size=32, verbose=0)
+expected = np.concatenate([np.array(model(x[start : start + 100])) for start in range(0, len(x), 100)])
+loss = np.mean(expected**2)
 for evaluates in (False, True):
     sizes = []
     ladder, told = rungs(len(x), len(x)), lambda before, after, reason: sizes.append(after)

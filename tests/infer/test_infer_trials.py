@@ -1,11 +1,12 @@
 """Trials of an evaluation and of a prediction: they run that step alone, leave no trace, and share no answers."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-from inference import Fragile, one_output
+from inference import Fragile, keras_evaluate, keras_predict, one_output
 from nets import compiled, conv_net, pictures
 
 from autobatch.backend import current_backend
@@ -18,6 +19,7 @@ from autobatch.infer.predict import predict
 from autobatch.probing.cache import Cache, cache_key
 from autobatch.probing.recall import fingerprint
 from autobatch.probing.request import ProbeRequest
+from autobatch.probing.trials import executor
 from autobatch.probing.trials.executor import InProcessTrials
 from autobatch.probing.trials.steps import warm_up_forward
 from autobatch.probing.tuner import find_batch_size
@@ -50,7 +52,7 @@ class Draws(keras.layers.Layer):
 def test_a_trial_leaves_the_model_as_it_was(step: Any) -> None:
     """Metrics and seeds included. Seen to fail with the trial run outside of what puts the model back."""
     model = compiled(keras.Sequential([keras.Input((12, 12, 3)), Draws(), *conv_net(norm=True).layers]))
-    model.evaluate(SAMPLES.x, SAMPLES.y, verbose=0)
+    keras_evaluate(model, SAMPLES.x, SAMPLES.y)
     place = InProcessTrials(model, SAMPLES, step)
     before, numpy_state = state(model), np.random.get_state()[1].tolist()
     for size in (4, 2):
@@ -116,8 +118,8 @@ def test_for_predictions_it_does_not_matter_how_a_model_is_compiled() -> None:
     assert len(set(texts)) == 1
 
 
-@pytest.mark.slow
-def test_an_answer_is_kept_and_used(tmp_path: Any) -> None:
+def test_an_answer_is_kept_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "SUPPORTED", False)  # where trials run doesn't matter here
     model, question = compiled(conv_net()), ProbeRequest("largest", cap=4, step="predict")
     assert not find_batch_size(model, SAMPLES, question, cache=Cache(tmp_path)).from_cache
     assert find_batch_size(model, SAMPLES, question, cache=Cache(tmp_path)).from_cache
@@ -138,28 +140,31 @@ def normed() -> Any:
     return conv_net(norm=True, dropout=0.5)
 
 
+def found_in_a_worker(model: Any, data: Batch, step: Any, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The largest size, tried in a worker; what is tried from then on is tried here, which takes less time."""
+    result = find_batch_size(model, data[:6], ProbeRequest("largest", cap=data.size, step=step))
+    assert {trial.where for trial in result.trials} == {"worker"}
+    monkeypatch.setattr(executor, "SUPPORTED", False)
+    return result.batch_size
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [normed, lambda: compiled(normed())], ids=["not compiled", "compiled"])
-def test_a_prediction_is_tried_in_a_worker(make: Any) -> None:
+def test_a_prediction_is_tried_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail with a model that came back uncompiled refused."""
-    model, data = make(), pictures(50)
-    result = find_batch_size(model, data[:6], ProbeRequest("largest", cap=50, step="predict"))
-    assert {trial.where for trial in result.trials} == {"worker"}
-    assert result.batch_size == 50
+    model, data = normed(), pictures(50)
+    assert found_in_a_worker(model, data, "predict", monkeypatch) == 50
     got = predict(model, data.x, cache=False, verbose=0)
-    np.testing.assert_allclose(got, model.predict(data.x, verbose=0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(got, keras_predict(model, data.x), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.slow
-def test_an_evaluation_is_tried_in_a_worker() -> None:
+def test_an_evaluation_is_tried_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     model, data = compiled(normed()), pictures(50)
-    result = find_batch_size(model, data[:6], ProbeRequest("largest", cap=50, step="evaluate"))
-    assert {trial.where for trial in result.trials} == {"worker"}
+    found_in_a_worker(model, data, "evaluate", monkeypatch)
     got = evaluate(model, (data.x, data.y), cache=False, verbose=0)
-    assert got == pytest.approx(model.evaluate(data.x, data.y, verbose=0, return_dict=True), rel=1e-5)
+    assert got == pytest.approx(keras_evaluate(model, data.x, data.y), rel=1e-5)
 
 
-@pytest.mark.slow
 def test_a_model_that_cannot_travel_is_tried_here() -> None:
     model = one_output(Fragile())
     result = find_batch_size(

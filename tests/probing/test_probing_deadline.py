@@ -47,7 +47,11 @@ def test_the_scene_has_several_trials():
     assert len(UNHURRIED.began) > len(sizes) >= 4
 
 
-@pytest.mark.parametrize("timeout_s", [0.25 * step for step in range(int(4 * LASTS_S))])
+# Shortly before, at and shortly after each begins or ends.
+MOMENTS_S = sorted({began - Clock().now_s + by_s for began in (*UNHURRIED.began, ENDED_AT) for by_s in (-0.5, 0, 0.5)})
+
+
+@pytest.mark.parametrize("timeout_s", [moment for moment in MOMENTS_S if 0 <= moment < LASTS_S])
 def test_whenever_the_deadline_passes_nothing_begins_after_it_and_all_is_told(timeout_s):
     """Seen to fail with the deadline left to the worker alone, and with a trial broken off counted against its size."""
     error, executor, ended_at = probed(timeout_s)

@@ -37,21 +37,6 @@ def test_a_deadline_leaves_the_trials_so_far_and_nothing_else(make, scratch):
     assert all((a == b).all() for a, b in zip(before, numbers(model.variables), strict=True))
 
 
-def test_ctrl_c_between_trials_leaves_nothing_behind(scratch):
-    """Seen to fail with the worker closed after a good end alone."""
-    model, trials = compiled(conv_net()), []
-    before = numbers(model.variables)
-
-    def interrupt(trial):
-        trials.append(trial)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        autobatch.probe(model, (DATA.x, DATA.y), on_trial=interrupt, cache=False)
-    assert [trial.where for trial in trials] == ["worker"]
-    assert all((a == b).all() for a, b in zip(before, numbers(model.variables), strict=True))
-
-
 def test_samples_made_up_for_a_model_find_its_size_under_a_limit(scratch):
     from autobatch.data.adapters.synthetic import SyntheticSource
 

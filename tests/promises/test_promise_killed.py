@@ -116,7 +116,8 @@ class Plan:
         return f"from epoch {epoch + 1}, after update {update if self.every_s < 1 else 0}, "
 
 
-@pytest.mark.parametrize("seed", range(5))
+# Saved at every epoch and killed twice, first in the middle of an update; saved at every update and killed between two.
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_training_killed_at_a_random_micro_batch_ends_as_if_it_had_not_been(seed, peace, pictures, tmp_path):
     """Seen to fail with the metrics, the optimizer or the position left out of what is restored, and the limit."""
     plan = Plan.of(seed)

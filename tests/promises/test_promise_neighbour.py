@@ -1,8 +1,8 @@
 """Promise 5 and 8 for real: a neighbour takes the memory that a training was sized for, and gives it back.
 
 Both are in a control group with a hard limit, which MobileNetV2 at 64 samples fills to about 80 %. The kernel kills
-inside it. One seed for each rate here; `AUTOBATCH_SEEDS=5` runs as many as wanted, and `benchmarks/neighbour.py` draws
-what happens.
+inside it. The fastest neighbour comes here, once; `AUTOBATCH_SEEDS=5` has it and slower ones come as often as wanted,
+and `benchmarks/neighbour.py` draws what happens.
 """
 
 import os
@@ -24,26 +24,34 @@ pytestmark = [pytest.mark.slow, pytest.mark.cgroup, pytest.mark.timeout(600)]
 # 1,700 to 2,000 MiB of its own under `share_memory`.
 DEEP = ("MobileNetV2", 2400, 1200)
 PLAIN = ("conv net", 1400, 700)
-SEEDS = range(int(os.environ.get("AUTOBATCH_SEEDS", "1")))
-RATES = (50, 150, 300)
+SEEDS = int(os.environ.get("AUTOBATCH_SEEDS", "0"))
+PAIRS = [(rate, seed) for rate in (50, 150, 300) for seed in range(SEEDS)] or [(300, 0)]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the pictures are, and the trials of a training that had the machine for itself."""
     place = tmp_path_factory.mktemp("neighbour")
-    for net, *_ in (DEEP, PLAIN):
-        alone = play(place, group=None, net=net, trainer="autobatch", updates=3)
-        assert alone.trainer == 0, alone.stderr
+    alone = play(place, group=None, net=DEEP[0], trainer="autobatch", updates=1)
+    assert alone.trainer == 0, alone.stderr
     return place
 
 
-@pytest.fixture(params=[(rate, seed) for rate in RATES for seed in SEEDS], ids=lambda p: f"{p[0]} MiB/s, seed {p[1]}")
+@pytest.fixture(params=PAIRS, ids=lambda p: f"{p[0]} MiB/s, seed {p[1]}")
 def scene(request: Any, folder: Path) -> Iterator[tuple[Played, int]]:
     rate, seed = request.param
     net, limit, amount = DEEP
     with memory_group(limit * MIB) as group:
-        played = play(folder, group=group, net=net, trainer="autobatch", seed=seed, rate_mib_s=rate, amount_mib=amount)
+        played = play(
+            folder,
+            group=group,
+            net=net,
+            trainer="autobatch",
+            seed=seed,
+            rate_mib_s=rate,
+            amount_mib=amount,
+            hold_s=3.0,
+        )
         yield played, kills(group)
 
 
@@ -69,19 +77,28 @@ def test_plain_keras_at_the_same_size_is_killed(folder: Path) -> None:
         assert kills(group) >= 1
 
 
-def test_what_is_computed_stays_the_same(folder: Path) -> None:
-    """A net without batch statistics, 60 updates.
+def test_what_is_computed_stays_the_same(tmp_path: Path) -> None:
+    """A net without batch statistics, 40 updates with a pause after each, beside the same in calm.
 
     The weights were seen to differ by 1e-5 at most, which is rounding. Seen to fail (by 1e-2) with half of what is left
     of an update dropped when it is cut again.
     """
     net, limit, amount = PLAIN
+    calm = play(tmp_path, group=None, net=net, trainer="autobatch", updates=40)
+    assert calm.micros == [EFFECTIVE]
     with memory_group(limit * MIB) as group:
-        played = play(folder, group=group, net=net, trainer="autobatch", rate_mib_s=150, amount_mib=amount, updates=60)
+        played = play(
+            tmp_path,
+            group=group,
+            net=net,
+            trainer="autobatch",
+            rate_mib_s=150,
+            amount_mib=amount,
+            updates=40,
+            pause_s=0.2,
+        )
     assert (played.trainer, played.neighbour) == (0, 0), played.stderr
     assert min(played.micros) < EFFECTIVE / 2
-    calm = play(folder, group=None, net=net, trainer="autobatch", updates=60)
-    assert calm.micros == [EFFECTIVE]
     with np.load(played.summary["weights"]) as ours, np.load(calm.summary["weights"]) as theirs:
         assert len(ours.files) == len(theirs.files) > 0
         assert relative_l2([ours[name] for name in ours.files], [theirs[name] for name in theirs.files]) < 1e-4

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import rollback_scene
-from faults import EFFECTIVE, Watched, differences, put_back, state, stateful_model, train
-from nets import pictures
+from faults import EFFECTIVE, FaultyLoss, Watched, differences, out_of_memory, put_back, state, stateful_model, train
+from nets import compiled, conv_net, pictures
 from tensorflow.python.framework import config as determinism
 
 from autobatch.errors import DoesNotFitError, UpdateInterruptedError
@@ -30,10 +30,10 @@ class Pair:
         self.faulty_engine, self.calm_engine = (Watched(one, DATA[:2]) for one in (self.model, self.calm))
         self._start = state(self.calm)
 
-    def begin(self, fails: Callable[[int], bool]) -> None:
+    def begin(self, fails: Callable[[int], bool], error: Callable[[], Exception] | None = None) -> None:
         put_back(self.model, self._start)
         put_back(self.calm, self._start)
-        self.loss.calls, self.loss.fails = 0, fails
+        self.loss.calls, self.loss.fails, self.loss.error = 0, fails, error or out_of_memory
 
 
 @pytest.fixture(scope="module")
@@ -70,38 +70,37 @@ def test_a_fault_at_any_micro_batch_leaves_no_trace(
         assert differences(pair.model, pair.calm) == [], f"fault at call {call}"
 
 
-def test_an_error_that_is_not_about_memory_passes_unchanged_and_changes_nothing() -> None:
+def test_an_error_that_is_not_about_memory_passes_unchanged_and_changes_nothing(pair: Pair) -> None:
     """Seen to fail with every error taken for memory."""
-    model, _ = stateful_model(once(2), lambda: ValueError("a bad label, OOM when allocating nothing"))
     before: dict[str, np.ndarray] = {}
 
     def remember(call: int) -> bool:
         if call == 2:
-            before.update(state(model))
+            before.update(state(pair.model))
         return call == 2
 
-    model.loss.fails = remember
+    pair.begin(remember, lambda: ValueError("a bad label, OOM when allocating nothing"))
     with pytest.raises(Exception, match="a bad label") as caught:
-        train(model, DATA)
+        train(pair.model, DATA, engine=pair.faulty_engine)
     assert type(caught.value).__name__ == "InvalidArgumentError"  # what TensorFlow makes of it, not ours
-    model_after = state(model)
-    assert not [name for name in before if "iteration" in name and before[name] != model_after[name]]
+    after = state(pair.model)
+    assert not [name for name in before if "iteration" in name and before[name] != after[name]]
 
 
-def test_when_one_sample_does_not_fit_the_error_says_so_and_the_model_is_whole() -> None:
+def test_when_one_sample_does_not_fit_the_error_says_so_and_the_model_is_whole(pair: Pair) -> None:
     """Seen to fail with the last rung tried for ever."""
-    model, _ = stateful_model(lambda call: call > 1)
-    calm, _ = stateful_model()
+    pair.begin(lambda call: call > 1)
     with pytest.raises(DoesNotFitError, match="Not even one sample") as caught:
-        train(model, DATA)
-    train(calm, DATA[:EFFECTIVE])
+        train(pair.model, DATA, engine=pair.faulty_engine)
+    train(pair.calm, DATA[:EFFECTIVE], engine=pair.calm_engine)
     assert "OOM when allocating" in str(caught.value.__cause__.__cause__)  # type: ignore[union-attr]
-    assert differences(model, calm) == []
+    assert differences(pair.model, pair.calm) == []
 
 
 def test_a_failure_while_the_optimizer_writes_is_said_and_never_called_rolled_back() -> None:
     """Seen to fail without the mark that is set before the first write."""
-    model, loss = stateful_model()
+    loss = FaultyLoss(lambda call: False)
+    model = compiled(conv_net(), loss=loss, metrics=None)
     apply = model.optimizer.apply
 
     def half(gradients: list[object], variables: list[object]) -> None:
@@ -115,10 +114,11 @@ def test_a_failure_while_the_optimizer_writes_is_said_and_never_called_rolled_ba
         raise MemoryError("OOM when allocating tensor")
 
     model.optimizer.apply = half
+    engine = Watched(model, DATA[:2])
     for micro in (EFFECTIVE, 4):
         loss.calls = 0
         with pytest.raises(UpdateInterruptedError, match="checkpoint"):
-            train(model, DATA, micro=micro)
+            train(model, DATA, micro=micro, engine=engine)
         assert loss.calls == EFFECTIVE // micro, "samples were run again though weights had moved"
 
 

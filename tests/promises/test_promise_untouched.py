@@ -46,13 +46,6 @@ class NoConfig(keras.layers.Layer):
         raise NotImplementedError("this layer has no configuration")
 
 
-class Unregistered(keras.layers.Layer):
-    """A layer with a configuration and a class that no other process can import."""
-
-    def call(self, inputs: Any) -> Any:
-        return inputs * 2.0
-
-
 def layers(*special: Any) -> list[Any]:
     return [
         keras.Input((8, 8, 3)),
@@ -67,23 +60,23 @@ def layers(*special: Any) -> list[Any]:
     ]
 
 
+def with_adam(model: Any, *, eager: bool = False) -> Any:
+    return compiled(model, optimizer=keras.optimizers.Adam(1e-3), run_eagerly=eager)
+
+
 def travels() -> Any:
-    return compiled(keras.Sequential(layers()), optimizer=keras.optimizers.Adam(1e-3))
+    return with_adam(keras.Sequential(layers()))
 
 
-def no_config() -> Any:
-    return compiled(keras.Sequential(layers(NoConfig(5, [0.5]))), optimizer=keras.optimizers.Adam(1e-3))
-
-
-def not_importable() -> Any:
-    return compiled(keras.Sequential(layers(Unregistered())), optimizer=keras.optimizers.Adam(1e-3))
+def no_config(*, eager: bool = False) -> Any:
+    return with_adam(keras.Sequential(layers(NoConfig(5, [0.5]))), eager=eager)
 
 
 def mixed() -> Any:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        return compiled(keras.Sequential(layers(NoConfig(5, [0.5]))), optimizer=keras.optimizers.Adam(1e-3))
+        return no_config(eager=True)
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -102,7 +95,7 @@ class Subclassed(keras.Model):
 
 
 def subclassed() -> Any:
-    model = compiled(Subclassed((6, 5)), optimizer=keras.optimizers.Adam(1e-3))
+    model = with_adam(Subclassed((6, 5)), eager=True)
     model(np.zeros((1, 8, 8, 3), np.float32))
     return model
 
@@ -110,7 +103,6 @@ def subclassed() -> Any:
 KINDS: dict[str, tuple[Callable[[], Any], str]] = {
     "in a worker": (travels, "worker"),
     "in the caller: no configuration": (no_config, "caller"),
-    "in the caller: not importable": (not_importable, "caller"),
     "in the caller: mixed precision": (mixed, "caller"),
     "in the caller: a subclass": (subclassed, "caller"),
 }
@@ -176,105 +168,115 @@ def seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def used(model: Any) -> Any:
-    """The model after some training: its optimizer's slots, averages, seeds and metrics are no longer zero."""
+def trained(model: Any) -> Any:
+    """The model after some of Keras' own training: its optimizer's slots, averages, seeds and metrics are not zero."""
     draw = np.random.default_rng(0)
     x, y = draw.normal(size=(8, 8, 8, 3)).astype(np.float32), np.eye(2, dtype=np.float32)[draw.integers(0, 2, 8)]
-    model.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    eager, model.run_eagerly = model.run_eagerly, True  # a few steps: tracing them would take longer
+    model.fit(x, y, batch_size=4, verbose=0)
+    model.run_eagerly, model.train_function = eager, None
     return model
+
+
+def drawn() -> list[Any]:
+    """What the generators of this process make next."""
+    weights = keras.layers.Dense(3)
+    weights.build((None, 4))
+    draws = [np.random.random(3), random.random(), keras.random.normal((3,)), tf.random.uniform((3,))]
+    return [np.asarray(value).tolist() for value in (*draws, weights.kernel.value)]
+
+
+def afterwards(model: Any) -> tuple[list[Any], list[bytes]]:
+    """What is drawn next, and what Keras' own training then makes of the model."""
+    return drawn(), list(values(trained(model)).values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_probe_leaves_everything_as_it_was(kind: str, pictures: Path, scratch: Path) -> None:
-    """Seen to fail without `preserved` around trials in the caller, and with parts of what it keeps left out."""
+    """And what is drawn and trained afterwards is what would have been without it, bit for bit.
+
+    Seen to fail without `preserved` around trials in the caller, with parts of what it keeps left out, and without
+    Keras' global generator among what is put back.
+    """
     make, where = KINDS[kind]
-    keras.utils.set_random_seed(11)
-    random.seed(12)
-    model = used(make())
+
+    def begun() -> Any:
+        seed_everything(11)
+        return trained(make())
+
+    model = begun()
     datagen = ImageDataGenerator(rescale=1 / 255, rotation_range=20, horizontal_flip=True)
     before, states, data = values(model), random_states(), files(pictures)
     surroundings = Surroundings(scratch)
-    result = autobatch.probe(model, datagen, pictures, cache=False, seed=3, target_size=(8, 8))
+    result = autobatch.probe(model, datagen, pictures, cache=False, seed=3, target_size=(8, 8), max_batch_size=4)
     assert {trial.where for trial in result.trials} == {where}
     assert values(model) == before
     assert random_states() == states
     assert files(pictures) == data
     surroundings.require_nothing_new()
+    assert afterwards(model) == afterwards(begun())
 
 
-@pytest.mark.parametrize("kind", ["in a worker", "in the caller: no configuration"])
-def test_what_is_drawn_afterwards_is_what_would_have_been_drawn(kind: str, pictures: Path, scratch: Path) -> None:
-    """Seen to fail without Keras' global generator among what is put back."""
-    make, _ = KINDS[kind]
-
-    def draws(*, probe: bool) -> list[Any]:
+def test_training_after_a_probe_is_training_without_one(pictures: Path, scratch: Path) -> None:
+    """On a fresh model, bit for bit. Seen to fail without `preserved` around trials in the caller."""
+    ends = []
+    for probed in (True, False):
         seed_everything(11)
-        model = make()
-        if probe:
+        model = no_config(eager=True)
+        if probed:
             autobatch.probe(model, ImageDataGenerator(), pictures, cache=False, seed=3, max_batch_size=4)
-        drawn = [np.random.random(3), random.random(), keras.random.normal((3,)), tf.random.uniform((3,))]
-        weights = keras.layers.Dense(3)
-        weights.build((None, 4))
-        return [np.asarray(value).tolist() for value in (*drawn, weights.kernel.value)]
-
-    assert draws(probe=True) == draws(probe=False)
-
-
-@pytest.mark.parametrize("kind", ["in a worker", "in the caller: no configuration"])
-def test_training_after_a_probe_is_training_without_one(kind: str, pictures: Path, scratch: Path) -> None:
-    """Keras' own fit, on a fresh model, bit for bit. Seen to fail without `preserved` around trials in the caller."""
-    make, _ = KINDS[kind]
-    x = np.random.default_rng(1).normal(size=(16, 8, 8, 3)).astype(np.float32)
-    y = np.eye(2, dtype=np.float32)[np.arange(16) % 2]
-
-    def trained(*, probe: bool) -> list[bytes]:
-        seed_everything(11)
-        model = make()
-        if probe:
-            autobatch.probe(model, ImageDataGenerator(), pictures, cache=False, seed=3, max_batch_size=4)
-        model.fit(x, y, batch_size=4, epochs=2, verbose=0)
-        return list(values(model).values())
-
-    assert trained(probe=True) == trained(probe=False)
+        ends.append(afterwards(model))
+    assert ends[0] == ends[1]
 
 
 class RaisesError(Exception):
     pass
 
 
-class Raises(keras.layers.Layer):
-    """A layer that fails where it is used, here and elsewhere."""
+def raising() -> Any:
+    """A model that no other process can rebuild, and that fails at more than two samples."""
 
-    def call(self, inputs: Any) -> Any:
-        if hasattr(inputs, "numpy"):  # a real batch, not the symbol that a model is built with
-            raise RaisesError("this layer fails")
-        return inputs
+    class Raises(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            if hasattr(inputs, "numpy") and inputs.shape[0] > 2:  # a real batch, not the symbol of building
+                raise RaisesError("this layer fails")
+            return inputs
+
+    return compiled(keras.Sequential(layers(Raises())), run_eagerly=True)
 
 
-def raising_callback(*_: Any) -> None:
-    raise RaisesError("this callback fails")
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [(travels, KeyboardInterrupt), (lambda: trained(no_config(eager=True)), RaisesError)],
+    ids=["in a worker", "in the caller"],
+)
+def test_nothing_is_left_when_the_callers_callback_raises(
+    make: Callable[[], Any], error: type[BaseException], pictures: Path, scratch: Path
+) -> None:
+    """Nor when it is interrupted. Seen to fail with the trials' place left open, and closed after a good end alone."""
 
+    def raising_callback(*_: Any) -> None:
+        raise error("this callback fails")
 
-@pytest.mark.parametrize("kind", ["in a worker", "in the caller: no configuration"])
-def test_nothing_is_left_when_the_callers_callback_raises(kind: str, pictures: Path, scratch: Path) -> None:
-    """Seen to fail with the trials' place left open."""
-    model = used(KINDS[kind][0]())
+    model = make()
     before = values(model)
     surroundings = Surroundings(scratch)
-    with pytest.raises(RaisesError, match="this callback fails"):
+    with pytest.raises(error, match="this callback fails"):
         autobatch.probe(model, ImageDataGenerator(), pictures, cache=False, on_trial=raising_callback)
     assert values(model) == before
     surroundings.require_nothing_new()
 
 
 def test_nothing_is_left_when_the_model_raises(pictures: Path, scratch: Path) -> None:
-    model = compiled(keras.Sequential(layers(Raises())), run_eagerly=True)
+    """After a trial that ran in this process, since no worker could rebuild the model."""
+    model = raising()
     model._symbolic_build(data_batch=(np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 2), np.float32)))
     model.optimizer.build(model.trainable_variables)
     before, states = values(model), random_states()
-    surroundings = Surroundings(scratch)
+    surroundings, trials = Surroundings(scratch), []
     with pytest.raises(RaisesError, match="this layer fails"):
-        autobatch.probe(model, ImageDataGenerator(), pictures, cache=False)
+        autobatch.probe(model, ImageDataGenerator(), pictures, cache=False, on_trial=trials.append)
+    assert {trial.where for trial in trials} == {"caller"}
     assert values(model) == before
     assert random_states() == states
     surroundings.require_nothing_new()

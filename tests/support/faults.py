@@ -19,14 +19,19 @@ from autobatch.train.passes import Feed
 EFFECTIVE = 16
 
 
+def out_of_memory() -> Exception:
+    """As TensorFlow says it."""
+    return MemoryError("OOM when allocating tensor with shape[16,8,8,8]")
+
+
 class FaultyLoss(keras.losses.Loss):
     """Cross-entropy whose n-th evaluation runs out of memory as TensorFlow does, once BatchNorm has moved."""
 
-    def __init__(self, fails: Callable[[int], bool], error: Callable[[], Exception] | None = None) -> None:
+    def __init__(self, fails: Callable[[int], bool], error: Callable[[], Exception] = out_of_memory) -> None:
         super().__init__(name="faulty")
         self.calls = 0
         self.fails = fails
-        self._error = error or (lambda: MemoryError("OOM when allocating tensor with shape[16,8,8,8]"))
+        self.error = error
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         passed = tf.numpy_function(self._maybe_fail, [y_pred], tf.float32)
@@ -36,7 +41,7 @@ class FaultyLoss(keras.losses.Loss):
     def _maybe_fail(self, y_pred: np.ndarray) -> np.ndarray:
         self.calls += 1
         if self.fails(self.calls):
-            raise self._error()
+            raise self.error()
         return y_pred
 
 
@@ -67,9 +72,9 @@ class InMemory:
         return self._data[self._start - number : self._start]
 
 
-def stateful_model(fails: Callable[[int], bool] = lambda call: False, error: Any = None) -> tuple[Any, FaultyLoss]:
+def stateful_model(fails: Callable[[int], bool] = lambda call: False) -> tuple[Any, FaultyLoss]:
     """A net with BatchNorm, dropout, Adam and metrics: everything that a failed step could leave half changed."""
-    loss = FaultyLoss(fails, error)
+    loss = FaultyLoss(fails)
     model = compiled(conv_net(norm=True, dropout=0.5), optimizer=keras.optimizers.Adam(1e-3), loss=loss)
     return model, loss
 

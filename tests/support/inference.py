@@ -1,6 +1,7 @@
 """Models for evaluation and prediction that stay in this process, and steps that run out of memory on demand."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -36,6 +37,29 @@ class Fragile(keras.layers.Layer):
             raise MemoryError("OOM when allocating tensor with shape[16,8,8,8]")
         self.sizes.append(len(array))
         return array
+
+
+@contextlib.contextmanager
+def eagerly(model: Any) -> Iterator[Any]:
+    """The model as Keras runs it step by step: of a few steps, tracing would take longer than running them."""
+    eager, model.run_eagerly = model.run_eagerly, True
+    try:
+        yield model
+    finally:
+        model.run_eagerly = eager
+        model.train_function = model.test_function = model.predict_function = None
+
+
+def keras_evaluate(model: Any, *data: Any, **options: Any) -> dict[str, float]:
+    """What Keras' own evaluation tells."""
+    with eagerly(model):
+        return model.evaluate(*data, verbose=0, return_dict=True, **options)
+
+
+def keras_predict(model: Any, data: Any, **options: Any) -> Any:
+    """What Keras' own prediction gives."""
+    with eagerly(model):
+        return model.predict(data, verbose=0, **options)
 
 
 def pixels(count: int, seed: int = 0) -> np.ndarray:
