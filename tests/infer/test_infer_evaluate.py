@@ -29,9 +29,8 @@ def assert_same(one: dict[str, float], other: dict[str, float]) -> None:
     assert one == pytest.approx(other, rel=2e-5)
 
 
-def classifier(**options: Any) -> Any:
-    options.setdefault("metrics", ["accuracy", keras.metrics.AUC(name="auc")])
-    return compiled(one_output(), **options)
+def classifier() -> Any:
+    return compiled(one_output(), metrics=["accuracy", keras.metrics.AUC(name="auc")])
 
 
 def two_headed() -> Any:
@@ -44,9 +43,9 @@ TARGETS = {"wide": pixels(COUNT, 1)[:, :4, :4, :1].repeat(4, -1), "flat": Y}
 BY_WEIGHT = keras.losses.CategoricalCrossentropy(reduction="mean_with_sample_weight")
 CASES = {
     "one output": (classifier, (X, Y)),
-    "sample weights": (lambda: classifier(weighted_metrics=["accuracy"], metrics=None), (X, Y, WEIGHTS)),
-    "a loss that divides by the weights": (lambda: classifier(loss=BY_WEIGHT), (X, Y, WEIGHTS)),
-    "a sum": (lambda: classifier(loss=keras.losses.CategoricalCrossentropy(reduction="sum")), (X, Y)),
+    "sample weights": (lambda: compiled(one_output(), weighted_metrics=["accuracy"], metrics=None), (X, Y, WEIGHTS)),
+    "a loss that divides by the weights": (lambda: compiled(one_output(), loss=BY_WEIGHT), (X, Y, WEIGHTS)),
+    "a sum": (lambda: compiled(one_output(), loss=keras.losses.CategoricalCrossentropy(reduction="sum")), (X, Y)),
     "several outputs": (two_headed, (X, TARGETS)),
     "several inputs": (
         lambda: compiled(two_inputs(names=True), loss="mse", metrics=["mae"]),
@@ -142,7 +141,7 @@ def test_a_stream_is_evaluated_to_its_end() -> None:
 
 def test_the_metrics_of_the_model_are_left_as_keras_leaves_them() -> None:
     """Trials leave nothing in them."""
-    mine, theirs = classifier(), classifier()
+    mine, theirs = compiled(one_output()), compiled(one_output())
     ours(mine, (X, Y), batch_size=8)
     keras_evaluate(theirs, X, Y, batch_size=8)
     for one, other in zip(mine.metrics, theirs.metrics, strict=True):

@@ -1,4 +1,4 @@
-"""A probe that is ended early, by its deadline or its user: nothing of it is left behind, whoever ran the trials."""
+"""A probe that is ended early, by its deadline: nothing of it is left behind, whoever ran the trials."""
 
 import keras
 import psutil
@@ -6,9 +6,10 @@ import pytest
 from nets import Here, compiled, conv_net, numbers, pictures
 
 import autobatch
+from autobatch.data.adapters.synthetic import SyntheticSource
 from autobatch.errors import ProbeTimeoutError
+from autobatch.probing.trials import executor
 
-pytestmark = pytest.mark.slow
 DATA = pictures(40)
 
 
@@ -37,10 +38,9 @@ def test_a_deadline_leaves_the_trials_so_far_and_nothing_else(make, scratch):
     assert all((a == b).all() for a, b in zip(before, numbers(model.variables), strict=True))
 
 
-def test_samples_made_up_for_a_model_find_its_size_under_a_limit(scratch):
-    from autobatch.data.adapters.synthetic import SyntheticSource
-
-    model = compiled(conv_net())
+def test_samples_made_up_for_a_model_find_its_size_under_a_limit(scratch, monkeypatch):
+    monkeypatch.setattr(executor, "SUPPORTED", False)  # where trials run doesn't matter here
+    model = compiled(conv_net(), run_eagerly=True)
     limit = psutil.Process().memory_info().rss + 2**30
     found = autobatch.probe(model, SyntheticSource(model), limit=limit, max_batch_size=64, cache=False)
     assert found.max_batch_size == 64

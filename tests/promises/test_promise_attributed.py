@@ -12,13 +12,17 @@ import pytest
 import tensorflow as tf
 from folders import tiny_model, write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
-from nets import Here, compiled, pictures
+from nets import compiled, numbers, pictures
 
 import autobatch
 from autobatch.backend import engine_for
 from autobatch.backend.base import BatchTotals
 from autobatch.data.batch import Batch
 from autobatch.errors import AutobatchError, DataError, DoesNotFitError, OutOfMemoryError
+from autobatch.probing.trials import executor
+from autobatch.probing.trials.ipc import Reply
+from autobatch.probing.trials.worker import Worker
+from autobatch.results.trial import Outcome
 
 DATA = pictures(8, side=8, classes=2)
 
@@ -60,13 +64,11 @@ def odd_loss(y_true: Any, y_pred: Any) -> Any:
 
 
 def wrong_shape() -> Any:
-    """Stays in this process: what the loss says is the same in a worker."""
-    layers = [keras.Input((8, 8, 3)), Here(), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
-    return compiled(keras.Sequential(layers), loss=odd_loss)
+    return tiny_model(loss=odd_loss, run_eagerly=False)
 
 
 def asserting() -> Any:
-    """Fails while it runs, in TensorFlow's own words, in the compiled step; in a worker first."""
+    """Fails while it runs, in TensorFlow's own words, in the compiled step."""
     inputs = keras.Input((8, 8, 3))
     checked = keras.layers.Lambda(_checked, output_shape=(8, 8, 3))(inputs)
     outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(checked))
@@ -121,9 +123,20 @@ def no_thread_stays() -> Iterator[None]:
     assert set(threading.enumerate()) <= before
 
 
+class FailingWorker(Worker):
+    """Rebuilds every model and fails at every trial, without a process."""
+
+    def open(self, payload: Any, timeout_s: float) -> Reply:
+        return Reply(Outcome.RAN)
+
+    def trial(self, size: int, options: Any = None, *, timeout_s: float) -> Reply:
+        return Reply(Outcome.ERROR, detail="it failed there")
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_the_models_own_error_comes_out_as_from_keras(case: str, folder: Path) -> None:
-    """As from `train_on_batch`. Seen to fail with every failure in this process taken for memory."""
+def test_the_models_own_error_comes_out_as_from_keras(case: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from `train_on_batch`, also after a worker's. Seen to fail with every failure here taken for memory."""
+    monkeypatch.setattr(executor, "Worker", FailingWorker)
     function, make, words = CASES[case]
     with pytest.raises(Exception, match=words) as keras_error:
         make().train_on_batch(DATA.x, DATA.y)
@@ -140,16 +153,25 @@ def test_an_error_that_only_a_larger_size_shows_comes_out_as_itself(folder: Path
         autobatch.probe(model, ImageDataGenerator(), folder, cache=False)
 
 
-def test_an_error_in_a_worker_comes_back_with_its_type_and_its_traceback(folder: Path) -> None:
-    """Raised there, after a first size ran. Seen to fail with the worker's exception left there."""
+def test_an_error_in_a_worker_comes_back_with_its_type_and_its_traceback(folder: Path, surroundings: Any) -> None:
+    """Raised there, after a first size ran; and nothing is left.
+
+    Seen to fail with the worker's exception left there, with the trials' place left open, and closed after a good end
+    alone.
+    """
     inputs = keras.Input((8, 8, 3))
     few = keras.layers.Lambda(AT_MOST_TWO, output_shape=(8, 8, 3))(inputs)
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(few)))
     compiled(model, run_eagerly=True)
+    before = [variable.tobytes() for variable in numbers(model.variables)]
+    surroundings.remember()
     with pytest.raises(KeyError, match="at most two") as caught:
         autobatch.probe(model, ImageDataGenerator(), folder, cache=False)
     assert "Raised in the process of a trial" in "".join(caught.value.__notes__)
     assert "Traceback" in "".join(caught.value.__notes__)
+    assert [variable.tobytes() for variable in numbers(model.variables)] == before
+    assert not model.optimizer.built
+    surroundings.require_nothing_new()
 
 
 def test_what_ran_out_of_memory_is_chained(folder: Path) -> None:
@@ -233,7 +255,7 @@ def test_every_error_travels_between_processes() -> None:
 
 
 def test_batches_of_the_wrong_form_are_told_by_keras() -> None:
-    engine = engine_for(tiny_model(run_eagerly=True), DATA[:2])
+    engine = engine_for(tiny_model(), DATA[:2])
     with pytest.raises(Exception, match=r"4|shape") as caught:
         engine.accumulate(Batch(DATA.x, np.zeros((8, 4), np.float32)), BatchTotals(8))
     assert not isinstance(caught.value, MemoryError)

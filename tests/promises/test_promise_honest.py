@@ -95,18 +95,22 @@ def test_every_batch_size_that_is_returned_has_run(folder: Path) -> None:
         assert result.proof.size == result.batch_size
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The default folder; trials run in this process, which is not what matters where this is used."""
+    monkeypatch.setattr(executor, "SUPPORTED", False)
+    monkeypatch.setenv("AUTOBATCH_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 def test_an_earlier_answer_says_that_it_is_one_and_costs_no_process(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen to fail with `from_cache` always false, and with nothing kept."""
-    cache = tmp_path / "cache"
-    monkeypatch.setenv("AUTOBATCH_CACHE_DIR", str(cache))
-    model = tiny_model()
-    first = autobatch.probe(model, ImageDataGenerator(), folder, cache=True)
-    assert {trial.where for trial in first.trials} == {"worker"}
+    first = autobatch.probe(tiny_model(), ImageDataGenerator(), folder, cache=cache)
     assert not first.from_cache
-    assert not model.optimizer.built
     assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(executor, "SUPPORTED", True)
     monkeypatch.setattr(subprocess, "Popen", refuse)
     second = autobatch.probe(tiny_model(), ImageDataGenerator(), folder, cache=cache)
     assert second.from_cache
@@ -119,15 +123,9 @@ def refuse(*arguments: Any, **options: Any) -> None:
     raise AssertionError("a process was started")
 
 
-def test_without_a_cache_nothing_is_read_and_nothing_is_written(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_cache_nothing_is_read_and_nothing_is_written(folder: Path, cache: Path) -> None:
     """Seen to fail with `cache=False` taken for the default folder."""
-    monkeypatch.setattr(executor, "SUPPORTED", False)  # where trials run doesn't matter here
-    cache = tmp_path / "cache"
-    monkeypatch.setenv("AUTOBATCH_CACHE_DIR", str(cache))
-    options: dict[str, Any] = {"max_batch_size": 2}
-    model = tiny_model(run_eagerly=True)
+    model, options = tiny_model(), {"max_batch_size": 2}
     assert not autobatch.probe(model, ImageDataGenerator(), folder, cache=True, **options).from_cache
     kept = {path: path.read_bytes() for path in cache.iterdir()}
     assert len(kept) == 1
@@ -158,8 +156,13 @@ def loss_from(folder: Path, body: str) -> Any:
     return module.mine
 
 
+def graph_model(**options: Any) -> Any:
+    """The tiny model, to be traced."""
+    return tiny_model(run_eagerly=False, **options)
+
+
 def key(
-    make: Callable[[], Any] = tiny_model,
+    make: Callable[[], Any] = graph_model,
     *,
     samples: Batch = SAMPLES,
     reading: MemoryReading | None = None,
@@ -179,7 +182,7 @@ def frozen() -> Any:
 
 
 def trained() -> Any:
-    model = tiny_model()
+    model = graph_model()
     model.set_weights([weight + 1 for weight in model.get_weights()])
     model.optimizer.build(model.trainable_variables)
     model.optimizer.iterations.assign(9)
@@ -190,7 +193,7 @@ def under_policy() -> Any:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        return tiny_model()
+        return graph_model()
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -203,13 +206,13 @@ def net_with(layer: Any) -> Any:
 CHANGES: dict[str, Callable[[], str]] = {
     "a wider layer": lambda: key(lambda: compiled(tiny_net(width=5))),
     "one class more": lambda: key(lambda: compiled(tiny_net(classes=3))),
-    "another optimizer": lambda: key(lambda: tiny_model(optimizer=keras.optimizers.Adam())),
-    "averaged weights": lambda: key(lambda: tiny_model(optimizer=keras.optimizers.SGD(0.05, use_ema=True))),
-    "another loss": lambda: key(lambda: tiny_model(loss="mse")),
-    "another metric": lambda: key(lambda: tiny_model(metrics=["mae"])),
+    "another optimizer": lambda: key(lambda: graph_model(optimizer=keras.optimizers.Adam())),
+    "averaged weights": lambda: key(lambda: graph_model(optimizer=keras.optimizers.SGD(0.05, use_ema=True))),
+    "another loss": lambda: key(lambda: graph_model(loss="mse")),
+    "another metric": lambda: key(lambda: graph_model(metrics=["mae"])),
     "mixed precision": lambda: key(under_policy),
-    "XLA": lambda: key(lambda: tiny_model(jit_compile=True)),
-    "eager": lambda: key(lambda: tiny_model(run_eagerly=True)),
+    "XLA": lambda: key(lambda: graph_model(jit_compile=True)),
+    "eager": lambda: key(tiny_model),
     "a frozen layer": lambda: key(frozen),
     "larger pictures": lambda: key(samples=pictures(4, side=9, classes=2)),
     "float64 pictures": lambda: key(samples=Batch(SAMPLES.x.astype(np.float64), SAMPLES.y)),
@@ -252,7 +255,7 @@ def test_the_key_changes_with_the_text_of_ones_own_code(tmp_path: Path) -> None:
     """Seen to fail with the code left out: a configuration holds only its name."""
     one, other, again = (loss_from(tmp_path, f"keras.ops.mean(y_pred {sign} y_true)") for sign in "-+-")
     assert one.__name__ == other.__name__
-    keys = [key(lambda loss=loss: tiny_model(loss=loss)) for loss in (one, other, again)]
+    keys = [key(lambda loss=loss: graph_model(loss=loss)) for loss in (one, other, again)]
     assert keys[0] != keys[1]
     assert keys[0] == keys[2]
 

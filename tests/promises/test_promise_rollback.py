@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import rollback_scene
-from faults import EFFECTIVE, FaultyLoss, Watched, differences, out_of_memory, put_back, state, stateful_model, train
+from faults import EFFECTIVE, FaultyLoss, Watched, out_of_memory, put_back, state, stateful_model, train
 from nets import compiled, conv_net, pictures
 from tensorflow.python.framework import config as determinism
 
+from autobatch.data.batch import Batch
 from autobatch.errors import DoesNotFitError, UpdateInterruptedError
 
 DATA = pictures(2 * EFFECTIVE + 5)
@@ -21,24 +22,34 @@ def deterministic_ops() -> Iterator[None]:
     determinism.disable_op_determinism()
 
 
-class Pair:
-    """A model whose steps fail, and a calm one in the same state; both are compiled once."""
+class Lab:
+    """A model whose steps fail on demand, put back before every run; it is compiled once."""
 
     def __init__(self) -> None:
         self.model, self.loss = stateful_model()
-        self.calm, _ = stateful_model()
-        self.faulty_engine, self.calm_engine = (Watched(one, DATA[:2]) for one in (self.model, self.calm))
-        self._start = state(self.calm)
+        self._engine = Watched(self.model, DATA[:2])
+        self._start = state(self.model)
 
-    def begin(self, fails: Callable[[int], bool], error: Callable[[], Exception] | None = None) -> None:
+    def begin(self, fails: Callable[[int], bool], error: Callable[[], Exception] = out_of_memory) -> None:
         put_back(self.model, self._start)
-        put_back(self.calm, self._start)
-        self.loss.calls, self.loss.fails, self.loss.error = 0, fails, error or out_of_memory
+        self.loss.calls, self.loss.fails, self.loss.error = 0, fails, error
+
+    def train(self, data: Batch = DATA, micro: int = EFFECTIVE) -> list[list[int]]:
+        """The micro-batches of each update."""
+        return [cut for cut in train(self.model, data, micro=micro, engine=self._engine).cuts if cut]
+
+    def require_as_in_calm(self, cuts: list[list[int]], what: str) -> None:
+        """The state is that of a run in these micro-batches in which nothing failed, bit for bit."""
+        ours = state(self.model)
+        self.begin(lambda call: False)
+        train(self.model, DATA[: sum(map(sum, cuts))], cuts=cuts, engine=self._engine)
+        calm = state(self.model)
+        assert [name for name in ours if ours[name].tobytes() != calm[name].tobytes()] == [], what
 
 
 @pytest.fixture(scope="module")
-def pair(deterministic_ops: None) -> Pair:
-    return Pair()
+def lab(deterministic_ops: None) -> Lab:
+    return Lab()
 
 
 def once(call: int) -> Callable[[int], bool]:
@@ -56,45 +67,42 @@ def every_third_from(call: int) -> Callable[[int], bool]:
 @pytest.mark.parametrize("fault", [once, twice, every_third_from])
 @pytest.mark.parametrize("micro", [EFFECTIVE, EFFECTIVE // 2])
 def test_a_fault_at_any_micro_batch_leaves_no_trace(
-    pair: Pair, micro: int, fault: Callable[[int], Callable[[int], bool]]
+    lab: Lab, micro: int, fault: Callable[[int], Callable[[int], bool]]
 ) -> None:
     """Seen to fail without `Backup.restore`, and with gradients added before the pass was over."""
     calls = sum(-(-size // micro) for size in (EFFECTIVE, EFFECTIVE, 5))
     for call in range(1, calls + 1):
-        pair.begin(fault(call))
-        train(pair.model, DATA, micro=micro, engine=pair.faulty_engine)
-        cuts = [cut for cut in pair.faulty_engine.cuts if cut]
-        assert pair.loss.calls > sum(map(len, cuts)), f"the fault at call {call} did not happen"
+        lab.begin(fault(call))
+        cuts = lab.train(micro=micro)
+        assert lab.loss.calls > sum(map(len, cuts)), f"the fault at call {call} did not happen"
         assert [sum(cut) for cut in cuts] == [EFFECTIVE, EFFECTIVE, 5]
-        train(pair.calm, DATA, cuts=cuts, engine=pair.calm_engine)
-        assert differences(pair.model, pair.calm) == [], f"fault at call {call}"
+        lab.require_as_in_calm(cuts, f"fault at call {call}")
 
 
-def test_an_error_that_is_not_about_memory_passes_unchanged_and_changes_nothing(pair: Pair) -> None:
+def test_an_error_that_is_not_about_memory_passes_unchanged_and_changes_nothing(lab: Lab) -> None:
     """Seen to fail with every error taken for memory."""
     before: dict[str, np.ndarray] = {}
 
     def remember(call: int) -> bool:
         if call == 2:
-            before.update(state(pair.model))
+            before.update(state(lab.model))
         return call == 2
 
-    pair.begin(remember, lambda: ValueError("a bad label, OOM when allocating nothing"))
+    lab.begin(remember, lambda: ValueError("a bad label, OOM when allocating nothing"))
     with pytest.raises(Exception, match="a bad label") as caught:
-        train(pair.model, DATA, engine=pair.faulty_engine)
+        lab.train()
     assert type(caught.value).__name__ == "InvalidArgumentError"  # what TensorFlow makes of it, not ours
-    after = state(pair.model)
+    after = state(lab.model)
     assert not [name for name in before if "iteration" in name and before[name] != after[name]]
 
 
-def test_when_one_sample_does_not_fit_the_error_says_so_and_the_model_is_whole(pair: Pair) -> None:
+def test_when_one_sample_does_not_fit_the_error_says_so_and_the_model_is_whole(lab: Lab) -> None:
     """Seen to fail with the last rung tried for ever."""
-    pair.begin(lambda call: call > 1)
+    lab.begin(lambda call: call > 1)
     with pytest.raises(DoesNotFitError, match="Not even one sample") as caught:
-        train(pair.model, DATA, engine=pair.faulty_engine)
-    train(pair.calm, DATA[:EFFECTIVE], engine=pair.calm_engine)
+        lab.train()
     assert "OOM when allocating" in str(caught.value.__cause__.__cause__)  # type: ignore[union-attr]
-    assert differences(pair.model, pair.calm) == []
+    lab.require_as_in_calm([[EFFECTIVE]], "the update before it")
 
 
 def test_a_failure_while_the_optimizer_writes_is_said_and_never_called_rolled_back() -> None:

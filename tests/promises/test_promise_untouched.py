@@ -1,15 +1,12 @@
 """Promise 4: a probe leaves no trace in the caller's model, random states, data, files, processes and threads."""
 
 import random
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import psutil
 import pytest
 import tensorflow as tf
 from folders import write_pictures
@@ -19,6 +16,7 @@ from keras.src.utils.rng_utils import get_random_seed
 from nets import compiled
 
 import autobatch
+from autobatch.results.trial import Trial
 
 COUNT = 12
 
@@ -133,33 +131,8 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for temporary files of our own, so that what others on the machine leave there is not blamed on us."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    yield folder
-    tempfile.tempdir = None
-
-
-@pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     return write_pictures(tmp_path / "pictures", COUNT // 2, COUNT // 2)
-
-
-class Surroundings:
-    """What of a process could be left behind, as it was before."""
-
-    def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
-        self._threads = set(threading.enumerate())
-        self._children = set(psutil.Process().children(recursive=True))
-
-    def require_nothing_new(self) -> None:
-        assert set(threading.enumerate()) <= self._threads
-        assert set(psutil.Process().children(recursive=True)) <= self._children
-        assert list(self._scratch.iterdir()) == []
 
 
 def seed_everything(seed: int) -> None:
@@ -192,7 +165,7 @@ def afterwards(model: Any) -> tuple[list[Any], list[bytes]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_probe_leaves_everything_as_it_was(kind: str, pictures: Path, scratch: Path) -> None:
+def test_a_probe_leaves_everything_as_it_was(kind: str, pictures: Path, surroundings: Any) -> None:
     """And what is drawn and trained afterwards is what would have been without it, bit for bit.
 
     Seen to fail without `preserved` around trials in the caller, with parts of what it keeps left out, and without
@@ -207,7 +180,7 @@ def test_a_probe_leaves_everything_as_it_was(kind: str, pictures: Path, scratch:
     model = begun()
     datagen = ImageDataGenerator(rescale=1 / 255, rotation_range=20, horizontal_flip=True)
     before, states, data = values(model), random_states(), files(pictures)
-    surroundings = Surroundings(scratch)
+    surroundings.remember()
     result = autobatch.probe(model, datagen, pictures, cache=False, seed=3, target_size=(8, 8), max_batch_size=4)
     assert {trial.where for trial in result.trials} == {where}
     assert values(model) == before
@@ -217,7 +190,7 @@ def test_a_probe_leaves_everything_as_it_was(kind: str, pictures: Path, scratch:
     assert afterwards(model) == afterwards(begun())
 
 
-def test_training_after_a_probe_is_training_without_one(pictures: Path, scratch: Path) -> None:
+def test_training_after_a_probe_is_training_without_one(pictures: Path, surroundings: Any) -> None:
     """On a fresh model, bit for bit. Seen to fail without `preserved` around trials in the caller."""
     ends = []
     for probed in (True, False):
@@ -245,35 +218,29 @@ def raising() -> Any:
     return compiled(keras.Sequential(layers(Raises())), run_eagerly=True)
 
 
-@pytest.mark.parametrize(
-    ("make", "error"),
-    [(travels, KeyboardInterrupt), (lambda: trained(no_config(eager=True)), RaisesError)],
-    ids=["in a worker", "in the caller"],
-)
-def test_nothing_is_left_when_the_callers_callback_raises(
-    make: Callable[[], Any], error: type[BaseException], pictures: Path, scratch: Path
-) -> None:
-    """Nor when it is interrupted. Seen to fail with the trials' place left open, and closed after a good end alone."""
+def test_nothing_is_left_when_the_callers_callback_raises(pictures: Path, surroundings: Any) -> None:
+    """In this process; an error that ends a probe with a worker is told of among those that are attributed."""
 
     def raising_callback(*_: Any) -> None:
-        raise error("this callback fails")
+        raise RaisesError("this callback fails")
 
-    model = make()
+    model = trained(no_config(eager=True))
     before = values(model)
-    surroundings = Surroundings(scratch)
-    with pytest.raises(error, match="this callback fails"):
+    surroundings.remember()
+    with pytest.raises(RaisesError, match="this callback fails"):
         autobatch.probe(model, ImageDataGenerator(), pictures, cache=False, on_trial=raising_callback)
     assert values(model) == before
     surroundings.require_nothing_new()
 
 
-def test_nothing_is_left_when_the_model_raises(pictures: Path, scratch: Path) -> None:
+def test_nothing_is_left_when_the_model_raises(pictures: Path, surroundings: Any) -> None:
     """After a trial that ran in this process, since no worker could rebuild the model."""
     model = raising()
     model._symbolic_build(data_batch=(np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 2), np.float32)))
     model.optimizer.build(model.trainable_variables)
     before, states = values(model), random_states()
-    surroundings, trials = Surroundings(scratch), []
+    surroundings.remember()
+    trials: list[Trial] = []
     with pytest.raises(RaisesError, match="this layer fails"):
         autobatch.probe(model, ImageDataGenerator(), pictures, cache=False, on_trial=trials.append)
     assert {trial.where for trial in trials} == {"caller"}
@@ -282,16 +249,16 @@ def test_nothing_is_left_when_the_model_raises(pictures: Path, scratch: Path) ->
     surroundings.require_nothing_new()
 
 
-def test_nothing_is_left_when_nothing_fits(pictures: Path, scratch: Path) -> None:
-    surroundings = Surroundings(scratch)
+def test_nothing_is_left_when_nothing_fits(pictures: Path, surroundings: Any) -> None:
+    surroundings.remember()
     with pytest.raises(autobatch.DoesNotFitError, match="reserve="):
         autobatch.probe(travels(), ImageDataGenerator(), pictures, cache=False, reserve=0.999)
     surroundings.require_nothing_new()
 
 
-def test_nothing_is_left_when_trials_end_at_their_deadline(pictures: Path, scratch: Path) -> None:
+def test_nothing_is_left_when_trials_end_at_their_deadline(pictures: Path, surroundings: Any) -> None:
     """A worker cannot start within a millisecond. Seen to fail with the process of a missed deadline left running."""
-    surroundings = Surroundings(scratch)
+    surroundings.remember()
     with pytest.raises(autobatch.ProbeError):
         autobatch.probe(travels(), ImageDataGenerator(), pictures, cache=False, trial_timeout_s=0.001)
     surroundings.require_nothing_new()
@@ -304,10 +271,10 @@ class Interrupted(keras.layers.Layer):
         raise KeyboardInterrupt
 
 
-def test_nothing_is_left_when_the_start_is_interrupted(pictures: Path, scratch: Path) -> None:
+def test_nothing_is_left_when_the_start_is_interrupted(pictures: Path, surroundings: Any) -> None:
     """Seen to fail with a worker that has no owner until the trials begin."""
     model = compiled(keras.Sequential(layers(Interrupted())))
-    surroundings = Surroundings(scratch)
+    surroundings.remember()
     with pytest.raises(KeyboardInterrupt) as caught:
         autobatch.probe(model, ImageDataGenerator(), pictures, cache=False)
     surroundings.require_nothing_new()
