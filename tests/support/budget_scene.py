@@ -64,24 +64,28 @@ def net(name: str) -> tuple[Any, int]:
     """A compiled model and the side of its pictures."""
     keras.utils.set_random_seed(1)
     layers = keras.layers
-    if name == "MobileNetV2":
-        side = 96
-        model = keras.applications.MobileNetV2((side, side, 3), weights=None, classes=CLASSES)
+    side = 96 if name == "residual net" else 160
+    inputs = keras.Input((side, side, 3))
+    if name == "residual net":
+        hidden = layers.Conv2D(16, 3, strides=2, padding="same")(inputs)
+        for _ in range(2):
+            hidden = layers.Add()([hidden, residual(hidden)])
     else:
-        side = 160
-        model = keras.Sequential(
-            [
-                keras.Input((side, side, 3)),
-                layers.Conv2D(8, 3, padding="same", activation="relu"),
-                layers.Conv2D(8, 3, padding="same", activation="relu"),
-                layers.MaxPooling2D(),
-                layers.Conv2D(16, 3, padding="same", activation="relu"),
-                layers.GlobalAveragePooling2D(),
-                layers.Dense(CLASSES, activation="softmax"),
-            ]
-        )
+        hidden = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+        hidden = layers.Conv2D(8, 1, activation="relu")(hidden)
+        hidden = layers.Conv2D(16, 3, padding="same", activation="relu")(layers.MaxPooling2D()(hidden))
+    outputs = layers.Dense(CLASSES, activation="softmax")(layers.GlobalAveragePooling2D()(hidden))
+    model = keras.Model(inputs, outputs)
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     return model, side
+
+
+def residual(hidden: Any) -> Any:
+    """The many small steps of MobileNetV2's blocks."""
+    layers = keras.layers
+    for step in (layers.Conv2D(48, 1), layers.DepthwiseConv2D(3, padding="same")):
+        hidden = layers.ReLU()(layers.BatchNormalization()(step(hidden)))
+    return layers.BatchNormalization()(layers.Conv2D(16, 1)(hidden))
 
 
 def look(model: Any, few: Batch, *, halved: bool) -> ProbeResult:

@@ -55,7 +55,8 @@ def model() -> Any:
             layers.Dense(CLASSES, activation="softmax"),
         ]
     )
-    net.compile(keras.optimizers.Adam(1e-3), "categorical_crossentropy", metrics=["accuracy"])
+    # Eagerly: each life of the training would take longer to trace its steps than to run them.
+    net.compile(keras.optimizers.Adam(1e-3), "categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
     return net
 
 
