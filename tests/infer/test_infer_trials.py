@@ -21,6 +21,8 @@ from autobatch.probing.recall import fingerprint
 from autobatch.probing.request import ProbeRequest
 from autobatch.probing.trials import executor
 from autobatch.probing.trials.executor import InProcessTrials
+from autobatch.probing.trials.measure import TrialMeasurer
+from autobatch.probing.trials.serialize import deserialize, serialize
 from autobatch.probing.trials.steps import warm_up_forward
 from autobatch.probing.tuner import find_batch_size
 from autobatch.results.trial import Outcome
@@ -140,29 +142,26 @@ def normed() -> Any:
     return conv_net(norm=True, dropout=0.5)
 
 
-def found_in_a_worker(model: Any, data: Batch, step: Any, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The largest size, tried in a worker; what is tried from then on is tried here, which takes less time."""
-    result = find_batch_size(model, data[:6], ProbeRequest("largest", cap=data.size, step=step))
-    assert {trial.where for trial in result.trials} == {"worker"}
-    monkeypatch.setattr(executor, "SUPPORTED", False)
-    return result.batch_size
-
-
 @pytest.mark.slow
 def test_a_prediction_is_tried_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail with a model that came back uncompiled refused."""
     model, data = normed(), pictures(50)
-    assert found_in_a_worker(model, data, "predict", monkeypatch) == 50
+    result = find_batch_size(model, data[:6], ProbeRequest("largest", cap=50, step="predict"))
+    assert {trial.where for trial in result.trials} == {"worker"}
+    assert result.batch_size == 50
+    monkeypatch.setattr(executor, "SUPPORTED", False)  # what is tried from here on is tried here: it takes less time
     got = predict(model, data.x, cache=False, verbose=0)
     np.testing.assert_allclose(got, keras_predict(model, data.x), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.slow
-def test_an_evaluation_is_tried_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, data = compiled(normed()), pictures(50)
-    found_in_a_worker(model, data, "evaluate", monkeypatch)
-    got = evaluate(model, (data.x, data.y), cache=False, verbose=0)
-    assert got == pytest.approx(keras_evaluate(model, data.x, data.y), rel=1e-5)
+def test_an_evaluation_is_rebuilt_and_tried_as_in_a_worker(tmp_path: Path) -> None:
+    model = compiled(normed())
+    rebuilt, samples = deserialize(serialize(model, SAMPLES, tmp_path, "evaluate"))
+    before = state(model)
+    assert TrialMeasurer(rebuilt, samples, "evaluate").run(4, {})["seconds"]
+    assert state(model) == before
+    got = evaluate(model, (SAMPLES.x, SAMPLES.y), cache=False, verbose=0)
+    assert got == pytest.approx(keras_evaluate(model, SAMPLES.x, SAMPLES.y), rel=1e-5)
 
 
 def test_a_model_that_cannot_travel_is_tried_here() -> None:

@@ -310,7 +310,9 @@ def test_without_faults_memory_falls_and_comes_back(lab: Lab) -> None:
     assert min(faults.count.values()) >= 2
 
 
-FEW, ALL = 4, 10_000
+FEW, ALL = 2, 10_000
+# A disk that fails for good fails in the same ways whenever it does: opening, writing, syncing, replacing.
+WAYS_OF_A_DISK = 12
 
 
 @pytest.mark.parametrize("most", [FEW, pytest.param(ALL, marks=pytest.mark.slow)], ids=["a few", "all"])
@@ -322,7 +324,8 @@ def test_whatever_fails_nothing_is_lost(lab: Lab, kind: str, for_good: bool, mos
     Seen to fail with what failed not put back, with a failed step not undone, and with the errors of the disk, of the
     sensors and of the giving back passed on.
     """
-    for first in range(1, lab.count[kind] + 1, -(-lab.count[kind] // most)):
+    count = min(lab.count[kind], WAYS_OF_A_DISK) if for_good and kind in {"checkpoint", "journal"} else lab.count[kind]
+    for first in range(1, count + 1, -(-count // most)):
         faults = Faults(**{kind.replace(" ", "_"): (first, for_good)})
         done = lab.train(faults)
         assert faults.happened[kind], first
