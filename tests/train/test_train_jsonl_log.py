@@ -376,8 +376,15 @@ import autobatch
 from autobatch.train.control.state import PolicyDecision
 
 keras.utils.set_random_seed(1)
-model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4), keras.layers.Dense(1)])
-model.compile("sgd", loss="mse")
+
+
+class Here(keras.layers.Dense):
+    def get_config(self):
+        raise NotImplementedError  # no worker is started
+
+
+model = keras.Sequential([keras.Input((2,)), Here(4), keras.layers.Dense(1)])
+model.compile("sgd", loss="mse", run_eagerly=True)
 
 
 class Shrinks(keras.callbacks.Callback):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from folders import write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
-from nets import compiled
+from nets import Here, compiled
 from surroundings import PLAIN, ROOMY, Numbered, Run, Sensor, expected_samples, need, small_net
 
 import autobatch
@@ -20,7 +20,9 @@ from autobatch.train.loop import Resizing, TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.schedule import parse_schedule
 
+pytestmark = pytest.mark.usefixtures("probed_once")
 SAMPLES = 20
+MODEL = small_net(metrics=None)  # nothing is trained on it
 
 
 def trained(schedule, *, budget=4 * ROOMY, rule=None, follows=False, rescaled=False, **plan):
@@ -40,7 +42,7 @@ def trained(schedule, *, budget=4 * ROOMY, rule=None, follows=False, rescaled=Fa
         "resizing": resizing if rescaled or follows else None,
     } | plan
     run(
-        small_net(metrics=None),
+        MODEL,
         engine,
         Numbered(SAMPLES),
         MicroBatchRunner(one.controller),
@@ -130,20 +132,11 @@ def test_an_effective_batch_that_follows_memory_too_is_cut_into_updates():
     assert {rate for _, rate, _ in engine.rescalings} == {1.0}
 
 
-class Here(keras.layers.Layer):
-    """Keeps a model in this process: it cannot be rebuilt in another."""
-
-    def call(self, inputs):
-        return inputs
-
-    def get_config(self):
-        raise NotImplementedError
-
-
 def stays_here(**options):
     keras.utils.set_random_seed(1)
     body = [keras.Input((8, 8, 3)), Here(), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
-    return compiled(keras.Sequential(body), **options)
+    # A few steps take less time than tracing them.
+    return compiled(keras.Sequential(body), metrics=None, run_eagerly=True, **options)
 
 
 @pytest.fixture(scope="module")

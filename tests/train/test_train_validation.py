@@ -15,11 +15,14 @@ from autobatch.data.open import DataOptions, open_data
 from autobatch.errors import ArgumentError
 from autobatch.train.validation import open_validation, parse_validation_split
 
+pytestmark = pytest.mark.usefixtures("probed_once")
+
 
 def net():
     keras.utils.set_random_seed(1)
     layers = [keras.Input((8, 8, 3)), Here(), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
-    return compiled(keras.Sequential(layers))
+    # A few steps take less time than tracing them.
+    return compiled(keras.Sequential(layers), metrics=None, run_eagerly=True)
 
 
 MODEL = net()
