@@ -111,13 +111,7 @@ def total_of(task: Task, steps: int | None) -> int | None:
 
 
 def open_inference(request: UserRequest, *, steps: int | None, workers: int | None, callbacks: Any) -> Task:
-    """Opens the data of an evaluation or a prediction, in their own order; nothing runs, the model is not touched.
-
-    Raises:
-        ArgumentError: An argument that cannot be meant.
-        ModelError: The model cannot be run this way, or does not fit the data.
-        DataError: The data cannot be used.
-    """
+    """Opens the data of an evaluation or a prediction, in their own order; nothing runs, the model is not touched."""
     require_count(steps=steps, workers=workers)
     require_callbacks(callbacks)
     predicts = request.step == "predict"

@@ -1,6 +1,7 @@
 """`autobatch.evaluate`: the metrics of a model, in a size that is found, proven and kept safe."""
 
 from collections.abc import Callable
+from contextlib import closing
 from os import PathLike
 from typing import Any, Unpack
 
@@ -11,7 +12,7 @@ from autobatch.memory.budget import Reserve
 from autobatch.memory.sensors.nvml import nvml_session
 from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize, UserRequest
 from autobatch.results.run import Event
-from autobatch.train.validation import DataValidation
+from autobatch.train.validation import Validation
 
 
 def evaluate(
@@ -91,15 +92,13 @@ def evaluate(
             engine = forward_engine_for(model, task.samples, evaluates=True)
             engine.trace(task.samples)
         run = InferenceRun(engine, task, cache=cache, verbose=verbose, on_event=on_event)
-        evaluation = DataValidation(
+        evaluation = Validation(
             task.data,
             effective=run.effective_batch_size,
-            cutter=run.runner,
+            runner=run.runner,
             steps=steps,
             workers=workers,
             max_bytes=READ_AHEAD_BYTES,
         )
-        try:
+        with closing(evaluation):
             return evaluation.run(model, engine, run.callbacks(callbacks, steps))
-        finally:
-            evaluation.close()

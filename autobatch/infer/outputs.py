@@ -27,11 +27,7 @@ class OutputRows:
         self.filled = 0
 
     def add(self, outputs: Any, size: int) -> None:
-        """Takes the outputs of the next `size` samples.
-
-        Raises:
-            ModelError: They are not one for each sample, or of another form than those before.
-        """
+        """Takes the outputs of the next `size` samples."""
         leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(outputs)]
         _require_rows(leaves, size)
         if self._form is None:
@@ -52,11 +48,7 @@ class OutputRows:
         return self._packed([_tail(parts, self.filled - start) for parts in self._parts])
 
     def result(self) -> Any:
-        """The outputs of all samples so far, in the nest of the model's outputs; nothing can be added any more.
-
-        Raises:
-            DataError: There were none.
-        """
+        """The outputs of all samples so far, in the nest of the model's outputs; nothing can be added any more."""
         if self._form is None:
             raise DataError("There is nothing to predict: the data came to an end before their first sample.")
         if self._total is not None:

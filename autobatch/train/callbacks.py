@@ -1,4 +1,4 @@
-"""Keras' progress bar, for epochs whose number of updates may change under way."""
+"""The callbacks of a run, and Keras' progress bar for epochs whose number of updates may change under way."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import keras
 
 from autobatch.errors import ArgumentError
 
-OWN = "autobatch/"
+_OWN_LOGS = "autobatch/"
 
 
 class Bar(keras.callbacks.ProgbarLogger):
@@ -19,27 +19,38 @@ class Bar(keras.callbacks.ProgbarLogger):
             self.progbar.target = steps
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Shows the metrics so far."""
         super().on_train_batch_end(batch, _shown(logs))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Shows the metrics of the epoch."""
         super().on_epoch_end(epoch, _shown(logs))
 
 
 def _shown(logs: Any) -> dict[str, Any]:
-    return {name: value for name, value in (logs or {}).items() if not name.startswith(OWN)}
+    return {name: value for name, value in (logs or {}).items() if not name.startswith(_OWN_LOGS)}
 
 
 def require_callbacks(callbacks: Any) -> None:
-    """Refuses what `model.fit` would only stumble over once training begins.
-
-    Raises:
-        ArgumentError: Something among them is no callback of Keras.
-    """
+    """Refuses what `model.fit` would only stumble over once training begins."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return
     for callback in keras.tree.flatten(callbacks):
         if callback is not None and not isinstance(callback, keras.callbacks.Callback):
             msg = f"Received: callbacks with {callback!r}. Expected instances of keras.callbacks.Callback."
             raise ArgumentError(msg)
+
+
+def callback_list(
+    model: Any, callbacks: Any, *, verbose: Any, epochs: int, steps: int | None
+) -> tuple[keras.callbacks.CallbackList, Bar | None]:
+    """The user's callbacks with Keras' own beside them, in Keras' order, and the progress bar if it is ours."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks, None
+    given = keras.tree.flatten(callbacks) if callbacks else []
+    bar = None
+    if verbose != 0 and not any(isinstance(one, keras.callbacks.ProgbarLogger) for one in given):
+        bar = Bar()
+        if not any(isinstance(one, keras.callbacks.History) for one in given):
+            given = [*given, keras.callbacks.History()]
+        given = [*given, bar]
+    options = {"add_history": True, "add_progbar": False, "verbose": verbose, "epochs": epochs, "steps": steps}
+    return keras.callbacks.CallbackList(given, model=model, **options), bar

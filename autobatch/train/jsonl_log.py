@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 
 
 SCHEMA_VERSION = 2
-
 _LONGEST_MESSAGE = 10_000
-
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -59,7 +57,6 @@ class AppendOnlyFile:
         return os.fstat(self._handle).st_nlink > 0
 
     def close(self) -> None:
-        """Ends it."""
         os.close(self._handle)
 
 
@@ -76,8 +73,6 @@ class LogDir(PathLike[str]):
 
 
 class JsonlLog:
-    """The log of one run."""
-
     def __init__(
         self,
         file: AppendOnlyFile | None = None,
@@ -93,7 +88,6 @@ class JsonlLog:
         self._torn = False
 
     def write(self, event: str, values: Mapping[str, Any], *, at_s: float | None = None, sync: bool = False) -> None:
-        """Adds a line."""
         if self._file is None:
             return
         at_s = self._clock() - self.began_s if at_s is None else at_s
@@ -105,21 +99,17 @@ class JsonlLog:
             self._failed(error)
 
     def add_trial(self, trial: Trial) -> None:
-        """Writes a trial down."""
         self.write("trial", trial.to_dict())
 
     def add_probe(self, result: ProbeResult) -> None:
-        """Writes down what the probe has found."""
         self.write("probe", {"result": result.to_dict()})
 
     def add_begin(self, report: "RunReport") -> None:
-        """Writes down what the training begins with."""
         names = ("effective_batch_size", "micro_batch_size", "accumulation_steps", "seed")
         values = {name: getattr(report, name) for name in names}
         self.write("begin", {**values, "notes": list(report.notes)}, sync=True)
 
     def add_observation(self, seen: "Observation", available_bytes: int | None) -> None:
-        """Writes a reading down."""
         if self._file is None or seen.reading is None:
             return
         names = ("used_by_this_process_bytes", "free_bytes", "total_bytes")
@@ -129,11 +119,9 @@ class JsonlLog:
         self.write("observation", values, at_s=seen.at_s)
 
     def add_decision(self, decision: "Decision") -> None:
-        """Writes a decision down."""
         self.write("decision", asdict(decision), at_s=decision.at_s, sync=True)
 
     def add_note(self, text: str) -> None:
-        """Writes a note down."""
         self.write("note", {"text": text})
 
     def add_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
@@ -141,12 +129,10 @@ class JsonlLog:
         self.write("epoch", {"epoch": epoch, "logs": _numbers(logs)}, sync=True)
 
     def end(self, outcome: str, error: BaseException | None = None) -> None:
-        """Writes down how it ended."""
         described = None if error is None else {"kind": type(error).__name__, "message": _message(error)}
         self.write("end", {"outcome": outcome, "error": described}, sync=True)
 
     def close(self) -> None:
-        """Ends the file."""
         if self._file is not None:
             file, self._file = self._file, None
             with contextlib.suppress(OSError):
@@ -176,12 +162,7 @@ class JsonlLog:
 def open_jsonl_log(
     log_dir: str | PathLike[str] | None, tell: Callable[[str], None] = lambda text: say(text, 0)
 ) -> Iterator[JsonlLog]:
-    """The log of what runs under it, from its beginning to its end, whatever that is.
-
-    Raises:
-        ArgumentError: It is no path.
-        DataError: The folder or the file cannot be made.
-    """
+    """The log of what runs under it, from its beginning to its end, whatever that is."""
     log = JsonlLog() if log_dir is None else _opened(log_dir, tell)
     try:
         yield log

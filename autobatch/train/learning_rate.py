@@ -52,9 +52,6 @@ def scale(rule: Rule | None, size: int, reference: int) -> float:
 def parse_rule(value: Any) -> Rule | None:
     """The rule that was asked for.
 
-    Raises:
-        ArgumentError: There is no such rule.
-
     Example:
         >>> parse_rule("sqrt")
         'sqrt'

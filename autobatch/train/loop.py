@@ -21,7 +21,7 @@ from autobatch._text import format_count
 from autobatch.backend.base import Engine
 from autobatch.data.epoch import near_equal, number_of_updates
 from autobatch.data.source import Source, Stream
-from autobatch.train.callbacks import Bar, require_callbacks
+from autobatch.train.callbacks import callback_list, require_callbacks
 from autobatch.train.checkpoint.saver import Saver
 from autobatch.train.checkpoint.store import CheckpointState
 from autobatch.train.control.policy import Policy
@@ -36,11 +36,7 @@ _DRY = "The data come to an end"
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The arguments of `fit` that say how long it trains, and how that is shown; checked.
-
-    Raises:
-        ArgumentError: One cannot be meant.
-    """
+    """The arguments of `fit` that say how long it trains, and how that is shown; checked."""
 
     epochs: int = 1  # the epoch to end before
     initial_epoch: int = 0  # the epoch to begin with
@@ -60,8 +56,6 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan(RunOptions):
-    """What a run is to do, and with what."""
-
     effective_batch_size: int  # samples behind one update
     validation: Validation | None = None  # what to evaluate on after an epoch
     max_bytes: int = 64 * 2**20  # the most to read ahead
@@ -74,37 +68,37 @@ class TrainingPlan(RunOptions):
 
     @classmethod
     def of(cls, options: RunOptions, **more: Any) -> "TrainingPlan":
-        """The plan with these options."""
         return cls(**{entry.name: getattr(options, entry.name) for entry in fields(RunOptions)}, **more)
 
     def effective_of(self, epoch: int) -> int:
-        """Samples behind one update of an epoch."""
         return self.effective_batch_size if self.effective_at is None else self.effective_at(epoch)
 
     def reading(self) -> PassOptions:
-        """How samples are read for it."""
         return PassOptions(self.effective_of, self.steps_per_epoch, self.shuffle, self.workers, self.max_bytes)
 
 
-def run(model: Any, engine: Engine, data: Source | Stream, cutter: MicroBatchRunner, plan: TrainingPlan) -> Any:
+def run(model: Any, engine: Engine, data: Source | Stream, runner: MicroBatchRunner, plan: TrainingPlan) -> Any:
     """Trains the model and returns its `History`.
 
     Where data come to an end before the last epoch does, training ends there, with a warning, as in Keras.
 
     Errors of the user's callbacks, data and model pass through; no thread is left behind.
     """
-    return _Loop(model, engine, data, cutter, plan).go()
+    return _Loop(model, engine, data, runner, plan).go()
 
 
 class _Loop:
     def __init__(
-        self, model: Any, engine: Engine, data: Source | Stream, cutter: MicroBatchRunner, plan: TrainingPlan
+        self, model: Any, engine: Engine, data: Source | Stream, runner: MicroBatchRunner, plan: TrainingPlan
     ) -> None:
-        self._model, self._engine, self._cutter, self._plan = model, engine, cutter, plan
+        self._model, self._engine, self._runner, self._plan = model, engine, runner, plan
         self._passes = passes_of(data, plan.reading())
-        self._controller = cutter.controller
+        self._controller = runner.controller
         self._effective = plan.effective_batch_size
-        self._callbacks, self._bar = callback_list(model, plan, self._passes.updates(plan.initial_epoch))
+        steps = self._passes.updates(plan.initial_epoch)
+        self._callbacks, self._bar = callback_list(
+            model, plan.callbacks, verbose=plan.verbose, epochs=plan.epochs, steps=steps
+        )
 
     def go(self) -> Any:
         model, plan, resumed = self._model, self._plan, self._plan.resumed
@@ -210,12 +204,12 @@ class _Loop:
         if self._follows_memory:
             # The short window at the end of a pass is no smaller batch: plain Keras keeps the rate there, too.
             short = whole < self._effective
-            logs, size = self._cutter.step(
+            logs, size = self._runner.step(
                 self._engine, self._feed, left, lambda part: self._rescale(done, self._in_force if short else part)
             )
         else:
             self._rescale(done, self._effective)
-            logs, size = self._cutter.update(self._engine, self._feed, left), left
+            logs, size = self._runner.update(self._engine, self._feed, left), left
         self._callbacks.on_train_batch_end(step, {**logs, **self._own_logs()})
         return logs, size
 
@@ -294,26 +288,3 @@ class _Loop:
 def _clock(model: Any, resumed: CheckpointState | None) -> float:
     """Updates of the reference batch that the optimizer has behind it."""
     return float(keras.ops.convert_to_tensor(model.optimizer.iterations)) if resumed is None else resumed.clock
-
-
-def callback_list(model: Any, plan: TrainingPlan, steps: int | None) -> tuple[Any, Bar | None]:
-    """The user's callbacks with Keras' own beside them, in Keras' order, and the progress bar if it is ours."""
-    if isinstance(plan.callbacks, keras.callbacks.CallbackList):
-        return plan.callbacks, None
-    given = keras.tree.flatten(plan.callbacks) if plan.callbacks else []
-    bar = None
-    if plan.verbose != 0 and not any(isinstance(one, keras.callbacks.ProgbarLogger) for one in given):
-        bar = Bar()
-        if not any(isinstance(one, keras.callbacks.History) for one in given):
-            given = [*given, keras.callbacks.History()]
-        given = [*given, bar]
-    callbacks = keras.callbacks.CallbackList(
-        given,
-        add_history=True,
-        add_progbar=False,
-        verbose=plan.verbose,
-        epochs=plan.epochs,
-        steps=steps,
-        model=model,
-    )
-    return callbacks, bar

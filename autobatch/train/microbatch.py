@@ -14,7 +14,10 @@ Cut = Callable[[int, int], Sequence[int]]
 
 
 class MicroBatchRunner:
-    """Runs batches in micro-batches of the size that a controller allows."""
+    """Runs batches in micro-batches of the size that a controller allows.
+
+    Its methods raise `DoesNotFitError` where not even one sample fits any more.
+    """
 
     def __init__(self, controller: Controller, cut: Cut = near_equal) -> None:
         self.controller = controller
@@ -24,9 +27,6 @@ class MicroBatchRunner:
         """Trains on the next `size` samples of the feed as one update.
 
         An error leaves the model as it was after the last micro-batch that went well, without an update.
-
-        Raises:
-            DoesNotFitError: Not even one sample fits any more.
         """
         try:
             whole = self._whole(engine, feed, size)
@@ -40,11 +40,7 @@ class MicroBatchRunner:
     def step(self, engine: Engine, feed: Feed, most: int, before: Callable[[int], None]) -> tuple[Logs, int]:
         """Trains on as many of the next `most` samples of the feed as fit at once, as one update.
 
-        Returns:
-            The metrics so far, and how many samples it took.
-
-        Raises:
-            DoesNotFitError: Not even one sample fits any more.
+        Returns the metrics so far, and how many samples it took.
         """
         while True:
             part = feed.take(self._cut(most, self.controller.micro_batch_size)[0])
@@ -63,17 +59,7 @@ class MicroBatchRunner:
             del part
 
     def predict(self, engine: Predictor, feed: Feed, size: int, keep: Callable[[Any, int], None]) -> None:
-        """Predicts the next `size` samples of the feed.
-
-        Args:
-            engine: What runs it.
-            feed: Where the samples come from.
-            size: How many.
-            keep: Called with the outputs of each micro-batch and its samples, in order.
-
-        Raises:
-            DoesNotFitError: Not even one sample fits any more.
-        """
+        """Predicts the next samples of the feed; `keep` gets the outputs of each micro-batch and its size, in order."""
 
         def step(part: Batch) -> Logs:
             keep(engine.predict(part), part.size)
@@ -82,7 +68,6 @@ class MicroBatchRunner:
         self._run(step, feed, size)
 
     def evaluate(self, engine: Evaluator, feed: Feed, size: int) -> Logs:
-        """Evaluates the next `size` samples of the feed."""
         whole = self._whole(engine, feed, size)
         return self._run(lambda part: engine.evaluate(part, whole), feed, size)
 

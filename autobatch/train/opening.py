@@ -1,10 +1,10 @@
 """Everything that a training works on, opened together: its data, those to validate on, and the run that goes on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autobatch.data.check import require_compatible
-from autobatch.data.open import OpenedData, few_of, open_data
+from autobatch.data.open import OpenedData, few_of
 from autobatch.data.options import DataOptions
 from autobatch.probing.cache import Cache
 from autobatch.probing.request import Task, UserRequest
@@ -19,8 +19,6 @@ from autobatch.train.validation import ValidationOptions, require_random_access,
 
 @dataclass(frozen=True, slots=True)
 class OpenedTraining:
-    """What a training works on."""
-
     task: Task  # the model, its data and the question of their batch size
     validation: OpenedData | None  # what it is validated on
     folder: RunFolder | None  # where it is saved, with what an earlier process has left
@@ -29,7 +27,6 @@ class OpenedTraining:
     validating: ValidationOptions
 
     def sizes(self, found: ProbeResult) -> Sizes:
-        """The sizes of the run, from what was asked and what was found."""
         first, epochs = self.options.initial_epoch, self.options.epochs
         return choose_sizes(
             self.task.request.effective_batch_size,
@@ -48,19 +45,12 @@ def open_training(
     folder: RunFolder | None,
     recorder: Recorder,
 ) -> OpenedTraining:
-    """Opens what a training works on, and notes what was inferred.
-
-    Raises:
-        ArgumentError: The run in the folder was begun otherwise, or data do not tell where they end.
-        ModelError: The model cannot be trained in micro-batches, or does not fit the data.
-        DataError: The data cannot be used.
-    """
+    """Opens what a training works on, and notes what was inferred."""
     if folder is not None:
         request = folder.continued(request, batching.schedule, options.epochs)
-    split = validating.split
 
     def opens(data: Any, source: Any, data_options: DataOptions) -> OpenedData:
-        given = (open_data if split is None else split.open)(data, source, data_options)
+        given = validating.open_training(data, source, data_options)
         require_steps(given, steps_per_epoch=options.steps_per_epoch)  # before anything is taken from a batch generator
         return given
 
@@ -104,4 +94,4 @@ def _checked(folder: RunFolder, request: UserRequest, task: Task, options: RunOp
     )
     folder.require_same(facts, task.opened.samples or 0, options.initial_epoch)
     folder.require_model(request.model)
-    return folder.with_facts(facts)
+    return replace(folder, run=facts)

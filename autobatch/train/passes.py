@@ -7,7 +7,7 @@ a stream only once it has ended.
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from autobatch.data.batch import Batch, concatenate, with_class_weight
 from autobatch.data.epoch import number_of_updates, sequential, shuffled
@@ -30,47 +30,6 @@ class PassOptions:
     max_bytes: int = 64 * 2**20  # the most to read ahead
 
 
-class Passes(Protocol):
-    """The passes of one run."""
-
-    @property
-    def loader(self) -> Loader:
-        """What samples are taken from, once it is open."""
-
-    @property
-    def seed(self) -> int:
-        """The seed of order and augmentation."""
-
-    @property
-    def length(self) -> int | None:
-        """Samples in a pass; for a stream those of the last one, or as many as it may have; `None` for not known."""
-
-    @property
-    def only_one(self) -> bool:
-        """Whether there is one pass only, which may come to its end before the last epoch does."""
-
-    def updates(self, epoch: int) -> int | None:
-        """How many updates an epoch has; `None` if it goes on until the pass is used up."""
-
-    def open(self, first: int, epochs: int, resumed: CheckpointState | None) -> Loader:
-        """Begins to read for the epochs from `first` on, or from where an earlier run stood."""
-
-    @property
-    def skipped(self) -> int:
-        """Samples of the first pass that an earlier run has used."""
-
-    def end_pass(self) -> int:
-        """Told whenever a pass is used up; returns how many samples it had."""
-
-    def position(self) -> tuple[int, int]:
-        """The pass that the next update draws from, and the samples taken from it."""
-
-
-def passes_of(data: Source | Stream, reading: PassOptions) -> Passes:
-    """The passes over what was given."""
-    return SourcePasses(data, reading) if is_source(data) else StreamPasses(cast("Stream", data), reading)
-
-
 def one_pass(data: Source | Stream, *, workers: int | None, max_bytes: int) -> SourceLoader | StreamLoader:
     """One pass over all samples in their own order."""
     if is_source(data):
@@ -81,17 +40,13 @@ def one_pass(data: Source | Stream, *, workers: int | None, max_bytes: int) -> S
 class SourcePasses:
     """Passes over samples that can be read in any order."""
 
-    loader: Loader
-    only_one = False
+    loader: Loader  # what samples are taken from, once it is open
+    only_one = False  # whether there is one pass only, which may come to its end before the last epoch does
 
     def __init__(self, source: Source, reading: PassOptions) -> None:
-        self._source, self._reading = source, reading
-        self._first_pass, self.skipped = 0, 0
-
-    @property
-    def seed(self) -> int:
-        """The seed of order and augmentation."""
-        return self._source.seed
+        self._source, self._reading, self.seed = source, reading, source.seed
+        self._first_pass = 0
+        self.skipped = 0  # samples of the first pass that an earlier run has used
 
     @property
     def length(self) -> int:
@@ -99,12 +54,11 @@ class SourcePasses:
         return len(self._source)
 
     def updates(self, epoch: int) -> int:
-        """How many updates an epoch has."""
         return self._reading.steps_per_epoch or number_of_updates(self.length, self._reading.effective_of(epoch))
 
     def open(self, first: int, epochs: int, resumed: CheckpointState | None) -> Loader:
         """The samples from the next one on, as a run from the beginning would have come to them."""
-        first_pass, taken = self._stands_before(first)
+        first_pass, taken = self._position_before(first)
         if resumed is not None and resumed.epoch == first:
             first_pass, taken = resumed.pass_number, resumed.position
         self._first_pass, self.skipped = first_pass, taken
@@ -118,14 +72,14 @@ class SourcePasses:
             order=remaining,
             start_epoch=first_pass,
             # None may be left, if only the end of the last epoch is still to come.
-            passes=max(1, self._stands_before(epochs).passes - first_pass),
+            passes=max(1, self._position_before(epochs).passes - first_pass),
             workers=self._reading.workers,
             max_bytes=self._reading.max_bytes,
         )
         return self.loader
 
     def end_pass(self) -> int:
-        """Samples of a pass."""
+        """Samples of the pass that has just been used up."""
         return self.length
 
     def position(self) -> tuple[int, int]:
@@ -134,7 +88,7 @@ class SourcePasses:
         taken += self.skipped if number == self._first_pass else 0
         return (number + 1, 0) if taken == self.length else (number, taken)
 
-    def _stands_before(self, epoch: int) -> Position:
+    def _position_before(self, epoch: int) -> Position:
         reading = self._reading
         return position_after(((reading.effective_of(e), reading.steps_per_epoch) for e in range(epoch)), self.length)
 
@@ -146,17 +100,13 @@ class StreamPasses:
     skipped = 0
 
     def __init__(self, stream: Stream, reading: PassOptions) -> None:
-        self._stream, self._reading = stream, reading
+        self._stream, self._reading, self.seed = stream, reading, stream.seed
+        # Those of the last pass, or as many as it may have; `None` while that is not known.
         self.length: int | None = most_samples(stream)
         self.only_one = not stream.repeatable
 
-    @property
-    def seed(self) -> int:
-        """The seed of what is drawn here."""
-        return self._stream.seed
-
     def updates(self, epoch: int) -> int | None:
-        """How many updates an epoch has, if that was said."""
+        """How many updates an epoch has; `None` if it goes on until the pass is used up."""
         del epoch
         return self._reading.steps_per_epoch
 
@@ -178,27 +128,26 @@ class StreamPasses:
         return self.length
 
     def position(self) -> tuple[int, int]:
-        """The pass, and the samples taken from it."""
         return self.loader.epoch, self.loader.position
 
 
-class Taker(Protocol):
-    """What a feed draws from (`autobatch.data.prefetch.source_loader.SourceLoader`)."""
+Passes = SourcePasses | StreamPasses
 
-    def take(self, number: int) -> Batch:
-        """The next samples of the current pass."""
+
+def passes_of(data: Source | Stream, reading: PassOptions) -> Passes:
+    return SourcePasses(data, reading) if is_source(data) else StreamPasses(cast("Stream", data), reading)
 
 
 class Feed:
     """Hands out samples in order, each once."""
 
-    def __init__(self, loader: Taker, class_weight: Mapping[int, float] | None = None) -> None:
+    def __init__(self, loader: Loader, class_weight: Mapping[int, float] | None = None) -> None:
         self._loader = loader
         self._class_weight = class_weight
         self._returned: deque[Batch] = deque()
 
     def take(self, number: int) -> Batch:
-        """The next `number` samples: those that were put back first, then new ones."""
+        """The next samples: those that were put back first, then new ones."""
         parts: list[Batch] = []
         while number and self._returned:
             head = self._returned.popleft()

@@ -21,13 +21,8 @@ from autobatch.train.control.state import PolicyDecision, Snapshot, binding
 from autobatch.train.jsonl_log import JsonlLog, open_jsonl_log
 
 # Between two that are kept lies at least so much of the run so far, and so many seconds: see `Thinning`.
-_SHARE = 1 / 1000
-
-_LEAST_S = 0.5
-
-_SOONER = 1 / 10
-
-_MOVED = 0.02
+_SHARE, _LEAST_S = 1 / 1000, 0.5
+_SOONER, _MOVED = 1 / 10, 0.02
 
 
 class Thinning:
@@ -60,7 +55,6 @@ class Thinning:
 
 
 def device_bytes(reading: MemoryReading) -> int | None:
-    """What this process occupies on all devices together, `None` where nobody tells."""
     known = [one.used_by_this_process_bytes for one in reading.devices if one.used_by_this_process_bytes is not None]
     return sum(known) if known else None
 
@@ -115,12 +109,7 @@ class Recorder:
     def open(
         cls, log_dir: str | PathLike[str] | None, on_event: Callable[[Event], None] | None, verbose: Any
     ) -> Iterator[Self]:
-        """A recorder with a log, if there is a folder for it, that also says how the run ended.
-
-        Raises:
-            ArgumentError: The folder is no path.
-            DataError: The log cannot be made.
-        """
+        """A recorder with a log, if there is a folder for it, that also says how the run ended."""
         with open_jsonl_log(log_dir, lambda text: say(text, verbose)) as log:
             yield cls(on_event, log=log, verbose=verbose)
 
@@ -144,11 +133,9 @@ class Recorder:
         say(text, self._verbose)
 
     def add_trial(self, trial: Trial) -> None:
-        """Writes down a trial of the search."""
         self._log.add_trial(trial)
 
     def add_probe(self, found: ProbeResult) -> None:
-        """Writes down what the search has found."""
         self._log.add_probe(found)
         self.note(*found.notes)
 
@@ -180,15 +167,7 @@ class Recorder:
         returned_bytes: int | None = None,
         held_bytes: int | None = None,
     ) -> None:
-        """Writes a decision down, says it and passes it on.
-
-        Args:
-            phase: In which phase of the run it was taken.
-            decision: What was decided.
-            headroom_bytes: What was left above the need of the size before, `None` where nothing was read.
-            returned_bytes: What the system got back by it, `None` where that is not known.
-            held_bytes: What is no longer needed and cannot be given back, `None` where that is not known.
-        """
+        """Writes a decision down, says it and passes it on; what the figures mean says `ControllerHooks`."""
         at_s, place = self._clock() - self._began_s, (self.progress.epoch, self.progress.update)
         sizes = (decision.before, decision.after)
         told = Decision(*place, phase, *sizes, decision.reason, at_s, headroom_bytes, returned_bytes, held_bytes)

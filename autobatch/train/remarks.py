@@ -22,7 +22,6 @@ class ModelTraits:
 
     @classmethod
     def of(cls, model: Any) -> "ModelTraits":
-        """Those of a Keras model."""
         norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
         return cls(norms, not is_keras_own(model, "train_step"), getattr(model, "steps_per_execution", 1))
 

@@ -33,29 +33,17 @@ class Schedule:
         self._known: dict[int, int] = {}
 
     def at(self, epoch: int) -> int:
-        """The effective batch of one epoch, in samples.
-
-        Raises:
-            ArgumentError: The function returned no batch size.
-        """
+        """The effective batch of one epoch, in samples."""
         if epoch not in self._known:
             self._known[epoch] = _require_size(self._of(epoch), epoch)
         return self._known[epoch]
 
     def sizes(self, epochs: int, first: int = 0) -> tuple[int, ...]:
-        """The effective batches from epoch `first` to before `epochs`.
-
-        Raises:
-            ArgumentError: The function returned no batch size for one of them.
-        """
+        """The effective batches from epoch `first` to before `epochs`."""
         return tuple(self.at(epoch) for epoch in range(first, epochs))
 
     def largest(self, epochs: int, first: int = 0) -> int:
-        """The largest of `sizes`; the effective batch of `first` where there are none.
-
-        Raises:
-            ArgumentError: The function returned no batch size for one of them.
-        """
+        """The largest of `sizes`; the effective batch of `first` where there are none."""
         return max(self.sizes(max(epochs, first + 1), first))
 
 
@@ -65,9 +53,6 @@ def parse_schedule(batch_size: Any) -> Schedule | None:
     Args:
         batch_size: Pairs of an epoch and the effective batch from then on, or a function from the number of an epoch to
             its effective batch. Anything else is not for this function.
-
-    Raises:
-        ArgumentError: Meant as a schedule, but the pairs make none.
 
     Example:
         >>> parse_schedule([(0, 64), (5, 128)]).sizes(7)
@@ -115,8 +100,6 @@ def _is_whole(number: Any, least: int) -> bool:
 
 
 class Position(NamedTuple):
-    """Where a run stands between two updates."""
-
     number: int  # the pass over the samples, counted from 0
     taken: int  # samples of that pass that were used already, fewer than it has
 
@@ -159,11 +142,7 @@ EffectiveBatch = BatchSize | Sequence[tuple[int, int]] | Callable[[int], int]
 
 
 class Batching:
-    """How the updates of a training are to be sized: its arguments, checked.
-
-    Raises:
-        ArgumentError: There is no such way.
-    """
+    """How the updates of a training are to be sized: its arguments, checked."""
 
     def __init__(
         self,
@@ -184,7 +163,6 @@ class Batching:
 
     @property
     def resizes(self) -> bool:
-        """Whether the effective batch follows memory."""
         return self.on_memory_pressure == "resize"
 
     @property
@@ -218,8 +196,6 @@ class Resizing:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many samples stand behind an update, and how many are run at once."""
-
     effective_batch_size: int  # samples behind one update of the first epoch
     micro_batch_size: int  # samples in a micro-batch at first
     largest: int  # the most samples behind one update of any epoch

@@ -23,7 +23,7 @@ from autobatch.train.remarks import (
     unused_rule_remarks,
 )
 from autobatch.train.schedule import first_rung
-from autobatch.train.validation import DataValidation
+from autobatch.train.validation import Validation
 
 
 class Trainer:
@@ -40,12 +40,7 @@ class Trainer:
             self._folder = self._folder.begun_with(sizes.at or (lambda _: sizes.largest), opened.options.epochs)
 
     def run(self) -> Any:
-        """Says what the run begins with, trains, and returns Keras' `History`.
-
-        Raises:
-            ModelError: Updates have to be cut into micro-batches, and the loss does not allow it.
-            ArgumentError: The run that goes on was that of another model.
-        """
+        """Says what the run begins with, trains, and returns Keras' `History`."""
         sizes, recorder = self._sizes, self._recorder
         recorder.note(*self._remarks())
         recorder.begin(self._found, sizes.effective_batch_size, sizes.micro_batch_size, self._task.data.seed)
@@ -74,7 +69,6 @@ class Trainer:
         return self._opened.batching.resizes
 
     def _remarks(self) -> list[str]:
-        """What a user should know of a run in these sizes."""
         sizes, options, batching, task = self._sizes, self._options, self._opened.batching, self._task
         effective, samples = sizes.effective_batch_size, task.opened.samples
         if self._resizes:
@@ -129,15 +123,15 @@ class Trainer:
             raise ModelError(msg)
         return cuttable
 
-    def _validation(self) -> DataValidation | None:
+    def _validation(self) -> Validation | None:
         if self._opened.validation is None:
             return None
         effective = self._opened.validating.batch_size or self._sizes.effective_batch_size
         micro = first_rung(effective, self._sizes.micro_batch_size)
-        return DataValidation(
+        return Validation(
             self._opened.validation.data,
             effective=effective,
-            cutter=MicroBatchRunner(self._setup.controller("validation", effective, micro)),
+            runner=MicroBatchRunner(self._setup.controller("validation", effective, micro)),
             steps=self._opened.validating.steps,
             workers=self._options.workers,
             max_bytes=self._max_bytes,
@@ -147,7 +141,7 @@ class Trainer:
     def _max_bytes(self) -> int:
         return read_ahead_bytes(self._sizes.largest, self._task.data.sample_bytes)
 
-    def _plan(self, validation: DataValidation | None, resumed: Any) -> TrainingPlan:
+    def _plan(self, validation: Validation | None, resumed: Any) -> TrainingPlan:
         return TrainingPlan.of(
             replace(self._options, shuffle=self._options.shuffle and self._task.opened.shuffles),
             effective_batch_size=self._sizes.effective_batch_size,

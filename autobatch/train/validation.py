@@ -5,10 +5,10 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from autobatch._arguments import require_count, require_fraction
-from autobatch.backend.base import Engine, Evaluator
+from autobatch.backend.base import Evaluator
 from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.adapters.mixture import Mixture
 from autobatch.data.images.flow import is_addressable, is_image_generator
@@ -22,15 +22,13 @@ from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed, one_pass
 
 _NOT_FOR_VALIDATION = {"subset", "save_to_dir"}
+_PATIENCE_S = 1.0  # a batch generator may be waiting for ever
+_DRY = "The data for validation come to an end"
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationOptions:
-    """The arguments of `fit` that tell what to validate on, and how; checked.
-
-    Raises:
-        ArgumentError: One cannot be meant.
-    """
+    """The arguments of `fit` that tell what to validate on, and how; checked."""
 
     data: Any = None
     fraction: float | None = None  # what to hold back of arrays
@@ -39,71 +37,39 @@ class ValidationOptions:
 
     def __post_init__(self) -> None:
         require_count(validation_steps=self.steps, validation_batch_size=self.batch_size)
-        parse_validation_split(self.fraction, self.data)
+        if self.splits:
+            require_fraction("This is no part of the data.", validation_split=self.fraction)
 
     @property
-    def split(self) -> "ValidationSplit | None":
-        """What is held back of arrays, `None` if nothing is."""
-        return parse_validation_split(self.fraction, self.data)
+    def splits(self) -> bool:
+        """Whether a part of the arrays is held back; not where data for validation are given, as in Keras."""
+        return bool(self.fraction) and self.data is None
+
+    def open_training(self, data: Any, source: Any, asked: DataOptions) -> OpenedData:
+        """What is trained on: all but the last part, as in Keras, where that is held back."""
+        return OpenedData(self._parts(data, source, asked)[0]) if self.splits else open_data(data, source, asked)
 
     def open(self, request: UserRequest, training: OpenedData) -> tuple[OpenedData | None, tuple[str, ...]]:
         """What to validate on, `None` for nothing, and what to say about it."""
-        options = request.data_options(training.data.seed)
-        if self.split is not None:
-            return self.split.open_held_back(request.data, request.source, options), ()
-        return open_validation(request.data, request.source, self.data, training, options)
+        asked = request.data_options(training.data.seed)
+        if self.splits:
+            return OpenedData(self._parts(request.data, request.source, asked)[1]), ()
+        return open_validation(request.data, request.source, self.data, training, asked)
 
-
-@dataclass(frozen=True, slots=True)
-class ValidationSplit:
-    """Arrays of which a part is held back for validation: `fit(..., validation_split=...)`."""
-
-    fraction: float  # how much of them, above 0 and below 1
-
-    def open(self, data: Any, source: Any, asked: DataOptions) -> OpenedData:
-        """Opens what is trained on: all but the last part, as in Keras.
-
-        Raises:
-            ArgumentError: The data are no arrays.
-        """
-        kept, _ = self._split(data, source, asked)
-        return OpenedData(kept)
-
-    def open_held_back(self, data: Any, source: Any, asked: DataOptions) -> OpenedData:
-        """Opens the last part."""
-        return OpenedData(self._split(data, source, asked)[1])
-
-    def _split(self, data: Any, source: Any, asked: DataOptions) -> tuple[ArraySource, ArraySource]:
+    def _parts(self, data: Any, source: Any, asked: DataOptions) -> tuple[ArraySource, ArraySource]:
         if is_image_generator(data):
             raise self._refusal("Give it to the generator: ImageDataGenerator(validation_split=...).")
         whole = open_data(data, source, asked).data
         if not isinstance(whole, ArraySource):
             raise self._refusal("Only arrays can be split by position. Give validation_data instead.")
-        return whole.split(self.fraction)
+        return whole.split(float(self.fraction or 0))
 
     def _refusal(self, advice: str) -> ArgumentError:
         return ArgumentError(f"{advice} Received: validation_split={self.fraction}. Expected it left out.")
 
 
-def parse_validation_split(fraction: Any, validation_data: Any) -> ValidationSplit | None:
-    """What is held back of arrays; `None` if that was not asked for.
-
-    Raises:
-        ArgumentError: It is no fraction, or there are data for validation besides.
-    """
-    if not fraction or validation_data is not None:
-        # Keras, too, leaves the split alone where data for validation are given.
-        return None
-    require_fraction("This is no part of the data.", validation_split=fraction)
-    return ValidationSplit(float(fraction))
-
-
 def require_steps(given: OpenedData, **steps: int | None) -> None:
-    """Refuses data that do not tell where a pass ends, unless it was said.
-
-    Raises:
-        ArgumentError: Names the argument that says it.
-    """
+    """Refuses data that do not tell where a pass ends, unless it was said."""
     for name, number in steps.items():
         if number is None and given.endless:
             msg = f"Nothing tells where these data end. Received: {name}=None. Expected a number of steps."
@@ -111,11 +77,7 @@ def require_steps(given: OpenedData, **steps: int | None) -> None:
 
 
 def require_random_access(given: OpenedData) -> Source:
-    """The data, if a run over them can be gone on with in the middle.
-
-    Raises:
-        ArgumentError: They are a stream.
-    """
+    """The data, if a run over them can be gone on with in the middle."""
     if not is_source(given.data):
         msg = (
             "A run over data that come as a stream cannot be gone on with in the middle: nothing is skipped exactly. "
@@ -129,11 +91,7 @@ def require_random_access(given: OpenedData) -> Source:
 def open_validation(
     data: Any, source: Any, validation_data: Any, training: OpenedData, asked: DataOptions
 ) -> tuple[OpenedData | None, tuple[str, ...]]:
-    """What to validate on, and what to say about it.
-
-    Raises:
-        ArgumentError: A folder for validation has other classes than the one for training.
-    """
+    """What to validate on, and what to say about it."""
     # Keras unpacks a list as it does a tuple.
     given = tuple(validation_data) if isinstance(validation_data, list) else validation_data
     # Pictures are not transformed at random, and nothing is put in another order.
@@ -215,22 +173,7 @@ def _without_split(datagen: Any) -> Any:
     return whole
 
 
-_PATIENCE_S = 1.0  # a batch generator may be waiting for ever
-
-_DRY = "The data for validation come to an end"
-
-
-class Validation(Protocol):
-    """Something to evaluate a model on."""
-
-    def run(self, model: Any, engine: Engine, callbacks: Any) -> dict[str, float]:
-        """The metrics of the model as it stands, by name."""
-
-    def close(self) -> None:
-        """Stops reading; called when the training is over."""
-
-
-class DataValidation:
+class Validation:
     """Evaluates on data, each sample of a pass once."""
 
     def __init__(
@@ -238,12 +181,12 @@ class DataValidation:
         data: Source | Stream,
         *,
         effective: int,
-        cutter: MicroBatchRunner,
+        runner: MicroBatchRunner,
         steps: int | None,
         workers: int | None,
         max_bytes: int,
     ) -> None:
-        self._data, self._effective, self._cutter, self._steps = data, effective, cutter, steps
+        self._data, self._effective, self._runner, self._steps = data, effective, runner, steps
         self._workers, self._max_bytes = workers, max_bytes
         self._going_on: StreamLoader | None = None
 
@@ -253,7 +196,7 @@ class DataValidation:
         callbacks.on_test_begin()
         logs: Any = {}
         model.reset_metrics()
-        self._cutter.controller.pause()
+        self._runner.controller.pause()
         with self._open() as loader:
             feed = Feed(loader)
             for step in count() if self._steps is None else range(self._steps):
@@ -262,7 +205,7 @@ class DataValidation:
                     warnings.warn(f"{_DRY} after {step} of {self._steps} steps.", stacklevel=1)
                     break
                 callbacks.on_test_batch_begin(step)
-                logs = self._cutter.evaluate(engine, feed, size)
+                logs = self._runner.evaluate(engine, feed, size)
                 callbacks.on_test_batch_end(step, logs)
                 if model.stop_evaluating or (self._steps is None and loader.ended):
                     break
@@ -271,7 +214,6 @@ class DataValidation:
         return results
 
     def close(self) -> None:
-        """Stops reading."""
         if self._going_on is not None:
             self._going_on.close(wait_s=_PATIENCE_S)
 

@@ -64,12 +64,12 @@ class Training:
 
         fell: list[tuple[int, int]] = []
         ladder = rungs(data.size, data.size)
-        cutter = MicroBatchRunner(
+        runner = MicroBatchRunner(
             controller_without_sensors(
                 micro or data.size, ladder, lambda before, after, _: fell.append((before, after))
             )
         )
-        logs = cutter.update(self._engine, Feed(Once(data)), data.size)
+        logs = runner.update(self._engine, Feed(Once(data)), data.size)
         np.asarray(logs["loss"])  # waits for the device
         return fell
 

@@ -184,11 +184,11 @@ class Ours:
         self._engine = engine_for(model, data[:2])
 
     def __call__(self) -> None:
-        cutter = MicroBatchRunner(controller(self._effective, self._micro))
+        runner = MicroBatchRunner(controller(self._effective, self._micro))
         run(
             self._model,
             self._engine,
             Arrays(self._data),
-            cutter,
+            runner,
             TrainingPlan(effective_batch_size=self._effective, verbose=0),
         )

@@ -76,11 +76,11 @@ def test_without_any_sample_there_is_no_result() -> None:
 def test_every_sample_is_predicted_once_whatever_fails(count: int, step: int, micro: int, fails: set[int]) -> None:
     """Calls that run out of memory are redone. Seen to fail with what was handed in not put back."""
     engine = FakeEngine(lambda call, size: call in fails and size > 1)
-    cutter = MicroBatchRunner(controller_without_sensors(min(micro, step), rungs(step, step), lambda *_: None))
+    runner = MicroBatchRunner(controller_without_sensors(min(micro, step), rungs(step, step), lambda *_: None))
     rows = OutputRows(count)
     with SourceLoader(ArraySource(np.arange(count)), shuffle=False, passes=1, workers=1) as loader:
         feed = Feed(loader)
         while size := loader.window(step):
-            cutter.predict(engine, feed, size, rows.add)
+            runner.predict(engine, feed, size, rows.add)
     assert rows.result().tolist() == list(range(count))
     assert sum(part.size for part in engine.predicted) == count

@@ -31,18 +31,18 @@ loss = np.mean(expected**2)
 for evaluates in (False, True):
     sizes = []
     ladder, told = rungs(len(x), len(x)), lambda before, after, reason: sizes.append(after)
-    cutter = MicroBatchRunner(controller_without_sensors(len(x), ladder, told))
+    runner = MicroBatchRunner(controller_without_sensors(len(x), ladder, told))
     with SourceLoader(ArraySource(x, y), shuffle=False, passes=1) as loader:
         feed = Feed(loader)
         source = ArraySource(x, y).read([0, 1], 0)
         engine = forward_engine_for(model, source, evaluates=evaluates)
         if evaluates:
             model.reset_metrics()
-            logs = cutter.evaluate(engine, feed, len(x))
+            logs = runner.evaluate(engine, feed, len(x))
             assert abs(float(logs["loss"]) / loss - 1) < 1e-4, (logs, loss)
         else:
             rows = OutputRows(len(x))
-            cutter.predict(engine, feed, len(x), rows.add)
+            runner.predict(engine, feed, len(x), rows.add)
             assert np.allclose(rows.result(), expected, rtol=1e-3, atol=1e-5)
     print("sizes", *sizes)
 """

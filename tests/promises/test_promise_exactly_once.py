@@ -88,7 +88,7 @@ def disturbances(draw: st.DrawFn) -> Disturbance:
 
 def run(source: Source, how: Disturbance, engine: Engine, *, shuffle: bool = True) -> None:
     """Trains for some passes, as the loop does."""
-    cutter = MicroBatchRunner(
+    runner = MicroBatchRunner(
         controller_without_sensors(
             how.micro_batch_size, rungs(how.effective_batch_size, how.effective_batch_size), lambda *decision: None
         ),
@@ -105,7 +105,7 @@ def run(source: Source, how: Disturbance, engine: Engine, *, shuffle: bool = Tru
         feed = Feed(loader)
         for _ in range(how.passes):
             for start, stop in updates(len(source), how.effective_batch_size):
-                cutter.update(engine, feed, stop - start)
+                runner.update(engine, feed, stop - start)
 
 
 def require_undisturbed(source: Source, how: Disturbance, engine: FakeEngine) -> None:
@@ -193,7 +193,7 @@ def test_evaluation_sees_every_sample_once(count: int, how: Disturbance) -> None
     """Seen to fail with a failed micro-batch's samples not put back."""
     source = Numbered(count)
     engine = FakeEngine(how.fails)
-    cutter = MicroBatchRunner(
+    runner = MicroBatchRunner(
         controller_without_sensors(
             how.micro_batch_size, rungs(how.effective_batch_size, how.effective_batch_size), lambda *decision: None
         ),
@@ -202,7 +202,7 @@ def test_evaluation_sees_every_sample_once(count: int, how: Disturbance) -> None
     with SourceLoader(source, shuffle=False, passes=1, workers=1, chunk=how.chunk) as loader:
         feed = Feed(loader)
         for start, stop in updates(count, how.effective_batch_size):
-            cutter.evaluate(engine, feed, stop - start)
+            runner.evaluate(engine, feed, stop - start)
     assert concatenate(engine.evaluated).x[:, 0].tolist() == list(range(count))
 
 
@@ -212,7 +212,7 @@ def test_the_micro_batch_only_falls_and_says_so(how: Disturbance) -> None:
     """Seen to fail with the size of the failed part forgotten: the same size would fail again."""
     decisions: list[tuple[int, int]] = []
     ladder = rungs(how.effective_batch_size, how.effective_batch_size)
-    cutter = MicroBatchRunner(
+    runner = MicroBatchRunner(
         controller_without_sensors(
             how.micro_batch_size, ladder, lambda before, after, _: decisions.append((before, after))
         ),
@@ -222,6 +222,6 @@ def test_the_micro_batch_only_falls_and_says_so(how: Disturbance) -> None:
     with SourceLoader(Numbered(30), passes=1, workers=1) as loader:
         feed = Feed(loader)
         for start, stop in updates(30, how.effective_batch_size):
-            cutter.update(engine, feed, stop - start)
+            runner.update(engine, feed, stop - start)
     assert all(after < before and after in ladder for before, after in decisions)
-    assert cutter.controller.micro_batch_size == (decisions[-1][1] if decisions else how.micro_batch_size)
+    assert runner.controller.micro_batch_size == (decisions[-1][1] if decisions else how.micro_batch_size)

@@ -42,7 +42,7 @@ from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed
 from autobatch.train.recorder import Recorder
-from autobatch.train.validation import DataValidation
+from autobatch.train.validation import Validation
 
 SAMPLES, EFFECTIVE, EPOCHS = 20, 8, 2
 WINDOWS = [stop - start for start, stop in updates(SAMPLES, EFFECTIVE)] * EPOCHS
@@ -178,10 +178,10 @@ class Lab:
         saver = Saver(checkpoint, 0.5, journal, note=recorder.note, clock=clock)
         setup = self._setup(faults, recorder, saver, clock)
         engine = Noting(self.engine, self.source)
-        validation = DataValidation(
+        validation = Validation(
             Labelled(6),
             effective=4,
-            cutter=MicroBatchRunner(setup.controller("validation", 4, 4)),
+            runner=MicroBatchRunner(setup.controller("validation", 4, 4)),
             steps=None,
             workers=1,
             max_bytes=2**20,
@@ -227,11 +227,11 @@ class Lab:
             put_back(self.model, self._start)
             replay = iter(cuts)
             controller = controller_without_sensors(EFFECTIVE, (EFFECTIVE,), lambda *decision: None)
-            cutter = MicroBatchRunner(controller, lambda count, micro: next(replay))
+            runner = MicroBatchRunner(controller, lambda count, micro: next(replay))
             with SourceLoader(self.source, passes=EPOCHS, workers=1) as loader:
                 feed = Feed(loader)
                 for size in WINDOWS[: len(cuts)]:
-                    cutter.update(self.engine, feed, size)
+                    runner.update(self.engine, feed, size)
             self._calm[key] = self.learned()
         return self._calm[key]
 

@@ -93,12 +93,12 @@ def train(
     feed = Feed(InMemory(data))
     replay = iter(cuts or ())
     options: dict[str, Any] = {} if cuts is None else {"cut": lambda count, micro: next(replay)}
-    cutter = MicroBatchRunner(
+    runner = MicroBatchRunner(
         controller_without_sensors(micro, rungs(EFFECTIVE, EFFECTIVE), lambda *decision: None), **options
     )
     model.reset_metrics()
     for start in range(0, data.size, EFFECTIVE):
-        cutter.update(engine, feed, min(EFFECTIVE, data.size - start))
+        runner.update(engine, feed, min(EFFECTIVE, data.size - start))
     return engine
 
 

@@ -84,13 +84,13 @@ def _train() -> dict[str, Any]:
     hit = _model()
     engine = Heard(hit, data[:2])
     ladder = rungs(EFFECTIVE, EFFECTIVE)
-    cutter = MicroBatchRunner(
+    runner = MicroBatchRunner(
         controller_without_sensors(EFFECTIVE, ladder, lambda before, after, _: decisions.append((before, after)))
     )
     feed = Feed(faults.InMemory(data))
     hit.reset_metrics()
     for start in range(0, SAMPLES, EFFECTIVE):
-        cutter.update(engine, feed, min(EFFECTIVE, SAMPLES - start))
+        runner.update(engine, feed, min(EFFECTIVE, SAMPLES - start))
     calm = _model()
     again = faults.train(calm, data, micro=EFFECTIVE, cuts=engine.cuts)
     return {

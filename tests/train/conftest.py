@@ -19,7 +19,7 @@ from autobatch.probing.tuner import find_batch_size
 from autobatch.train.control.controller import controller_without_sensors
 from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
-from autobatch.train.validation import DataValidation
+from autobatch.train.validation import Validation
 
 EFFECTIVE = 8
 
@@ -80,19 +80,19 @@ class Bench:
         **plan: Any,
     ) -> Any:
         """What our loop makes of it; `engine` may be one that trains nothing."""
-        cutter = watched if is_watched else unwatched
+        runner = watched if is_watched else unwatched
         if validate:
-            plan["validation"] = DataValidation(
+            plan["validation"] = Validation(
                 self._open(self._held_out, seed=0),
                 effective=EFFECTIVE,
-                cutter=cutter(micro),
+                runner=runner(micro),
                 steps=validation_steps,
                 workers=1,
                 max_bytes=2**20,
             )
         plan = {"epochs": 2, "verbose": 0, "shuffle": False, "workers": 1} | plan
         options = TrainingPlan(effective_batch_size=EFFECTIVE, **plan)
-        return run(self.model, engine or self._engine, self._source, cutter(micro), options)
+        return run(self.model, engine or self._engine, self._source, runner(micro), options)
 
     def _open(self, folder: Path, seed: int) -> Any:
         return open_pictures(self._datagen, folder, DataOptions(self.model, augment=False, seed=seed))[0]

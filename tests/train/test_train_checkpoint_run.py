@@ -37,7 +37,7 @@ from autobatch.train.learning_rate import scale
 from autobatch.train.loop import Resizing, TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.schedule import parse_schedule
-from autobatch.train.validation import DataValidation
+from autobatch.train.validation import Validation
 
 pytestmark = pytest.mark.usefixtures("probed_once")
 SAMPLES, EFFECTIVE = 20, 8
@@ -181,10 +181,10 @@ class Bench:
 
     def _validation(self):
         one = Run(Sensor(5 * PER_SAMPLE))
-        return DataValidation(
+        return Validation(
             Numbered(11),
             effective=4,
-            cutter=MicroBatchRunner(one.controller),
+            runner=MicroBatchRunner(one.controller),
             steps=None,
             workers=1,
             max_bytes=2**20,

@@ -31,7 +31,7 @@ from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed
 from autobatch.train.recorder import Recorder
-from autobatch.train.validation import DataValidation
+from autobatch.train.validation import Validation
 
 GONE = OSError("gone")
 
@@ -44,10 +44,10 @@ def fits(samples):
 def train(one, engine, *, samples=32, effective=8, passes=1):
     """Trains as the loop does and returns the sizes of the micro-batches of each update."""
     with SourceLoader(Numbered(samples), passes=passes, workers=1) as loader:
-        feed, cutter = Feed(loader), MicroBatchRunner(one.controller)
+        feed, runner = Feed(loader), MicroBatchRunner(one.controller)
         for _ in range(passes):
             for start, stop in updates(samples, effective):
-                cutter.update(engine, feed, stop - start)
+                runner.update(engine, feed, stop - start)
     return [[part.size for part in update] for update in engine.updates]
 
 
@@ -163,12 +163,12 @@ def test_what_does_not_come_back_ends_in_an_error_that_says_what_is_missing():
     # A reading before every micro-batch: the third update is in the middle when memory is gone.
     one = Run(Sensor(*[fits(4)] * 5, 30), micro=4)
     with SourceLoader(source, passes=2, workers=1) as loader:
-        feed, cutter = Feed(loader), MicroBatchRunner(one.controller)
-        cutter.update(engine, feed, 8)
-        cutter.update(engine, feed, 8)
+        feed, runner = Feed(loader), MicroBatchRunner(one.controller)
+        runner.update(engine, feed, 8)
+        runner.update(engine, feed, 8)
         weights = [np.array(weight) for weight in model.weights]
         with pytest.raises(DoesNotFitError, match="waited for 60 s") as caught:
-            cutter.update(engine, feed, 8)
+            runner.update(engine, feed, 8)
     assert (caught.value.needed_bytes, caught.value.available_bytes) == (100, 30)
     assert sum(one.clock.slept) >= 60
     assert int(model.optimizer.iterations) == 2
@@ -275,7 +275,9 @@ def test_when_the_sensor_fails_after_a_failure_the_size_falls_all_the_same():
 def test_what_python_itself_could_not_allocate_was_the_hosts(cause, resource):
     sensor = Sensor(ROOMY, gpu_budgets=[ROOMY])
     one = Run(sensor, footprints={"host": need, "device": need}, gpu=0)
-    one.controller.ran_out(OutOfMemoryError("too large", 8), cause)
+    error = OutOfMemoryError("too large", 8)
+    error.__cause__ = cause
+    one.controller.ran_out(error)
     assert f"ran out of {resource} memory" in one.changes[0].reason
 
 
@@ -321,10 +323,10 @@ class Silent:
 
 
 def validation(one, samples=16, effective=8):
-    return DataValidation(
+    return Validation(
         Numbered(samples),
         effective=effective,
-        cutter=MicroBatchRunner(one.controller),
+        runner=MicroBatchRunner(one.controller),
         steps=None,
         workers=1,
         max_bytes=2**20,
@@ -459,7 +461,7 @@ def test_a_micro_batch_of_weights_is_looked_up_before_the_reading():
 
     engine, one = FakeEngine(needs_weights=True), Run(Sensor(ROOMY, fits(2)))
     with SourceLoader(Weighted(16), passes=1, workers=1) as loader:
-        feed, cutter = Feed(loader), MicroBatchRunner(one.controller)
-        cutter.update(engine, feed, 8)
-        cutter.update(engine, feed, 8)
+        feed, runner = Feed(loader), MicroBatchRunner(one.controller)
+        runner.update(engine, feed, 8)
+        runner.update(engine, feed, 8)
     assert [[part.size for part in update] for update in engine.updates] == [[8], [2] * 4]

@@ -11,7 +11,7 @@ from autobatch.errors import DoesNotFitError, OutOfMemoryError
 from autobatch.train.control.controller import controller_without_sensors
 from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
-from autobatch.train.validation import DataValidation
+from autobatch.train.validation import Validation
 
 SAMPLES, EFFECTIVE = 23, 5
 
@@ -97,8 +97,8 @@ class RunsOut:
 
 
 def validation(engine, data, told=print, steps=None):
-    cutter = MicroBatchRunner(controller_without_sensors(4, (4, 2, 1), told))
-    given = DataValidation(data, effective=4, cutter=cutter, steps=steps, workers=1, max_bytes=2**20)
+    runner = MicroBatchRunner(controller_without_sensors(4, (4, 2, 1), told))
+    given = Validation(data, effective=4, runner=runner, steps=steps, workers=1, max_bytes=2**20)
     result = given.run(engine, engine, keras.callbacks.CallbackList())
     return result, given
 

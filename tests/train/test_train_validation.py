@@ -13,7 +13,8 @@ import autobatch
 from autobatch.data.batch import leaves
 from autobatch.data.open import DataOptions, open_data
 from autobatch.errors import ArgumentError
-from autobatch.train.validation import open_validation, parse_validation_split
+from autobatch.probing.request import UserRequest
+from autobatch.train.validation import ValidationOptions, open_validation
 
 pytestmark = pytest.mark.usefixtures("probed_once")
 
@@ -97,21 +98,21 @@ def test_a_folder_without_a_generator_says_how_to_give_one(folder):
 
 @pytest.mark.parametrize("fraction", [0.25, np.float32(0.25)])
 def test_the_last_part_of_arrays_is_held_back(fraction):
-    split = parse_validation_split(fraction, None)
-    asked = DataOptions(MODEL, 1)
-    numbered = np.arange(10.0)[:, None]
-    assert split.open(numbered, None, asked).data.read(range(7), 0).x[:, 0].tolist() == list(range(7))
-    assert split.open_held_back(numbered, None, asked).data.read(range(3), 0).x[:, 0].tolist() == [7, 8, 9]
+    numbered, options = np.arange(10.0)[:, None], ValidationOptions(fraction=fraction)
+    training = options.open_training(numbered, None, DataOptions(MODEL, 1))
+    assert training.data.read(range(7), 0).x[:, 0].tolist() == list(range(7))
+    held_back, _ = options.open(UserRequest(model=MODEL, data=numbered), training)
+    assert held_back.data.read(range(3), 0).x[:, 0].tolist() == [7, 8, 9]
 
 
 @pytest.mark.parametrize("fraction", [1, 1.5, -0.1, True, "0.2"])
 def test_what_is_no_part_is_refused(fraction):
     with pytest.raises(ArgumentError, match="validation_split="):
-        parse_validation_split(fraction, None)
+        ValidationOptions(fraction=fraction)
 
 
 def test_validation_data_come_before_a_split():
-    assert parse_validation_split(0.2, (X, Y)) is None
+    assert not ValidationOptions((X, Y), 0.2).splits
 
 
 def test_a_validation_that_runs_dry_says_so():

@@ -17,20 +17,14 @@ from autobatch._atomic_file import read_file
 from autobatch.errors import DataError
 
 _NAME = b"autobatch checkpoint "
-
 _MAGIC = _NAME + b"3\n"
-
 _LENGTH_BYTES = 8
-
 _DIGEST_BYTES = 32
-
 _PIECE_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFile:
-    """What a whole file holds."""
-
     path: Path  # the file
     description: dict[str, Any]  # its description
     start: int  # where its values begin, in bytes

@@ -98,11 +98,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, folder: str | PathLike[str]) -> Self:
-        """What is in a folder; it may be empty, or not there yet.
-
-        Raises:
-            DataError: A checkpoint is there, and it is damaged.
-        """
+        """What is in a folder; it may be empty, or not there yet."""
         checkpoint = CheckpointStore(folder)
         stored = checkpoint.load()
         told = folder.max_micro_batch_size if isinstance(folder, SupervisedFolder) else None
@@ -110,71 +106,24 @@ class RunFolder:
         return cls(checkpoint, InFlightJournal(folder), stored, bound, isinstance(folder, SupervisedFolder))
 
     def continued(self, request: UserRequest, schedule: Schedule | None, epochs: int) -> UserRequest:
-        """The request of the run that goes on, as far as its arguments leave that open.
-
-        Raises:
-            ArgumentError: They ask for something else.
-        """
-        batch_size = request.batch_size
+        """The request of the run that goes on, as far as its arguments leave that open."""
+        given = request.max_batch_size
+        if given is None or isinstance(given, int):
+            request = replace(request, max_batch_size=_least(given, self.max_micro_batch_size))
+        if self.stored is None:
+            return request
+        state, batch_size = self.stored.state, request.batch_size
         if schedule is None:
-            batch_size = self.batch_size(batch_size)
+            batch_size = self._batch_size(state, batch_size)
         else:
-            self.require_schedule(schedule, epochs)
-        bound = self.max_batch_size(request.max_batch_size)
-        return replace(request, batch_size=batch_size, seed=self.seed(request.seed), max_batch_size=bound)
-
-    def seed(self, given: int | None) -> int | None:
-        """The seed of the run that goes on, or the one that was given.
-
-        Raises:
-            ArgumentError: They differ.
-        """
-        if self.stored is None:
-            return given
-        ours = self.stored.state.seed
-        if given is not None and given != ours:
-            self._refuse(f"seed={given}", _begun_with(ours))
-        return ours
-
-    def max_batch_size(self, given: Any) -> Any:
-        """The bound that was given, or that of the run that goes on where it is tighter."""
-        return _least(given, self.max_micro_batch_size) if given is None or isinstance(given, int) else given
-
-    def batch_size(self, given: Any) -> Any:
-        """The effective batch of the run that goes on, or what was given.
-
-        Raises:
-            ArgumentError: A number was given, and it is another; or the run was begun with a schedule.
-        """
-        if self.stored is None:
-            return given
-        state = self.stored.state
-        if isinstance(given, Integral):
-            self._require_size(given, lambda _: min(int(given), state.samples), 1)
-        elif given not in ("auto", "largest"):
-            return given
-        pairs = state.run.get(SIZES, [[0, state.effective_batch_size]])
-        if len(pairs) > 1:
-            self._refuse(f"batch_size={given!r}", _begun_with(_shown(pairs)))
-        return pairs[0][1]
-
-    def require_schedule(self, schedule: Schedule, epochs: int) -> None:
-        """Refuses to go on by another schedule, in the epochs that both have.
-
-        Raises:
-            ArgumentError: The effective batch of an epoch is another.
-        """
-        if self.stored is not None:
-            state = self.stored.state
             both = min(epochs, state.run.get(EPOCHS, 0))
-            self._require_size(schedule.sizes(both), lambda epoch: min(schedule.at(epoch), state.samples), both)
+            self._require_size(state, schedule.sizes(both), lambda epoch: min(schedule.at(epoch), state.samples), both)
+        if request.seed is not None and request.seed != state.seed:
+            self._refuse(f"seed={request.seed}", _begun_with(state.seed))
+        return replace(request, batch_size=batch_size, seed=state.seed)
 
     def require_same(self, facts: Mapping[str, Any], samples: int, initial_epoch: int) -> None:
-        """Refuses to go on with something that samples depend on, and that is another than it was.
-
-        Raises:
-            ArgumentError: It is; or the epochs before `initial_epoch` are to be skipped.
-        """
+        """Refuses to go on with something that samples depend on, and that is another than it was."""
         if self.stored is None:
             return
         state = self.stored.state
@@ -184,16 +133,11 @@ class RunFolder:
             self._refuse(f"initial_epoch={initial_epoch}", "0: it goes on where it stood")
         self._require_facts(facts, state.run)
 
-    def with_facts(self, facts: Mapping[str, Any]) -> Self:
-        """The same with what the run is begun with."""
-        return replace(self, run=facts)
-
     def begun_with(self, at: Callable[[int], int], epochs: int) -> Self:
         """The same with the effective batch of each epoch."""
         return replace(self, run={**self.run, **batch_size_facts(at, epochs)})
 
     def saver(self, note: Callable[[str], None]) -> Saver:
-        """What saves the run here."""
         return Saver(
             self.checkpoint,
             self.every_s,
@@ -209,11 +153,7 @@ class RunFolder:
         return given if self.stored is None else min(self.stored.state.epoch, epochs - 1)
 
     def require_model(self, model: Any) -> None:
-        """Refuses another model, as far as it is built.
-
-        Raises:
-            ArgumentError: It has other weights than the run that goes on.
-        """
+        """Refuses another model, as far as it is built."""
         if self.stored is not None:
             self.checkpoint.require_weights(model, self.stored)
 
@@ -221,9 +161,6 @@ class RunFolder:
         """Gives a model the state of the run that goes on, and returns where that stood; `None` for a new run.
 
         A run that is finished goes on if it is to have more epochs than it was begun with.
-
-        Raises:
-            ArgumentError: The run was that of another model.
         """
         if self.stored is None:
             return None
@@ -232,21 +169,27 @@ class RunFolder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What should be said."""
         if self.stored is None or self.stored.state.max_micro_batch_size is None:
             return ()
         bound = self.stored.state.max_micro_batch_size
         return (f"Micro-batches of more than {bound} ran out of memory in the run that goes on: they are not tried.",)
 
-    def _require_size(self, given: Any, at: Callable[[int], int], epochs: int) -> None:
-        if self.stored is None:
-            return
-        state = self.stored.state
-        pairs = state.run.get(SIZES, [[0, state.effective_batch_size]])
-        epoch = first_difference(pairs, at, epochs)
+    def _batch_size(self, state: CheckpointState, given: Any) -> Any:
+        """The effective batch of the run that goes on; what was given, if it is for others to refuse."""
+        if isinstance(given, Integral):
+            self._require_size(state, given, lambda _: min(int(given), state.samples), 1)
+        elif given not in ("auto", "largest"):
+            return given
+        pairs = _pairs(state)
+        if len(pairs) > 1:
+            self._refuse(f"batch_size={given!r}", _begun_with(_shown(pairs)))
+        return pairs[0][1]
+
+    def _require_size(self, state: CheckpointState, given: Any, at: Callable[[int], int], epochs: int) -> None:
+        epoch = first_difference(_pairs(state), at, epochs)
         if epoch is not None:
             where = f" for epoch {epoch}" if epoch else ""
-            self._refuse(f"batch_size={given!r}{where}", _begun_with(_shown(pairs)))
+            self._refuse(f"batch_size={given!r}{where}", _begun_with(_shown(_pairs(state))))
 
     def _require_facts(self, facts: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
         theirs = {"image_backend": "scipy", **theirs}  # runs begun before there was another
@@ -268,17 +211,17 @@ class RunFolder:
 
 @contextlib.contextmanager
 def open_run_folder(folder: str | PathLike[str] | None, every_s: float = 60.0) -> Iterator[RunFolder | None]:
-    """What is in a folder, which is this process's until the context ends; `None` without a folder.
-
-    Raises:
-        ArgumentError: Another process uses it.
-        DataError: A checkpoint is there, and it is damaged.
-    """
+    """What is in a folder, which is this process's until the context ends; `None` without a folder."""
     if folder is None:
         yield None
         return
     with folder_lock(folder):
         yield replace(RunFolder.open(folder), every_s=every_s)
+
+
+def _pairs(state: CheckpointState) -> Any:
+    """The effective batch that a run was begun with, as pairs of an epoch and the size from then on."""
+    return state.run.get(SIZES, [[0, state.effective_batch_size]])
 
 
 def _shown(pairs: Any) -> Any:

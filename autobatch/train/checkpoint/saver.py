@@ -13,14 +13,14 @@ from autobatch.data.epoch import next_rung, rungs
 from autobatch.train.checkpoint.store import CheckpointState, CheckpointStore
 
 JOURNAL_NAME = "in_flight.json"
-
 TRAINING, VALIDATION = "training", "validation"
+
+# Memory that gets tight is what runs are killed for, so the next update is saved; but not again and again.
+_URGENT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """What was running."""
-
     micro_batch_size: int  # samples in a micro-batch
     phase: str = TRAINING  # `"training"` or `"validation"`
 
@@ -64,10 +64,6 @@ def _running(entry: dict[str, Any]) -> InFlight | None:
     return InFlight(micro, phase)
 
 
-# Memory that gets tight is what runs are killed for, so the next update is saved; but not again and again.
-_URGENT_S = 10.0
-
-
 class Saver:
     """Decides when to save.
 
@@ -95,7 +91,6 @@ class Saver:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to save."""
         age_s = self._clock() - self._saved_s
         return age_s >= self._every_s or (self._urgent and age_s >= _URGENT_S)
 
@@ -114,7 +109,6 @@ class Saver:
             self._note(f"The size that is running could not be written down ({error}).")
 
     def save(self, model: Any, state: CheckpointState) -> None:
-        """Saves now."""
         try:
             self._checkpoint.save(model, self._completed(state))
         except OSError as error:

@@ -54,15 +54,12 @@ class CheckpointState:
     run: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The attributes by name."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return values | {"history": dict(self.history), "run": dict(self.run)}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
-    """A checkpoint that was found whole."""
-
     state: CheckpointState  # where the run stood
     variables: tuple[tuple[str, str, tuple[int, ...]], ...]  # name, type and shape of each variable, in order
     record: CheckpointFile  # the file

@@ -37,7 +37,6 @@ class ReleaseTiming:
     spare_bytes: int = 0  # what was to be given back then
 
     def due(self, at_s: float, occupied_bytes: int, need_bytes: int, budget: ResourceBudget, rate: float) -> bool:
-        """Whether to give memory back now."""
         spare = occupied_bytes - need_bytes
         if spare <= max(_WORTH_BYTES, _WORTH_FRACTION * need_bytes):
             return False
@@ -53,7 +52,6 @@ class ReleaseTiming:
         return True
 
     def record(self, returned_bytes: int) -> None:
-        """Notes what was given back."""
         little = returned_bytes < _LITTLE * self.spare_bytes
         self.wait_s = min(_MOST_S, 2 * self.wait_s) if little else _LEAST_S
 
@@ -109,7 +107,6 @@ class Controller:
 
     @property
     def micro_batch_size(self) -> int:
-        """Samples in a micro-batch, at most."""
         return self._state.micro_batch_size
 
     @property
@@ -141,7 +138,6 @@ class Controller:
         self._pace.boundary_s = watch.now_s()
 
     def runs(self, size: int) -> None:
-        """Notes that a micro-batch of `size` samples is about to run."""
         self._pace.running = size
 
     def pause(self) -> None:
@@ -162,7 +158,7 @@ class Controller:
         if after != before:
             self._follow(PolicyDecision("grow" if after > before else "shrink", before, after, reason, None), snapshot)
 
-    def ran_out(self, error: OutOfMemoryError, cause: BaseException | None = None) -> None:
+    def ran_out(self, error: OutOfMemoryError) -> None:
         """Falls below a size that has run out of memory.
 
         Raises:
@@ -170,11 +166,11 @@ class Controller:
         """
         # A reading from before the failure could be one from before a neighbour took the memory.
         snapshot = None if self._hooks.watch is None else self._timed(self._hooks.watch.look())
-        resource = _exhausted_resource(cause or error.__cause__, snapshot)
+        resource = _exhausted_resource(error.__cause__, snapshot)
         before = self._state
         self._state, decision = self._policy.ran_out(before, error.size, snapshot, resource)
         if decision is None:
-            raise DoesNotFitError(_too_small(error.size), None, 0) from (cause or error)
+            raise DoesNotFitError(_too_small(error.size), None, 0) from error
         self._headroom_bytes = None if snapshot is None else self._policy.headroom_bytes(self._state, snapshot)
         self._follow(decision, snapshot, None if snapshot is None else self._policy.headroom_bytes(before, snapshot))
 

@@ -11,8 +11,6 @@ from autobatch.train.control.state import PolicyState, ResourceBudget, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a micro-batch asks of one resource."""
-
     size: int  # samples in the micro-batch
     resource: str  # which resource
     budget: ResourceBudget  # what it allows
@@ -31,7 +29,6 @@ class Requirement:
         return self.budget.reach_bytes - self.need_bytes
 
     def too_much(self) -> str:
-        """Says why the micro-batch does not fit."""
         if self.need_bytes <= self.budget.budget_bytes:
             taken = f"others have been taking {format_bytes(self.rate)}/s, {format_bytes(self.ahead_bytes)} ahead"
             return f"{self._need_text()}, the {self.budget}, and {taken}"
@@ -40,7 +37,6 @@ class Requirement:
         return f"{self._need_text()} and the {self.budget}{short}"
 
     def fits(self, readings: int) -> str:
-        """Says why the micro-batch is tried."""
         spare = format_bytes(self.spare_bytes)
         return f"{self._need_text()} and the {self.budget}, {spare} to spare, for {readings} readings in a row"
 
@@ -73,7 +69,6 @@ class SizeCheck:
     snapshot: Snapshot | None  # what was seen, `None` where there is none
 
     def requirements(self, size: int) -> list[Requirement]:
-        """Returns what `size` samples ask of each resource."""
         if self.snapshot is None:
             return []
         # The cap is for nonsense: rates and times whose product no number can hold.
@@ -89,7 +84,6 @@ class SizeCheck:
         return requirements
 
     def tightest(self, size: int) -> Requirement | None:
-        """Returns the demand that leaves the least of its budget."""
         return min(self.requirements(size), key=lambda requirement: requirement.spare_bytes, default=None)
 
     def fits(self, size: int) -> bool:

@@ -40,9 +40,6 @@ class Policy:
         proven: The largest size that has run in a trial, `None` where that is not known: what is above is entered one
             rung at a time, and while nothing is known of the memory, no larger one is begun with.
 
-    Raises:
-        ArgumentError: The ladder is empty, does not descend, or ends below 1.
-
     Example:
         >>> from autobatch.train.control.state import ResourceBudget
         >>> policy = Policy((8, 4, 2, 1), {"host": lambda size: 100 * size})
@@ -59,7 +56,6 @@ class Policy:
     proven: int | None = None
 
     def __post_init__(self) -> None:
-        """Checks the ladder."""
         if not self.ladder or self.ladder[-1] < 1 or any(low >= high for high, low in pairwise(self.ladder)):
             raise ArgumentError(
                 "There is no way down such a ladder. "
@@ -90,18 +86,10 @@ class Policy:
     def ran_out(
         self, state: PolicyState, size: int, snapshot: Snapshot | None, resource: str
     ) -> tuple[PolicyState, PolicyDecision | None]:
-        """Returns what follows from a real out-of-memory error.
+        """Returns what follows from a real out-of-memory error of a micro-batch of `size` samples.
 
-        Args:
-            state: The state before it.
-            size: Samples in the micro-batch that ran out.
-            snapshot: A reading made after the error, because an earlier one may be of before somebody took the memory;
-                `None` if there is none.
-            resource: What ran out.
-
-        Returns:
-            The state with the new OOM limit, and the shrink, by one rung at least; no decision where the smallest rung
-            is in use already.
+        The snapshot is one of after the error: an earlier one may be of before somebody took the memory. The size falls
+        by one rung at least; there is no decision where the smallest is in use already.
         """
         state = state if snapshot is None else _noted(state, snapshot)
         earlier = same_rung(state.oom_limits, self.ladder, size, resource)

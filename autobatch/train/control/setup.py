@@ -38,8 +38,6 @@ class ControlSeams:
 
 
 class ControllerSetup:
-    """Makes the controllers of one run."""
-
     def __init__(
         self,
         found: ProbeResult,

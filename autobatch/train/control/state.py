@@ -20,7 +20,6 @@ class ResourceBudget:
 
     @property
     def reach_bytes(self) -> int:
-        """The most that this process could occupy, the reserve included."""
         return self.budget_bytes + self.reserve_bytes
 
     def __str__(self) -> str:
@@ -123,7 +122,6 @@ class OomLimit:
         return self.failed_bytes is not None and budget is not None and budget.budget_bytes > self.bar_bytes
 
     def set_by(self, snapshot: Snapshot | None) -> str:
-        """Says what ran out, and when it is tried again."""
         ran_out = f"a micro-batch of {format_count(self.size, 'sample')} ran out of {self.resource} memory"
         budget = self._budget(snapshot)
         if budget is None or self.failed_bytes is None:
@@ -131,7 +129,6 @@ class OomLimit:
         return f"{ran_out} and the {budget}: so many are tried again above {format_bytes(self.bar_bytes)}"
 
     def hit_by(self, snapshot: Snapshot) -> str:
-        """Says that the budget has come back to where the size ran out."""
         ran_out = f"{format_count(self.size, 'sample')} ran out of {self.resource} memory before"
         budget = self._budget(snapshot)
         if budget is None or self.failed_bytes is None:
@@ -145,7 +142,6 @@ class OomLimit:
 def oom_limit_of(
     size: int, resource: str, snapshot: Snapshot | None, clearly: float, earlier: Sequence[OomLimit] = ()
 ) -> OomLimit:
-    """Returns the limit that an out-of-memory error sets."""
     size = min((size, *(one.size for one in earlier)))
     budget = None if snapshot is None else snapshot.budgets.get(resource)
     if budget is None or any(one.failed_bytes is None for one in earlier):
@@ -166,8 +162,6 @@ def same_rung(oom_limits: Sequence[OomLimit], ladder: Sequence[int], size: int, 
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """What the policy remembers."""
-
     micro_batch_size: int  # samples in a micro-batch
     good: int = 0  # readings in a row in which a larger size fitted with its margin
     reachable: int | None = None  # the largest size that did so in all of them
@@ -179,7 +173,6 @@ class PolicyState:
 
     @property
     def smallest_oom_size(self) -> int | None:
-        """The smallest size that ran out of memory, `None` if none did."""
         return min((limit.size for limit in self.oom_limits), default=None)
 
     def rate(self, resource: str) -> float:

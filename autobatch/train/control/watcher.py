@@ -15,6 +15,10 @@ from autobatch.memory.reading import BudgetReader, MemoryReading
 from autobatch.memory.types import Device
 from autobatch.train.control.state import ResourceBudget, Snapshot
 
+LEAST_S, MOST_S = 0.05, 2.0  # seconds between two readings
+# Between two readings lie at least so many times what one of them takes: they cost at most half a per cent.
+_TIMES_ITS_COST = 200
+# Readings that lack a limit which was there before; after so many it is gone.
 _PATIENCE = 20
 
 
@@ -95,17 +99,7 @@ class RunBudgets:
         self._limits = limits
 
 
-# Between two readings lie at least so many times what one of them takes: they cost at most half a per cent.
-_TIMES_ITS_COST = 200
-
-LEAST_S = 0.05
-
-MOST_S = 2.0
-
-
 class Watcher:
-    """Reads the memory again when it is time to."""
-
     def __init__(
         self,
         read: Callable[[], MemoryReading],
@@ -125,21 +119,17 @@ class Watcher:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What went wrong, one sentence for each kind of error, and what is not watched."""
         return tuple(self._notes)
 
     @property
     def interval_s(self) -> float:
-        """Seconds between two readings, as things stand."""
         return self._interval_s
 
     @property
     def due(self) -> bool:
-        """Whether it is time for another reading."""
         return self._clock() >= self._next_s
 
     def now_s(self) -> float:
-        """The time, in seconds of the clock."""
         return self._clock()
 
     def look(self) -> Snapshot | None:
