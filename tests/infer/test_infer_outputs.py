@@ -9,7 +9,7 @@ from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.epoch import rungs
 from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.errors import DataError, ModelError
-from autobatch.infer.outputs import OutputRows
+from autobatch.infer.predict import OutputRows
 from autobatch.testing import FakeEngine
 from autobatch.train.control.controller import controller_without_sensors
 from autobatch.train.microbatch import MicroBatchRunner

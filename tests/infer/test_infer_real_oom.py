@@ -13,7 +13,7 @@ import numpy as np
 from autobatch.data.adapters.arrays import ArraySource
 from autobatch.data.epoch import rungs
 from autobatch.data.prefetch.source_loader import SourceLoader
-from autobatch.infer.outputs import OutputRows
+from autobatch.infer.predict import OutputRows
 from autobatch.backend import forward_engine_for
 from autobatch.backend.base import BatchTotals
 from autobatch.train.control.controller import controller_without_sensors
