@@ -18,7 +18,7 @@ from autobatch.testing import FakeEngine
 from autobatch.train.control.controller import controller_without_sensors
 from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
-from autobatch.train.validation import DataValidation, open_validation
+from autobatch.train.validation import Validation, open_validation
 
 pytestmark = pytest.mark.usefixtures("probed_once")
 SAMPLES, EFFECTIVE, OWN, EPOCHS = 20, 8, 3, 2
@@ -133,7 +133,7 @@ def net():
     return compiled(keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax")]), **options)
 
 
-def cutter(micro):
+def runner(micro):
     return MicroBatchRunner(controller_without_sensors(micro, rungs(EFFECTIVE, micro), print))
 
 
@@ -150,7 +150,7 @@ def test_each_sample_of_a_pass_is_used_once_and_in_order(row, micro, fits, world
     plan = TrainingPlan(
         effective_batch_size=EFFECTIVE, epochs=EPOCHS, steps_per_epoch=steps, verbose=0, workers=2, shuffle=False
     )
-    run(untrained, engine, given.data, cutter(micro), plan)
+    run(untrained, engine, given.data, runner(micro), plan)
     seen = world.numbers(chain.from_iterable(engine.updates))
     if row in MIXED:
         assert Counter(seen[:SAMPLES]) == Counter(seen[SAMPLES:]) == Counter(range(SAMPLES))
@@ -202,7 +202,7 @@ def test_validation_in_every_form_sees_each_sample_once(row, world, untrained):
     opened, _ = open_validation(*training, held_out, open_data(*training, options), options)
     steps = 4 if row in ENDLESS else None
     reading = {"steps": steps, "workers": 1, "max_bytes": 2**20}
-    validation = DataValidation(opened.data, effective=5, cutter=cutter(5), **reading)
+    validation = Validation(opened.data, effective=5, runner=runner(5), **reading)
     validation.run(untrained, engine, keras.callbacks.CallbackList())
     validation.close()
     assert sorted(world.numbers(engine.evaluated)) == list(range(SAMPLES))
@@ -274,5 +274,5 @@ def test_the_number_of_updates_is_known_in_the_first_epoch_where_it_can_be(row, 
     given = open_data(data, None, DataOptions(untrained, seed=1, shuffle=False))
     steps = 4 if row in ENDLESS else None
     plan = TrainingPlan(effective_batch_size=EFFECTIVE, epochs=2, steps_per_epoch=steps, verbose=0, callbacks=[note])
-    run(untrained, FakeEngine(), given.data, cutter(EFFECTIVE), plan)
+    run(untrained, FakeEngine(), given.data, runner(EFFECTIVE), plan)
     assert told == [STEPS[row]] * 2
