@@ -82,32 +82,16 @@ def _checked(inputs: Any) -> Any:
         return tf.identity(inputs)
 
 
-def words_of_memory() -> Exception:
-    return ValueError("OOM when allocating tensor with shape[1]")
-
-
-# Each with the function that meets it; what both do with an error is the same code from the first trial on.
-CASES: dict[str, tuple[Callable[..., Any], Callable[[], Any], str]] = {
-    "probe: a layer's ValueError": (
-        autobatch.probe,
-        lambda: failing(lambda: ValueError("a scale of zero")),
-        "a scale of zero",
+MODELS: dict[str, tuple[Callable[[], Any], str]] = {
+    "a layer's ValueError": (lambda: failing(lambda: ValueError("a scale of zero")), "a scale of zero"),
+    "an error that talks of memory": (
+        lambda: failing(lambda: ValueError("OOM when allocating tensor with shape[1]")),
+        "OOM when allocating",
     ),
-    "fit: a layer's ValueError": (
-        autobatch.fit,
-        lambda: failing(lambda: ValueError("a scale of zero")),
-        "a scale of zero",
-    ),
-    "probe: an error that talks of memory": (autobatch.probe, lambda: failing(words_of_memory), "OOM when allocating"),
-    "fit: an error that talks of memory": (autobatch.fit, lambda: failing(words_of_memory), "OOM when allocating"),
-    "fit: an error of the user's own": (
-        autobatch.fit,
-        lambda: failing(lambda: ScaleError("a scale of zero")),
-        "a scale of zero",
-    ),
-    "probe: a full disk": (autobatch.probe, lambda: failing(lambda: OSError(28, "No space left on device")), "28"),
-    "fit: a loss of another shape": (autobatch.fit, wrong_shape, "7"),
-    "probe: an assertion within the compiled step": (autobatch.probe, asserting, "too bright"),
+    "an error of the user's own": (lambda: failing(lambda: ScaleError("a scale of zero")), "a scale of zero"),
+    "a full disk": (lambda: failing(lambda: OSError(28, "No space left on device")), "28"),
+    "a loss of another shape": (wrong_shape, "7"),
+    "an assertion within the compiled step": (asserting, "too bright"),
 }
 
 
@@ -133,11 +117,14 @@ class FailingWorker(Worker):
         return Reply(Outcome.ERROR, detail="it failed there")
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_models_own_error_comes_out_as_from_keras(case: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", MODELS)
+@pytest.mark.parametrize("function", [autobatch.probe, autobatch.fit], ids=["probe", "fit"])
+def test_the_models_own_error_comes_out_as_from_keras(
+    what: str, function: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As from `train_on_batch`, also after a worker's. Seen to fail with every failure here taken for memory."""
     monkeypatch.setattr(executor, "Worker", FailingWorker)
-    function, make, words = CASES[case]
+    make, words = MODELS[what]
     with pytest.raises(Exception, match=words) as keras_error:
         make().train_on_batch(DATA.x, DATA.y)
     with pytest.raises(Exception, match=words) as caught:
