@@ -102,7 +102,7 @@ def test_a_trial_that_is_killed_for_real_takes_only_itself() -> None:
     Seen to fail with the kernel's count of kills unread. (It holds without the worker's offer to be killed first, too:
     here the worker is the largest process of the group.)
     """
-    with memory_group(1050 * MIB) as group:
+    with memory_group(900 * MIB) as group:
         said = answer(run_in(group, "conv net", "halved"))
         killed = kills(group)
     result = ProbeResult.from_dict(said["result"])
