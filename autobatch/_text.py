@@ -66,13 +66,7 @@ def strip_styles(text: str) -> str:
 def columns(rows: Sequence[Sequence[str]], *, left: frozenset[int] = frozenset({0})) -> list[str]:
     """One line for each row, cells aligned; columns that are empty below their heading are left out.
 
-    Args:
-        rows: A heading and cells, as many in each row.
-        left: The columns of words. The others hold numbers and are aligned to the right.
-
-    Example:
-        >>> columns([["name", "MiB"], ["a", "7"], ["long", "12"]])
-        ['name  MiB', 'a       7', 'long   12']
+    Columns of words, by their places, are aligned to the `left`; the others hold numbers and are aligned to the right.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     used = [number for number, column in enumerate(zip(*(rows[1:] or rows), strict=True)) if any(column)]

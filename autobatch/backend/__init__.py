@@ -30,11 +30,7 @@ def find_backend(name: str | None = None) -> Backend | None:
 
 
 def current_backend() -> Backend:
-    """The backend that Keras runs on.
-
-    Raises:
-        ModelError: It has no engine.
-    """
+    """The backend that Keras runs on; a `ModelError` if it has no engine."""
     found = find_backend()
     if found is None:
         expected = " or ".join(map(repr, BACKENDS))

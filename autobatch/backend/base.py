@@ -146,16 +146,9 @@ class Engine(Evaluator, Measured, Protocol):
     def rescale(self, rate: float, updates: float) -> None:
         """Multiplies the learning rate of coming updates by `rate`, on an engine that was made for it.
 
-        `optimizer.learning_rate` shows and takes the user's own rate all along.
-
-        Args:
-            rate: Above 0. It is 1 until the first call.
-            updates: How many updates of the reference batch the samples so far would have made; it may be a fraction.
-                A learning-rate schedule is asked for the rate at that update, rounded down, instead of at
-                `optimizer.iterations`. It stands still until the next call.
-
-        Raises:
-            ArgumentError: The engine was not made for it, or the numbers cannot be meant.
+        `optimizer.learning_rate` shows and takes the user's own rate all along. A learning-rate schedule is asked for
+        the rate at `updates`, rounded down, instead of at `optimizer.iterations`: how many updates of the reference
+        batch the samples so far would have made, a fraction perhaps. It stands still until the next call.
         """
 
     def accumulator_bytes(self) -> int:
@@ -269,38 +262,26 @@ class Backend(Protocol):
     def require_trainable(self, model: Any) -> None:
         """Refuses a model that no engine can train, without building anything.
 
-        Raises:
-            ModelError: Not compiled, nothing to train, several replicas, or an optimizer that accumulates by itself.
+        That is one that isn't compiled, has nothing to train or several replicas, or an optimizer that accumulates.
         """
 
     def require_runnable(self, model: Any, *, evaluates: bool) -> None:
         """Refuses a model that cannot be evaluated, or cannot predict, without building anything.
 
-        Raises:
-            ModelError: No Keras model, not compiled though it is to be evaluated, or several replicas.
+        That is no Keras model, one with several replicas, or one to be evaluated that is not compiled.
         """
 
     def divides_by_weights(self, model: Any) -> bool:
         """Whether a loss of a compiled model divides by the sum of the sample weights; nothing is built to find out."""
 
     def engine(self, model: Any, example: Batch, *, rescaled: bool = False) -> Engine:
-        """The engine that trains a compiled model.
+        """The engine that trains a compiled model, which is built from `example` if need be.
 
-        Args:
-            model: A compiled Keras model; it is built from `example` if it is not built yet.
-            example: A few samples in the form that training will use.
-            rescaled: Whether its learning rate is to follow the effective batch, through `Engine.rescale`.
-
-        Raises:
-            ModelError: The model cannot be trained in micro-batches.
+        With `rescaled` its learning rate is to follow the effective batch, through `Engine.rescale`.
         """
 
     def forward_engine(self, model: Any, example: Batch, *, evaluates: bool) -> ForwardEngine:
-        """The engine that evaluates a model, compiled then, or predicts with it; it is built from `example` if need be.
-
-        Raises:
-            ModelError: The model cannot be run this way.
-        """
+        """The engine that evaluates a model, compiled then, or predicts with it; built from `example` if need be."""
 
     def preserved(self, model: Any) -> AbstractContextManager[None]:
         """Puts a model back, bit for bit, when the context ends: weights, state, metrics, optimizer and random states.

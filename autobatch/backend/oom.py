@@ -63,12 +63,6 @@ def classify(error: BaseException) -> Cause:
     """Says whether an exception means that memory ran out: only where its kind and its text agree.
 
     Its causes are not looked at, they had their chance to be raised themselves.
-
-    Example:
-        >>> classify(MemoryError()).name
-        'OUT_OF_MEMORY'
-        >>> classify(FileNotFoundError("OOM when allocating.png")).name
-        'OTHER'
     """
     names = set(_class_names(error))
     if names & _ALWAYS_MEMORY:

@@ -63,11 +63,7 @@ def _flush_c() -> None:
 
 @contextmanager
 def until_the_reader_leaves(stream: TextIO) -> Iterator[None]:
-    """Ends its body without an error when nobody reads the stream any more (`| head`).
-
-    Raises:
-        DataError: The stream cannot be written for another reason: a full disk.
-    """
+    """Ends its body without an error when nobody reads the stream any more (`| head`), but not when a disk is full."""
     try:
         yield
     except BrokenPipeError:

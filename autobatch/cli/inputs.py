@@ -45,11 +45,7 @@ def search(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def described_pictures(args: argparse.Namespace) -> str | dict[str, Any]:
-    """The generator's name, or its settings: whichever of the two comes from the stronger source.
-
-    Raises:
-        ArgumentError: Both come from the same kind of source, or there are no pictures.
-    """
+    """The generator's name, or its settings: whichever of the two comes from the stronger source."""
     given_pictures = {name: getattr(args, name) for name in PICTURES if getattr(args, name) is not None}
     if args.directory is None:
         _require_none(args, [*given_pictures, *(["datagen"] if args.datagen is not None else [])])

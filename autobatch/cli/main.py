@@ -32,13 +32,7 @@ def main(
 ) -> int:
     """Runs the command, with the words of this process by default; `api` and `environ` are seams for tests.
 
-    Returns:
-        The exit status: an `ExitCode`, or whatever a training in a child process ended with.
-
-    Example:
-        >>> main(["--version"])
-        autobatch 0...
-        0
+    Returns the exit status: an `ExitCode`, or whatever a training in a child process ended with.
     """
     words = tuple(sys.argv[1:] if argv is None else argv)
     out, err = stdout or sys.stdout, stderr or sys.stderr or _nowhere()

@@ -35,10 +35,6 @@ def load_model(name: str) -> Any:
     """The Keras model that a name refers to, compiled or not.
 
     A model of `keras.applications` is built without downloaded weights unless the arguments ask for them.
-
-    Raises:
-        ArgumentError: There is nothing of that name, or it does not take these arguments.
-        ModelError: It is no Keras model, or the file cannot be read.
     """
     base, mark, query = name.partition("?")
     if base.endswith(".keras") and mark:
@@ -211,12 +207,7 @@ def _refusal(query: str, why: str) -> ArgumentError:
 
 
 def compiled(model: Any, losses: Sequence[str] | None, optimizer: str | None, words: Sequence[str]) -> Any:
-    """The same model, compiled with the named losses (one or several in each text) and optimizer if it was not.
-
-    Raises:
-        ArgumentError: It is compiled and a loss or optimizer was given, or Keras knows no such name.
-        ModelError: It is not compiled and no loss was given.
-    """
+    """The same model, compiled with the named losses (one or several in each text) and optimizer if it was not."""
     names = [name.strip() for text in losses or () for name in text.split(",")]
     if model.compiled:
         if names or optimizer is not None:

@@ -116,10 +116,6 @@ def parse(words: Sequence[str], environ: Mapping[str, str], folder: Path) -> tup
 
     The arguments have `parser` of their command, `settings` for where each setting comes from, and `settings_of` for
     what another command would find without a flag. Settings files are looked for from `folder` upwards.
-
-    Raises:
-        UsageError: The words cannot be parsed.
-        ArgumentError: A file or a setting cannot be used.
     """
     parser = build_parser()
     args, parsers = parser.parse_args(words), command_parsers(parser)

@@ -89,8 +89,6 @@ def near_equal(count: int, micro: int) -> tuple[int, ...]:
     Sizes differ by at most one, the larger ones first, so that an update needs at most two compiled shapes.
 
     Example:
-        >>> near_equal(48, 20)
-        (16, 16, 16)
         >>> near_equal(10, 4)
         (4, 3, 3)
     """
@@ -117,8 +115,6 @@ def rungs(effective: int, largest: int) -> tuple[int, ...]:
     are reused, and never more than a factor of two apart.
 
     Example:
-        >>> rungs(64, 64)
-        (64, 32, 22, 16, 11, 8, 6, 4, 3, 2, 1)
         >>> rungs(64, 30)
         (22, 16, 11, 8, 6, 4, 3, 2, 1)
     """

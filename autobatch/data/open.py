@@ -69,13 +69,7 @@ class OpenedData:
 
 
 def open_data(data: Any, source: Any, options: DataOptions) -> OpenedData:
-    """Opens what a user gave: `data` by themselves, or an `ImageDataGenerator` or inputs with the `source` beside.
-
-    Raises:
-        ArgumentError: It is nothing that Keras trains on, or an option does not belong to it.
-        ModelError: It does not fit the model.
-        DataError: It cannot be read.
-    """
+    """Opens what a user gave: `data` by themselves, or an `ImageDataGenerator` or inputs with the `source` beside."""
     if is_image_generator(data):
         return _from_image_generator(data, source, options)
     if source is not None:

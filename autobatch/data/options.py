@@ -26,24 +26,14 @@ class PictureOptions(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """What is said about data, beside the data themselves.
+    """What is said about data, beside the data themselves."""
 
-    Attributes:
-        model: A compiled Keras model, which tells what is left out.
-        seed: What order and augmentation derive from; drawn if `None`.
-        flow: What the generator's flow takes for this kind of data; what is given wins over what is inferred.
-        subset: Which part to read if the generator has a `validation_split`; without one, all are for training.
-        augment: Whether pictures are transformed at random.
-        shuffle: Whether batches of a `PyDataset` come in a new order in every pass.
-        image_backend: What transforms pictures.
-    """
-
-    model: Any
-    seed: int | None = None
-    flow: Mapping[str, Any] | None = None
-    subset: Subset = "training"
+    model: Any  # a compiled Keras model, which tells what is left out
+    seed: int | None = None  # what order and augmentation derive from; drawn if `None`
+    flow: Mapping[str, Any] | None = None  # what is given here wins over what is inferred
+    subset: Subset = "training"  # only of a generator with a `validation_split`; without one, all are for training
     augment: bool = True
-    shuffle: bool = True
+    shuffle: bool = True  # whether batches of a `PyDataset` come in a new order in every pass
     image_backend: ImageBackend = "scipy"
 
     @property

@@ -78,15 +78,10 @@ def is_source(data: Source | Stream) -> TypeGuard[Source]:
 
 
 class Loader(Protocol):
-    """Samples in order, pass after pass, taken in any number: a `SourceLoader` or a `StreamLoader`.
+    """Samples in order, pass after pass, taken in any number: a `SourceLoader` or a `StreamLoader`."""
 
-    Attributes:
-        epoch: The current pass; one that is used up is current until the first `take` of the next.
-        position: Samples taken from the current pass.
-    """
-
-    epoch: int
-    position: int
+    epoch: int  # one that is used up is current until the first `take` of the next
+    position: int  # samples taken from the current pass
 
     @property
     def ended(self) -> bool:
@@ -98,10 +93,8 @@ class Loader(Protocol):
     def take(self, number: int) -> Batch:
         """The next `number` samples of the current pass, or of the next once it is used up; never across two.
 
-        Raises:
-            ArgumentError: More samples than the pass has left, after the last pass, or after `close`.
-            Exception: What reading one of these samples raised. Nothing is taken, the same `take` raises it again, and
-                the samples before it can still be taken by themselves.
+        If reading one of them raised, nothing is taken, the same `take` raises it again, and the samples before it can
+        still be taken by themselves.
         """
 
     def close(self) -> None:

@@ -60,13 +60,5 @@ class Checkup:
 
 
 def check_up(facts: MachineFacts) -> Checkup:
-    """Returns what is to be said of the machine; pure.
-
-    Example:
-        >>> from autobatch.backend.base import Framework
-        >>> from autobatch.testing import memory_reading
-        >>> checkup = check_up(MachineFacts(Framework(error="ImportError: no"), memory_reading()))
-        >>> [finding.name for finding in checkup.findings if finding.state == "problem"]
-        ['keras']
-    """
+    """Returns what is to be said of the machine; pure."""
     return Checkup(tuple(finding for check in _CHECKS for finding in check(facts)), plan(facts))

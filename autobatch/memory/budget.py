@@ -28,19 +28,7 @@ DEFAULT_RESERVE = Reserve()
 
 
 def parse_reserve(reserve: Any) -> Reserve:
-    """Returns the reserve that a user asked for.
-
-    Args:
-        reserve: `None` for the default (8 % of the capacity, at least 128 MiB), a float in [0, 1) for a fraction of
-            the capacity, a whole number for bytes (at most half of a capacity is taken), or a ready `Reserve`.
-
-    Raises:
-        ArgumentError: `reserve` is none of these.
-
-    Example:
-        >>> parse_reserve(0.25).bytes_of(4_000)
-        1000
-    """
+    """Returns the reserve that a user asked for: `None` for the default, a fraction in [0, 1), or bytes."""
     if reserve is None:
         return DEFAULT_RESERVE
     if isinstance(reserve, Reserve):

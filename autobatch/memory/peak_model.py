@@ -52,21 +52,10 @@ class PeakModel:
 
 
 def fit_peak(points: Sequence[tuple[int, int]]) -> PeakModel:
-    """Returns the model that fits measured peaks best, with neither part below zero.
+    """Returns the model that fits measured peaks best (pairs of samples and bytes), with neither part below zero.
 
     With a single size m measured, `peak(n) = peak(m) * max(n / m, 1)`: no model of the family that goes through that
     point predicts more, for any n above m (a fixed part only flattens the line) or below.
-
-    Args:
-        points: Pairs of size (samples) and measured peak (bytes).
-
-    Raises:
-        ArgumentError: There is no point, a size is below 1 or a peak below 0.
-
-    Example:
-        >>> model = fit_peak([(2, 1_200), (8, 1_800), (32, 4_200)])
-        >>> round(model.fixed_bytes), round(model.per_sample_bytes), model.predict(64)
-        (1000, 100, 7400)
     """
     if not points or any(size < 1 or peak < 0 for size, peak in points):
         raise ArgumentError(
@@ -150,11 +139,7 @@ class AllocationProfile:
 
     @classmethod
     def from_list(cls, values: Sequence[Sequence[float]]) -> Self:
-        """Returns the profile that `to_list` wrote.
-
-        Raises:
-            ValueError: There is no line, or one that has not two parts.
-        """
+        """Returns the profile that `to_list` wrote."""
         lines = tuple((float(fixed), float(per_sample)) for fixed, per_sample in values)
         if not lines:
             raise ValueError(f"Received: {values!r}. Expected at least one pair of bytes.")

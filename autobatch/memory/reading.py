@@ -209,9 +209,6 @@ def apply_limit(reading: MemoryReading, limit_bytes: int | None, device_index: i
     """Returns the reading as if the host, or "GPU:device_index", had only so many bytes, with a note that says so.
 
     A limit above what there is changes nothing but the notes, and `None` is no limit.
-
-    Raises:
-        DeviceError: That GPU is not in the reading.
     """
     if limit_bytes is None:
         return reading

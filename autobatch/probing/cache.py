@@ -21,12 +21,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def cache_key(parts: Mapping[str, Any]) -> str:
-    """The name of an answer: SHA-256 over everything it depends on.
-
-    Raises:
-        TypeError: A part is not JSON-ready, so that its text may differ from run to run.
-        ValueError: A part is not a finite number.
-    """
+    """The name of an answer: SHA-256 over everything it depends on; what is not JSON-ready is an error."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -124,11 +124,7 @@ def notes_of(task: Task) -> tuple[str, ...]:
 
 
 def open_cache(cache: Any) -> Cache | None:
-    """The folder of earlier answers that was asked for, `None` if none is to be used.
-
-    Raises:
-        ArgumentError: Neither yes, no nor a path.
-    """
+    """The folder of earlier answers that was asked for, `None` if none is to be used."""
     if isinstance(cache, bool):
         return Cache() if cache else None
     if not isinstance(cache, str | PathLike):
@@ -190,11 +186,9 @@ class DryRun:
 
 
 def dry_run(model: Any, data: Any, source: Any = None, *, seams: TunerSeams | None = None, **options: Any) -> DryRun:
-    """What `autobatch.probe` would do with the same arguments.
+    """What `autobatch.probe` would do with the same arguments; raises what that raises before its first trial.
 
     The data are opened and a few samples read, as for a probe: a Python generator has one batch less afterwards.
-
-    Raises what a probe raises before its first trial.
     """
     defaults = probe.__kwdefaults__ or {}
     given = {name: options.pop(name, default) for name, default in defaults.items()}

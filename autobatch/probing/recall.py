@@ -175,8 +175,7 @@ def fingerprint(
 ) -> dict[str, Any] | None:
     """Everything that the memory and speed of a model's steps depend on, as JSON-ready values.
 
-    Returns:
-        `None` where that cannot be written down: a model without a configuration, or code without a source.
+    `None` where that cannot be written down: a model without a configuration, or code without a source.
     """
     try:
         config = json.dumps(without_generated_names(configuration(model, step)), sort_keys=True)

@@ -69,17 +69,7 @@ BatchSize = int | Literal["auto", "largest"]
 
 
 def parse_batch_size(batch_size: Any) -> tuple[Mode, int | None]:
-    """What to look for, and the effective batch where one was given.
-
-    Raises:
-        ArgumentError: Neither "auto", "largest" nor a whole number of at least 1.
-
-    Example:
-        >>> parse_batch_size(256)
-        ('micro', 256)
-        >>> parse_batch_size("largest")
-        ('largest', None)
-    """
+    """What to look for, and the effective batch where one was given."""
     if isinstance(batch_size, str) and batch_size in {"auto", "largest"}:
         return batch_size, None  # type: ignore[return-value]
     if is_whole(batch_size) and batch_size >= 1:
@@ -124,11 +114,7 @@ Opener = Callable[[Any, Any, DataOptions], OpenedData]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRequest:
-    """What a caller asked for, checked when it is made; most attributes are arguments of `autobatch.probe`.
-
-    Raises:
-        ArgumentError: An argument that cannot be meant.
-    """
+    """What a caller asked for, checked when it is made; most attributes are arguments of `autobatch.probe`."""
 
     model: Any
     data: Any
@@ -159,12 +145,7 @@ class UserRequest:
         return DataOptions(self.model, seed, self.flow, shuffle=self.shuffle, image_backend=self.image_backend)
 
     def open(self, opens: Opener = open_data) -> Task:
-        """Opens the data and puts the question; nothing runs, and the model is not touched.
-
-        Raises:
-            ModelError: The model cannot be run this way, or does not fit the data.
-            DataError: The data cannot be used.
-        """
+        """Opens the data and puts the question; nothing runs, and the model is not touched."""
         self._require_model()
         given = opens(self.data, self.source, self.data_options(None if self.seed is None else int(self.seed)))
         few = few_of(given.data)
@@ -218,10 +199,6 @@ def read_ahead_bytes(effective: int | None, sample_bytes: int) -> int:
     """The most bytes that a loader may read ahead: what two updates take, within 16 to 64 MiB.
 
     More is of no use to a training that takes an update's samples at a time, and is missed where memory is tight.
-
-    Example:
-        >>> [read_ahead_bytes(effective, 100_000) >> 20 for effective in (8, 128, 1024, None)]
-        [16, 24, 64, 64]
     """
     two_updates = READ_AHEAD_BYTES if effective is None else 2 * effective * sample_bytes
     return min(READ_AHEAD_BYTES, max(_LEAST_AHEAD_BYTES, two_updates))

@@ -22,7 +22,6 @@ from autobatch.results.trial import Trial, Where
 
 # A context with the kernels and workspaces that training loads, of which no step can make use: 0.3 to 0.9 GiB.
 _OUTSIDE = GIB
-
 OWN_LIMIT = "this program's own limit"
 
 
@@ -75,19 +74,7 @@ def _is_silent(device: Device) -> bool:
 
 
 class StepBudgets:
-    """Per resource (`"host"`, `"device"`), what a step may take on top of what its process held before.
-
-    Args:
-        request: Says what is to stay free, and whether there is to be less than there is.
-        read: Takes a reading of the memory.
-        gpu: Tells of the GPU that steps run on, as it stands now.
-
-    Attributes:
-        gpu: The number of the GPU that steps run on, `None` on a CPU.
-        machine: The first reading, of what there really is.
-        reading: The first reading, under the request's limit.
-        now: The budgets; they only fall.
-    """
+    """Per resource (`"host"`, `"device"`), what a step may take on top of what its process held before."""
 
     def __init__(
         self,
@@ -97,11 +84,11 @@ class StepBudgets:
     ) -> None:
         self._request, self._read, self._accelerator = request, read, gpu
         found = gpu()
-        self.gpu = None if found is None else found.number
+        self.gpu = None if found is None else found.number  # `None` on a CPU
         self._reader = BudgetReader(request.reserve, self.gpu, self._own_limits)
-        self.machine = read()
+        self.machine = read()  # what there really is
         self.reading = apply_limit(self.machine, request.limit_bytes, self.gpu)
-        self.now = self._free(self.machine, {"host": current_backend().idle_pool_bytes()})
+        self.now = self._free(self.machine, {"host": current_backend().idle_pool_bytes()})  # these only fall
         self._first = dict(self.now)
 
     @property

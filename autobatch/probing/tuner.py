@@ -65,13 +65,7 @@ def find_batch_size(
     on_start: OnStart | None = None,
     seams: TunerSeams | None = None,
 ) -> ProbeResult:
-    """The batch size for a model, proven by trials.
-
-    Raises:
-        DoesNotFitError: Not even one sample fits.
-        ProbeTimeoutError: The deadline passed first.
-        ProbeError: The trials gave no answer.
-    """
+    """The batch size for a model, proven by trials."""
     return Tuner(model, samples, request, on_trial, on_start, seams).find(cache)
 
 

@@ -106,9 +106,6 @@ def read_records(path: Path) -> list[Record]:
     """The runs that a file holds, in its order.
 
     It is one that `autobatch probe -o x.json`, `fit(..., log_dir=...)` or `autobatch report -o x.json` has written.
-
-    Raises:
-        DataError: There is no such file, or it holds no run; `.path` names it.
     """
     try:
         said = path.read_bytes().decode(errors="replace")

@@ -21,10 +21,6 @@ def write_report(records: Sequence[Record], path: Path, *, disk: Disk | None = N
 
     By its ending a path is for one self-contained page (`.html`), Markdown (`.md`) or the values (`.json`, which
     `read_records` reads back; a single probe is its own object).
-
-    Raises:
-        ArgumentError: The ending is another.
-        DataError: It could not be written; the file is as it was.
     """
     require_ending(path)
     text = _WRITERS[path.suffix.lower()](records)

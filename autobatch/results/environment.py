@@ -29,16 +29,7 @@ def environment(
 ) -> dict[str, Any]:
     """Versions and machine as JSON-ready values; no name of a host, a user or a folder. Imports none of it.
 
-    Args:
-        reading: Where total memory, control groups and GPUs are taken from; they are left out without it.
-        packages: Those of the framework, by the names of their distributions.
-        cpu_info: Where the kernel describes the processor.
-
-    Returns:
-        By name: `autobatch`, `python`, the `packages`, `keras`, `numpy` and `nvidia_ml_py` (versions, `None` for what
-        is not installed), `platform`, `kernel`, `machine`, `cpu_count` (that it may use), `cpu_model`, `keras_backend`
-        and `dtype_policy` (`None` while Keras is not imported), and of the reading `host_total_bytes`,
-        `control_groups` (`version`, `limit_bytes`) and `gpus` (`name`, `uuid`, `total_bytes`).
+    A version is `None` for what is not installed. `packages` are those of the framework, by their distributions' names.
     """
     versions = {name.replace("-", "_"): _version(name) for name in (*packages, *_PACKAGES)}
     return {
@@ -62,17 +53,10 @@ def command(
     *,
     interactive: bool | None = None,
 ) -> str | None:
-    """What to type to run this process again: `autobatch ...`, or `python train.py ...`.
+    """What to type to run this process again: `autobatch ...`, or `python train.py ...`, quoted for a shell.
 
-    Args:
-        argv: The words of the program, `sys.argv`.
-        original: The words of the interpreter, `sys.orig_argv`.
-        main: The module that was started.
-        interactive: Whether somebody types, line by line; found out if left out.
-
-    Returns:
-        The command with its words as they were typed, quoted for a shell; `None` where there is none: in a notebook, in
-        an interactive shell, or for code that was handed over on the command line or through a pipe.
+    `None` where there is none: in a notebook, in an interactive shell, or for code that was handed over on the command
+    line or through a pipe.
     """
     argv = sys.argv if argv is None else argv
     original = sys.orig_argv if original is None else original

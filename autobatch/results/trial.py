@@ -43,17 +43,11 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a trial that ran has measured.
+    """What a trial that ran has measured."""
 
-    Attributes:
-        seconds: Seconds of each update, in order; the first one includes compilation.
-        peaks: Per resource (`"host"`, `"device"`), the peak in bytes above what the process held before its first step.
-        profiles: Per resource, what a step asks for at any size, where allocations were recorded.
-    """
-
-    seconds: tuple[float, ...]
-    peaks: Mapping[str, int]
-    profiles: Mapping[str, AllocationProfile] = field(default_factory=dict)
+    seconds: tuple[float, ...]  # of each update, in order; the first one includes compilation
+    peaks: Mapping[str, int]  # per resource (`"host"`, `"device"`), above what the process held before its first step
+    profiles: Mapping[str, AllocationProfile] = field(default_factory=dict)  # where allocations were recorded
 
     @property
     def seconds_per_update(self) -> float | None:

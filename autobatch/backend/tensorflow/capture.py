@@ -53,11 +53,7 @@ class Captured:
             self.gradients[place] = gradient
 
     def require_one_call(self) -> None:
-        """Refuses steps that are not one update of one optimizer.
-
-        Raises:
-            ModelError: `train_step` applied gradients twice (a GAN), or never.
-        """
+        """Refuses steps that are not one update of one optimizer: gradients applied twice (a GAN), or never."""
         if self.calls != 1:
             msg = (
                 f"The model's train_step applies gradients {self.calls} times a step, so its micro-batches cannot be "

@@ -37,11 +37,7 @@ from autobatch.errors import ArgumentError, ModelError, UpdateInterruptedError
 
 
 class TensorFlowEngine(MeasuredModel):
-    """An `autobatch.backend.base.Engine` for one compiled model.
-
-    Raises:
-        ModelError: The model cannot be trained in micro-batches, and why.
-    """
+    """An `autobatch.backend.base.Engine` for one compiled model."""
 
     def __init__(self, model: Any, example: Batch, *, rescaled: bool = False) -> None:
         require_supported(model)

@@ -104,11 +104,7 @@ class MeasuredModel:
 
 
 class TensorFlowForwardEngine(ForwardSteps, MeasuredModel):
-    """An `autobatch.backend.base.ForwardEngine` for one model.
-
-    Raises:
-        ModelError: The model cannot be run this way, and why.
-    """
+    """An `autobatch.backend.base.ForwardEngine` for one model."""
 
     def __init__(self, model: Any, example: Batch, *, evaluates: bool) -> None:
         require_runnable(model, evaluates=evaluates)

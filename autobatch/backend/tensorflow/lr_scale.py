@@ -41,11 +41,7 @@ class LearningRateScale:
         self._now: tuple[float | int, ...] = (1.0, 0, False)
 
     def set(self, rate: float, updates: float) -> None:
-        """Sets factor and clock for the updates to come.
-
-        Raises:
-            ArgumentError: A factor that is not positive, or a count that is negative.
-        """
+        """Sets factor and clock for the updates to come."""
         if not (math.isfinite(rate) and rate > 0 and math.isfinite(updates) and updates >= 0):
             msg = f"Received: rate={rate!r}, updates={updates!r}. Expected rate > 0 and updates >= 0, both finite."
             raise ArgumentError(msg)
@@ -57,11 +53,7 @@ class LearningRateScale:
 
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
-        """Lets the optimizer find the product for the time of one `apply`.
-
-        Raises:
-            ModelError: The optimizer never asked for its learning rate while it was traced.
-        """
+        """Lets the optimizer find the product for the time of one `apply`; refuses one that never asks for its rate."""
         self._asked = False
         with contextlib.ExitStack() as undo:
             for optimizer in _leaves(self._optimizer):

@@ -151,11 +151,7 @@ def _with_known_type(array: Any) -> Any:
 def undone_on_error(
     backup: Backup, samples: int, too_late: Callable[[BaseException], bool] = lambda _: False
 ) -> Iterator[None]:
-    """Puts back what a step has changed, should it fail.
-
-    Raises:
-        OutOfMemoryError: Memory ran out; nothing has changed. Other errors pass through.
-    """
+    """Puts back what a step has changed, should it fail; where memory ran out, that is an `OutOfMemoryError` then."""
     backup.attempt += 1
     try:
         yield

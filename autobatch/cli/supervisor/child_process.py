@@ -56,11 +56,7 @@ class ChildProcess:
         self._handlers.close()
 
     def run(self, command: Sequence[str]) -> int:
-        """Starts a command, waits for its end, and returns its exit status (minus the signal that ended it).
-
-        Raises:
-            OSError: It cannot be started.
-        """
+        """Starts a command, waits for its end, and returns its exit status (minus the signal that ended it)."""
         process = subprocess.Popen(command, env=self._environ, stdin=subprocess.DEVNULL, process_group=0)
         self._process = process
         try:

@@ -45,13 +45,7 @@ def supervise(
     """Runs a training in a child until it has ended; the child prints its own results.
 
     `command` and `oom_kills` are seams for tests: the child's command from such words, and the kernel's count of kills.
-
-    Returns:
-        The exit status to end with; with an object for `--json` if the child had no time to print one.
-
-    Raises:
-        ArgumentError: Another training is using the folder of the checkpoint.
-        DataError: The checkpoint cannot be used, or its folder cannot be made.
+    Returns the exit status to end with; with an object for `--json` if the child had no time to print one.
     """
     with _folder(args.checkpoint, stream) as folder, ChildProcess(environ) as child:
         attempts = Attempts(0, args.restarts)

@@ -73,12 +73,6 @@ class ArraySource:
 
     As in `keras.Model.fit`, numbers with a fraction become `keras.config.floatx()` and a pandas series a column; one
     weight array serves every output.
-
-    Args:
-        x: Inputs: what `np.asarray` takes, pandas data, or a list, tuple or dict of these.
-        y: Targets likewise, or `None`.
-        sample_weight: Weights of shape `(samples,)`, or in the form of `y`, or `None`.
-        seed: What the order of samples derives from.
     """
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None, *, seed: int = 0) -> None:

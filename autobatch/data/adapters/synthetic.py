@@ -28,11 +28,7 @@ Make = Callable[[np.random.Generator], Array]
 
 
 class SyntheticSource:
-    """Random samples in the shapes of a compiled model's inputs and outputs, with targets that its losses compare.
-
-    Raises:
-        ModelError: The shapes are not known, an input is text, or the loss is CTC or Circle.
-    """
+    """Random samples in the shapes of a compiled model's inputs and outputs, with targets that its losses compare."""
 
     synthetic = True
     notes = (_NOTE,)

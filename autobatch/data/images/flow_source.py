@@ -70,14 +70,8 @@ class FlowSource:
     A sample's picture depends on `(seed, epoch, index, image_backend)` alone: not on what is read beside it, nor on the
     thread that reads it; the random state of the process isn't touched. A `preprocessing_function` or a subclass that
     draws from `np.random` or `random` is seeded the same way, under a lock (`autobatch.data.images.seeding` says what
-    that doesn't cover). The flow's batch size, position and order play no part, and the flow stays as it is.
-
-    Args:
-        flow: What `flow`, `flow_from_directory` or `flow_from_dataframe` returned.
-        seed: What order and augmentation derive from.
-        augment: Whether pictures are transformed at random. Without, a sample looks the same in every epoch.
-        arrays: For a flow of pictures alone, what belongs to them.
-        image_backend: What rotates, shifts, shears and zooms.
+    that doesn't cover). The flow's batch size, position and order play no part, and the flow stays as it is. Without
+    `augment` a sample looks the same in every epoch.
     """
 
     def __init__(
@@ -147,11 +141,9 @@ class FlowSource:
         return quiet
 
     def read(self, indices: Sequence[int] | npt.NDArray[np.int64], epoch: int) -> Batch:
-        """The samples at `indices` as they look in `epoch`: pictures `(len(indices), ...)`, their targets and weights.
+        """Pictures `(len(indices), ...)` as they look in `epoch`, their targets and weights.
 
-        Raises:
-            DataError: A file can't be decoded; `.path` names it. What the user's own transformation raises passes
-                unchanged, with a note that names the sample.
+        What the user's own transformation raises passes unchanged, with a note that names the sample.
         """
         wanted = as_indices(indices, len(self)).tolist()
         if not wanted:

@@ -67,14 +67,7 @@ def _nothing_found(folder: Path, counts: dict[str, int], flow: Any) -> str:
 
 
 class DirectorySource(FlowSource):
-    """The pictures of a folder with one subfolder for each class, with Keras' meaning of every option.
-
-    The folder is walked once, here. The arguments are those of `FlowSource` and of `flow_from_directory`.
-
-    Raises:
-        ArgumentError: An option that doesn't exist or doesn't fit the folder.
-        DataError: A folder that can't be used; `.path` names it.
-    """
+    """The pictures of a folder with one subfolder for each class, which is walked once, here."""
 
     def __init__(
         self,

@@ -109,17 +109,9 @@ class SourceLoader(Loader):
 
     Worker threads read small chunks in the order of use, from the moment the loader is made. How many samples are taken
     at a time has no influence on what is read: chunks are split and joined as they are taken, and nothing is dropped.
-    Ahead are at most 8 chunks for each worker, or what the two largest batches so far would take, within `max_bytes`.
-    The arrays of a batch belong to the caller. `take` and `close` are for one thread at a time.
-
-    Args:
-        source: Where samples come from.
-        order: The indices of each pass; by default all samples, shuffled by the source's seed if `shuffle`.
-        passes: How many passes there are, `None` for no end. Nothing is read ahead beyond the last.
-        workers: Threads, by default one for each usable core, at most 8.
-        max_bytes: The most that chunks may occupy from when their reading is ordered until they are taken; one chunk is
-            always allowed.
-        chunk: Samples in a chunk, by default 8 to 32, fewer if `max_bytes` is tight.
+    Ahead are at most 8 chunks for each worker, or what the two largest batches so far would take, within `max_bytes`,
+    but one chunk is always allowed; bytes count from when a chunk's reading is ordered until it is taken. The arrays of
+    a batch belong to the caller. `take` and `close` are for one thread at a time.
     """
 
     def __init__(

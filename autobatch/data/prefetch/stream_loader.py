@@ -24,11 +24,8 @@ class StreamLoader(Loader):
     may lie ready: all samples of one update.
 
     Left with an error, it waits a second at most for a batch that is being read, because a batch generator may be
-    stuck. Left without one, it raises what the end of the last pass raised.
-
-    The arrays of a batch may be views of one as it came. `take`, `window`, `ended` and `close` are for one thread at a
-    time.
-    There is no end of passes by default; a stream that can't be repeated has one.
+    stuck. Left without one, it raises what the end of the last pass raised. All methods are for one thread at a time.
+    The arrays of a batch may be views of one as it came.
     """
 
     def __init__(

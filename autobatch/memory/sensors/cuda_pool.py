@@ -2,13 +2,10 @@
 
 TensorFlow's allocator of that name takes from the device's *default* pool and lets it keep all that is freed (a release
 threshold as large as the device). The pool belongs to the process, not to TensorFlow: the driver's own functions read
-and trim it. Covered: no driver, one that is too old for pools, a device that is not there, any code of failure: each is
-a note, none an error. Not covered: TensorFlow's other allocator on a GPU (BFC), which gives nothing back.
+and trim it. Whatever is not there (driver, pools, device) and any code of failure is a note, never an error. Not
+covered: TensorFlow's other allocator on a GPU (BFC), which gives nothing back.
 
-A device is named by its number among those that `CUDA_VISIBLE_DEVICES` leaves; `driver` is what answers like libcuda,
-`None` takes libcuda.
-
-The numbers are those of `CUmemPool_attribute` and `CUdevice_attribute` in the CUDA driver API's header.
+A device is named by its number among those that `CUDA_VISIBLE_DEVICES` leaves; `driver` is what answers like libcuda.
 """
 
 import ctypes
@@ -17,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+# Those of `CUmemPool_attribute` and `CUdevice_attribute` in the CUDA driver API's header.
 _RELEASE_THRESHOLD, _RESERVED, _RESERVED_HIGH, _USED, _USED_HIGH = 4, 5, 6, 7, 8
 _POOLS_SUPPORTED = 115
 

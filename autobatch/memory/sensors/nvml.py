@@ -78,11 +78,7 @@ class GpuMemory(NamedTuple):
 
 
 def read_gpu_memory(nvml: Any, handle: Any) -> GpuMemory:
-    """Returns the memory of a GPU, by the newest of the questions that its driver answers.
-
-    Raises:
-        nvml.NVMLError: The driver answers none of them.
-    """
+    """Returns the memory of a GPU, by the newest of the questions that its driver answers."""
     version = getattr(nvml, "nvmlMemory_v2", None)
     if version is not None:
         # Which code says that a driver is too old differs; what is wrong with the GPU itself, the plain question says.
@@ -99,7 +95,6 @@ def list_processes(
     """Returns the bytes of each process that NVML lists, or `None` and why there is no telling.
 
     Bytes are `None` where the driver leaves them open, as it does for unified memory and some virtual GPUs.
-    The `kind` is "Compute" or "Graphics".
     """
     reasons: list[str] = []
     for name in _names(nvml, f"nvmlDeviceGet{kind}RunningProcesses"):

@@ -1,17 +1,7 @@
 """What passes between the caller and its worker: JSON in frames that say how long they are and what they add up to.
 
-A frame is a mark, the length and CRC-32 of its body (big-endian), and the body. Whatever a broken process does to its
-end of the pipe comes out as one of these:
-
-```
-IpcError
-├── PipeClosedError    the other end closed between two frames: the process ended
-├── HalfFrameError     it closed within a frame: the process ended while it wrote
-├── BadFrameError      what was read is no frame: something else writes to this pipe
-└── DeadlineError      the time was over before a whole frame had passed
-```
-
-Covered: slow, dead, silent and babbling processes. Not covered: one that writes well-formed lies.
+A frame is a mark, the length and CRC-32 of its body (big-endian), and the body. Covered: slow, dead, silent and
+babbling processes. Not covered: one that writes well-formed lies.
 """
 
 import base64
@@ -40,19 +30,19 @@ _SLICE_S = 0.1
 
 
 class IpcError(Exception):
-    """No message passed; see the module's tree."""
+    """No message passed."""
 
 
 class PipeClosedError(IpcError):
-    """The other end was closed between two frames."""
+    """The other end was closed between two frames: the process ended."""
 
 
 class HalfFrameError(IpcError):
-    """The other end was closed within a frame."""
+    """The other end was closed within a frame: the process ended while it wrote."""
 
 
 class BadFrameError(IpcError):
-    """What was read is no frame."""
+    """What was read is no frame (something else writes to this pipe), or what is to be written is too long for one."""
 
 
 class DeadlineError(IpcError):
@@ -60,16 +50,7 @@ class DeadlineError(IpcError):
 
 
 def write_frame(fd: int, message: Any, deadline: float | None = None) -> None:
-    """Writes one message of JSON-ready values; numpy scalars become Python's.
-
-    The deadline is on the clock of `time.monotonic`.
-
-    Raises:
-        PipeClosedError: Nobody reads any more.
-        DeadlineError: The reader was too slow.
-        BadFrameError: The message is longer than 16 MiB.
-        TypeError: The message holds something JSON has no word for.
-    """
+    """Writes one message of JSON-ready values, by a deadline of `time.monotonic`; numpy scalars become Python's."""
     body = json.dumps(message, separators=(",", ":"), default=_plain).encode()
     if len(body) > MAX_BODY_BYTES:
         raise BadFrameError(f"A message has {len(body):,} bytes; at most {MAX_BODY_BYTES:,} are allowed.")
@@ -88,16 +69,10 @@ def write_frame(fd: int, message: Any, deadline: float | None = None) -> None:
 
 
 def read_frame(fd: int, deadline: float | None = None, alive: Callable[[], bool] | None = None) -> Any:
-    """Reads one message, and nothing beyond it.
+    """Reads one message, and nothing beyond it, by a deadline of `time.monotonic`.
 
     Whether the writing process is still `alive` is asked every tenth of a second, because the end of the pipe may be
     held open by its children.
-
-    Raises:
-        PipeClosedError: The writer ended before it began a frame.
-        HalfFrameError: The writer ended within a frame.
-        BadFrameError: What arrived has no mark, an impossible length, a wrong sum, or is no JSON.
-        DeadlineError: No whole frame arrived in time.
     """
     header = _read_exactly(fd, _HEADER.size, deadline, alive, begun=False)
     mark, length, total = _HEADER.unpack(header)
@@ -156,14 +131,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment after which nothing new is started, and what runs is not waited for any longer.
-
-    Example:
-        >>> Deadline.after(5.0, lambda: 100.0).at_most(300.0)
-        5.0
-        >>> NEVER.at_most(300.0)
-        300.0
-    """
+    """A moment after which nothing new is started, and what runs is not waited for any longer."""
 
     timeout_s: float | None = None  # seconds there were from the start, `None` for no bound
     ends_at: float = math.inf  # the moment, by `clock`

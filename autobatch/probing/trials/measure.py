@@ -7,8 +7,6 @@ reported. What compiling takes, once and whatever the size, is measured apart: i
 The mark creeps: the order in which a step's operations end differs from update to update, and now and then their
 memory finds no hole in the pool that fits, so that it grows. Twenty updates show most of that, three hardly any. So
 beside what was measured stands what it may come to in the end: `WORST`.
-
-At each of the first two sizes the first update is recorded, allocation by allocation: what larger ones ask for follows.
 """
 
 import contextlib
@@ -86,16 +84,9 @@ class TrialMeasurer:
     def run(self, size: int, options: Mapping[str, Any]) -> dict[str, Any]:
         """Runs a few steps at one size; after those of a training an evaluation pass.
 
-        Args:
-            size: Samples in the micro-batch.
-            options: `effective`: samples behind one update if that is more than `size`, so that gradients are
-                accumulated. `enough_s`: seconds after which no more updates are run, but at least three.
-
-        Returns:
-            `seconds` of each micro-batch, `peaks` in bytes per resource, `start_peaks`, those of compiling the step, in
-            the first trial of a process, `held`, per resource, what the process holds above its baseline now,
-            `profiles`, per resource, what larger sizes ask for, once two have been recorded, and `own_device_bytes`,
-            what the driver books on the process above its baseline, `None` where it doesn't.
+        Of the options, `effective` is the number of samples behind one update: gradients are accumulated if it is more
+        than `size`. After `enough_s` seconds no more updates are run, but at least three. Bytes that are returned lie
+        above what the process held when the model was built.
         """
         accumulated = int(options.get("effective") or size) > size
         start_peaks = {} if self._warm else self._start(self._samples[:size], accumulated=accumulated)

@@ -53,11 +53,7 @@ def import_paths(code: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 def import_objects(paths: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """What `import_paths` told of, by name; code that registers itself with Keras does so here.
-
-    Raises:
-        ImportError: A module cannot be imported in this process.
-    """
+    """What `import_paths` told of, by name; code that registers itself with Keras does so here."""
     found: dict[str, Any] = {}
     for module, name in paths:
         one = getattr(importlib.import_module(module), name, None)
@@ -90,11 +86,7 @@ class NotSerializableError(Exception):
 
 
 def serialize(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[str, Any]:
-    """Writes both into a folder and returns what `deserialize` needs besides.
-
-    Raises:
-        NotSerializableError: The model has no complete configuration, or is made of code that nothing can import.
-    """
+    """Writes both into a folder and returns what `deserialize` needs besides."""
     text = model_json(model, step)
     (folder / _MODEL).write_text(text, encoding="utf-8")
     with (folder / _SAMPLES).open("wb") as file:
@@ -138,11 +130,7 @@ def configuration(model: Any, step: str = "train") -> Any:
 
 
 def deserialize(payload: dict[str, Any]) -> tuple[Any, Batch]:
-    """The model and the samples that `serialize` wrote.
-
-    Raises:
-        NotSerializableError: What was rebuilt is not what was serialized.
-    """
+    """The model and the samples that `serialize` wrote."""
     settings = payload["settings"]
     keras.config.set_floatx(settings["floatx"])
     keras.config.set_image_data_format(settings["image_data_format"])

@@ -55,9 +55,6 @@ class WorkerProcess:
     """A running process that is sent messages and answers them.
 
     The numbers of its reading and its writing pipe end are appended to the command; what it prints goes to the log.
-
-    Raises:
-        OSError: It cannot be started.
     """
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
@@ -88,20 +85,12 @@ class WorkerProcess:
             return False
 
     def ask(self, message: Mapping[str, Any], deadline: float) -> Any:
-        """Sends a message and returns the next one that comes back, by a deadline of `time.monotonic`.
-
-        Raises:
-            IpcError: No answer could be read.
-        """
+        """Sends a message and returns the next one that comes back, by a deadline of `time.monotonic`."""
         write_frame(self._commands, message, deadline)
         return read_frame(self._answers, deadline, alive=lambda: self.running)
 
     def finish(self, grace_s: float) -> int | None:
-        """Closes the pipes, waits, kills what is left of the group, and returns how the process ended.
-
-        Returns:
-            Its exit status, minus the signal's number if a signal ended it; `None` if it had to be killed here.
-        """
+        """Closes the pipes, waits, kills what is left of the group; returns the exit status, `None` if killed here."""
         by_itself = False
         try:
             self._ends.close()
@@ -171,22 +160,12 @@ _DEATH_GRACE_S = 5.0
 
 
 class Worker:
-    """A process that runs trials; use it as a context manager, or call `close`.
+    """A process that runs trials, in a temporary folder of its own.
 
     Start it from a thread that outlives it: from any other than the main thread, it ends with the caller only once it
-    notices that its pipe is closed.
-
-    Args:
-        command: What to run instead of autobatch's own worker; two pipe numbers are appended as arguments.
-        environ: Its environment, the caller's own if left out.
-        oom_kills: Reads a counter of the kernel's out-of-memory kills, `None` for unknown. It tells a SIGKILL by the
-            kernel from one by somebody. The default counts those in this process's control group.
-        exit_grace_s: Seconds it gets to end by itself when it is closed.
-        scratch: Where its folder is made; the system's folder for temporary files if left out.
-        deadline: After it no process is started, and none is waited for, whatever time a request may take by itself.
-
-    Raises:
-        OSError: The temporary folder cannot be made.
+    notices that its pipe is closed. `oom_kills` reads a counter of the kernel's out-of-memory kills, by which a SIGKILL
+    of the kernel is told from one by somebody. After `deadline` no process is started, and none is waited for,
+    whatever time a request may take by itself.
     """
 
     def __init__(
