@@ -1,4 +1,7 @@
-"""What limits the memory of this process, what is kept free of it, and what may be spent."""
+"""What limits the memory of this process, what is kept free of it, and what may be spent.
+
+Which limits count, those from outside included (a lease that jobs share), is said to `BudgetReader` in `reading.py`.
+"""
 
 import operator
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""`autobatch memory`: how much memory there is, what limits it, and who holds it."""
+"""`autobatch memory`: how much memory there is, what limits it, and who holds it; written by `memory_view`."""
 
 import argparse
 from typing import TYPE_CHECKING

@@ -1,4 +1,7 @@
-"""A flow of an `ImageDataGenerator`, whatever it reads, as samples that can be read one by one in any order."""
+"""A flow of an `ImageDataGenerator`, whatever it reads, as samples that can be read one by one in any order.
+
+A picture that cannot be read is an error here; where a sample may be dropped is said at `Source` in `source.py`.
+"""
 
 import copy
 from collections.abc import Sequence

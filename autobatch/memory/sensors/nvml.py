@@ -1,6 +1,7 @@
 """NVML: started and closed, the memory of a GPU, the processes on it, the driver's versions.
 
 The only place that imports `pynvml`; `nvml` is it or something that answers like it, `handle` what it calls a GPU.
+What a reading says of each GPU is put together in `gpu.py`.
 
 Drivers since 510 tell what they keep for themselves (`nvmlDeviceGetMemoryInfo_v2`). Before, and on WSL, where the newer
 question fails, it is unknown and looks like somebody's.

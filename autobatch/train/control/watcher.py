@@ -19,7 +19,7 @@ LEAST_S, MOST_S = 0.05, 2.0  # seconds between two readings
 # Between two readings lie at least so many times what one of them takes: they cost at most half a per cent.
 _TIMES_ITS_COST = 200
 # Readings that lack a limit which was there before; after so many it is gone.
-_PATIENCE = 20
+_READINGS_WITHOUT_A_LIMIT = 20
 
 
 class IncompleteReadingError(Exception):
@@ -93,7 +93,7 @@ class RunBudgets:
         limits = frozenset([group.path for group in reading.control_groups] + [one.uuid for one in reading.devices])
         missing = self._limits - limits
         self._missing = self._missing + 1 if missing else 0
-        if missing and self._missing <= _PATIENCE:
+        if missing and self._missing <= _READINGS_WITHOUT_A_LIMIT:
             msg = f"{', '.join(sorted(missing))} cannot be read any more"
             raise IncompleteReadingError(msg)
         self._limits = limits
