@@ -185,8 +185,8 @@ class SourceLoader(Loader):
     def close(self) -> None:
         """Waits for the reads that are running, cancels the rest, and leaves no thread behind."""
         self._closed = True
-        self._abandon.detach()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._abandon.detach()  # not before: Ctrl-C may come between the two
         self._ahead.clear()
         self._bytes_ahead = 0
 
