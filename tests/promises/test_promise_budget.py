@@ -35,7 +35,6 @@ NO_LIMIT = 1 << 40
 class Scene:
     """What a process said that looked for a size in a group, and what became of the group."""
 
-    net: str
     said: dict[str, Any]
     kills: int
 
@@ -60,11 +59,10 @@ def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return said
 
 
-@pytest.fixture(scope="module", params=[("conv net", 1150), ("residual net", 1150)], ids=lambda param: param[0])
-def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
-    net, limit_mib = request.param
-    with memory_group(limit_mib * MIB) as group:
-        yield Scene(net, answer(run_in(group, net, "find")), kills(group))
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with memory_group(1150 * MIB) as group:
+        yield Scene(answer(run_in(group, "find")), kills(group))
 
 
 def test_no_trial_was_killed_and_nothing_else_was(scene: Scene) -> None:
@@ -84,14 +82,14 @@ def test_what_would_be_worth_trying_is_over_the_budget(scene: Scene) -> None:
 
 
 def test_it_is_near_the_true_largest(scene: Scene) -> None:
-    """Seen to fail (conv net: 184 of 240), as the one above, with bounds that are 30 % too high."""
+    """Seen to fail (184 of 240), as the one above, with bounds that are 30 % too high."""
     found = scene.result.max_batch_size
     more = int(found / 0.9) + 1
     with memory_group(NO_LIMIT) as group:
-        said = answer(run_in(group, scene.net, str(more)))
+        said = answer(run_in(group, str(more)))
     assert said["updates"] == UPDATES
     growth = int(said["growth_bytes"])
-    print(f"\n{scene.net}: {found} samples; {growth // MIB} MiB at {more}; budget {scene.budget_bytes // MIB} MiB,")
+    print(f"\n{found} samples; {growth // MIB} MiB at {more}; budget {scene.budget_bytes // MIB} MiB,")
     print(f"of the process alone {scene.said['free_bytes'] // MIB}; {scene.result.summary()}")
     assert growth > scene.budget_bytes
 
@@ -103,7 +101,7 @@ def test_a_trial_that_is_killed_for_real_takes_only_itself() -> None:
     here the worker is the largest process of the group.)
     """
     with memory_group(900 * MIB) as group:
-        said = answer(run_in(group, "conv net", "halved"))
+        said = answer(run_in(group, "halved"))
         killed = kills(group)
     result = ProbeResult.from_dict(said["result"])
     sizes = [trial.size for trial in result.trials]

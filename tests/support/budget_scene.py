@@ -1,6 +1,6 @@
 """A user's process in a control group: looks for the largest batch size, or trains at one, and prints what happened.
 
-`python budget_scene.py PROCS NET find|halved|SIZE`, where PROCS is the `cgroup.procs` of the group to join first.
+`python budget_scene.py PROCS find|halved|SIZE`, where PROCS is the `cgroup.procs` of the group to join first.
 `halved` looks with a worker that reports half of what it took.
 """
 
@@ -39,6 +39,7 @@ from autobatch.train.loop import TrainingPlan, run
 from autobatch.train.microbatch import MicroBatchRunner
 
 CLASSES = 10
+SIDE = 160
 
 
 class Endless:
@@ -46,10 +47,10 @@ class Endless:
 
     seed = 1
 
-    def __init__(self, side: int, count: int) -> None:
+    def __init__(self, count: int) -> None:
         draw = np.random.default_rng(0)
         labels = np.eye(CLASSES, dtype=np.float32)[draw.integers(0, CLASSES, 8)]
-        self.few = Batch(draw.random((8, side, side, 3), np.float32), labels)
+        self.few = Batch(draw.random((8, SIDE, SIDE, 3), np.float32), labels)
         self.sample_bytes = self.few.nbytes // 8
         self._count = count
 
@@ -60,32 +61,18 @@ class Endless:
         return self.few.take(np.asarray(indices) % 8)
 
 
-def net(name: str) -> tuple[Any, int]:
-    """A compiled model and the side of its pictures."""
+def net() -> Any:
+    """A compiled model."""
     keras.utils.set_random_seed(1)
     layers = keras.layers
-    side = 96 if name == "residual net" else 160
-    inputs = keras.Input((side, side, 3))
-    if name == "residual net":
-        hidden = layers.Conv2D(16, 3, strides=2, padding="same")(inputs)
-        for _ in range(2):
-            hidden = layers.Add()([hidden, residual(hidden)])
-    else:
-        hidden = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
-        hidden = layers.Conv2D(8, 1, activation="relu")(hidden)
-        hidden = layers.Conv2D(16, 3, padding="same", activation="relu")(layers.MaxPooling2D()(hidden))
+    inputs = keras.Input((SIDE, SIDE, 3))
+    hidden = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+    hidden = layers.Conv2D(8, 1, activation="relu")(hidden)
+    hidden = layers.Conv2D(16, 3, padding="same", activation="relu")(layers.MaxPooling2D()(hidden))
     outputs = layers.Dense(CLASSES, activation="softmax")(layers.GlobalAveragePooling2D()(hidden))
     model = keras.Model(inputs, outputs)
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
-    return model, side
-
-
-def residual(hidden: Any) -> Any:
-    """The many small steps of MobileNetV2's blocks."""
-    layers = keras.layers
-    for step in (layers.Conv2D(48, 1), layers.DepthwiseConv2D(3, padding="same")):
-        hidden = layers.ReLU()(layers.BatchNormalization()(step(hidden)))
-    return layers.BatchNormalization()(layers.Conv2D(16, 1)(hidden))
+    return model
 
 
 def look(model: Any, few: Batch, *, halved: bool) -> ProbeResult:
@@ -146,15 +133,15 @@ def halved_executor(*args: Any, **options: Any) -> Executor:
     return Executor(*args, **options, worker=HalvedWorker())
 
 
-def main(name: str, task: str) -> dict[str, Any]:
-    model, side = net(name)
+def main(task: str) -> dict[str, Any]:
+    model = net()
     if task.isdigit():
-        return train(model, Endless(side, int(task) * UPDATES), int(task))
+        return train(model, Endless(int(task) * UPDATES), int(task))
     free_bytes = read_memory().host_budget().free_bytes
-    result = look(model, Endless(side, 8).few, halved=task == "halved")
+    result = look(model, Endless(8).few, halved=task == "halved")
     said = {"free_bytes": free_bytes, "too_large_by": too_large_by(result), "result": result.to_dict()}
-    return said | train(model, Endless(side, result.batch_size * UPDATES), result.batch_size)
+    return said | train(model, Endless(result.batch_size * UPDATES), result.batch_size)
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[2], sys.argv[3])))
+    print(json.dumps(main(sys.argv[2])))
