@@ -57,7 +57,7 @@ class Device:
     name: str
     total_bytes: int
     free_bytes: int  # what nobody has taken
-    used_by_this_process_bytes: int | None = None
+    used_by_this_process_bytes: int | None = None  # `None` where nobody tells
     reserved_bytes: int | None = None  # what the driver keeps for itself, where it tells that apart
     own_from: OwnFrom | None = None  # who tells what this process holds
 
@@ -110,10 +110,12 @@ class Consumer:
 
     pid: int  # where it has no name, the number by which the driver knows it
     name: str | None  # `None` for a process of another container or of the host
-    rss_bytes: int | None  # resident on the host, pages shared with others included
-    device_bytes: tuple[tuple[int, int | None], ...] = ()  # for each GPU that it uses, its number and the bytes
+    rss_bytes: int | None  # resident on the host, shared pages included; `None` where that can't be seen
+    # For each GPU that it uses, its number and the bytes, `None` where the driver does not tell them.
+    device_bytes: tuple[tuple[int, int | None], ...] = ()
     own: bool = False  # whether it is this process
-    # Whether it counts against the control group that limits this process on the host; `None` where none does, too.
+    # Whether it counts against the control group that limits this process on the host; `None` where none does, or where
+    # that can't be seen.
     in_group: bool | None = None
 
     @property

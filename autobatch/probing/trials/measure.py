@@ -85,8 +85,9 @@ class TrialMeasurer:
         """Runs a few steps at one size; after those of a training an evaluation pass.
 
         Of the options, `effective` is the number of samples behind one update: gradients are accumulated if it is more
-        than `size`. After `enough_s` seconds no more updates are run, but at least three. Bytes that are returned lie
-        above what the process held when the model was built.
+        than `size`. After `enough_s` seconds no more updates are run, but at least three. The peaks, and what is held
+        and own (`None` where the driver doesn't tell), are bytes above what the process held when the model was built;
+        `profiles` are what a larger size would ask for.
         """
         accumulated = int(options.get("effective") or size) > size
         start_peaks = {} if self._warm else self._start(self._samples[:size], accumulated=accumulated)

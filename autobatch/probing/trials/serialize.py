@@ -82,15 +82,19 @@ _MODEL, _SAMPLES = "model.json", "samples.pickle"
 
 
 class NotSerializableError(Exception):
-    """The model cannot be rebuilt in another process; the message says why."""
+    """The model or its samples cannot be had in another process; the message says why."""
 
 
 def serialize(model: Any, samples: Batch, folder: Path, step: str = "train") -> dict[str, Any]:
     """Writes both into a folder and returns what `deserialize` needs besides."""
     text = model_json(model, step)
     (folder / _MODEL).write_text(text, encoding="utf-8")
-    with (folder / _SAMPLES).open("wb") as file:
-        pickle.dump(samples, file)
+    try:
+        with (folder / _SAMPLES).open("wb") as file:
+            pickle.dump(samples, file)
+    except Exception as error:
+        # Samples may come in a class of the user's own, such as a named tuple made in a function.
+        raise NotSerializableError(f"its samples cannot be pickled ({type(error).__name__}: {error})") from error
     return {
         "folder": str(folder),
         "step": step,

@@ -70,7 +70,7 @@ class CheckpointStore:
 
     Example:
         ```python
-        checkpoint = Checkpoint("runs/7")
+        checkpoint = CheckpointStore("runs/7")
         stored = checkpoint.load()
         if stored is not None:
             state = checkpoint.restore(model, stored)

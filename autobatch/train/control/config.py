@@ -1,4 +1,7 @@
-"""How careful the controller is. Its patience, its margins and its deadline are set here, and nowhere else."""
+"""How careful the controller is: its patience, its margins, its deadline.
+
+How often memory is read is said in `watcher.py`, when it is given back in `controller.py`.
+"""
 
 from dataclasses import dataclass
 

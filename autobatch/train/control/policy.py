@@ -1,7 +1,7 @@
 """How large the next micro-batch may be: when to shrink and when to grow.
 
 Numbers in, numbers out: no clock, no sensor, no backend. How patient it is stands in `config.py`. Another reason to
-shrink, such as memory pressure (PSI), is read into the `Snapshot` (`watcher.py`, `state.py`) and judged here.
+shrink, such as memory pressure (PSI), would be read into the `Snapshot` (`watcher.py`, `state.py`) and judged here.
 
 A micro-batch of n samples fits when, for every resource,
 
