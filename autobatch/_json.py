@@ -23,5 +23,5 @@ def to_json_values(value: Any) -> Any:
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """A value as JSON text, for people and programs; all in one line without `indent`."""
+    """A value as JSON text, for people and programs; in one line with `indent=None`."""
     return json.dumps(to_json_values(value), indent=indent, allow_nan=False)

@@ -104,8 +104,8 @@ def _keras_backend() -> str:
 
 
 def _configured_backend() -> str:
-    file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
     try:
+        file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
         return str(json.loads(file.read_text(encoding="utf-8")).get("backend", "tensorflow"))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RuntimeError):  # the last: there is no home
         return "tensorflow"

@@ -49,12 +49,12 @@ def require_usable(wanted: str | None, accelerators: Sequence[str], devices: "Se
     from autobatch.backend import current_backend
 
     backend = current_backend()
-    why = (
-        f"The driver finds a GPU, but {backend.title} cannot use it. {backend.hints.gpu_libraries}"
-        if devices
-        else f"{backend.title} finds no GPU."
-    )
-    raise DeviceError(f"{why} {_received(str(wanted), devices)}", wanted, _names(devices))
+    received = _received(str(wanted), devices)
+    if devices:
+        why = f"The driver finds a GPU, but {backend.title} cannot use it. {received} {backend.hints.gpu_libraries}"
+    else:
+        why = f"{backend.title} finds no GPU. {received}"
+    raise DeviceError(why, wanted, _names(devices))
 
 
 def _received(wanted: str, devices: "Sequence[Device]", notes: Sequence[str] = ()) -> str:

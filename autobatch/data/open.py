@@ -168,8 +168,8 @@ def _from_image_generator(datagen: Any, source: Any, options: DataOptions) -> Op
         source = flow_options.pop("directory", None)
     if source is None:
         msg = (
-            "An ImageDataGenerator transforms pictures and has none of its own. Received: it alone. Expected "
-            "a folder, arrays or a dataframe after it."
+            "An ImageDataGenerator transforms pictures and has none of its own. Received: an ImageDataGenerator "
+            "alone. Expected a folder, arrays or a dataframe after it."
         )
         raise ArgumentError(msg)
     flow, notes = open_pictures(datagen, source, replace(options, flow=flow_options))

@@ -14,9 +14,9 @@ class Source(Protocol):
     seeded per sample. Implementations are safe to call from several threads at once.
 
     `read` hands over every sample it is asked for, or raises: a source drops none in silence. What cannot be read is
-    told from what can in one place, `prefetch/source_loader.py` (`read_chunk`); that is where unreadable samples
-    would be skipped, before they count as taken from their pass. A picture that cannot be decoded gets there as the
-    `DataError` that `images/flow_source.py` makes of it.
+    told from what can in `prefetch/source_loader.py` (`read_chunk`), for a mixture in `adapters/mixture_stream.py`
+    (`_open`); there unreadable samples would be skipped, before they count as taken from their pass. A picture that
+    cannot be decoded gets there as the `DataError` that `images/flow_source.py` makes of it.
     """
 
     @property
@@ -95,6 +95,9 @@ class Loader(Protocol):
 
         If reading one of them raised, nothing is taken, the same `take` raises it again, and the samples before it can
         still be taken by themselves.
+
+        Raises:
+            ArgumentError: More than the pass has left, after the last pass, or after `close`.
         """
 
     def close(self) -> None:

@@ -24,10 +24,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput | int | None:
     if args.watch is not None:
         return _watch(args, api, terminal)
+    from autobatch.cli.command import utc_now
     from autobatch.cli.memory_view import MemorySnapshot
     from autobatch.cli.wording import width_of
 
-    snapshot = MemorySnapshot(terminal.started_at, *_look(api, args.top))
+    snapshot = MemorySnapshot(utc_now(), *_look(api, args.top))
     return CommandOutput("\n".join(snapshot.lines(width_of(terminal.out))), snapshot.to_dict())
 
 

@@ -87,8 +87,8 @@ class StreamLoader(Loader):
         A thread that is stuck for longer than `wait_s` is left to itself with the stream, and ends after that batch.
         """
         self._closed = True
-        self._abandon.detach()
         self._ahead.close()
+        self._abandon.detach()  # not before: Ctrl-C may come between the two
         self._thread.join(wait_s)
         if self._thread.is_alive():
             return

@@ -140,7 +140,11 @@ def _charged(levels: tuple[Path, ...]) -> tuple[Path, ...]:
 def is_memory_backed(folder: Path, proc: Path = Path("/proc")) -> bool:
     """Returns whether what lies in a folder takes memory: the innermost mount above it is a file system in memory."""
     place, kinds = folder.resolve(), {}
-    for mount in _parse_mountinfo(read_text(proc / "self" / "mountinfo") or ""):
+    try:
+        text = (proc / "self" / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return False
+    for mount in _parse_mountinfo(text):
         if place.is_relative_to(mount.point):
             kinds[str(mount.point)] = mount.kind  # a later mount at the same place hides the one before
     return bool(kinds) and kinds[max(kinds, key=len)] in {"tmpfs", "ramfs"}
