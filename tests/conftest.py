@@ -24,10 +24,13 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     _have_a_temporary_folder_of_ones_own(worker)
 
 
+_THAT_TRAIN = {"backend", "infer", "promises", "train"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with what takes longest come first, so that no process waits for the other at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, item.path.parent.name not in _THAT_TRAIN))
 
 
 @pytest.hookimpl(trylast=True)
