@@ -51,3 +51,9 @@ def leave_what_stays() -> Iterator[None]:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def trials_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials run in this process: a worker imports TensorFlow, for nothing where it doesn't matter where they run."""
+    monkeypatch.setattr("autobatch.probing.trials.executor.SUPPORTED", False)

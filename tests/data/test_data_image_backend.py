@@ -17,7 +17,6 @@ from autobatch.data.images.transform import require_image_backend, why_not_openc
 from autobatch.data.open import DataOptions, open_data
 from autobatch.data.prefetch.source_loader import SourceLoader
 from autobatch.errors import ArgumentError
-from autobatch.probing.trials import executor
 
 MOVED = {"rotation_range": 20, "shear_range": 5, "zoom_range": 0.2, "horizontal_flip": True}
 
@@ -148,10 +147,9 @@ def test_a_dataframe_and_a_part_of_a_mixture_take_it(write_folder, opencv):
     assert not np.array_equal(*made)
 
 
-def test_training_and_validation_get_it_and_a_run_goes_on_with_the_same_one(tmp_path, opencv, monkeypatch):
+def test_training_and_validation_get_it_and_a_run_goes_on_with_the_same_one(tmp_path, opencv, trials_here):
     """Seen to fail without the argument handed on by `fit`, by its validation, and without it among the run's facts."""
     x, y = np.random.default_rng(0).random((4, 12, 12, 3), np.float32), np.zeros((4, 2), np.float32)
-    monkeypatch.setattr(executor, "SUPPORTED", False)  # no worker: how it is trained is the point here
     # The two may differ by no more than a rounding, which a loss would not show.
     datagen = ImageDataGenerator(**MOVED, preprocessing_function=lambda picture: np.sin(1e6 * picture))
     options = {"epochs": 1, "batch_size": 4, "verbose": 0, "seed": 1, "cache": False}

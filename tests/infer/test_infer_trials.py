@@ -120,8 +120,8 @@ def test_for_predictions_it_does_not_matter_how_a_model_is_compiled() -> None:
     assert len(set(texts)) == 1
 
 
-def test_an_answer_is_kept_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "SUPPORTED", False)  # where trials run doesn't matter here
+@pytest.mark.usefixtures("trials_here")
+def test_an_answer_is_kept_and_used(tmp_path: Path) -> None:
     model, question = compiled(conv_net()), ProbeRequest("largest", cap=4, step="predict")
     assert not find_batch_size(model, SAMPLES, question, cache=Cache(tmp_path)).from_cache
     assert find_batch_size(model, SAMPLES, question, cache=Cache(tmp_path)).from_cache

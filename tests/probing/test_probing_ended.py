@@ -8,7 +8,6 @@ from nets import Here, compiled, conv_net, numbers, pictures
 import autobatch
 from autobatch.data.adapters.synthetic import SyntheticSource
 from autobatch.errors import ProbeTimeoutError
-from autobatch.probing.trials import executor
 
 DATA = pictures(40)
 
@@ -38,8 +37,7 @@ def test_a_deadline_leaves_the_trials_so_far_and_nothing_else(make, scratch):
     assert all((a == b).all() for a, b in zip(before, numbers(model.variables), strict=True))
 
 
-def test_samples_made_up_for_a_model_find_its_size_under_a_limit(scratch, monkeypatch):
-    monkeypatch.setattr(executor, "SUPPORTED", False)  # where trials run doesn't matter here
+def test_samples_made_up_for_a_model_find_its_size_under_a_limit(scratch, trials_here):
     model = compiled(conv_net(), run_eagerly=True)
     limit = psutil.Process().memory_info().rss + 2**30
     found = autobatch.probe(model, SyntheticSource(model), limit=limit, max_batch_size=64, cache=False)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from folders import tiny_model, tiny_net, write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
-from nets import compiled, pictures
+from nets import Here, compiled, pictures
 
 import autobatch
 from autobatch.data.batch import Batch
@@ -29,16 +29,6 @@ from autobatch.testing import memory_reading
 
 SAMPLES = pictures(4, side=8, classes=2)
 GIB = 2**30
-
-
-class Here(keras.layers.Layer):
-    """Keeps a model in this process: it cannot be rebuilt in another."""
-
-    def call(self, inputs: Any) -> Any:
-        return inputs
-
-    def get_config(self) -> dict[str, Any]:
-        raise NotImplementedError("this layer stays here")
 
 
 def stays_here() -> Any:

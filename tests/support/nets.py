@@ -78,4 +78,4 @@ class Here(keras.layers.Layer):
 
     def get_config(self) -> Any:
         """Not to be had."""
-        raise NotImplementedError
+        raise NotImplementedError("this layer stays here")

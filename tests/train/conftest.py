@@ -46,7 +46,7 @@ class Bench:
         self._datagen = ImageDataGenerator(rescale=1 / 255)
         self._batches, self._held_out_batches = self._read(self._training), self._read(self._held_out)
         metrics = ["accuracy", keras.metrics.AUC(name="auc")]
-        self.model = tiny_model(metrics=metrics, weighted_metrics=["mse"], **options)
+        self.model = tiny_model(metrics=metrics, weighted_metrics=["mse"], run_eagerly=False, **options)
         self._source = self._open(self._training, seed=1)
         self._engine = engine_for(self.model, self._source.read([0, 1], epoch=0))
         self._start = state(self.model)

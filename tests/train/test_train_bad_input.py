@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from folders import tiny_model, tiny_net, write_pictures
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
-from nets import compiled, numbers
+from nets import Here, compiled, numbers
 from surroundings import Numbered, small_net
 
 import autobatch
@@ -294,13 +294,5 @@ def test_a_size_above_the_number_of_samples_is_capped_and_said(folders: Path) ->
 
 def in_process() -> Any:
     """A model that stays in this process: there is no other to wait for."""
-
-    class Here(keras.layers.Layer):
-        def call(self, inputs: Any) -> Any:
-            return inputs
-
-        def get_config(self) -> dict[str, Any]:
-            raise NotImplementedError
-
     layers = [keras.Input((8, 8, 3)), Here(), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
     return compiled(keras.Sequential(layers))

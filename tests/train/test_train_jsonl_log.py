@@ -390,10 +390,10 @@ model.compile("sgd", loss="mse", run_eagerly=True)
 class Shrinks(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         # What a controller says that has lost its memory.
-        diaries = [one for one in __import__("gc").get_objects() if type(one).__name__ == "Recorder"]
+        recorders = [one for one in __import__("gc").get_objects() if type(one).__name__ == "Recorder"]
         if batch == 1:
-            diaries[0].decide("training", PolicyDecision("shrink", 8, 4, "others took it", "host"))
-            diaries[0].note("something is odd")
+            recorders[0].decide("training", PolicyDecision("shrink", 8, 4, "others took it", "host"))
+            recorders[0].note("something is odd")
 
 
 x = np.zeros((32, 2), "float32")
