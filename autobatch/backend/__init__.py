@@ -92,7 +92,7 @@ def describe() -> Framework:
         found, version = find_backend(), str(keras.__version__)
         return Framework(keras_version=version, backend=_keras_backend()) if found is None else found.describe(version)
     except Exception as error:  # noqa: BLE001 - a broken installation raises whatever it likes
-        return Framework(error=f"{type(error).__name__}: {error}")
+        return Framework(error=f"{type(error).__name__}: {error}", backend=_keras_backend())
 
 
 def _keras_backend() -> str:

@@ -12,7 +12,6 @@ import platform
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 import keras
@@ -36,6 +35,7 @@ from autobatch.probing.search import (
 from autobatch.probing.step_budgets import StepBudgets
 from autobatch.probing.trials.measure import WORST
 from autobatch.probing.trials.serialize import configuration, custom_objects
+from autobatch.results.environment import package_version
 from autobatch.results.trial import Trial
 
 _WORTH_A_NEW_PROBE = 1.1  # with an earlier answer at hand, look again only if more than this is to be gained
@@ -195,7 +195,7 @@ def fingerprint(
         "compile": [bool(model.jit_compile), bool(model.run_eagerly)],
         "framework": settings(),
         "environment": {key: os.environ[key] for key in sorted(os.environ) if key.startswith(telling)},
-        "packages": {name: _version(name) for name in (*_PACKAGES, *backend.packages)},
+        "packages": {name: package_version(name) for name in (*_PACKAGES, *backend.packages)},
         "machine": [platform.machine(), platform.python_version(), _processor(), os.cpu_count()],
         "host": reading.host.total_bytes,
         "devices": [[device.uuid, device.name, device.total_bytes] for device in reading.devices],
@@ -206,13 +206,6 @@ def fingerprint(
 
 def _source(code: Any) -> str:
     return hashlib.sha256(inspect.getsource(code).encode()).hexdigest()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except ModuleNotFoundError:  # importlib's PackageNotFoundError: a checkout, or a build under another name
-        return "unknown"
 
 
 def _processor() -> str:

@@ -31,7 +31,7 @@ def environment(
 
     A version is `None` for what is not installed. `packages` are those of the framework, by their distributions' names.
     """
-    versions = {name.replace("-", "_"): _version(name) for name in (*packages, *_PACKAGES)}
+    versions = {name.replace("-", "_"): package_version(name) for name in (*packages, *_PACKAGES)}
     return {
         "autobatch": getattr(sys.modules.get(_PACKAGE), "__version__", None),
         "python": platform.python_version(),
@@ -72,7 +72,8 @@ def command(
     return shlex.join(["python", *original[1:]])
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The version of a distribution, imported or not; `None` for what is not installed."""
     # What is imported first: its package may have another name (tensorflow-cpu).
     version = getattr(sys.modules.get(package), "__version__", None)
     if version is not None:

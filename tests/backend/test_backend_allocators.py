@@ -1,5 +1,7 @@
 """Which allocators TensorFlow takes, from the environment; and what it says of itself."""
 
+import sys
+
 import pytest
 from programs import run_beside_imports
 
@@ -85,3 +87,12 @@ def test_tensorflow_says_what_it_is():
     assert framework.backend == "tensorflow"
     assert framework.backend_version is not None
     assert framework.onednn is not None
+
+
+def test_where_keras_cannot_be_imported_the_backend_it_would_run_on_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    framework = describe()
+    assert framework.error is not None
+    assert framework.error.startswith("ModuleNotFoundError")
+    assert framework.backend == "torch"
