@@ -38,9 +38,9 @@ def current_backend() -> Backend:
     return found
 
 
-def engine_for(model: Any, example: Batch, *, rescaled: bool = False) -> Engine:
+def engine_for(model: Any, example: Batch, *, rescaled: bool = False, group: int = 1) -> Engine:
     """The engine that trains a compiled model on the backend that Keras runs on; see `Backend.engine`."""
-    return current_backend().engine(model, example, rescaled=rescaled)
+    return current_backend().engine(model, example, rescaled=rescaled, group=group)
 
 
 def forward_engine_for(model: Any, example: Batch, *, evaluates: bool) -> ForwardEngine:

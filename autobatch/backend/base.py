@@ -259,10 +259,11 @@ class Backend(Protocol):
     pool_growth: float  # resident bytes of its pool on the host, in the long run, over those in use at their peak
     hints: Hints
 
-    def require_trainable(self, model: Any) -> None:
+    def require_trainable(self, model: Any, group: int = 1) -> None:
         """Refuses a model that no engine can train, without building anything.
 
-        That is one that isn't compiled, has nothing to train or several replicas, or an optimizer that accumulates.
+        That is one that isn't compiled, has nothing to train or several replicas, or an optimizer that accumulates; or
+        whose batch statistics cannot be taken over groups, where they are to be.
         """
 
     def require_runnable(self, model: Any, *, evaluates: bool) -> None:
@@ -274,10 +275,11 @@ class Backend(Protocol):
     def divides_by_weights(self, model: Any) -> bool:
         """Whether a loss of a compiled model divides by the sum of the sample weights; nothing is built to find out."""
 
-    def engine(self, model: Any, example: Batch, *, rescaled: bool = False) -> Engine:
+    def engine(self, model: Any, example: Batch, *, rescaled: bool = False, group: int = 1) -> Engine:
         """The engine that trains a compiled model, which is built from `example` if need be.
 
-        With `rescaled` its learning rate is to follow the effective batch, through `Engine.rescale`.
+        With `rescaled` its learning rate is to follow the effective batch, through `Engine.rescale`. Layers with batch
+        statistics take them over groups of so many samples in the order in which they come; 1 is for the micro-batch.
         """
 
     def forward_engine(self, model: Any, example: Batch, *, evaluates: bool) -> ForwardEngine:

@@ -25,7 +25,7 @@ SETTINGS = frozenset(
     {"batch_size", "cache", "checkpoint", "checkpoint_every", "color", "datagen", "device", "epochs"}
     | {"horizontal_flip", "image_backend", "limit", "log_dir", "max_batch", "on_memory_pressure", "quiet", "rescale"}
     | {"reserve", "restarts", "scale_learning_rate", "seed", "share_memory", "timeout", "top", "trial_timeout"}
-    | {"validation", "validation_split"}
+    | {"batch_statistics", "validation", "validation_split"}
 )
 # The loss and the optimizer belong to a model: standing ones would be wrong for the next model.
 ONE_SHOT = frozenset(

@@ -83,22 +83,25 @@ def as_indices(indices: Any, count: int) -> npt.NDArray[np.int64]:
 _REFUSED = "A pass cannot be split this way."
 
 
-def near_equal(count: int, micro: int) -> tuple[int, ...]:
+def near_equal(count: int, micro: int, group: int = 1) -> tuple[int, ...]:
     """The sizes of the fewest micro-batches of at most `micro` samples that make up `count` samples.
 
-    Sizes differ by at most one, the larger ones first, so that an update needs at most two compiled shapes.
+    Sizes differ by at most one group, the larger ones first, so that an update needs at most two compiled shapes. All
+    are whole numbers of groups, but for the last group, which may be smaller; no group is cut, even if `micro` is less.
 
     Example:
-        >>> near_equal(10, 4)
-        (4, 3, 3)
+        >>> near_equal(10, 4), near_equal(44, 32, group=16)
+        ((4, 3, 3), (32, 12))
     """
     require_count(_REFUSED, least=0, optional=False, count=count)
-    require_count(_REFUSED, optional=False, micro=micro)
+    require_count(_REFUSED, optional=False, micro=micro, group=group)
     if count == 0:
         return ()
-    parts = -(-count // micro)
-    size, larger = divmod(count, parts)
-    return (size + 1,) * larger + (size,) * (parts - larger)
+    groups = -(-count // group)
+    parts = 1 if micro >= count else -(-groups // max(1, micro // group))
+    size, larger = divmod(groups, parts)
+    sizes = [(size + 1) * group] * larger + [size * group] * (parts - larger)
+    return (*sizes[:-1], sizes[-1] - (groups * group - count))
 
 
 def number_of_updates(samples: int, effective: int) -> int:
@@ -108,23 +111,24 @@ def number_of_updates(samples: int, effective: int) -> int:
     return -(-samples // effective)
 
 
-def rungs(effective: int, largest: int) -> tuple[int, ...]:
-    """The micro-batch sizes to choose from for one effective batch, descending, from at most `largest` down to 1.
+def rungs(effective: int, largest: int, group: int = 1) -> tuple[int, ...]:
+    """The micro-batch sizes to choose from for one effective batch, descending, from at most `largest` to one group.
 
     The sizes are those of an effective batch cut into 1, 2, 3, 4, 6, 8, 12, 16, ... parts: few, so that compiled steps
-    are reused, and never more than a factor of two apart.
+    are reused, and never more than a factor of two apart. All but the whole batch are whole numbers of groups; there
+    are none where `largest` is less than a group and than the batch.
 
     Example:
-        >>> rungs(64, 30)
-        (22, 16, 11, 8, 6, 4, 3, 2, 1)
+        >>> rungs(64, 30), rungs(64, 40, group=16)
+        ((22, 16, 11, 8, 6, 4, 3, 2, 1), (32, 16))
     """
-    require_count(_REFUSED, optional=False, effective=effective, largest=largest)
-    parts, powers = {1}, [2]
-    while powers[-1] < effective:
+    require_count(_REFUSED, optional=False, effective=effective, largest=largest, group=group)
+    parts, powers, groups = {1}, [2], -(-effective // group)
+    while powers[-1] < groups:
         powers.append(powers[-1] * 2)
     for power in powers:
         parts |= {power, power // 2 * 3}
-    sizes = {-(-effective // count) for count in parts}
+    sizes = {min(effective, -(-groups // count) * group) for count in parts}
     return tuple(sorted((size for size in sizes if size <= largest), reverse=True))
 
 

@@ -43,9 +43,10 @@ def bound_reason(
         default=None,
     )
     upcoming, nothing = worth_trying(best, len(trials)), f"Nothing above {best}"
-    if request.effective_batch_size is not None:
+    if request.rungs:
         above = [rung for rung in request.rungs if rung > best]
-        cut = f"that {request.effective_batch_size} samples are cut into"
+        effective = request.effective_batch_size
+        cut = f"of whole groups of {request.group}" if effective is None else f"that {effective} samples are cut into"
         if not above:
             return f"{best} is the largest size {cut} up to {request.cap}, {request.cap_reason}."
         upcoming, nothing = min(above), f"Nothing above {best} {cut}"
@@ -112,6 +113,14 @@ def no_answer_error(
         return DoesNotFitError(msg, needed, max(0, left_bytes), trials)
     tried = "; ".join(f"{trial.size}: {trial.outcome.value} {trial.detail or ''}".strip() for trial in trials)
     return ProbeError(f"The trials gave no answer, so no size is claimed to be safe. {tried}", trials)
+
+
+def no_rung_error(trials: Sequence[Trial], request: ProbeRequest) -> DoesNotFitError | ProbeError:
+    """The error when sizes have run, and none of those that count."""
+    if request.group == 1:
+        return ProbeError(f"No micro-batch that {request.effective_batch_size} samples are cut into ran.", trials)
+    msg = f"Not even one group of {request.group} samples fits. Give a smaller batch_statistics=. {_remedy(request)}"
+    return DoesNotFitError(msg, None, 0, trials)
 
 
 def timeout_error(timeout_s: float, trials: Sequence[Trial], best: Trial | None) -> ProbeTimeoutError:

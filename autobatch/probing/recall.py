@@ -99,7 +99,7 @@ def _is_answer(search: EarlierSearch, request: ProbeRequest, budgets: StepBudget
         return upcoming <= best.size
     grows = upcoming > _WORTH_A_NEW_PROBE * best.size
     if request.mode == "auto":
-        return (levels_off(trials) or not grows) and next_throughput_size(trials) is None
+        return (levels_off(trials) or not grows) and next_throughput_size(trials, rungs=request.rungs) is None
     return not grows
 
 

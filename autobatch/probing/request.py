@@ -33,13 +33,17 @@ class ProbeRequest:
     trial_timeout_s: float = 300.0  # seconds that one trial, or the start of the worker, may take
     step: Step = "train"  # what a trial runs
     result_bytes: int = 0  # bytes of the host that what is computed will take, all of it together
+    group: int = 1  # samples whose batch statistics are taken together, so that they are never cut
     # How much memory to pretend there is where the steps run, `None` for what there really is.
     limit_bytes: int | None = None
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """The sizes that an effective batch is cut into, descending, up to the largest that makes sense; else none."""
-        return () if self.effective_batch_size is None else rungs(self.effective_batch_size, self.cap)
+        """The sizes that count, descending, up to the largest that makes sense; none where all do."""
+        if self.effective_batch_size is not None:
+            return rungs(self.effective_batch_size, self.cap, self.group)
+        whole_groups = range(self.cap - self.cap % self.group, 0, -self.group)
+        return () if self.group == 1 else tuple(whole_groups) or (self.cap,)
 
     @property
     def beside_bytes(self) -> int:
@@ -48,7 +52,8 @@ class ProbeRequest:
 
     def lasting(self) -> dict[str, Any]:
         """The part that an earlier answer must share to be of use; the budget is read anew each time."""
-        return {"effective": self.effective_batch_size} | ({} if self.step == "train" else {"step": self.step})
+        step = {} if self.step == "train" else {"step": self.step}
+        return {"effective": self.effective_batch_size, **step} | ({} if self.group == 1 else {"group": self.group})
 
 
 def find_cap(samples: int | None, batch_size: int | None, most: int | None, beyond: str = UNCOUNTED) -> tuple[int, str]:
@@ -130,6 +135,7 @@ class UserRequest:
     limit: int | None = None
     shuffle: bool = True
     image_backend: ImageBackend = "scipy"
+    group: int = 1  # as in `ProbeRequest`
 
     def __post_init__(self) -> None:
         parse_batch_size(self.batch_size)
@@ -155,6 +161,9 @@ class UserRequest:
         total = most_samples(given.data)
         effective, said = cut_to_samples(batch_size, total)
         cap, why = find_cap(total, effective, self.max_batch_size, _SYNTHETIC if given.synthetic else UNCOUNTED)
+        if cap < min(self.group, effective or total or self.group):
+            received = f"max_batch_size={cap} with batch_statistics={self.group}"
+            raise ArgumentError(f"No group of samples is ever cut. Received: {received}. Expected at least as many.")
         request = ProbeRequest(
             mode=mode,
             cap=cap,
@@ -164,13 +173,14 @@ class UserRequest:
             read_ahead_bytes=self._read_ahead_bytes(given, batch_size, samples),
             trial_timeout_s=self.trial_timeout_s,
             step=self.step,
+            group=self.group,
             limit_bytes=None if self.limit is None else int(self.limit),
         )
         return Task(self.model, given, samples, request, (*given.notes, *said))
 
     def _require_model(self) -> None:
         if self.step == "train":
-            current_backend().require_trainable(self.model)
+            current_backend().require_trainable(self.model, self.group)
         else:
             current_backend().require_runnable(self.model, evaluates=self.step == "evaluate")
 

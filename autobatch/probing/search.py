@@ -137,20 +137,23 @@ def next_size(
     return size if size < bad else None
 
 
-def next_throughput_size(trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION) -> int | None:
+def next_throughput_size(
+    trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION, rungs: Sequence[int] = ()
+) -> int | None:
     """The size to try next in search of the smallest one that is fast, or `None` if it is known well enough.
 
     Ask once `next_size` is done. While the smallest size that reaches `fraction` of the best throughput is more than
     twice the next smaller one that was tried, the geometric middle is proposed: it is below a proven size, so it fits.
-    At most `MAX_THROUGHPUT_TRIALS` such sizes are proposed.
+    At most `MAX_THROUGHPUT_TRIALS` such sizes are proposed. Where only `rungs` count, it is the next one below.
     """
-    fast = most_efficient(trials, fraction)
+    fast = most_efficient(trials, fraction, rungs=rungs)
     if fast is None or _descents(trials) >= MAX_THROUGHPUT_TRIALS:
         return None
     slower = max((trial.size for trial in trials if trial.size < fast.size), default=fast.size)
     if fast.size <= _COARSE * slower:
         return None
-    return ladder_floor(round((fast.size * slower) ** 0.5))
+    middle = ladder_floor(round((fast.size * slower) ** 0.5))
+    return next((rung for rung in rungs if slower < rung <= middle), None) if rungs else middle
 
 
 def largest(
@@ -165,13 +168,17 @@ def largest(
 
 
 def most_efficient(
-    trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION, budgets: Mapping[str, int] | None = None
+    trials: Sequence[Trial],
+    fraction: float = EFFICIENT_FRACTION,
+    budgets: Mapping[str, int] | None = None,
+    rungs: Sequence[int] = (),
 ) -> Trial | None:
     """The trial of the smallest proven size that reaches `fraction` of the best samples/s among them.
 
-    `None` if nothing ran, or no speed was measured.
+    `None` if nothing ran, or no speed was measured. Of the sizes in `rungs` alone if there are any.
     """
-    timed = [(trial.samples_per_s, trial) for trial in _proven(trials, budgets) if trial.samples_per_s is not None]
+    counting = (trial for trial in _proven(trials, budgets) if not rungs or trial.size in rungs)
+    timed = [(trial.samples_per_s, trial) for trial in counting if trial.samples_per_s is not None]
     best = max((speed for speed, _ in timed), default=0.0)
     fast = (trial for speed, trial in timed if speed >= fraction * best)
     return min(fast, key=lambda trial: trial.size, default=None)
@@ -263,7 +270,9 @@ def _next_rung(
     Once something has failed, what it was shown by is in doubt, and what is left is halved.
     """
     failed = min((trial.size for trial in trials if trial.size > ran), default=None)
-    above = sorted(rung for rung in rungs if rung > ran and (failed is None or rung < failed))
+    least = worth_trying(ran, len(trials))
+    enough = least if ran in rungs else ran + 1
+    above = sorted(rung for rung in rungs if rung >= enough and (failed is None or rung < failed))
     shown = [rung for rung in above if rung <= allowed]
     if shown:
         return shown[-1] if failed is None else shown[len(shown) // 2]
@@ -271,7 +280,7 @@ def _next_rung(
         return None
     between, bounds = ladder_floor(max(1, allowed)), {name: _bound(trials, name) for name in budgets}
     hoped = all(bound is not None and bound.hoped(above[0]) <= budgets[name] for name, bound in bounds.items())
-    return between if hoped and between >= worth_trying(ran, len(trials)) else None
+    return between if hoped and between >= least else None
 
 
 def _largest_that_fits(

@@ -7,7 +7,6 @@ from typing import Any
 from autobatch.backend import accelerator, read_memory_here
 from autobatch.backend.base import Accelerator
 from autobatch.data.batch import Batch
-from autobatch.data.epoch import rungs
 from autobatch.errors import ProbeError
 from autobatch.memory.peak_model import AllocationProfile
 from autobatch.memory.reading import MemoryReading
@@ -17,6 +16,7 @@ from autobatch.probing.reasons import (
     bound_reason,
     choice_reason,
     no_answer_error,
+    no_rung_error,
     nothing_left_error,
     timeout_error,
     unseen_notes,
@@ -127,6 +127,7 @@ class Tuner:
             self._model,
             self._samples,
             step=request.step,
+            group=request.group,
             open_timeout_s=request.trial_timeout_s,
             caller_reason=self.budgets.pool_reason(),
             deadline=deadline,
@@ -147,10 +148,9 @@ class Tuner:
         if best is None:
             return
         if self._request.mode == "auto":
-            while (size := next_throughput_size(self._trials)) is not None:
+            while (size := next_throughput_size(self._trials, rungs=self._request.rungs)) is not None:
                 self._try(executor, size)
-        if self._request.effective_batch_size is not None:
-            self._try_rungs(executor, rungs(self._request.effective_batch_size, best.size))
+        self._try_rungs(executor, [rung for rung in self._request.rungs if rung <= best.size])
 
     def _find_largest(self, executor: Executor) -> None:
         confirmed: set[int] = set()
@@ -181,7 +181,7 @@ class Tuner:
         return largest(self._trials, self.budgets.now, self._request.rungs)
 
     def _try_rungs(self, executor: Executor, ladder: Sequence[int]) -> None:
-        """Makes sure that the largest size that the effective batch can be cut into has run."""
+        """Makes sure that the largest of the sizes that count has run."""
         for rung in ladder:
             if all(trial.size != rung for trial in self._trials):
                 self._try(executor, rung)
@@ -256,10 +256,8 @@ class Tuner:
             raise no_answer_error(self._trials, budgets.now[name], budgets.limit(name), request) from self._last_error
         best = self._answer()
         if best is None:
-            raise ProbeError(
-                f"No micro-batch that {request.effective_batch_size} samples are cut into ran.", self._trials
-            )
-        fast = most_efficient(self._trials, budgets=budgets.now)
+            raise no_rung_error(self._trials, request)
+        fast = most_efficient(self._trials, budgets=budgets.now, rungs=request.rungs)
         chosen = fast.size if request.mode == "auto" and fast is not None else best.size
         return ProbeResult(
             batch_size=chosen,

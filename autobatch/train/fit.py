@@ -17,7 +17,7 @@ from autobatch.train.learning_rate import Rule
 from autobatch.train.loop import RunOptions
 from autobatch.train.opening import find_size, open_training
 from autobatch.train.recorder import Recorder
-from autobatch.train.schedule import Batching, EffectiveBatch, OnMemoryPressure
+from autobatch.train.schedule import Batching, BatchStatistics, EffectiveBatch, OnMemoryPressure
 from autobatch.train.trainer import Trainer
 from autobatch.train.validation import ValidationOptions
 
@@ -30,6 +30,7 @@ def fit(
     batch_size: EffectiveBatch = "auto",
     on_memory_pressure: OnMemoryPressure = "accumulate",
     scale_learning_rate: Rule | None = None,
+    batch_statistics: BatchStatistics = "micro",
     epochs: int = 1,
     initial_epoch: int = 0,
     steps_per_epoch: int | None = None,
@@ -71,6 +72,8 @@ def fit(
             or, for each epoch, pairs `[(0, 64), (5, 128)]` or a function (Smith et al. 2018, arXiv 1711.00489).
         on_memory_pressure: `"accumulate"` gradients over micro-batches, or `"resize"`: each one is an update.
         scale_learning_rate: How the rate follows the effective batch: `"linear"` (SGD) or `"sqrt"` (Adam).
+        batch_statistics: What BatchNorm sees: the `"micro"`-batch, or groups of so many samples, which makes updates
+            the same at any micro-batch size (Hoffer et al. 2017, arXiv 1705.08741).
         epochs: As in `model.fit`.
         initial_epoch: The epoch to begin with.
         steps_per_epoch: Updates in an epoch; one pass over the samples if left out.
@@ -115,7 +118,7 @@ def fit(
     options = RunOptions(
         epochs, initial_epoch, steps_per_epoch, shuffle, class_weight, validation_freq, callbacks, verbose, workers
     )
-    batching = Batching(batch_size, on_memory_pressure, scale_learning_rate)
+    batching = Batching(batch_size, on_memory_pressure, scale_learning_rate, batch_statistics)
     validating = ValidationOptions(validation_data, validation_split, validation_steps, validation_batch_size)
     request = UserRequest(
         model=model,
@@ -130,6 +133,7 @@ def fit(
         trial_timeout_s=trial_timeout_s,
         shuffle=shuffle,
         image_backend=image_backend,
+        group=batching.group,
     )
     run_folder = open_run_folder(checkpoint, checkpoint_every_s)
     with nvml_session(), Recorder.open(log_dir, on_event, verbose) as recorder, run_folder as folder:

@@ -19,7 +19,7 @@ import keras
 from autobatch._arguments import require_count
 from autobatch._text import format_count
 from autobatch.backend.base import Engine
-from autobatch.data.epoch import near_equal, number_of_updates
+from autobatch.data.epoch import number_of_updates
 from autobatch.data.source import Source, Stream
 from autobatch.train.callbacks import callback_list, require_callbacks
 from autobatch.train.checkpoint.saver import Saver
@@ -237,7 +237,7 @@ class _Loop:
         """The effective batch as it is now, whatever the last updates of a window come to."""
         if not self._follows_memory:
             return self._effective
-        return near_equal(self._effective, self._controller.micro_batch_size)[0]
+        return self._runner.cut(self._effective, self._controller.micro_batch_size)[0]
 
     def _rescale(self, done: float, size: int) -> None:
         if self._plan.resizing is not None:

@@ -21,7 +21,7 @@ class MicroBatchRunner:
 
     def __init__(self, controller: Controller, cut: Cut = near_equal) -> None:
         self.controller = controller
-        self._cut = cut
+        self.cut = cut
 
     def update(self, engine: Engine, feed: Feed, size: int) -> Logs:
         """Trains on the next `size` samples of the feed as one update.
@@ -43,7 +43,7 @@ class MicroBatchRunner:
         Returns the metrics so far, and how many samples it took.
         """
         while True:
-            part = feed.take(self._cut(most, self.controller.micro_batch_size)[0])
+            part = feed.take(self.cut(most, self.controller.micro_batch_size)[0])
             self.controller.look()
             if part.size <= self.controller.micro_batch_size:
                 before(part.size)
@@ -85,7 +85,7 @@ class MicroBatchRunner:
 
     def _run(self, step: Callable[[Batch], Logs], feed: Feed, size: int) -> Logs:
         controller, logs = self.controller, cast("Logs", {})
-        todo = list(self._cut(size, controller.micro_batch_size))
+        todo = list(self.cut(size, controller.micro_batch_size))
         while todo:
             part = feed.take(todo[0])
             controller.look()
@@ -103,5 +103,5 @@ class MicroBatchRunner:
             del part
             # A size that has grown serves from the next update on: what is left here is cut already.
             if todo and todo[0] > controller.micro_batch_size:
-                todo = list(self._cut(sum(todo), controller.micro_batch_size))
+                todo = list(self.cut(sum(todo), controller.micro_batch_size))
         return logs

@@ -33,6 +33,7 @@ class OpenedTraining:
             found.batch_size,
             self.batching.schedule,
             samples=self.task.opened.samples,
+            group=self.task.request.group,
             first_epoch=first if self.folder is None else self.folder.first_epoch(first, epochs),
         )
 
@@ -90,6 +91,7 @@ def _checked(folder: RunFolder, request: UserRequest, task: Task, options: RunOp
         steps_per_epoch=options.steps_per_epoch,
         on_memory_pressure=batching.on_memory_pressure,
         scale_learning_rate=batching.rule,
+        batch_statistics="micro" if batching.group == 1 else batching.group,
         image_backend=getattr(task.data, "image_backend", request.image_backend),
     )
     folder.require_same(facts, task.opened.samples or 0, options.initial_epoch)

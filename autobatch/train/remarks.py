@@ -19,11 +19,12 @@ class ModelTraits:
     batch_norms: int = 0  # its BatchNormalization layers
     own_train_step: bool = False
     steps_per_execution: int = 1
+    group: int = 1  # samples whose batch statistics are taken together; 1 for those of a micro-batch
 
     @classmethod
-    def of(cls, model: Any) -> "ModelTraits":
+    def of(cls, model: Any, group: int = 1) -> "ModelTraits":
         norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
-        return cls(norms, not is_keras_own(model, "train_step"), getattr(model, "steps_per_execution", 1))
+        return cls(norms, not is_keras_own(model, "train_step"), getattr(model, "steps_per_execution", 1), group)
 
 
 def resizing_remark(effective: int, rule: Rule | None) -> str:
@@ -37,10 +38,11 @@ def accumulation_remarks(traits: ModelTraits, micro: int, effective: int) -> lis
     if micro >= effective:
         return []
     remarks = []
-    if traits.batch_norms:
+    if traits.batch_norms and traits.group == 1:
         remarks.append(
             f"The model's {traits.batch_norms} BatchNormalization layers normalise by the statistics of the "
-            f"micro-batch, {micro} samples, not of all {effective}; their moving averages keep their time constant."
+            f"micro-batch, {micro} samples, not of all {effective}; their moving averages keep their time constant. "
+            "batch_statistics=16 takes them over groups of 16 samples, whatever the micro-batch."
         )
     if traits.own_train_step:
         remarks.append(
@@ -48,6 +50,18 @@ def accumulation_remarks(traits: ModelTraits, micro: int, effective: int) -> lis
             "over samples, and if it changes gradients only through the optimizer."
         )
     return remarks
+
+
+def statistics_remarks(traits: ModelTraits, effective: int) -> list[str]:
+    """What follows where batch statistics are to be taken over groups; nothing where they are not."""
+    if traits.group == 1:
+        return []
+    if not traits.batch_norms:
+        return [f"batch_statistics={traits.group} has no effect: the model has no BatchNormalization layers."]
+    last = effective % traits.group
+    less = f" (the last group of each update has {last})" if last else ""
+    layers = f"The model's {traits.batch_norms} BatchNormalization layers"
+    return [f"{layers} normalise by groups of {traits.group} samples{less}, whatever the micro-batch."]
 
 
 def step_remarks(traits: ModelTraits, *, stream: bool, effective: int, steps_per_epoch: int | None) -> list[str]:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from numbers import Integral
 from typing import Any, Literal, NamedTuple, get_args
 
+from autobatch._arguments import require_count
 from autobatch.data.epoch import number_of_updates, rungs
 from autobatch.errors import ArgumentError
 from autobatch.probing.request import BatchSize
@@ -138,6 +139,7 @@ def _after_epoch(start: Position, effective: int, steps: int | None, samples: in
 
 
 OnMemoryPressure = Literal["accumulate", "resize"]
+BatchStatistics = int | Literal["micro"]
 EffectiveBatch = BatchSize | Sequence[tuple[int, int]] | Callable[[int], int]
 
 
@@ -149,6 +151,7 @@ class Batching:
         batch_size: Any = "auto",
         on_memory_pressure: Any = "accumulate",
         scale_learning_rate: Any = None,
+        batch_statistics: Any = "micro",
     ) -> None:
         if on_memory_pressure not in get_args(OnMemoryPressure):
             msg = (
@@ -156,6 +159,10 @@ class Batching:
                 f"Received: on_memory_pressure={on_memory_pressure!r}. Expected 'accumulate' or 'resize'."
             )
             raise ArgumentError(msg)
+        if batch_statistics != "micro":
+            message = "Batch statistics are those of a micro-batch ('micro'), or of groups of samples."
+            require_count(message, least=2, optional=False, batch_statistics=batch_statistics)
+        self.group = 1 if batch_statistics == "micro" else int(batch_statistics)
         self.on_memory_pressure: OnMemoryPressure = on_memory_pressure
         self.rule: Rule | None = parse_rule(scale_learning_rate)
         self.schedule = parse_schedule(batch_size)
@@ -204,9 +211,9 @@ class Sizes:
 
 
 def choose_sizes(
-    asked: int | None, found: int, schedule: Schedule | None, *, samples: int | None, first_epoch: int
+    asked: int | None, found: int, schedule: Schedule | None, *, samples: int | None, first_epoch: int, group: int = 1
 ) -> Sizes:
-    """The sizes of a run.
+    """The sizes of a run, in which no group of samples is cut.
 
     Example:
         >>> choose_sizes(256, 100, None, samples=1000, first_epoch=0)
@@ -215,9 +222,9 @@ def choose_sizes(
     largest = asked or found
     at = None if schedule is None else lambda epoch: min(schedule.at(epoch), samples or schedule.at(epoch))
     effective = largest if at is None else at(first_epoch)
-    return Sizes(effective, first_rung(effective, found), largest, effective if at is None else at(0), at)
+    return Sizes(effective, first_rung(effective, found, group), largest, effective if at is None else at(0), at)
 
 
-def first_rung(effective: int, micro: int) -> int:
+def first_rung(effective: int, micro: int, group: int = 1) -> int:
     """The largest size that an effective batch is cut into, up to `micro`."""
-    return rungs(effective, min(micro, effective))[0]
+    return rungs(effective, min(micro, effective), group)[0]

@@ -1,10 +1,11 @@
 """From what was opened and found to a training: its engine, controllers, saver and loop."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from autobatch.backend import engine_for, read_memory_here
-from autobatch.data.epoch import number_of_updates
+from autobatch.data.epoch import near_equal, number_of_updates
 from autobatch.errors import ModelError
 from autobatch.probing.request import read_ahead_bytes
 from autobatch.probing.trials.steps import warm_up_untouched
@@ -19,6 +20,7 @@ from autobatch.train.remarks import (
     accumulation_remarks,
     few_updates_remarks,
     resizing_remark,
+    statistics_remarks,
     step_remarks,
     unused_rule_remarks,
 )
@@ -32,7 +34,7 @@ class Trainer:
     def __init__(self, opened: OpenedTraining, found: ProbeResult, recorder: Recorder) -> None:
         self._opened, self._found, self._recorder = opened, found, recorder
         self._task, self._options, self._model = opened.task, opened.options, opened.task.model
-        self._sizes, self._traits = opened.sizes(found), ModelTraits.of(opened.task.model)
+        self._sizes, self._traits = opened.sizes(found), ModelTraits.of(opened.task.model, opened.task.request.group)
         self._resizing = opened.batching.resizing(self._sizes.reference)
         self._folder = opened.folder
         if self._folder is not None:
@@ -45,7 +47,8 @@ class Trainer:
         recorder.note(*self._remarks())
         recorder.begin(self._found, sizes.effective_batch_size, sizes.micro_batch_size, self._task.data.seed)
         before = read_memory_here()
-        self._engine = engine_for(self._model, self._task.samples, rescaled=self._resizing is not None)
+        group, rescaled = self._task.request.group, self._resizing is not None
+        self._engine = engine_for(self._model, self._task.samples, rescaled=rescaled, group=group)
         self._warm_up()
         # The engine has to be there before anything is restored, the restored run before a controller looks at it.
         self._saver = None
@@ -56,7 +59,8 @@ class Trainer:
         resumed = None if self._folder is None else self._folder.restore(self._model, self._options.epochs)
         plan = self._plan(validation, resumed)
         runner = MicroBatchRunner(
-            self._setup.controller("training", sizes.effective_batch_size, sizes.micro_batch_size)
+            self._setup.controller("training", sizes.effective_batch_size, sizes.micro_batch_size),
+            partial(near_equal, group=group),
         )
         try:
             return run(self._model, self._engine, self._task.data, runner, plan)
@@ -75,12 +79,13 @@ class Trainer:
             cutting = [resizing_remark(sizes.largest, batching.rule)]
         else:
             cutting = accumulation_remarks(
-                self._traits, first_rung(sizes.largest, self._found.batch_size), sizes.largest
+                self._traits, first_rung(sizes.largest, self._found.batch_size, task.request.group), sizes.largest
             )
         steps = options.steps_per_epoch
         updates = steps or (samples and number_of_updates(samples, effective))
         return [
             *cutting,
+            *statistics_remarks(self._traits, effective),
             *step_remarks(self._traits, stream=samples is None, effective=effective, steps_per_epoch=steps),
             *few_updates_remarks(updates, effective, chosen=task.request.mode != "micro"),
             *unused_rule_remarks(batching.rule, changes=batching.varies),

@@ -203,3 +203,14 @@ def test_what_was_running_may_be_larger_than_the_effective_batch_of_the_checkpoi
     stored = replace(STATE, effective_batch_size=16)
     verdict = what_next(TrainingEnd(KILLED, 0, 1), Trace(InFlight(128), stored), Attempts(0, 3))
     assert verdict.limits == MicroBatchLimits(64)
+
+
+@pytest.mark.parametrize(("micro", "limit"), [(64, 32), (48, 32), (32, 16), (16, None)])
+def test_groups_whose_batch_statistics_are_taken_together_are_not_cut(micro, limit):
+    """Seen to fail with a restart at 11 samples, which the training refuses."""
+    stored = replace(STATE, effective_batch_size=64, run={"batch_statistics": 16})
+    verdict = what_next(TrainingEnd(KILLED, 0, 1), Trace(InFlight(micro), stored), Attempts(0, 3))
+    if limit is None:
+        assert "no smaller micro-batch" in verdict.message
+    else:
+        assert verdict.limits == MicroBatchLimits(limit)

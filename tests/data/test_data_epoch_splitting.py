@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 
 import pytest
@@ -91,3 +92,26 @@ def test_a_size_that_is_none_is_refused(call):
     function, *numbers = call
     with pytest.raises(ArgumentError, match=r"Received: .* Expected a whole number"):
         function(*numbers)
+
+
+GROUPS = st.integers(1, 70)
+
+
+@given(st.integers(0, 5000), COUNTS, GROUPS)
+def test_no_cut_goes_through_a_group(count, micro, group):
+    """Seen to fail with micro-batches that are near equal in samples."""
+    sizes = near_equal(count, micro, group)
+    assert sum(sizes) == count
+    assert all(size % group == 0 for size in sizes[:-1])
+    assert max(sizes, default=0) <= max(micro, min(group, count))
+    groups, at_once = math.ceil(count / group), max(1, micro // group)
+    assert len(sizes) == (1 if 0 < count <= micro else math.ceil(groups / at_once))
+
+
+@given(COUNTS, COUNTS, GROUPS)
+def test_rungs_are_whole_groups_down_to_one_of_them(effective, largest, group):
+    ladder = rungs(effective, largest, group)
+    assert all(size % group == 0 or size == effective for size in ladder)
+    assert all(near_equal(effective, rung, group)[0] == rung for rung in ladder)
+    assert (ladder[-1:] == (min(group, effective),)) == (largest >= min(group, effective))
+    assert all(low < high <= 2 * low for high, low in pairwise(ladder))

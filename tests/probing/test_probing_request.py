@@ -3,7 +3,7 @@
 import pytest
 
 from autobatch._text import MIB
-from autobatch.probing.request import read_ahead_bytes
+from autobatch.probing.request import ProbeRequest, read_ahead_bytes
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,19 @@ from autobatch.probing.request import read_ahead_bytes
 )
 def test_two_updates_are_read_ahead_within_bounds(effective: int | None, sample_bytes: int, expected: int) -> None:
     assert read_ahead_bytes(effective, sample_bytes) == expected
+
+
+@pytest.mark.parametrize(
+    ("cap", "effective", "group", "sizes"),
+    [
+        (64, 64, 16, (64, 32, 16)),
+        (40, 64, 16, (32, 16)),
+        (44, 44, 16, (44, 32, 16)),
+        (8, 8, 16, (8,)),
+        (50, None, 16, (48, 32, 16)),
+        (10, None, 16, (10,)),
+        (50, None, 1, ()),
+    ],
+)
+def test_sizes_that_count_are_of_whole_groups(cap, effective, group, sizes):
+    assert ProbeRequest("largest", cap, effective_batch_size=effective, group=group).rungs == sizes

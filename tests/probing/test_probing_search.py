@@ -11,6 +11,7 @@ from autobatch.data.epoch import rungs
 from autobatch.errors import ArgumentError
 from autobatch.memory.peak_model import Allocation, AllocationProfile
 from autobatch.probing.peak_bound import PeakBound
+from autobatch.probing.request import ProbeRequest
 from autobatch.probing.search import (
     MAX_TRIALS,
     largest,
@@ -409,3 +410,20 @@ def test_where_allocations_were_recorded_a_few_trials_do_and_stay_within_the_bud
         trials.append(Trial(size, verdict({"host": peak}, {"host": BUDGET}), {"host": peak}, profiles=told))
     assert all(trial.peaks["host"] <= 1.03 * BUDGET for trial in trials)
     assert len(trials) <= 10
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 5000), st.floats(0, 0.6), st.integers(2, 70), st.sampled_from([None, 64, 1000, 10_000]))
+def test_where_groups_are_not_cut_the_answer_is_of_whole_groups(true_largest, share, group, effective):
+    """Seen to fail with any size an answer, and with one more group tried again and again."""
+    request = ProbeRequest("largest", effective or 10_000, effective_batch_size=effective, group=group)
+    peak = line(true_largest, share)
+    trials = search(peak, cap=request.cap, rungs=request.rungs)
+    best = largest(trials, None, request.rungs)
+    assert len(trials) < MAX_TRIALS
+    if best is None:
+        assert peak(min(request.rungs)) >= 0.9 * BUDGET
+        return
+    assert best.size % group == 0 or best.size == effective
+    upcoming = [rung for rung in request.rungs if rung >= worth_trying(best.size, MAX_TRIALS)]
+    assert not upcoming or peak(upcoming[-1]) >= 0.95 * BUDGET

@@ -208,6 +208,7 @@ CHANGES: dict[str, Callable[[], str]] = {
     "float64 pictures": lambda: key(samples=Batch(SAMPLES.x.astype(np.float64), SAMPLES.y)),
     "sample weights": lambda: key(samples=Batch(SAMPLES.x, SAMPLES.y, np.ones(4, np.float32))),
     "an effective batch": lambda: key(question=ProbeRequest("micro", 64, effective_batch_size=64)),
+    "groups that are not cut": lambda: key(question=ProbeRequest("micro", 64, effective_batch_size=64, group=8)),
     "another effective batch": lambda: key(question=ProbeRequest("micro", 64, effective_batch_size=32)),
     "a larger machine": lambda: key(reading=memory_reading(host_total_bytes=128 * GIB)),
     "dropout": lambda: key(lambda: net_with(keras.layers.Dropout(0.5))),

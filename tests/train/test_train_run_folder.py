@@ -95,6 +95,7 @@ OTHERWISE = {
     "steps": ({"steps_per_epoch": 2}, "steps_per_epoch=2. Expected None"),
     "resized": ({"on_memory_pressure": "resize"}, "on_memory_pressure='resize'. Expected 'accumulate'"),
     "rate": ({"scale_learning_rate": "sqrt"}, "scale_learning_rate='sqrt'. Expected None"),
+    "statistics": ({"batch_statistics": 4}, "batch_statistics=4. Expected 'micro'"),
     "weights": ({"class_weight": {0: 2.0, 1: 1.0}}, "class_weight={'0': 2.0, '1': 1.0}. Expected None"),
     "a schedule": ({"batch_size": [(0, 8), (2, 4)]}, "batch_size=(8, 8, 4) for epoch 2. Expected 8"),
     "size": ({"batch_size": 4}, "batch_size=4. Expected 8"),

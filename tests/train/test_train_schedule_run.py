@@ -207,6 +207,9 @@ def test_a_bad_schedule_is_an_error_before_anything_starts(name, tmp_path):
         ({"scale_learning_rate": "cubic"}, "scale_learning_rate='cubic'"),
         ({"scale_learning_rate": 2.0}, "scale_learning_rate=2.0"),
         ({"checkpoint_every_s": 0}, "checkpoint_every_s=0"),
+        ({"batch_statistics": 1}, "batch_statistics=1"),
+        ({"batch_statistics": "all"}, "batch_statistics='all'"),
+        ({"batch_statistics": True}, "batch_statistics=True"),
     ],
 )
 def test_what_cannot_be_meant_is_an_error_before_anything_starts(options, received, tmp_path):

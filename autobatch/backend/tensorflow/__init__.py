@@ -36,10 +36,13 @@ class TensorFlowBackend:
         "TF_CPP_MIN_LOG_LEVEL=0 python -c 'import tensorflow; tensorflow.config.list_physical_devices()'",
     )
 
-    def require_trainable(self, model: Any) -> None:
+    def require_trainable(self, model: Any, group: int = 1) -> None:
+        from autobatch.backend.tensorflow.batch_statistics import require_groupable
         from autobatch.backend.tensorflow.engine import require_supported
 
         require_supported(model)
+        if group > 1:
+            require_groupable(model)
 
     def require_runnable(self, model: Any, *, evaluates: bool) -> None:
         from autobatch.backend.tensorflow.forward import require_runnable
@@ -51,10 +54,10 @@ class TensorFlowBackend:
 
         return asks_for_weights(model.loss)
 
-    def engine(self, model: Any, example: Batch, *, rescaled: bool = False) -> Engine:
+    def engine(self, model: Any, example: Batch, *, rescaled: bool = False, group: int = 1) -> Engine:
         from autobatch.backend.tensorflow.engine import TensorFlowEngine
 
-        return TensorFlowEngine(model, example, rescaled=rescaled)
+        return TensorFlowEngine(model, example, rescaled=rescaled, group=group)
 
     def forward_engine(self, model: Any, example: Batch, *, evaluates: bool) -> ForwardEngine:
         from autobatch.backend.tensorflow.forward import TensorFlowForwardEngine

@@ -7,7 +7,8 @@ instances, and put back when the trace ends:
 - losses that are sums, or means over sample weights, are scaled so that the micro-batch's share of the effective batch
   comes out right (means over samples need nothing: their share is applied to the gradient);
 - the trackers of each output's logged loss count shares, so that logs are those of the whole effective batch;
-- BatchNorm's moving averages use `momentum ** share`, so that they move as far per update as with one whole batch.
+- BatchNorm's moving averages use `momentum ** share`, so that they move as far per update as with one whole batch
+  (where statistics are not taken over groups: `batch_statistics.py`).
 
 What is not covered: losses that couple the samples of a batch (contrastive, batch-hard triplets), Keras masks with a
 mean over valid entries, metrics that a user's `train_step` averages over calls without weights.
@@ -22,6 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from autobatch.backend.tensorflow.batch_statistics import batch_norms
 from autobatch.backend.tensorflow.function import replaced
 from autobatch.data.batch import map_leaves
 from autobatch.errors import ModelError
@@ -113,7 +115,7 @@ def intercepted(model: Any, share: Share, captured: Captured | None) -> Iterator
             undo.enter_context(replaced(model.optimizer, "apply", captured.apply))
             for name, optimizer in other_optimizers(model).items():
                 undo.enter_context(replaced(optimizer, "apply", _refusing(name)))
-            for layer in _batch_norms(model):
+            for layer in batch_norms(model):
                 momentum = tf.cast(layer.momentum, tf.float32) ** share.samples
                 undo.enter_context(replaced(layer, "momentum", momentum))
         compiled = model._compile_loss
@@ -156,10 +158,6 @@ def _refusing(name: str) -> Callable[..., None]:
 
 def _reductions(model: Any) -> list[Any]:
     return [getattr(item.loss, "reduction", "sum_over_batch_size") for item in flat_losses(model)]
-
-
-def _batch_norms(model: Any) -> list[Any]:
-    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def _scaled(item: Any, share: Share, place: int) -> Any:

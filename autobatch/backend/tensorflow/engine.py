@@ -18,6 +18,7 @@ import tensorflow as tf
 from autobatch.backend.base import BatchTotals, Logs
 from autobatch.backend.tensorflow import allocator as memory
 from autobatch.backend.tensorflow import capture as intercept
+from autobatch.backend.tensorflow.batch_statistics import GroupedStatistics
 from autobatch.backend.tensorflow.forward import ForwardSteps, MeasuredModel, require_one_replica, weight_shares
 from autobatch.backend.tensorflow.function import (
     Function,
@@ -39,7 +40,7 @@ from autobatch.errors import ArgumentError, ModelError, UpdateInterruptedError
 class TensorFlowEngine(MeasuredModel):
     """An `autobatch.backend.base.Engine` for one compiled model."""
 
-    def __init__(self, model: Any, example: Batch, *, rescaled: bool = False) -> None:
+    def __init__(self, model: Any, example: Batch, *, rescaled: bool = False, group: int = 1) -> None:
         require_supported(model)
         super().__init__(model)
         self._model = model
@@ -51,6 +52,7 @@ class TensorFlowEngine(MeasuredModel):
         self._rescaling = LearningRateScale(model.optimizer) if rescaled else None
         during_apply = self._rescaling.in_force if self._rescaling else contextlib.nullcontext
         self._update = Update(model, during_apply, called=self._device == memory.CPU)
+        self._statistics = GroupedStatistics(model, group).in_force if group > 1 else contextlib.nullcontext
         self._functions: dict[Any, Function] = {}
         self._forward = ForwardSteps(model, self._backup)
         self._apply = compiled_once(model, self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
@@ -159,7 +161,8 @@ class TensorFlowEngine(MeasuredModel):
             share = intercept.Share(samples, weights)
             with self._backup.backed_up(attempt), intercept.intercepted(model, share, captured):
                 count = count_operations()
-                logs = model.train_step(packed(form, arrays))
+                with self._statistics():
+                    logs = model.train_step(packed(form, arrays))
                 effects = side_effects(count)
             captured.require_one_call()
             branch = Use(int(use)) if model.run_eagerly else fixed

@@ -61,6 +61,10 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     add_option(training, "--on-memory-pressure", text, choices=("accumulate", "resize"))
     text = "how the learning rate follows a resized batch: linear for SGD, sqrt for Adam (default: not at all)"
     add_option(training, "--scale-learning-rate", text, choices=get_args(Rule))
+    text = "what BatchNorm sees: micro (the micro-batch, default), or the number of samples in a group"
+    add_option(
+        training, "--batch-statistics SIZE", text, lambda size: size if size == "micro" else positive_count(size)
+    )
     text = "what rotates, shifts, shears and zooms pictures: scipy as in Keras (default), or opencv, which is faster"
     add_option(training, "--image-backend", text, choices=("scipy", "opencv"))
     add_option(training, "--output FILE", "where to save the trained model; ends in .keras")
@@ -106,6 +110,7 @@ def _given(args: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
         "validation_data": args.validation,
         "on_memory_pressure": args.on_memory_pressure,
         "scale_learning_rate": args.scale_learning_rate,
+        "batch_statistics": args.batch_statistics,
         "image_backend": args.image_backend,
         "log_dir": None if logs is None else LogDir(logs, typed),
         "verbose": 0 if args.quiet else None,

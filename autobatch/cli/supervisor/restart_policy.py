@@ -44,6 +44,12 @@ class Trace:
     state: CheckpointState | None = None
 
     @property
+    def group(self) -> int:
+        """Samples of a training that are never cut."""
+        said = None if self.state is None else self.state.run.get("batch_statistics")
+        return said if isinstance(said, int) else 1
+
+    @property
     def done(self) -> bool:
         return self.state is not None and self.state.finished
 
@@ -58,14 +64,14 @@ class MicroBatchLimits:
     def of(self, phase: str) -> int | None:
         return self.validation if phase == VALIDATION else self.training
 
-    def below(self, running: InFlight, effective: int | None) -> "MicroBatchLimits":
+    def below(self, running: InFlight, effective: int | None, group: int = 1) -> "MicroBatchLimits":
         """Limits below what was running; that of the other phase stays."""
         limit = self.of(running.phase)
         # Written down or not, nothing larger than the limit can have run.
         micro = running.micro_batch_size if limit is None else min(running.micro_batch_size, limit)
         if running.phase == VALIDATION:
             return MicroBatchLimits(self.training, next_smaller_micro_batch(micro, None))
-        return MicroBatchLimits(next_smaller_micro_batch(micro, effective), self.validation)
+        return MicroBatchLimits(next_smaller_micro_batch(micro, effective, group), self.validation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +143,16 @@ def _next_limits(trace: Trace, limits: MicroBatchLimits) -> MicroBatchLimits:
     """The next rung below what was running, for the phase that was running; the limits so far if nothing was."""
     if trace.running is None or trace.done:
         return limits
-    return limits.below(trace.running, None if trace.state is None else trace.state.effective_batch_size)
+    effective = None if trace.state is None else trace.state.effective_batch_size
+    return limits.below(trace.running, effective, trace.group)
 
 
 def _at_the_smallest(trace: Trace, limits: MicroBatchLimits) -> bool:
     if trace.done:
         return False
     phase, micro = (TRAINING, None) if trace.running is None else (trace.running.phase, trace.running.micro_batch_size)
-    return 1 in {micro, limits.of(phase)}
+    least = trace.group if phase == TRAINING else 1
+    return any(size is not None and size <= least for size in (micro, limits.of(phase)))
 
 
 def _what_happened(end: TrainingEnd, trace: Trace) -> str:

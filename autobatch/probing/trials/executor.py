@@ -27,11 +27,11 @@ class InProcessTrials:
 
     where: Where = "caller"
 
-    def __init__(self, model: Any, samples: Batch, step: Step = "train") -> None:
+    def __init__(self, model: Any, samples: Batch, step: Step = "train", group: int = 1) -> None:
         self._model = model
         with current_backend().preserved_random_states():
             # What the profiler says of itself would be among the caller's own output.
-            self._measurer = TrialMeasurer(model, samples, step, records=False)
+            self._measurer = TrialMeasurer(model, samples, step, group, records=False)
 
     def trial(self, size: int, options: Mapping[str, Any], *, timeout_s: float) -> Reply:
         """Runs one size; errors that are not about memory are raised as they are."""
@@ -81,13 +81,14 @@ class Executor:
         samples: Batch,
         *,
         step: Step = "train",
+        group: int = 1,
         open_timeout_s: float,
         caller_reason: str | None = None,
         worker: Worker | None = None,
         deadline: Deadline = NEVER,
     ) -> None:
         self._deadline = deadline
-        self._model, self._samples, self._step = model, samples, step
+        self._model, self._samples, self._step, self._group = model, samples, step, group
         self._in_caller: InProcessTrials | None = None
         self._worker: Worker | None = None
         self._held: Mapping[str, int] = {}
@@ -163,7 +164,7 @@ class Executor:
         except NotSerializableError as error:
             self._move_to_caller(str(error))
             return
-        answer = self._worker.open({**payload, "framework": settings()}, timeout_s)
+        answer = self._worker.open({**payload, "framework": settings(), "group": self._group}, timeout_s)
         if self._deadline.passed:
             return
         if answer.outcome is not Outcome.RAN and answer.outcome not in _NO_FAULT_OF_THE_MODEL:
@@ -172,7 +173,7 @@ class Executor:
     def _move_to_caller(self, reason: str) -> None:
         self.close()
         self._worker, self._held, self._largest = None, {}, 0
-        self._in_caller = InProcessTrials(self._model, self._samples, self._step)
+        self._in_caller = InProcessTrials(self._model, self._samples, self._step, self._group)
         first_line = reason.strip().splitlines()[0]
         self.notes.append(f"Trials run in this process, without a deadline, because {first_line}")
 

@@ -67,12 +67,14 @@ class TrialMeasurer:
     stderr. Its `facts` say what the process held when the model was built, in bytes.
     """
 
-    def __init__(self, model: Any, samples: Batch, step: Step = "train", *, records: bool = True) -> None:
+    def __init__(
+        self, model: Any, samples: Batch, step: Step = "train", group: int = 1, *, records: bool = True
+    ) -> None:
         self._samples = samples
         self._model = model
         self._pool_growth = current_backend().pool_growth
         self._baseline, self._device_baseline, self._own_baseline = rss_bytes(), device_bytes(), own_device_bytes()
-        self._trial_steps = steps_for(step, model, samples)
+        self._trial_steps = steps_for(step, model, samples, group)
         self._engine = self._trial_steps.engine
         self._largest = 0
         self._device_pool = 0
@@ -166,7 +168,7 @@ def open_measurer(payload: dict[str, Any]) -> TrialMeasurer:
     """The measurer for what the caller has serialized; called in the worker process."""
     apply_settings(payload["framework"])
     model, samples = deserialize(payload)
-    return TrialMeasurer(model, samples, payload["step"])
+    return TrialMeasurer(model, samples, payload["step"], payload["group"])
 
 
 def rss_bytes() -> int:

@@ -82,10 +82,10 @@ class TrialSteps(Protocol):
         """Forgets what a step that failed half-way has kept."""
 
 
-def steps_for(step: Step, model: Any, samples: Batch) -> TrialSteps:
+def steps_for(step: Step, model: Any, samples: Batch, group: int = 1) -> TrialSteps:
     """The steps of one kind; the model is run for real and built if need be: hand in one that may be spoiled."""
     if step == "train":
-        return _TrainingTrialSteps(engine_for(model, samples), tells_loss=model.loss is not None)
+        return _TrainingTrialSteps(engine_for(model, samples, group=group), tells_loss=model.loss is not None)
     evaluates = step == "evaluate"
     return _ForwardTrialSteps(forward_engine_for(model, samples, evaluates=evaluates), evaluates=evaluates)
 

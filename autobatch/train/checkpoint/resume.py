@@ -192,7 +192,8 @@ class RunFolder:
             self._refuse(f"batch_size={given!r}{where}", _begun_with(_shown(_pairs(state))))
 
     def _require_facts(self, facts: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
-        theirs = {"image_backend": "scipy", **theirs}  # runs begun before there was another
+        # Runs that were begun before there was anything else.
+        theirs = {"image_backend": "scipy", "batch_statistics": "micro", **theirs}
         # Samples that look otherwise come last: they may do so because of something else that is another.
         for name in sorted(facts.keys() & theirs.keys(), key=lambda name: (name == PICTURES, name)):
             if facts[name] == theirs[name]:

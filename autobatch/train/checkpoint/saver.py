@@ -159,16 +159,17 @@ class SupervisedFolder(PathLike[str]):
         InFlightJournal(self.folder).clear()
 
 
-def next_smaller_micro_batch(micro: int, effective: int | None) -> int | None:
+def next_smaller_micro_batch(micro: int, effective: int | None, group: int = 1) -> int | None:
     """The next smaller micro-batch, `None` if there is none.
 
     Args:
         micro: The size that was running when memory ran out.
         effective: Samples behind one update; `micro`, where it is not known or smaller than that, as it may be where
             the effective batch changes.
+        group: Samples that are never cut.
 
     Example:
         >>> [next_smaller_micro_batch(size, 64) for size in (64, 22, 1)]
         [32, 16, None]
     """
-    return next_rung(micro, rungs(max(effective or micro, micro), micro))
+    return next_rung(micro, rungs(max(effective or micro, micro), micro, group))

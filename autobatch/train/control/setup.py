@@ -54,6 +54,7 @@ class ControllerSetup:
         self._found, self._question, self._recorder, self._cuttable = found, question, recorder, cuttable
         # What is to be said when updates are first run in several micro-batches.
         self._remarks, self._effective = remarks, 0
+        self._group = question.group  # which a validation may cut
         self._saver, self._seams = saver, seams or ControlSeams()
         world = self._seams
         gpu = world.gpu()
@@ -70,8 +71,8 @@ class ControllerSetup:
             gradients_on="host" if gpu is None else "device",
         )
 
-    def policy(self, effective: int, micro: int | None = None) -> Policy:
-        """The policy for an effective batch, with the sizes that it can be cut into.
+    def policy(self, effective: int, micro: int | None = None, group: int = 1) -> Policy:
+        """The policy for an effective batch, with the sizes that it can be cut into without cutting a group.
 
         Sizes above those that were tried are among them, up to what failed in a trial: they are entered when the peak
         model, with a margin that grows with the distance, says that they fit.
@@ -79,7 +80,7 @@ class ControllerSetup:
         footprints, config, proven = self._footprints.of(effective), self._seams.config, self._found.max_batch_size
         if not self._cuttable:
             return Policy((micro or effective,), footprints, config, proven)
-        sizes = {*rungs(effective, max(1, min(effective, self._largest()))), *([micro] if micro else [])}
+        sizes = {*rungs(effective, max(1, min(effective, self._largest())), group), *([micro] if micro else [])}
         return Policy(tuple(sorted(sizes, reverse=True)), footprints, config, proven)
 
     def controller(self, phase: str, effective: int, micro: int) -> Controller:
@@ -103,12 +104,12 @@ class ControllerSetup:
             release_memory=self._seams.release_memory,
             sleep=self._seams.sleep,
         )
-        return Controller(self.policy(effective, micro), micro, hooks)
+        return Controller(self.policy(effective, micro, self._group if phase == TRAINING else 1), micro, hooks)
 
     def next_policy(self, effective: int) -> Policy:
         """The policy of training from now on, with another effective batch."""
         self._effective = effective
-        return self.policy(effective)
+        return self.policy(effective, group=self._group)
 
     def _begins(self, micro: int, phase: str) -> None:
         self._write_down(micro, phase)
