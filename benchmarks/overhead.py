@@ -1,6 +1,7 @@
 """What the machinery costs: time per update of autobatch over plain `model.fit`, at the same size and the same data.
 
 Both train on the same arrays in memory, in turns within one run; the figure is the median of the ratios turn by turn.
+And what it costs to take batch statistics over groups of samples: time per update over the same training without.
 `python benchmarks/overhead.py --sizes 8 32 --updates 12 --turns 15 --json results.json` keeps the raw samples.
 """
 
@@ -16,6 +17,8 @@ from autobatch.data.batch import Batch
 QUESTION = "How long does an update take, over one of plain Keras at the same size?"
 MOST = 1.01
 MODELS = ("small conv net", "MobileNetV2")
+MOST_GROUPED = 1.10
+GROUPED, GROUP, GROUPED_SIZE = "MobileNetV2", 16, 32
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +53,37 @@ def row(result: dict[str, Any]) -> list[Cell]:
     return [result["model"], result["size"], keras_ms, ours_ms, _precise(over_keras(result))]
 
 
+def compare_groups(updates: int, turns: int) -> dict[str, Any]:
+    """Seconds of an update with batch statistics of the micro-batch, and of groups."""
+    say(f"{GROUPED}, {GROUPED_SIZE} samples an update in groups of {GROUP}: {turns} turns of {updates} updates")
+    net = NETS[GROUPED]
+    data = Batch(*net.samples(GROUPED_SIZE * updates))
+    trainings = {group: Ours(net.compiled(), data, GROUPED_SIZE, GROUPED_SIZE, group) for group in (1, GROUP)}
+    sides = {
+        str(group): lambda train=train: seconds_of(train) / updates  # type: ignore[misc]
+        for group, train in trainings.items()
+    }
+    interleaved(sides, 1)  # compiles
+    return {"model": GROUPED, "size": GROUPED_SIZE, "group": GROUP, "seconds": interleaved(sides, turns)}
+
+
+def over_ungrouped(result: dict[str, Any]) -> Ratio:
+    return ratio(result["seconds"][str(GROUP)], result["seconds"]["1"])
+
+
+def grouped_table(result: dict[str, Any]) -> Table:
+    columns = (
+        "model",
+        "samples an update",
+        "of the micro-batch, ms",
+        f"of groups of {GROUP}, ms",
+        "groups over micro-batch",
+    )
+    times = (round(statistics.median(seconds) * 1e3, 1) for seconds in result["seconds"].values())
+    row = [result["model"], result["size"], *times, _precise(over_ungrouped(result))]
+    return Table("Time of an update by its batch statistics", columns, [row])
+
+
 def _precise(over: Ratio) -> str:
     return f"{over.middle:.3f} ({over.low:.3f} to {over.high:.3f})"
 
@@ -71,7 +105,11 @@ def measure(args: argparse.Namespace) -> Findings:
         "Ours includes the loop, the loader, the readings of memory and the roll-back; the data are arrays in memory.",
         "No weight is written before every gradient exists, so the optimizer does not run beside the backward pass.",
     ]
-    return Findings([table], [goal(results)], notes, results)
+    groups = compare_groups(updates, turns)
+    over = over_ungrouped(groups)
+    text = f"statistics over groups cost at most {MOST_GROUPED:.2f} times the update with those of the micro-batch"
+    cost = Goal(text, over.middle <= MOST_GROUPED, f"{_precise(over)}, of {GROUPED} at {GROUPED_SIZE}")
+    return Findings([table, grouped_table(groups)], [goal(results), cost], notes, [*results, groups])
 
 
 if __name__ == "__main__":

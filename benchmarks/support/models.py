@@ -179,9 +179,9 @@ def controller(effective: int, micro: int) -> Controller:
 class Ours:
     """Trains a compiled model for an epoch at each call."""
 
-    def __init__(self, model: Any, data: Batch, effective: int, micro: int) -> None:
+    def __init__(self, model: Any, data: Batch, effective: int, micro: int, group: int = 1) -> None:
         self._model, self._data, self._effective, self._micro = model, data, effective, micro
-        self._engine = engine_for(model, data[:2])
+        self._engine = engine_for(model, data[:2], group=group)
 
     def __call__(self) -> None:
         runner = MicroBatchRunner(controller(self._effective, self._micro))
