@@ -15,7 +15,7 @@ from nets import compiled, numbers, pictures, relative_l2, update
 
 from autobatch.backend import current_backend
 from autobatch.backend.base import BatchTotals
-from autobatch.backend.tensorflow.batch_statistics import GroupedStatistics
+from autobatch.backend.tensorflow.batch_statistics import grouped_statistics
 from autobatch.backend.tensorflow.engine import TensorFlowEngine
 from autobatch.data.epoch import near_equal, rungs
 from autobatch.errors import ModelError
@@ -203,7 +203,7 @@ def test_each_group_gets_what_keras_gives_it_alone(case: str) -> None:
         keras_outputs.append(output)
         keras_gradient.append(gradient)
     model = keras.Sequential([ours])
-    with GroupedStatistics(model, 4).in_force():
+    with grouped_statistics(model, 4)():
         output, gradient = _called(ours, x, None if mask is None else tf.constant(mask))
     close = 2e-3 if "half" in case else 2e-5
     assert output.dtype == keras_outputs[0].dtype
@@ -226,7 +226,7 @@ def _called(layer: Any, x: np.ndarray, mask: Any) -> tuple[np.ndarray, np.ndarra
 def test_averages_move_as_if_group_after_group_had_come() -> None:
     layer = layers.BatchNormalization(momentum=0.5)
     layer.build((None, 1))
-    with GroupedStatistics(keras.Sequential([layer]), 2).in_force():
+    with grouped_statistics(keras.Sequential([layer]), 2)():
         layer(np.float32([[2], [2], [4], [4], [8]]), training=True)
     assert np.array(layer.moving_mean).tolist() == [((0 + 2) / 2 + 4) / 2 / 2 + 8 / 2]
 

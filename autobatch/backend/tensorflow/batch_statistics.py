@@ -1,16 +1,15 @@
 """Batch statistics over groups of so many samples ("ghost batches", Hoffer et al. 2017, arXiv 1705.08741).
 
 Each group is normalised by its own mean and variance, and the moving averages go through the groups one after another:
-so it does not matter how many of them come at once, in one micro-batch. Sums over each sample come first. What groups
-are concerned with are then small tensors, and a last group that is smaller costs no copy of the activations.
+so it does not matter how many come at once. Each sample is summed up first; groups are a matter of small tensors then.
 
-While a step is traced, `call` of the model's own `BatchNormalization` layers is swapped; evaluation, prediction and
-saving see nothing of it. Not covered, and refused: batch renormalisation, subclasses that compute the statistics in
-their own way, and calls from inside another graph (a loop, a `tf.function` of the user's).
+While a step is traced, `call` of the model's `BatchNormalization` layers is swapped. Not covered, and refused: batch
+renormalisation, subclasses that compute the statistics in their own way, calls from inside a loop or a `tf.function`.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -42,28 +41,30 @@ def _cannot(why: str) -> ModelError:
     return ModelError(f"Batch statistics cannot be taken over groups of samples. {why} Leave batch_statistics out.")
 
 
-class GroupedStatistics:
-    """The layers of a built model whose batch statistics are taken over groups of `size` samples."""
+def grouped_statistics(model: Any, size: int) -> Callable[[], AbstractContextManager[None]]:
+    """A context in which a built model takes batch statistics over groups of `size` samples, for the time of a trace.
 
-    def __init__(self, model: Any, size: int) -> None:
-        require_groupable(model)
-        self._size = size
-        self._momenta = [(layer, float(layer.momentum)) for layer in batch_norms(model) if layer.trainable]
+    The moving averages move when it ends.
+    """
+    require_groupable(model)
+    # Read now: whoever traces a step may have replaced it.
+    momenta = [(layer, float(layer.momentum)) for layer in batch_norms(model) if layer.trainable]
 
     @contextlib.contextmanager
-    def in_force(self) -> Iterator[None]:
-        """Takes them so for the time of one trace; when it ends, the moving averages move."""
-        moments: list[list[Any]] = [[] for _ in self._momenta]  # of each call of a layer
+    def in_force() -> Iterator[None]:
+        moments: list[list[Any]] = [[] for _ in momenta]  # of each call of a layer
         with contextlib.ExitStack() as undo:
-            for (layer, _), calls in zip(self._momenta, moments, strict=True):
-                undo.enter_context(replaced(layer, "call", _grouped(layer, self._size, calls)))
+            for (layer, _), calls in zip(momenta, moments, strict=True):
+                undo.enter_context(replaced(layer, "call", _grouped(layer, size, calls)))
             yield
-        for (layer, momentum), calls in zip(self._momenta, moments, strict=True):
+        for (layer, momentum), calls in zip(momenta, moments, strict=True):
             if any(graph is not tf.compat.v1.get_default_graph() for *_, graph in calls):
                 raise _cannot(f"This layer is called in a loop or in a function of its own: {layer.name!r}.")
             if calls:
                 _move(layer.moving_mean, momentum, [mean for mean, *_ in calls])
                 _move(layer.moving_variance, momentum, [variance for _, variance, _ in calls])
+
+    return in_force
 
 
 def _grouped(layer: Any, size: int, calls: list[Any]) -> Callable[..., Any]:

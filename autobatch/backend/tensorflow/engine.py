@@ -18,7 +18,7 @@ import tensorflow as tf
 from autobatch.backend.base import BatchTotals, Logs
 from autobatch.backend.tensorflow import allocator as memory
 from autobatch.backend.tensorflow import capture as intercept
-from autobatch.backend.tensorflow.batch_statistics import GroupedStatistics
+from autobatch.backend.tensorflow.batch_statistics import grouped_statistics
 from autobatch.backend.tensorflow.forward import ForwardSteps, MeasuredModel, require_one_replica, weight_shares
 from autobatch.backend.tensorflow.function import (
     Function,
@@ -52,7 +52,7 @@ class TensorFlowEngine(MeasuredModel):
         self._rescaling = LearningRateScale(model.optimizer) if rescaled else None
         during_apply = self._rescaling.in_force if self._rescaling else contextlib.nullcontext
         self._update = Update(model, during_apply, called=self._device == memory.CPU)
-        self._statistics = GroupedStatistics(model, group).in_force if group > 1 else contextlib.nullcontext
+        self._statistics = grouped_statistics(model, group) if group > 1 else contextlib.nullcontext
         self._functions: dict[Any, Function] = {}
         self._forward = ForwardSteps(model, self._backup)
         self._apply = compiled_once(model, self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
