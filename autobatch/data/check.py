@@ -16,7 +16,7 @@ import numpy as np
 
 from autobatch._text import format_count
 from autobatch.data.batch import Batch, holds_objects, is_text, leaves
-from autobatch.data.model_spec import ModelSpec, Shape
+from autobatch.data.model_spec import ModelSpec, Shape, fixed_batch_size
 from autobatch.errors import ArgumentError, ModelError
 
 Step = Literal["train", "evaluate", "predict"]
@@ -63,6 +63,31 @@ def require_inputs(model: Any, x: Any, what: str) -> None:
     differing = [(t, array) for t, array in pairs if not _fits(tuple(t.shape[1:]), array.shape[1:])]
     if differing:
         _try_out(model, x, differing[0], what)
+
+
+def require_fixed_size(size: int, **given: Any) -> None:
+    """Refuses other sizes than the one that a model is fixed to."""
+    for name, value in given.items():
+        if value not in (None, size):
+            msg = f"The model takes batches of {size} samples and no others: its Input or its state fixes that. "
+            raise ArgumentError(f"{msg}Received: {name}={value!r}. Expected {size}, or it left out.")
+
+
+def require_whole_batches(model: Any, batch: Batch, samples: int | None, what: str = "data") -> None:
+    """Refuses so many samples where the last batch of a pass would be short, and the model fixed to another size."""
+    size = fixed_batch_size(model)
+    short = samples % size if size and samples else 0
+    if short and not _runs(model, batch.x, short):
+        msg = f"The model takes batches of {size} samples and no others, and the last one would have {short}. "
+        raise ArgumentError(f"{msg}Received: {samples} samples in {what}. Expected a multiple of {size}.")
+
+
+def _runs(model: Any, x: Any, size: int) -> bool:
+    try:
+        _run_symbolically(model, x, size)
+    except Exception:  # noqa: BLE001 - any layer may raise anything
+        return False
+    return True
 
 
 def _specs(model: Any, wanted: Sequence[Any]) -> list[Any]:
@@ -125,21 +150,25 @@ def _bare(shape: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _try_out(model: Any, x: Any, pair: tuple[Any, Any], what: str) -> None:
-    # Keras has no public call that leaves no trace in the model: each on a symbolic tensor is noted in its layers.
-    from keras.src.backend import compute_output_spec
-
     try:
-        compute_output_spec(model, keras.tree.map_structure(_symbol, x), training=False)
+        _run_symbolically(model, x, fixed_batch_size(model))
     except Exception as error:
         # Any layer may raise anything; whatever it is, the same comes of the samples themselves.
         raise _refused(*pair, what) from error
 
 
-def _symbol(array: Any) -> Any:
+def _run_symbolically(model: Any, x: Any, size: int | None) -> None:
+    # Keras has no public call that leaves no trace in the model: each on a symbolic tensor is noted in its layers.
+    from keras.src.backend import compute_output_spec
+
+    compute_output_spec(model, keras.tree.map_structure(lambda array: _symbol(array, size), x), training=False)
+
+
+def _symbol(array: Any, size: int | None) -> Any:
     if array is None:
         return None
     dtype = "string" if is_text(array) else keras.backend.standardize_dtype(array.dtype)
-    return keras.KerasTensor((None, *array.shape[1:]), dtype)
+    return keras.KerasTensor((size, *array.shape[1:]), dtype)
 
 
 def _refused(tensor: Any, array: Any, what: str) -> ArgumentError:

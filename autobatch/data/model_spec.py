@@ -132,6 +132,18 @@ def shapes_of(model: Any, name: str) -> list[Shape]:
         return []
 
 
+def fixed_batch_size(model: Any) -> int | None:
+    """The only number of samples that a model takes at once, by its `Input` or its state; `None` where it takes any."""
+    shapes = shapes_of(model, "input_shape")
+    shapes += [tuple(state.shape) for layer in model._flatten_layers() for state in carried_states(layer)]
+    return next((shape[0] for shape in shapes if shape and shape[0] is not None), None)
+
+
+def carried_states(layer: Any) -> list[Any]:
+    """The variables in which a recurrent layer carries its state from batch to batch; Keras does not count them."""
+    return list(leaves(getattr(layer, "states", None))) if getattr(layer, "stateful", False) else []
+
+
 def _flat_shapes(nest: Any) -> list[Shape]:
     if nest is None:
         return []

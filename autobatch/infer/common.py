@@ -9,6 +9,7 @@ import keras
 from autobatch._arguments import require_count
 from autobatch.backend import read_memory_here
 from autobatch.backend.base import ForwardEngine
+from autobatch.data.check import require_whole_batches
 from autobatch.data.epoch import number_of_updates
 from autobatch.data.images.flow import is_image_generator
 from autobatch.data.open import OpenedData, is_arrays, open_data
@@ -56,7 +57,9 @@ class InferenceRun:
         evaluates = task.request.step == "evaluate"
         if engine.compiles_once:
             warm_up_forward(engine, task.samples[:micro], evaluates=evaluates)
-        setup = ControllerSetup(found, task.request, before, recorder, cuttable=True, seams=seams)
+        setup = ControllerSetup(
+            found, task.request, before, recorder, cuttable=not task.request.only_whole, seams=seams
+        )
         phase = EVALUATION if evaluates else PREDICTION
         self.runner = MicroBatchRunner(setup.controller(phase, self.effective_batch_size, micro))
 
@@ -131,4 +134,6 @@ def open_inference(request: UserRequest, *, steps: int | None, workers: int | No
             raise ArgumentError("These data go on for ever. Received: steps=None. Expected a number of steps.")
         return given
 
-    return request.open(opens)
+    task = request.open(opens)
+    require_whole_batches(task.model, task.samples, total_of(task, steps))
+    return task

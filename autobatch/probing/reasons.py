@@ -12,11 +12,14 @@ from autobatch.probing.search import levels_off, peak_bounds, unseen, worth_tryi
 from autobatch.results.trial import Outcome, Trial
 
 _MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET)
+_NOT_ONE = "Not even one sample fits"
 _STEPS = {"train": "a training step", "evaluate": "a step of an evaluation", "predict": "a step of a prediction"}
 
 
 def choice_reason(request: ProbeRequest, size: int, fast: Trial | None) -> str:
     """Why this size was chosen."""
+    if request.only_whole:
+        return f"{size} is the only size that the model takes."
     if request.mode == "auto":
         speed = "" if fast is None or fast.samples_per_s is None else f" ({fast.samples_per_s:,.0f} samples/s)"
         return f"{size} is the smallest size within 5 % of the best throughput measured{speed}."
@@ -103,11 +106,12 @@ def no_answer_error(
         )
         return DoesNotFitError(msg, None, max(0, left_bytes))
     smallest = min(trials, key=lambda trial: trial.size)
-    if smallest.outcome in _MEMORY and smallest.size == 1:
+    if smallest.outcome in _MEMORY and (smallest.size == 1 or request.only_whole):
+        what = f"The model's fixed batch of {smallest.size} does not fit" if request.only_whole else _NOT_ONE
         needed = max(smallest.peaks.values(), default=None)
         need = "more than there is" if needed is None else format_bytes(needed)
         msg = (
-            f"Not even one sample fits: it needs {need}, and the budget is {left} (limit: {limit}, without the "
+            f"{what}: it needs {need}, and the budget is {left} (limit: {limit}, without the "
             f"reserve). Take a smaller model or smaller pictures. {_remedy(request)}"
         )
         return DoesNotFitError(msg, needed, max(0, left_bytes), trials)

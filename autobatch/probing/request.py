@@ -7,13 +7,15 @@ from typing import Any, Literal
 from autobatch._arguments import is_whole, require_count, require_seconds
 from autobatch.backend import current_backend
 from autobatch.data.batch import Batch, with_class_weight
-from autobatch.data.check import Step, require_compatible
+from autobatch.data.check import Step, require_compatible, require_fixed_size
 from autobatch.data.epoch import rungs
+from autobatch.data.model_spec import fixed_batch_size
 from autobatch.data.open import OpenedData, few_of, is_ready_source, most_samples, open_data
 from autobatch.data.options import DataOptions, ImageBackend
 from autobatch.data.source import Source, Stream
 from autobatch.errors import ArgumentError
 from autobatch.memory.budget import DEFAULT_RESERVE, Reserve, parse_reserve
+from autobatch.probing.trials.serialize import repeat
 from autobatch.results.probe import Mode
 
 MOST = 2**16
@@ -36,10 +38,13 @@ class ProbeRequest:
     group: int = 1  # samples whose batch statistics are taken together, so that they are never cut
     # How much memory to pretend there is where the steps run, `None` for what there really is.
     limit_bytes: int | None = None
+    only_whole: bool = False  # whether the model takes the effective batch at once and no other size
 
     @property
     def rungs(self) -> tuple[int, ...]:
         """The sizes that count, descending, up to the largest that makes sense; none where all do."""
+        if self.only_whole:
+            return (self.cap,)
         if self.effective_batch_size is not None:
             return rungs(self.effective_batch_size, self.cap, self.group)
         whole_groups = range(self.cap - self.cap % self.group, 0, -self.group)
@@ -158,9 +163,15 @@ class UserRequest:
         require_compatible(self.model, few, step=self.step)
         samples = with_class_weight(few, self.class_weight)
         mode, batch_size = parse_batch_size(self.batch_size)
-        total = most_samples(given.data)
-        effective, said = cut_to_samples(batch_size, total)
-        cap, why = find_cap(total, effective, self.max_batch_size, _SYNTHETIC if given.synthetic else UNCOUNTED)
+        total, fixed = most_samples(given.data), fixed_batch_size(self.model)
+        if fixed is None:
+            effective, said = cut_to_samples(batch_size, total)
+            cap, why = find_cap(total, effective, self.max_batch_size, _SYNTHETIC if given.synthetic else UNCOUNTED)
+        else:
+            require_fixed_size(fixed, batch_size=batch_size, max_batch_size=min(self.max_batch_size or fixed, fixed))
+            mode, effective, cap, why = "micro", fixed, fixed, "the only size that the model takes"
+            said = (f"The model takes batches of {fixed} samples and no others, so each update is one, and never cut.",)
+            samples = repeat(samples, fixed)
         if cap < min(self.group, effective or total or self.group):
             received = f"max_batch_size={cap} with batch_statistics={self.group}"
             raise ArgumentError(f"No group of samples is ever cut. Received: {received}. Expected at least as many.")
@@ -175,6 +186,7 @@ class UserRequest:
             step=self.step,
             group=self.group,
             limit_bytes=None if self.limit is None else int(self.limit),
+            only_whole=fixed is not None,
         )
         return Task(self.model, given, samples, request, (*given.notes, *said))
 

@@ -166,6 +166,8 @@ class Tuner:
             confirmed.add(answer.size)
 
     def _next_size(self, executor: Executor) -> int | None:
+        if self._request.only_whole:
+            return None if self._trials else self._request.cap
         budgets = self.budgets.renew(executor.held, executor.where)
         for_speed = self._request.mode == "auto"
         if for_speed and levels_off(self._trials):

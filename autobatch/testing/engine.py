@@ -146,6 +146,11 @@ class FakeEngine:
         return None
 
     @property
+    def fixed_batch_size(self) -> int | None:
+        """`None`: it takes any."""
+        return None
+
+    @property
     def compiles_once(self) -> bool:
         """`False`: it compiles nothing."""
         return False

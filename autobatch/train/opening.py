@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autobatch.data.check import require_compatible
+from autobatch.data.check import require_compatible, require_fixed_size, require_whole_batches
 from autobatch.data.open import OpenedData, few_of
 from autobatch.data.options import DataOptions
+from autobatch.errors import ArgumentError
 from autobatch.probing.cache import Cache
 from autobatch.probing.request import Task, UserRequest
 from autobatch.probing.tuner import find_batch_size
@@ -56,6 +57,8 @@ def open_training(
         return given
 
     task = request.open(opens)
+    if task.request.only_whole:
+        _require_whole(task, options, batching, validating)
     recorder.note(*task.notes)
     if folder is not None:
         folder = _checked(folder, request, task, options, batching)
@@ -64,7 +67,9 @@ def open_training(
     recorder.note(*notes)
     if validation is not None:
         require_steps(validation, validation_steps=validating.steps)
-        require_compatible(request.model, few_of(validation.data), "validation_data", step="evaluate")
+        few = few_of(validation.data)
+        require_compatible(request.model, few, "validation_data", step="evaluate")
+        require_whole_batches(request.model, few, validation.samples, "validation_data")
     return OpenedTraining(task, validation, folder, options, batching, validating)
 
 
@@ -79,6 +84,18 @@ def find_size(task: Task, cache: Cache | None, recorder: Recorder) -> ProbeResul
     found = find_batch_size(task.model, task.samples, task.request, cache=cache, on_trial=recorder.add_trial)
     recorder.add_probe(found)
     return found
+
+
+def _require_whole(task: Task, options: RunOptions, batching: Batching, validating: ValidationOptions) -> None:
+    """Refuses what would have a model that is fixed to one size run on another."""
+    size, schedule = task.request.cap, batching.schedule
+    for each in schedule.sizes(options.epochs, options.initial_epoch) if schedule else ():
+        require_fixed_size(size, batch_size=each)
+    require_fixed_size(size, validation_batch_size=validating.batch_size)
+    if batching.resizes:
+        msg = f"The model takes batches of {size} samples and no others, so no update can follow memory. "
+        raise ArgumentError(f"{msg}Received: on_memory_pressure='resize'. Expected 'accumulate'.")
+    require_whole_batches(task.model, task.samples, task.opened.samples)
 
 
 def _checked(folder: RunFolder, request: UserRequest, task: Task, options: RunOptions, batching: Batching) -> RunFolder:

@@ -117,6 +117,8 @@ class Trainer:
 
     def _require_cuttable(self) -> bool:
         """Whether updates may be cut smaller, should memory run out; refuses a loss that has to be and may not."""
+        if self._task.request.only_whole:
+            return False
         micro, effective = self._found.batch_size, self._sizes.largest
         cuttable = self._engine.can_be_cut(self._task.samples[: max(2, micro)])
         if not cuttable and micro < effective:

@@ -22,10 +22,10 @@ from autobatch.backend.tensorflow.batch_statistics import grouped_statistics
 from autobatch.backend.tensorflow.forward import ForwardSteps, MeasuredModel, require_one_replica, weight_shares
 from autobatch.backend.tensorflow.function import (
     Function,
+    KnownKinds,
     arrays_of,
     compiled_once,
     form_of,
-    kinds_of,
     packed,
     specs_of,
 )
@@ -54,6 +54,7 @@ class TensorFlowEngine(MeasuredModel):
         self._update = Update(model, during_apply, called=self._device == memory.CPU)
         self._statistics = grouped_statistics(model, group) if group > 1 else contextlib.nullcontext
         self._functions: dict[Any, Function] = {}
+        self._kinds = KnownKinds(model)
         self._forward = ForwardSteps(model, self._backup)
         self._apply = compiled_once(model, self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
         self._kept = False  # whether the accumulators hold part of this update
@@ -143,7 +144,8 @@ class TensorFlowEngine(MeasuredModel):
 
     def _function(self, batch: Batch, arrays: list[Any], use: Use) -> Function:
         """The compiled step for this form of data, whatever the size."""
-        form, kinds = form_of(batch), kinds_of(arrays)
+        form = form_of(batch)
+        kinds = self._kinds.of(repr(form), arrays)
         fixed = bool(self._model.jit_compile)  # XLA compiles every branch, so it gets just one
         key = (use if fixed else None, repr(form), kinds)
         if key not in self._functions:

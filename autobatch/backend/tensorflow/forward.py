@@ -17,9 +17,10 @@ from autobatch.backend.base import BatchTotals, Logs, part_weights
 from autobatch.backend.tensorflow import allocator as memory
 from autobatch.backend.tensorflow import capture as intercept
 from autobatch.backend.tensorflow.allocation_trace import AllocationTrace
-from autobatch.backend.tensorflow.function import Function, arrays_of, compiled, form_of, kinds_of, packed, specs_of
+from autobatch.backend.tensorflow.function import Function, KnownKinds, arrays_of, compiled, form_of, packed, specs_of
 from autobatch.backend.tensorflow.variables import Backup, build_on, mutable_variables, undone_on_error
 from autobatch.data.batch import Batch
+from autobatch.data.model_spec import fixed_batch_size
 from autobatch.errors import ModelError
 
 Step = Literal["test", "predict"]
@@ -31,6 +32,7 @@ class ForwardSteps:
     def __init__(self, model: Any, backup: Backup) -> None:
         self._model, self._backup = model, backup
         self._functions: dict[Any, Function] = {}
+        self._kinds = KnownKinds(model)
 
     def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
         scalars = (np.float32(batch.size / whole.size), weight_shares(self._model, batch, whole))
@@ -54,7 +56,8 @@ class ForwardSteps:
 
     def _function(self, step: Step, batch: Batch, arrays: list[Any]) -> Function:
         """The compiled step for this form of data, whatever the size."""
-        form, kinds = form_of(batch), kinds_of(arrays)
+        form = form_of(batch)
+        kinds = self._kinds.of(repr(form), arrays)
         key = (step, repr(form), kinds)
         if key not in self._functions:
             body = self._test_body(form) if step == "test" else self._predict_body(form)
@@ -85,9 +88,14 @@ class MeasuredModel:
     """The `autobatch.backend.base.Measured` of one model's steps."""
 
     def __init__(self, model: Any) -> None:
+        self._measured = model
         self._device = memory.device_name()
         # XLA compiles each size for itself, and what runs eagerly is not compiled.
         self.compiles_once = not (model.jit_compile or model.run_eagerly)
+
+    @property
+    def fixed_batch_size(self) -> int | None:
+        return fixed_batch_size(self._measured)
 
     def device_peak_bytes(self) -> int | None:
         figures = self.allocator_bytes()

@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from autobatch.data.batch import Batch, leaves, map_leaves
+from autobatch.data.model_spec import fixed_batch_size
 
 
 class Untraced:
@@ -59,7 +60,7 @@ def _forget_graph(step: Any) -> None:
 
 
 Function = Callable[..., Any]
-Kinds = tuple[tuple[tuple[int, ...], Any], ...]
+Kinds = tuple[tuple[tuple[int | None, ...], Any], ...]
 
 
 def compiled(model: Any, function: Function, signature: Any) -> Function:
@@ -88,14 +89,33 @@ def form_of(batch: Batch) -> Any:
     return map_leaves(lambda _: "*", batch.x if batch.bare else batch.nest)
 
 
-def kinds_of(arrays: Sequence[Any]) -> Kinds:
-    """The shape of a sample and the type of each array: what one compiled function serves."""
-    return tuple((tuple(array.shape[1:]), array.dtype) for array in arrays)
+class KnownKinds:
+    """What has come of each form of data: a length that is seen to differ is left open, so that few are compiled."""
+
+    def __init__(self, model: Any) -> None:
+        # State that is written in a call has the shape of the batch, so that has to be known where it is fixed.
+        self._fixed = fixed_batch_size(model) is not None
+        self._seen: dict[Any, Kinds] = {}
+
+    def of(self, form: str, arrays: Sequence[Any]) -> Kinds:
+        """The shape and the type of each array: what one compiled function serves, whatever the number of samples."""
+        kinds = tuple(((len(a) if self._fixed else None, *a.shape[1:]), a.dtype) for a in arrays)
+        alike = form, tuple((len(shape), dtype) for shape, dtype in kinds)
+        before = self._seen.get(alike, kinds)
+        if before != kinds and not self._fixed:
+            pairs = zip(before, kinds, strict=True)
+            kinds = tuple((_common(one, other), dtype) for (one, dtype), (other, _) in pairs)
+        self._seen[alike] = kinds
+        return kinds
+
+
+def _common(one: Sequence[int | None], other: Sequence[int | None]) -> tuple[int | None, ...]:
+    return tuple(length if length == length_too else None for length, length_too in zip(one, other, strict=True))
 
 
 def specs_of(kinds: Kinds) -> list[Any]:
-    """The arrays of a compiled function, of any number of samples."""
-    return [tf.TensorSpec([None, *shape], dtype) for shape, dtype in kinds]
+    """The arrays of a compiled function."""
+    return [tf.TensorSpec(shape, dtype) for shape, dtype in kinds]
 
 
 def packed(form: Any, arrays: list[Any]) -> Any:

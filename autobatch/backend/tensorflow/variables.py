@@ -18,6 +18,7 @@ import tensorflow as tf
 from autobatch.backend.base import SHARED_SEED, StateVariable
 from autobatch.backend.oom import Cause, classify
 from autobatch.data.batch import Batch, holds_objects, map_leaves
+from autobatch.data.model_spec import carried_states
 from autobatch.errors import ModelError, OutOfMemoryError
 
 
@@ -25,7 +26,7 @@ def mutable_variables(model: Any) -> list[Any]:
     """The Keras variables that a train or test step may write, without the optimizer's."""
     found: dict[int, Any] = {}
     for layer in model._flatten_layers():
-        owned: Iterable[Any] = [*layer._non_trainable_variables, *_seed_states(layer)]
+        owned: Iterable[Any] = [*layer._non_trainable_variables, *carried_states(layer), *_seed_states(layer)]
         found.update((id(variable), variable) for variable in owned)
     others = [variable for metric in model.metrics for variable in metric.variables] + _shared_seed_state()
     found.update((id(variable), variable) for variable in others)

@@ -26,7 +26,7 @@ WARM_UP_SIZE = 2  # samples
 
 def warm_up(engine: Engine, samples: Batch, *, accumulated: bool, evaluated: bool) -> None:
     """Runs an update and gives back what compiling it has left over. The model is trained by it."""
-    few = samples[:WARM_UP_SIZE]
+    few = samples[: engine.fixed_batch_size or WARM_UP_SIZE]
     update(engine, few, accumulated=accumulated)
     if evaluated:
         engine.evaluate(few, BatchTotals.of(few))
@@ -36,7 +36,7 @@ def warm_up(engine: Engine, samples: Batch, *, accumulated: bool, evaluated: boo
 
 def warm_up_forward(engine: ForwardEngine, samples: Batch, *, evaluates: bool) -> None:
     """As `warm_up`, for an engine that evaluates or predicts; the model stays as it is."""
-    few = samples[:WARM_UP_SIZE]
+    few = samples[: engine.fixed_batch_size or WARM_UP_SIZE]
     engine.untouched(lambda: engine.evaluate(few, BatchTotals.of(few)) if evaluates else engine.predict(few))
     gc.collect()
     return_freed_memory()
