@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from autobatch.data.batch import Batch, leaves
+from autobatch.data.batch import Batch
 from autobatch.memory.peak_model import Allocation
 from autobatch.memory.types import Allocator
 
@@ -18,29 +18,32 @@ class BatchTotals:
     """The effective batch that micro-batches are parts of: what their gradients are divided by."""
 
     size: int  # in samples
-    # The sum of the sample weights for each output, `None` where it is not known beforehand. Only losses with
-    # `reduction="mean_with_sample_weight"` need it (`Engine.needs_weights`).
-    weights: tuple[float, ...] | None = None
-
-    @classmethod
-    def of(cls, *parts: Batch) -> "BatchTotals":
-        """The effective batch that `parts` make up, with its weights."""
-        sums = [part_weights(part) for part in parts]
-        totals = tuple(map(sum, zip(*sums, strict=True))) if all(sums) else None
-        return cls(sum(part.size for part in parts), totals)
+    # What each compiled loss divides by, where that is not the samples: the entries that its mask leaves, or the sum of
+    # their weights. `None` where nothing has counted them (`Evaluator.needs_divisors`).
+    divisors: tuple[float, ...] | None = None
 
 
-def part_weights(batch: Batch) -> tuple[float, ...]:
-    """The sum of the sample weights of each output; empty where the batch carries none."""
-    return tuple(float(array.sum()) for array in leaves(batch.sample_weight))
+@dataclass(frozen=True, slots=True)
+class CutCheck:
+    """What a trial on a few samples has shown of updates in several micro-batches."""
+
+    why_whole: str | None = None  # why an update must not be cut, as a clause; `None` if it may
+    notes: tuple[str, ...] = ()  # what else comes out different, in sentences
 
 
 class Evaluator(Protocol):
     """What evaluation asks of an engine."""
 
     @property
-    def needs_weights(self) -> bool:
-        """Whether the weights of all samples of a step must be known before its first micro-batch."""
+    def needs_divisors(self) -> bool:
+        """Whether a loss divides by more than samples, which `totals` must count before the first micro-batch."""
+
+    def totals(self, *parts: Batch) -> BatchTotals:
+        """What the micro-batches of one step are divided by; runs as much of the model as its masks follow from.
+
+        Raises:
+            OutOfMemoryError: A part did not fit.
+        """
 
     def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
         """Runs the test step on one micro-batch and returns the metrics so far.
@@ -161,11 +164,8 @@ class Engine(Evaluator, Measured, Protocol):
     def empty(self) -> None:
         """Frees what gradients that were kept have left; call it when none are."""
 
-    def can_be_cut(self, batch: Batch) -> bool:
-        """Whether cutting a batch leaves its gradient as it is, tried out on a few samples.
-
-        It does for losses that are means or sums over samples. A loss of the user's own may be anything.
-        """
+    def check_cut(self, batch: Batch) -> CutCheck:
+        """Whether cutting a batch leaves its update as it is; what cannot be known is tried on these samples."""
 
     def finish(self) -> None:
         """Lets the optimizer write its final values (averaged weights), once, after the last update."""
@@ -276,8 +276,11 @@ class Backend(Protocol):
         That is no Keras model, one with several replicas, or one to be evaluated that is not compiled.
         """
 
-    def divides_by_weights(self, model: Any) -> bool:
-        """Whether a loss of a compiled model divides by the sum of the sample weights; nothing is built to find out."""
+    def divides_by_counts(self, model: Any, *, weighted: bool) -> bool:
+        """Whether a loss of a compiled model may divide by what a mask leaves, or by sample weights if it has any.
+
+        Nothing is built to find out.
+        """
 
     def engine(self, model: Any, example: Batch, *, rescaled: bool = False, group: int = 1) -> Engine:
         """The engine that trains a compiled model, which is built from `example` if need be.

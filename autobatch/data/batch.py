@@ -87,6 +87,14 @@ class Batch:
         return self.like(map_leaves(lambda array: np.take(array, indices, axis=0), self.nest))
 
 
+def split(batch: Batch, sizes: Iterable[int]) -> Iterator[Batch]:
+    """The batch in parts of these sizes, in samples."""
+    start = 0
+    for size in sizes:
+        yield batch[start : start + size]
+        start += size
+
+
 def concatenate(parts: Sequence[Batch]) -> Batch:
     """Joins batches of the same form into one, in order; a single part is returned as it is."""
     if len(parts) == 1:

@@ -199,7 +199,7 @@ class UserRequest:
     def _read_ahead_bytes(self, given: OpenedData, effective: int | None, samples: Batch) -> int:
         """What the loaders may occupy while a step runs, and what is held of an effective batch."""
         if self.step == "predict" and given.samples is not None:
-            return READ_AHEAD_BYTES  # nothing is divided by weights
+            return READ_AHEAD_BYTES  # nothing is divided
         held = _whole_batch_bytes(self.model, given, effective, samples)
         if self.step != "train":
             return READ_AHEAD_BYTES + held
@@ -229,10 +229,10 @@ def read_ahead_bytes(effective: int | None, sample_bytes: int) -> int:
 def _whole_batch_bytes(model: Any, given: OpenedData, effective: int | None, samples: Batch) -> int:
     """Bytes of the effective batch where all of it is held before its first micro-batch.
 
-    That is so for a stream, which does not tell beforehand how many samples are left, and where a loss divides by the
-    sum of the sample weights.
+    That is so for a stream, which does not tell beforehand how many samples are left, and where a loss divides by what
+    a mask leaves or by the sum of the sample weights.
     """
-    weighted = samples.sample_weight is not None and current_backend().divides_by_weights(model)
-    if effective is None or not (weighted or given.samples is None):
+    counted = current_backend().divides_by_counts(model, weighted=samples.sample_weight is not None)
+    if effective is None or not (counted or given.samples is None):
         return 0
     return min(effective, given.samples or effective) * given.data.sample_bytes

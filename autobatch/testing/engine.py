@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from autobatch.backend.base import BatchTotals, Logs
+from autobatch.backend.base import BatchTotals, CutCheck, Logs
 from autobatch.data.batch import Batch
 from autobatch.errors import OutOfMemoryError
 from autobatch.memory.peak_model import Allocation
@@ -17,10 +17,11 @@ class FakeEngine:
     batch is an update at once, and `apply` without anything to apply does nothing.
 
     Args:
-        fails: From the number of a call of `accumulate`, `evaluate` or `predict`, counted from 1, and its samples to
+        fails: From the number of a call of `accumulate`, `evaluate`, `predict` or `totals`, counted from 1, and its
+            samples to
             whether it runs out of memory.
-        needs_weights: Whether it asks for the weights of the whole effective batch.
-        cuttable: What it answers to `can_be_cut`.
+        needs_divisors: Whether it asks for what the whole effective batch is divided by.
+        cuttable: Whether it finds that batches may be cut.
 
     Attributes:
         updates: For each update, its micro-batches in order.
@@ -51,7 +52,7 @@ class FakeEngine:
         self,
         fails: Callable[[int, int], bool] = lambda _call, _size: False,
         *,
-        needs_weights: bool = False,
+        needs_divisors: bool = False,
         cuttable: bool = True,
     ) -> None:
         self.updates: list[list[Batch]] = []
@@ -62,22 +63,35 @@ class FakeEngine:
         self.finished = 0
         self.rescalings: list[tuple[int, float, float]] = []
         self._fails = fails
-        self._needs_weights = needs_weights
+        self._needs_divisors = needs_divisors
         self._cuttable = cuttable
 
     @property
-    def needs_weights(self) -> bool:
+    def needs_divisors(self) -> bool:
         """What the constructor was told."""
-        return self._needs_weights
+        return self._needs_divisors
+
+    def totals(self, *parts: Batch) -> BatchTotals:
+        """The samples of `parts`, and as divisors the same.
+
+        Raises:
+            OutOfMemoryError: The constructor was told so.
+        """
+        for part in parts:
+            self._maybe_fail(part)
+        size = sum(part.size for part in parts)
+        return BatchTotals(size, (float(size),))
 
     def accumulate(self, batch: Batch, whole: BatchTotals) -> Logs:
         """Keeps a micro-batch of `whole`, the effective batch.
 
         Raises:
             OutOfMemoryError: The constructor was told so; nothing has changed.
-            ValueError: More samples than the effective batch has.
+            ValueError: More samples than the effective batch has, or a part of one that was not counted.
         """
         self._maybe_fail(batch)
+        if self._needs_divisors and whole.divisors is None and batch.size < whole.size:
+            raise ValueError(f"Received: {whole}. Expected divisors.")
         size = sum(part.size for part in self.pending) + batch.size
         if size > whole.size:
             raise ValueError(f"The effective batch is full. Received: {size} samples. Expected at most {whole.size}.")
@@ -107,10 +121,10 @@ class FakeEngine:
     def empty(self) -> None:
         """Does nothing."""
 
-    def can_be_cut(self, batch: Batch) -> bool:
+    def check_cut(self, batch: Batch) -> CutCheck:
         """What the constructor was told, whatever the batch."""
         del batch
-        return self._cuttable
+        return CutCheck(None if self._cuttable else "it was told so")
 
     def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
         """Keeps a micro-batch of `whole`, what is evaluated in one step.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from autobatch.backend.base import BatchTotals, Engine, Evaluator, Logs, Predictor
-from autobatch.data.batch import Batch
+from autobatch.data.batch import Batch, split
 from autobatch.data.epoch import near_equal
 from autobatch.errors import OutOfMemoryError
 from autobatch.train.control.controller import Controller
@@ -29,8 +29,7 @@ class MicroBatchRunner:
         An error leaves the model as it was after the last micro-batch that went well, without an update.
         """
         try:
-            whole = self._whole(engine, feed, size)
-            logs = self._run(lambda part: engine.accumulate(part, whole), feed, size)
+            logs = self._run(self._divided(engine, engine.accumulate, feed, size), feed, size)
         except BaseException:
             engine.abandon()
             raise
@@ -48,9 +47,8 @@ class MicroBatchRunner:
             if part.size <= self.controller.micro_batch_size:
                 before(part.size)
                 self.controller.runs(part.size)
-                whole = BatchTotals.of(part) if engine.needs_weights else BatchTotals(part.size)
                 try:
-                    return engine.accumulate(part, whole), part.size
+                    return engine.accumulate(part, BatchTotals(part.size)), part.size
                 except OutOfMemoryError as error:
                     feed.put_back(part)
                     self.controller.ran_out(error)
@@ -68,20 +66,28 @@ class MicroBatchRunner:
         self._run(step, feed, size)
 
     def evaluate(self, engine: Evaluator, feed: Feed, size: int) -> Logs:
-        whole = self._whole(engine, feed, size)
-        return self._run(lambda part: engine.evaluate(part, whole), feed, size)
+        return self._run(self._divided(engine, engine.evaluate, feed, size), feed, size)
 
-    def _whole(self, engine: Evaluator, feed: Feed, size: int) -> BatchTotals:
-        """The effective batch; its weights only where a loss divides by them, since that needs all samples at once."""
-        if not engine.needs_weights:
-            return BatchTotals(size)
-        first = feed.take(min(size, self.controller.micro_batch_size))
-        feed.put_back(first)
-        if first.sample_weight is None:
-            return BatchTotals(size)
-        batch = feed.take(size)
-        feed.put_back(batch)
-        return BatchTotals.of(batch)
+    def _divided(
+        self, engine: Evaluator, run: Callable[[Batch, BatchTotals], Logs], feed: Feed, size: int
+    ) -> Callable[[Batch], Logs]:
+        """`run` with what the next `size` samples are divided by, counted once they turn out to need several parts."""
+        whole = BatchTotals(size)
+
+        def step(part: Batch) -> Logs:
+            nonlocal whole
+            if part.size < size and whole.divisors is None and engine.needs_divisors:
+                # The first part, then: all others are still to come.
+                feed.put_back(part)
+                batch = feed.take(size)
+                feed.put_back(batch)
+                try:
+                    whole = engine.totals(*split(batch, self.cut(size, part.size)))
+                finally:
+                    feed.take(part.size)
+            return run(part, whole)
+
+        return step
 
     def _run(self, step: Callable[[Batch], Logs], feed: Feed, size: int) -> Logs:
         controller, logs = self.controller, cast("Logs", {})

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 
 from autobatch._text import format_count
-from autobatch.data.check import is_keras_own
 from autobatch.train.learning_rate import Rule
 
 _FEW_UPDATES = 10
@@ -17,14 +16,13 @@ class ModelTraits:
     """What of a model decides how its updates may be run."""
 
     batch_norms: int = 0  # its BatchNormalization layers
-    own_train_step: bool = False
     steps_per_execution: int = 1
     group: int = 1  # samples whose batch statistics are taken together; 1 for those of a micro-batch
 
     @classmethod
     def of(cls, model: Any, group: int = 1) -> "ModelTraits":
         norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
-        return cls(norms, not is_keras_own(model, "train_step"), getattr(model, "steps_per_execution", 1), group)
+        return cls(norms, getattr(model, "steps_per_execution", 1), group)
 
 
 def resizing_remark(effective: int, rule: Rule | None) -> str:
@@ -43,11 +41,6 @@ def accumulation_remarks(traits: ModelTraits, micro: int, effective: int) -> lis
             f"The model's {traits.batch_norms} BatchNormalization layers normalise by the statistics of the "
             f"micro-batch, {micro} samples, not of all {effective}; their moving averages keep their time constant. "
             "batch_statistics=16 takes them over groups of 16 samples, whatever the micro-batch."
-        )
-    if traits.own_train_step:
-        remarks.append(
-            "The model has a train_step of its own: updates in several micro-batches are exact if its loss is a mean "
-            "over samples, and if it changes gradients only through the optimizer."
         )
     return remarks
 

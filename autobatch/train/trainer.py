@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from autobatch.backend import engine_for, read_memory_here
+from autobatch.backend.base import CutCheck
 from autobatch.data.epoch import near_equal, number_of_updates
 from autobatch.errors import ModelError
 from autobatch.probing.request import read_ahead_bytes
@@ -104,31 +105,36 @@ class Trainer:
         sizes = self._sizes
         # Said already where the run begins with updates that are cut.
         said = self._resizes or sizes.micro_batch_size < sizes.effective_batch_size
+        check = CutCheck() if self._resizes else self._require_cuttable()
+        if said:
+            self._recorder.note(*check.notes)
         return ControllerSetup(
             self._found,
             self._task.request,
             before,
             self._recorder,
-            cuttable=self._resizes or self._require_cuttable(),
+            cuttable=check.why_whole is None,
             accumulator_bytes=0 if self._resizes else self._engine.accumulator_bytes(),
             saver=self._saver,
-            remarks=None if said else lambda micro, effective: accumulation_remarks(self._traits, micro, effective),
+            remarks=None
+            if said
+            else lambda micro, effective: [*accumulation_remarks(self._traits, micro, effective), *check.notes],
         )
 
-    def _require_cuttable(self) -> bool:
-        """Whether updates may be cut smaller, should memory run out; refuses a loss that has to be and may not."""
+    def _require_cuttable(self) -> CutCheck:
+        """Whether updates may be cut smaller, should memory run out; refuses a model that has to be and may not."""
         if self._task.request.only_whole:
-            return False
+            return CutCheck("its batch size is fixed")
         micro, effective = self._found.batch_size, self._sizes.largest
-        cuttable = self._engine.can_be_cut(self._task.samples[: max(2, micro)])
-        if not cuttable and micro < effective:
+        check = self._engine.check_cut(self._task.samples[: max(2, micro)])
+        if check.why_whole is not None and micro < effective:
             msg = (
-                "The loss is neither a mean nor a sum over samples (on a few samples, cutting them changed the "
-                f"gradient), so {effective} samples cannot be run in micro-batches of {micro}. Give a batch_size of at "
-                f"most {micro}, or let the loss return one value a sample and choose its reduction."
+                f"An update of this model must not be cut: {check.why_whole}. So {effective} samples cannot be run in "
+                f"micro-batches of {micro}. Give a batch_size of at most {micro}, or let the loss return one value a "
+                "sample and choose its reduction."
             )
             raise ModelError(msg)
-        return cuttable
+        return check
 
     def _validation(self) -> Validation | None:
         if self._opened.validation is None:

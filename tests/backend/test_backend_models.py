@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 from nets import numbers, pictures, relative_l2, update
 
-from autobatch.backend.base import BatchTotals
 from autobatch.backend.tensorflow.engine import TensorFlowEngine
 from autobatch.data.batch import Batch
 from autobatch.errors import ModelError
@@ -292,7 +291,7 @@ def test_evaluation_in_micro_batches_is_that_of_keras(kind: str) -> None:
         ours.reset_metrics()
         start = 0
         for size in cut:
-            logs = engine.evaluate(data[start : start + size], BatchTotals.of(data))
+            logs = engine.evaluate(data[start : start + size], engine.totals(data))
             start += size
         assert {name: float(value) for name, value in logs.items()} == pytest.approx(expected, rel=1e-4), cut
 

@@ -90,11 +90,11 @@ def test_the_engine_undoes_a_step_that_failed() -> None:
     fragile = Fragile()
     model = compiled(keras.Sequential([keras.Input((12, 12, 3)), Draws(), fragile, *conv_net().layers]))
     engine = TensorFlowForwardEngine(model, SAMPLES, evaluates=True)
-    engine.evaluate(SAMPLES, BatchTotals.of(SAMPLES))
+    engine.evaluate(SAMPLES, BatchTotals(SAMPLES.size))
     before = state(model)
     fragile.fails = lambda size: True
     with pytest.raises(MemoryError):
-        engine.evaluate(SAMPLES, BatchTotals.of(SAMPLES))
+        engine.evaluate(SAMPLES, BatchTotals(SAMPLES.size))
     with pytest.raises(MemoryError):
         engine.predict(SAMPLES)
     assert state(model) == before

@@ -15,6 +15,7 @@ WITH_TENSORFLOW = {
     "data/test_data_tf_dataset.py",
     "infer/test_infer_trials.py",
     "promises/test_promise_attributed.py",
+    "promises/test_promise_equal_or_refused.py",
     "promises/test_promise_equivalent.py",
     "promises/test_promise_faults.py",
     "promises/test_promise_rollback.py",

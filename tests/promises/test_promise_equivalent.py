@@ -188,7 +188,7 @@ def test_several_outputs_with_different_reductions_agree() -> None:
     weights = [draw.uniform(0.1, 3.0, EFFECTIVE).astype(np.float32) for _ in range(3)]
     data = Batch(base.x, [base.y, ages, sizes], weights)
     engine = Recording(model, data[:2])
-    assert engine.needs_weights
+    assert engine.needs_divisors
     start = state(model)
 
     def run(cut: tuple[int, ...]) -> tuple[list[np.ndarray], dict[str, float]]:

@@ -54,7 +54,7 @@ class Disturbance:
     workers: int
     max_bytes: int
     chunk: int
-    needs_weights: bool
+    needs_divisors: bool
     ragged: Sequence[int] = field(default_factory=tuple)
 
     def fails(self, call: int, size: int) -> bool:
@@ -81,7 +81,7 @@ def disturbances(draw: st.DrawFn) -> Disturbance:
         workers=draw(st.integers(1, 3)),
         max_bytes=draw(st.sampled_from([1, 200, 2**20])),
         chunk=draw(st.integers(1, 9)),
-        needs_weights=draw(st.booleans()),
+        needs_divisors=draw(st.booleans()),
         ragged=tuple(draw(st.lists(st.integers(1, 8), max_size=5))),
     )
 
@@ -127,7 +127,7 @@ def require_undisturbed(source: Source, how: Disturbance, engine: FakeEngine) ->
 def test_every_sample_of_every_epoch_is_used_exactly_once_and_in_order(count: int, how: Disturbance) -> None:
     """Seen to fail with a failed micro-batch's samples not put back, and put back at the end."""
     source = Numbered(count)
-    engine = FakeEngine(how.fails, needs_weights=how.needs_weights)
+    engine = FakeEngine(how.fails, needs_divisors=how.needs_divisors)
     run(source, how, engine)
     require_undisturbed(source, how, engine)
 
@@ -150,7 +150,7 @@ def augmented(tmp_path_factory: pytest.TempPathFactory) -> DirectorySource:
 @settings(max_examples=15, deadline=None)
 def test_the_pixels_are_those_of_an_undisturbed_run(augmented: DirectorySource, how: Disturbance) -> None:
     """With every kind of augmentation. Seen to fail with augmentation drawn in the order of arrival."""
-    engine = FakeEngine(how.fails, needs_weights=how.needs_weights)
+    engine = FakeEngine(how.fails, needs_divisors=how.needs_divisors)
     run(augmented, how, engine)
     require_undisturbed(augmented, how, engine)
 
@@ -166,7 +166,7 @@ def test_an_update_that_ends_in_an_error_is_no_update(count: int, how: Disturban
             raise KeyboardInterrupt
         return how.fails(call, size)
 
-    engine = FakeEngine(fails, needs_weights=how.needs_weights)
+    engine = FakeEngine(fails, needs_divisors=how.needs_divisors)
     with contextlib.suppress(KeyboardInterrupt):
         run(source, how, engine)
     assert engine.pending == []
@@ -178,7 +178,7 @@ def test_an_update_that_ends_in_an_error_is_no_update(count: int, how: Disturban
 @settings(max_examples=60, deadline=None)
 def test_what_never_fits_ends_in_an_error_and_not_in_a_loop(how: Disturbance, count: int, after: int) -> None:
     """Seen to fail with the smallest size tried for ever."""
-    engine = FakeEngine(lambda call, size: call > after, needs_weights=how.needs_weights)
+    engine = FakeEngine(lambda call, size: call > after, needs_divisors=how.needs_divisors)
     source = Numbered(count)
     with contextlib.suppress(DoesNotFitError):
         run(source, how, engine)

@@ -104,7 +104,7 @@ def train(model: Any, source: Endless, size: int) -> dict[str, int]:
     )
     run(model, engine, source, MicroBatchRunner(controller_without_sensors(size, (), lambda *decision: None)), plan)
     batch = source.read(range(size), 0)
-    engine.evaluate(batch, BatchTotals.of(batch))
+    engine.evaluate(batch, BatchTotals(batch.size))
     return {"updates": len(ran), "growth_bytes": int(peak_rss_bytes() or 0) - before}
 
 

@@ -61,7 +61,7 @@ def update(engine: Any, batch: Batch, cut: Any) -> dict[str, Any]:
         parts.append(batch[start : start + size])
         start += size
     assert start == batch.size
-    whole = BatchTotals.of(*parts)
+    whole = engine.totals(*parts) if len(parts) > 1 else BatchTotals(batch.size)
     logs: dict[str, Any] = {}
     for part in parts:
         logs = engine.accumulate(part, whole)

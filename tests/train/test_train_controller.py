@@ -459,7 +459,7 @@ def test_a_micro_batch_of_weights_is_looked_up_before_the_reading():
             batch = super().read(indices, epoch)
             return Batch(batch.x, batch.y, np.ones(batch.size, np.float32))
 
-    engine, one = FakeEngine(needs_weights=True), Run(Sensor(ROOMY, fits(2)))
+    engine, one = FakeEngine(needs_divisors=True), Run(Sensor(ROOMY, fits(2)))
     with SourceLoader(Weighted(16), passes=1, workers=1) as loader:
         feed, runner = Feed(loader), MicroBatchRunner(one.controller)
         runner.update(engine, feed, 8)

@@ -34,7 +34,7 @@ class World:
     epochs: int
     steps: int | None
     patience: int
-    needs_weights: bool
+    needs_divisors: bool
 
     def fails(self, call, size):
         return call in self.faults and size > 1
@@ -50,7 +50,7 @@ def worlds(draw):
         epochs=draw(st.integers(1, 3)),
         steps=draw(st.one_of(st.none(), st.integers(1, 12))),
         patience=draw(st.integers(1, 3)),
-        needs_weights=draw(st.booleans()),
+        needs_divisors=draw(st.booleans()),
     )
 
 
@@ -64,7 +64,7 @@ def trained(world, *, follows):
     steadiness = ControllerConfig(patience=world.patience, margin=0.0, foresight=1.0)
     ladder = rungs(effective, effective)
     one = Run(Sensor(*world.budgets, ROOMY * 4), ladder=ladder, micro=effective, config=steadiness)
-    engine = FakeEngine(world.fails, needs_weights=world.needs_weights)
+    engine = FakeEngine(world.fails, needs_divisors=world.needs_divisors)
     resizing = Resizing(follows, lambda size: size / effective, effective) if follows else None
     plan = TrainingPlan(
         effective_batch_size=effective,
@@ -131,7 +131,7 @@ def test_where_memory_never_comes_back_no_update_is_half_done(world, dry):
     MODEL[:] = MODEL or [small_net(metrics=None)]
     effective = min(world.effective_batch_size, world.samples)
     one = Run(Sensor(*world.budgets), ladder=rungs(effective, effective), micro=effective)
-    engine = FakeEngine(needs_weights=world.needs_weights)
+    engine = FakeEngine(needs_divisors=world.needs_divisors)
     plan = TrainingPlan(effective_batch_size=effective, epochs=40, steps_per_epoch=world.steps, verbose=0, workers=1)
     with pytest.raises(DoesNotFitError) as caught:
         run(MODEL[0], engine, Numbered(world.samples), MicroBatchRunner(one.controller), plan)

@@ -32,7 +32,7 @@ class Numbered:
 class Noting:
     """An engine that notes what it is trained on."""
 
-    needs_weights = False
+    needs_divisors = False
 
     def __init__(self):
         self.seen = []
@@ -75,7 +75,7 @@ def test_a_run_begun_later_goes_on_where_the_whole_one_would_be(steps, first, sh
 class RunsOut:
     """Stands for an engine whose evaluation fits only up to some size, and for the model that it evaluates."""
 
-    needs_weights = False
+    needs_divisors = False
     stop_evaluating = False
 
     def __init__(self, fits, error=None):

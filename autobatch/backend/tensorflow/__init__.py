@@ -49,10 +49,10 @@ class TensorFlowBackend:
 
         require_runnable(model, evaluates=evaluates)
 
-    def divides_by_weights(self, model: Any) -> bool:
-        from autobatch.backend.tensorflow.capture import asks_for_weights
+    def divides_by_counts(self, model: Any, *, weighted: bool) -> bool:
+        from autobatch.backend.tensorflow.divisors import divides_by_counts
 
-        return asks_for_weights(model.loss)
+        return divides_by_counts(model, weighted=weighted)
 
     def engine(self, model: Any, example: Batch, *, rescaled: bool = False, group: int = 1) -> Engine:
         from autobatch.backend.tensorflow.engine import TensorFlowEngine

@@ -4,28 +4,32 @@ The user's `train_step`, losses, metrics, regularizers and loss scaling run as t
 instances, and put back when the trace ends:
 
 - `optimizer.apply` keeps the gradients it is given, and that of any other optimizer of the model refuses;
-- losses that are sums, or means over sample weights, are scaled so that the micro-batch's share of the effective batch
-  comes out right (means over samples need nothing: their share is applied to the gradient);
-- the trackers of each output's logged loss count shares, so that logs are those of the whole effective batch;
+- `optimizer.scale_loss` takes the micro-batch's share of the loss first, so that half precision overflows where it
+  would in the whole batch (for a step that does not call it the share is applied to the gradient);
+- losses that are sums, or means over what a mask leaves or over sample weights, are scaled so that the share comes out
+  right (means over samples need nothing);
+- trackers of scalars count shares, so that logs are those of the whole effective batch;
 - BatchNorm's moving averages use `momentum ** share`, so that they move as far per update as with one whole batch
   (where statistics are not taken over groups: `batch_statistics.py`).
 
-What is not covered: losses that couple the samples of a batch (contrastive, batch-hard triplets), Keras masks with a
-mean over valid entries, metrics that a user's `train_step` averages over calls without weights.
+What is not covered, losses that couple the samples of a batch among it, is found by trying (`cut_check`).
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
+from keras.src.backend import get_keras_mask
+from keras.src.losses.loss import apply_mask
 
 from autobatch.backend.tensorflow.batch_statistics import batch_norms
 from autobatch.backend.tensorflow.function import replaced
-from autobatch.data.batch import map_leaves
 from autobatch.errors import ModelError
 
 
@@ -34,7 +38,10 @@ class Share:
     """A micro-batch's part of the effective batch, as tensors of a trace."""
 
     samples: Any  # scalar: its samples over those of the effective batch
-    weights: Any  # shape `(outputs,)`: its sample weights over those of the effective batch, for each output
+    # Shape `(losses,)`: what each loss divides by in the effective batch; 0 where that has not been counted.
+    divisors: Any
+    # What each loss divides by in this micro-batch, once it has been called; nothing for one that divides by samples.
+    found: dict[int, Any] = field(default_factory=dict)
 
 
 class Captured:
@@ -43,6 +50,7 @@ class Captured:
     def __init__(self, variables: list[Any]) -> None:
         self._place = {id(variable): place for place, variable in enumerate(variables)}
         self.gradients: list[Any] = [None] * len(variables)
+        self.weighted = False  # whether they are those of the micro-batch's share of the loss already
         self.calls = 0
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
@@ -75,36 +83,9 @@ def has_vector_loss(model: Any) -> bool:
     return bool(unreduced) and all(unreduced)
 
 
-def needs_weights(model: Any) -> bool:
-    """Whether a loss divides by the sum of the sample weights."""
-    return "mean_with_sample_weight" in _reductions(model)
-
-
-def asks_for_weights(loss: Any) -> bool:
-    """As `needs_weights`, of what `compile` was given: a loss, its name, or a nest of them."""
-    losses = tf.nest.flatten(loss)
-    return any(getattr(item, "reduction", None) == "mean_with_sample_weight" for item in losses)
-
-
 def outputs(model: Any) -> int:
     """Number of compiled losses."""
     return max(1, len(flat_losses(model)))
-
-
-def by_loss(model: Any, sample_weight: Any, shares: Iterable[float], samples: float) -> Any:
-    """The share of the weights for each compiled loss, in Keras' order of losses, which dicts need not follow."""
-    present = iter(shares)
-    nest = map_leaves(lambda _: next(present), sample_weight)
-    found = [_resolved(item.path, nest) for item in flat_losses(model)] or [None]
-    return np.asarray([samples if share is None else share for share in found], np.float32)
-
-
-def _resolved(path: Iterable[Any], nest: Any) -> Any:
-    """What Keras finds at a loss's path: weights that are no nest are everyone's."""
-    if isinstance(nest, dict | list | tuple):
-        for step in path:
-            nest = nest[step]
-    return nest
 
 
 @contextlib.contextmanager
@@ -113,6 +94,9 @@ def intercepted(model: Any, share: Share, captured: Captured | None) -> Iterator
     with contextlib.ExitStack() as undo:
         if captured is not None:
             undo.enter_context(replaced(model.optimizer, "apply", captured.apply))
+            if not has_vector_loss(model):
+                scale_loss = _scaling(model.optimizer.scale_loss, share, captured)
+                undo.enter_context(replaced(model.optimizer, "scale_loss", scale_loss))
             for name, optimizer in other_optimizers(model).items():
                 undo.enter_context(replaced(optimizer, "apply", _refusing(name)))
             for layer in batch_norms(model):
@@ -124,6 +108,8 @@ def intercepted(model: Any, share: Share, captured: Captured | None) -> Iterator
             undo.enter_context(replaced(compiled, "_flat_losses", scaled))
             for metric in compiled.metrics:
                 undo.enter_context(replaced(metric, "update_state", _sharing(metric.update_state, share)))
+        for metric in _means(model):
+            undo.enter_context(replaced(metric, "update_state", _sharing_scalars(metric, share)))
         yield
 
 
@@ -131,6 +117,12 @@ def flat_losses(model: Any) -> list[Any]:
     """The compiled losses, one for each output; none before they are built."""
     compiled = model._compile_loss
     return list(compiled._flat_losses or ()) if compiled is not None else []
+
+
+def is_keras(item: Any) -> bool:
+    """Whether a function, or the class of an object, comes with Keras."""
+    code = item if inspect.isfunction(item) else type(item)
+    return str(code.__module__).startswith("keras.")
 
 
 def other_optimizers(model: Any) -> dict[str, Any]:
@@ -161,20 +153,54 @@ def _reductions(model: Any) -> list[Any]:
 
 
 def _scaled(item: Any, share: Share, place: int) -> Any:
-    reduction = getattr(item.loss, "reduction", "sum_over_batch_size")
-    if reduction == "sum":
-        factor = 1.0 / share.samples
-    elif reduction == "mean_with_sample_weight":
-        factor = share.weights[place] / share.samples
-    else:
-        return item
     loss = item.loss
+    reduction = getattr(loss, "reduction", "sum_over_batch_size")
 
     def scaled_loss(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        value = loss(y_true, y_pred, sample_weight)
+        value, divisor = _divided(loss, y_true, y_pred, sample_weight)
+        if reduction == "sum":
+            return value / tf.cast(share.samples, value.dtype)
+        if divisor is None:
+            return value
+        share.found[place] = divisor
+        whole = tf.cast(share.divisors[place], divisor.dtype)
+        factor = tf.where(whole > 0, divisor / tf.where(whole > 0, whole, 1), 1) / tf.cast(share.samples, divisor.dtype)
         return value * tf.cast(factor, value.dtype)
 
     return item._replace(loss=scaled_loss)
+
+
+def _divided(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any]:
+    """The value of a compiled loss, and what it divides by if that is not the number of samples (times a constant).
+
+    Keras has a mean divide by the entries that the masks of predictions and losses leave
+    (`keras.src.losses.loss.apply_mask`); `"mean_with_sample_weight"` by the sum of what it weights them with.
+    """
+    values: list[Any] = []
+
+    def call(*args: Any) -> Any:
+        values.append(loss_call(*args))
+        return values[-1]
+
+    loss_call = loss.call
+    with replaced(loss, "call", call):
+        value = loss(y_true, y_pred, sample_weight)
+    masks = [mask for mask in map(get_keras_mask, (y_pred, *values[-1:])) if mask is not None]
+    mask = functools.reduce(operator.and_, masks) if masks else None
+    if loss.reduction == "mean_with_sample_weight" and not (mask is None and sample_weight is None):
+        weights = None if sample_weight is None else tf.cast(sample_weight, loss.dtype)
+        return value, tf.reduce_sum(apply_mask(weights, mask, loss.dtype, loss.reduction))
+    if mask is None or loss.reduction not in ("sum_over_batch_size", "mean"):
+        return value, None
+    return value, tf.reduce_sum(tf.cast(mask, loss.dtype))
+
+
+def _scaling(scale_loss: Any, share: Share, captured: Captured) -> Any:
+    def scale(loss: Any) -> Any:
+        captured.weighted = True
+        return scale_loss(loss * tf.cast(share.samples, loss.dtype))
+
+    return scale
 
 
 def _sharing(update_state: Any, share: Share) -> Any:
@@ -184,3 +210,38 @@ def _sharing(update_state: Any, share: Share) -> Any:
         return update_state(value, sample_weight=share.samples if sample_weight is None else sample_weight)
 
     return update
+
+
+def _means(model: Any) -> list[Any]:
+    """The means among a model's metrics, but for the trackers of each output's loss."""
+    compiled = [part.metrics if part is not None else () for part in (model._compile_metrics, model._compile_loss)]
+    trackers = {id(tracker) for tracker in compiled[1]}
+    return [metric for metric in (*model.metrics, *compiled[0]) if id(metric) not in trackers and _is_mean(metric)]
+
+
+def _is_mean(metric: Any) -> bool:
+    """Whether a metric averages as Keras does; what a class of the user's own makes of a micro-batch is its own."""
+    update_state = getattr(type(metric), "update_state", None)
+    return update_state in (keras.metrics.Mean.update_state, keras.metrics.MeanMetricWrapper.update_state)
+
+
+def _sharing_scalars(metric: Any, share: Share) -> Any:
+    """One value for all samples of a micro-batch counts for its share; values of single samples count as ever."""
+    update_state = metric.update_state
+
+    def update_mean(values: Any, sample_weight: Any = None) -> Any:
+        shared = sample_weight is None and _is_scalar(values)
+        return update_state(values, sample_weight=share.samples if shared else sample_weight)
+
+    def update_wrapper(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        values = metric._fn(y_true, y_pred, **metric._fn_kwargs)
+        if sample_weight is None and _is_scalar(values):
+            return keras.metrics.Mean.update_state(metric, values, sample_weight=share.samples)
+        with replaced(metric, "_fn", lambda *_, **__: values):
+            return update_state(y_true, y_pred, sample_weight)
+
+    return update_wrapper if isinstance(metric, keras.metrics.MeanMetricWrapper) else update_mean
+
+
+def _is_scalar(values: Any) -> bool:
+    return len(tf.convert_to_tensor(values).shape) == 0

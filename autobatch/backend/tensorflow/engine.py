@@ -15,11 +15,13 @@ from typing import Any, NoReturn
 import numpy as np
 import tensorflow as tf
 
-from autobatch.backend.base import BatchTotals, Logs
+from autobatch.backend.base import BatchTotals, CutCheck, Logs
 from autobatch.backend.tensorflow import allocator as memory
 from autobatch.backend.tensorflow import capture as intercept
 from autobatch.backend.tensorflow.batch_statistics import grouped_statistics
-from autobatch.backend.tensorflow.forward import ForwardSteps, MeasuredModel, require_one_replica, weight_shares
+from autobatch.backend.tensorflow.cut_check import check_cut
+from autobatch.backend.tensorflow.divisors import Divisors
+from autobatch.backend.tensorflow.forward import ForwardSteps, MeasuredModel, require_one_replica
 from autobatch.backend.tensorflow.function import (
     Function,
     KnownKinds,
@@ -29,7 +31,6 @@ from autobatch.backend.tensorflow.function import (
     packed,
     specs_of,
 )
-from autobatch.backend.tensorflow.loss_check import TOLERANCE, cut_error, has_own_loss
 from autobatch.backend.tensorflow.lr_scale import LearningRateScale
 from autobatch.backend.tensorflow.update import Update, Use, count_operations, side_effects
 from autobatch.backend.tensorflow.variables import Backup, build_on, mutable_variables, undone_on_error
@@ -55,14 +56,19 @@ class TensorFlowEngine(MeasuredModel):
         self._statistics = grouped_statistics(model, group) if group > 1 else contextlib.nullcontext
         self._functions: dict[Any, Function] = {}
         self._kinds = KnownKinds(model)
-        self._forward = ForwardSteps(model, self._backup)
+        weighted = example.sample_weight is not None
+        self._divisors = Divisors(model, self._backup, "train", weighted=weighted)
+        self._forward = ForwardSteps(model, self._backup, weighted=weighted)
         self._apply = compiled_once(model, self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
         self._kept = False  # whether the accumulators hold part of this update
         self._filled = False  # whether they hold memory
 
     @property
-    def needs_weights(self) -> bool:
-        return intercept.needs_weights(self._model)
+    def needs_divisors(self) -> bool:
+        return self._divisors.needed
+
+    def totals(self, *parts: Batch) -> BatchTotals:
+        return self._divisors.totals(*parts)
 
     def accumulate(self, batch: Batch, whole: BatchTotals) -> Logs:
         with self._undone_on_error(batch):
@@ -118,8 +124,8 @@ class TensorFlowEngine(MeasuredModel):
         if self._filled and not self._kept:
             self.empty()
 
-    def can_be_cut(self, batch: Batch) -> bool:
-        return not has_own_loss(self._model) or cut_error(self._model, batch) < TOLERANCE
+    def check_cut(self, batch: Batch) -> CutCheck:
+        return check_cut(self._model, batch, self._divisors)
 
     def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
         return self._forward.evaluate(batch, whole)
@@ -138,9 +144,11 @@ class TensorFlowEngine(MeasuredModel):
         return began
 
     def _run(self, batch: Batch, whole: BatchTotals, use: Use, factor: np.float32) -> Any:
-        arrays, shares = arrays_of(self._model, batch), weight_shares(self._model, batch, whole)
+        arrays, divisors = arrays_of(self._model, batch), self._divisors.shared(whole)
         scalars = (np.float32(batch.size / whole.size), factor, np.int32(use))
-        return self._function(batch, arrays, use)(arrays, shares, *scalars, self._backup.attempt)
+        logs = self._function(batch, arrays, use)(arrays, divisors, *scalars, self._backup.attempt)
+        self._divisors.require_counted(batch, whole)
+        return logs
 
     def _function(self, batch: Batch, arrays: list[Any], use: Use) -> Function:
         """The compiled step for this form of data, whatever the size."""
@@ -158,16 +166,18 @@ class TensorFlowEngine(MeasuredModel):
     def _train_body(self, form: Any, fixed: Use | None) -> Function:
         model, update = self._model, self._update
 
-        def train(arrays: Any, weights: Any, samples: Any, factor: Any, use: Any, attempt: Any) -> Any:
+        def train(arrays: Any, divisors: Any, samples: Any, factor: Any, use: Any, attempt: Any) -> Any:
             captured = intercept.Captured(update.variables)
-            share = intercept.Share(samples, weights)
+            share = intercept.Share(samples, divisors)
             with self._backup.backed_up(attempt), intercept.intercepted(model, share, captured):
                 count = count_operations()
                 with self._statistics():
                     logs = model.train_step(packed(form, arrays))
                 effects = side_effects(count)
             captured.require_one_call()
+            self._divisors.note(share)
             branch = Use(int(use)) if model.run_eagerly else fixed
+            factor = np.float32(1.0) if captured.weighted else factor
             update.use(captured.gradients, effects, use if branch is None else branch, factor, attempt)
             return logs
 
@@ -206,7 +216,7 @@ def _require_weights(model: Any) -> None:
 
 def _build(model: Any, example: Batch) -> None:
     # Metrics and optimizer must exist before the first backup, or what a failed step created would stay behind.
-    build_on(model, example)
+    build_on(model, example, trains=True)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
 

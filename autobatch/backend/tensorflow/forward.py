@@ -13,10 +13,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from autobatch.backend.base import BatchTotals, Logs, part_weights
+from autobatch.backend.base import BatchTotals, Logs
 from autobatch.backend.tensorflow import allocator as memory
 from autobatch.backend.tensorflow import capture as intercept
 from autobatch.backend.tensorflow.allocation_trace import AllocationTrace
+from autobatch.backend.tensorflow.divisors import Divisors
 from autobatch.backend.tensorflow.function import Function, KnownKinds, arrays_of, compiled, form_of, packed, specs_of
 from autobatch.backend.tensorflow.variables import Backup, build_on, mutable_variables, undone_on_error
 from autobatch.data.batch import Batch
@@ -29,14 +30,17 @@ Step = Literal["test", "predict"]
 class ForwardSteps:
     """Steps that train nothing, for a model that is built."""
 
-    def __init__(self, model: Any, backup: Backup) -> None:
+    def __init__(self, model: Any, backup: Backup, *, weighted: bool) -> None:
         self._model, self._backup = model, backup
+        self.divisors = Divisors(model, backup, "test", weighted=weighted)
         self._functions: dict[Any, Function] = {}
         self._kinds = KnownKinds(model)
 
     def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
-        scalars = (np.float32(batch.size / whole.size), weight_shares(self._model, batch, whole))
-        return dict(self._run("test", batch, scalars))
+        scalars = (np.float32(batch.size / whole.size), self.divisors.shared(whole))
+        logs = dict(self._run("test", batch, scalars))
+        self.divisors.require_counted(batch, whole)
+        return logs
 
     def predict(self, batch: Batch) -> Any:
         """Runs the predict step on one micro-batch and returns its outputs as arrays."""
@@ -69,10 +73,12 @@ class ForwardSteps:
         return self._functions[key]
 
     def _test_body(self, form: Any) -> Function:
-        def test(arrays: Any, attempt: Any, samples: Any, weights: Any) -> Any:
-            share = intercept.Share(samples, weights)
+        def test(arrays: Any, attempt: Any, samples: Any, divisors: Any) -> Any:
+            share = intercept.Share(samples, divisors)
             with self._backup.backed_up(attempt), intercept.intercepted(self._model, share, None):
-                return self._model.test_step(packed(form, arrays))
+                logs = self._model.test_step(packed(form, arrays))
+            self.divisors.note(share)
+            return logs
 
         return test
 
@@ -117,13 +123,17 @@ class TensorFlowForwardEngine(ForwardSteps, MeasuredModel):
     def __init__(self, model: Any, example: Batch, *, evaluates: bool) -> None:
         require_runnable(model, evaluates=evaluates)
         _build(model, example, evaluates=evaluates)
-        ForwardSteps.__init__(self, model, Backup(mutable_variables(model)))
+        weighted = example.sample_weight is not None
+        ForwardSteps.__init__(self, model, Backup(mutable_variables(model)), weighted=weighted)
         MeasuredModel.__init__(self, model)
         self._evaluates = evaluates
 
     @property
-    def needs_weights(self) -> bool:
-        return self._evaluates and intercept.needs_weights(self._model)
+    def needs_divisors(self) -> bool:
+        return self._evaluates and self.divisors.needed
+
+    def totals(self, *parts: Batch) -> BatchTotals:
+        return self.divisors.totals(*parts)
 
     def trace(self, batch: Batch) -> None:
         self.traced("test" if self._evaluates else "predict", batch)
@@ -158,15 +168,6 @@ def require_one_replica(model: Any) -> None:
     if replicas > 1:
         msg = f"Several replicas are not supported. Received: a model on {replicas} replicas. Expected 1."
         raise ModelError(msg)
-
-
-def weight_shares(model: Any, batch: Batch, whole: BatchTotals) -> Any:
-    """A micro-batch's part of the sample weights of its effective batch, for each output."""
-    own, samples = part_weights(batch), batch.size / whole.size
-    if not own or whole.weights is None:
-        return np.full(intercept.outputs(model), samples, np.float32)
-    shares = np.divide(own, whole.weights, out=np.zeros(len(own)), where=np.asarray(whole.weights) != 0)
-    return intercept.by_loss(model, batch.sample_weight, shares, samples)
 
 
 def _build(model: Any, example: Batch, *, evaluates: bool) -> None:

@@ -54,7 +54,7 @@ def _forget_graph(step: Any) -> None:
     for part in step.children:
         # Branches and bodies of loops, whose graphs are of types of their own, refer to the trace that they were part
         # of. Other functions may be in use elsewhere.
-        if type(part.graph) is not type(step.graph):
+        if hasattr(part, "graph") and type(part.graph) is not type(step.graph):
             _forget_graph(part)
     step._cached_graph = None
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from autobatch.backend.base import SHARED_SEED, StateVariable
 from autobatch.backend.oom import Cause, classify
+from autobatch.backend.tensorflow.function import replaced
 from autobatch.data.batch import Batch, holds_objects, map_leaves
 from autobatch.data.model_spec import carried_states
 from autobatch.errors import ModelError, OutOfMemoryError
@@ -26,7 +27,7 @@ def mutable_variables(model: Any) -> list[Any]:
     """The Keras variables that a train or test step may write, without the optimizer's."""
     found: dict[int, Any] = {}
     for layer in model._flatten_layers():
-        owned: Iterable[Any] = [*layer._non_trainable_variables, *carried_states(layer), *_seed_states(layer)]
+        owned: Iterable[Any] = [*layer._non_trainable_variables, *carried_states(layer), *seed_states(layer)]
         found.update((id(variable), variable) for variable in owned)
     others = [variable for metric in model.metrics for variable in metric.variables] + _shared_seed_state()
     found.update((id(variable), variable) for variable in others)
@@ -134,13 +135,23 @@ def _shared_seed_state() -> list[Any]:
     return [] if generator is None else [generator.state]
 
 
-def _seed_states(layer: Any) -> list[Any]:
+def seed_states(layer: Any) -> list[Any]:
+    """The states of the generators that a layer draws from."""
     return [generator.state for generator in getattr(layer, "_seed_generators", ())]
 
 
-def build_on(model: Any, example: Batch) -> None:
-    """Builds what of a model, its metrics and its optimizer is not built yet; no numbers are looked at."""
-    model._symbolic_build(data_batch=map_leaves(_with_known_type, example.nest))
+def build_on(model: Any, example: Batch, *, trains: bool = False) -> None:
+    """Builds what of a model, its metrics and its optimizer is not built yet; no numbers are looked at.
+
+    Keras' own way asks for the loss of an evaluation, which a model that trains need not have.
+    """
+    compute_loss = model._compute_loss
+
+    def training_loss(*args: Any, **given: Any) -> Any:
+        return compute_loss(*args, **given | {"training": True})
+
+    with replaced(model, "_compute_loss", training_loss) if trains else contextlib.nullcontext():
+        model._symbolic_build(data_batch=map_leaves(_with_known_type, example.nest))
 
 
 def _with_known_type(array: Any) -> Any:

@@ -29,7 +29,7 @@ def warm_up(engine: Engine, samples: Batch, *, accumulated: bool, evaluated: boo
     few = samples[: engine.fixed_batch_size or WARM_UP_SIZE]
     update(engine, few, accumulated=accumulated)
     if evaluated:
-        engine.evaluate(few, BatchTotals.of(few))
+        engine.evaluate(few, BatchTotals(few.size))
     gc.collect()
     return_freed_memory()
 
@@ -37,7 +37,7 @@ def warm_up(engine: Engine, samples: Batch, *, accumulated: bool, evaluated: boo
 def warm_up_forward(engine: ForwardEngine, samples: Batch, *, evaluates: bool) -> None:
     """As `warm_up`, for an engine that evaluates or predicts; the model stays as it is."""
     few = samples[: engine.fixed_batch_size or WARM_UP_SIZE]
-    engine.untouched(lambda: engine.evaluate(few, BatchTotals.of(few)) if evaluates else engine.predict(few))
+    engine.untouched(lambda: engine.evaluate(few, BatchTotals(few.size)) if evaluates else engine.predict(few))
     gc.collect()
     return_freed_memory()
 
@@ -56,7 +56,7 @@ def warm_up_untouched(model: Any, engine: Engine, samples: Batch, *, accumulated
 
 def update(engine: Engine, batch: Batch, *, accumulated: bool) -> Any:
     """One update: of two micro-batches if accumulated, which fills the accumulators and adds to them; else of one."""
-    whole = BatchTotals.of(batch, batch) if accumulated else BatchTotals.of(batch)
+    whole = engine.totals(batch, batch) if accumulated else BatchTotals(batch.size)
     logs: Any = {}
     for _ in near_equal(whole.size, batch.size):
         logs = engine.accumulate(batch, whole)
@@ -113,7 +113,7 @@ class _TrainingTrialSteps(TrialSteps):
 
     def last(self, batch: Batch) -> None:
         if self._evaluates:
-            self.engine.evaluate(batch, BatchTotals.of(batch))
+            self.engine.evaluate(batch, BatchTotals(batch.size))
 
     def abandon(self) -> None:
         self.engine.abandon()
@@ -132,7 +132,7 @@ class _ForwardTrialSteps(TrialSteps):
     def once(self, batch: Batch, *, accumulated: bool) -> None:
         del accumulated
         if self._evaluates:
-            _wait_for(self.engine.evaluate(batch, BatchTotals.of(batch)))
+            _wait_for(self.engine.evaluate(batch, BatchTotals(batch.size)))
         else:
             self.engine.predict(batch)
 

@@ -1,0 +1,235 @@
+"""Tries out on a few samples whether an update may be cut: do its parts come to the same as the whole?
+
+What is Keras' own and works on each sample by itself is known to. Anything else is tried, by running the training step
+on the whole and on parts, as a training does: losses that compare the samples of a batch, sums in the guise of means,
+losses that layers add, state that a call writes, metrics that are computed for a batch at a time. Random layers and
+BatchNorm are held still meanwhile, since their draws and statistics are those of a micro-batch in any case.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from autobatch.backend.base import CutCheck
+from autobatch.backend.tensorflow import capture as intercept
+from autobatch.backend.tensorflow.divisors import Divisors
+from autobatch.backend.tensorflow.function import form_of, packed, replaced
+from autobatch.backend.tensorflow.variables import preserved, seed_states
+from autobatch.data.batch import Batch, leaves, map_leaves, split
+from autobatch.data.check import is_keras_own
+
+TOLERANCE = 1e-3  # between rounding (1e-6) and the smallest error of a loss that cannot be cut (some per cent)
+MOST_SAMPLES = 8
+
+# The losses of Keras that give one value for each sample, from that sample alone. What is not listed is tried.
+PER_SAMPLE_LOSSES = frozenset(
+    [
+        "binary_crossentropy",
+        "binary_focal_crossentropy",
+        "categorical_crossentropy",
+        "categorical_focal_crossentropy",
+        "categorical_generalized_cross_entropy",
+        "categorical_hinge",
+        "cosine_similarity",
+        "ctc",
+        "hinge",
+        "huber",
+        "kl_divergence",
+        "log_cosh",
+        "mean_absolute_error",
+        "mean_absolute_percentage_error",
+        "mean_squared_error",
+        "mean_squared_logarithmic_error",
+        "poisson",
+        "sparse_categorical_crossentropy",
+        "squared_hinge",
+    ]
+)
+
+
+def check_cut(model: Any, batch: Batch, divisors: Divisors) -> CutCheck:
+    """See `Engine.check_cut`."""
+    if batch.size < 2 or is_known(model):
+        return CutCheck()
+    few = batch[:MOST_SAMPLES]
+    checks = [_compared(model, samples, divisors) for samples in (few, *_padded(few))]
+    whys = [check.why_whole for check in checks if check.why_whole is not None]
+    notes = {note: None for check in checks for note in check.notes}
+    return CutCheck(whys[0] if whys else None, tuple(notes))
+
+
+def is_known(model: Any) -> bool:
+    """Whether all that a model is made of works on each sample by itself, with nothing tried."""
+    steps = ("train_step", "compute_loss", "compute_metrics")
+    if not all(is_keras_own(model, name) for name in steps):
+        return False
+    losses = [item.loss for item in intercept.flat_losses(model)]
+    metrics = [*model.metrics, *(model._compile_metrics.metrics if model._compile_metrics is not None else ())]
+    return (
+        all(map(_is_known_loss, losses))
+        and all(intercept.is_keras(metric) and intercept.is_keras(getattr(metric, "_fn", metric)) for metric in metrics)
+        and all(map(_is_known_layer, model._flatten_layers()))
+    )
+
+
+def _is_known_loss(loss: Any) -> bool:
+    function = getattr(loss, "fn", loss)
+    named = getattr(function, "__name__", None) in PER_SAMPLE_LOSSES
+    return named and intercept.is_keras(loss) and intercept.is_keras(function) and not _works_across(loss)
+
+
+# Layers of Keras that may compare samples: one runs any function, one counts decibels from the loudest of a batch.
+_COUPLING_LAYERS = (keras.layers.Lambda, keras.layers.MelSpectrogram)
+
+
+def _is_known_layer(layer: Any) -> bool:
+    if not intercept.is_keras(layer) or isinstance(layer, _COUPLING_LAYERS) or _works_across(layer):
+        return False
+    # Older versions of Keras sum activity regularizers.
+    if getattr(layer, "activity_regularizer", None) is not None:
+        return False
+    # What stands between layers (`x - ops.mean(x, axis=0)`) is no layer.
+    if not all(isinstance(part, keras.layers.Layer) for part in getattr(layer, "operations", ())):
+        return False
+    return isinstance(layer, keras.layers.BatchNormalization) or not _state(layer)
+
+
+def _works_across(item: Any) -> bool:
+    """Whether an axis was chosen that is the one of the samples."""
+    kwargs = getattr(item, "_fn_kwargs", {})
+    axes = [*(kwargs.get(name) for name in ("axis", "axes")), *(getattr(item, name, None) for name in ("axis", "axes"))]
+    return any(0 in keras.tree.flatten(axis) for axis in axes if axis is not None)
+
+
+def _state(layer: Any) -> list[Any]:
+    """The variables of a layer that only its call can write."""
+    seeds = {id(state) for state in seed_states(layer)}
+    return [variable for variable in layer._non_trainable_variables if id(variable) not in seeds]
+
+
+def _padded(batch: Batch) -> Iterator[Batch]:
+    """The batch with uneven padding, if it has rows of whole numbers: a mask of the user's own may leave out zeros."""
+    half = batch.size // 2
+
+    def padded(array: Any) -> Any:
+        if array.ndim < 2 or array.shape[1] < 2 or not np.issubdtype(array.dtype, np.integer):
+            return array
+        array = array.copy()
+        array[half:, 1:] = 0
+        return array
+
+    changed = batch.like(map_leaves(padded, batch.nest))
+    if any(one is not other for one, other in zip(leaves(batch.nest), leaves(changed.nest), strict=True)):
+        yield changed
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What one update came to."""
+
+    gradient: list[Any]
+    logs: Mapping[str, float]
+    written: tuple[str, ...]  # the layers whose calls have written state
+
+
+def _compared(model: Any, batch: Batch, divisors: Divisors) -> CutCheck:
+    # Parts of different sizes show more; one of a single sample shows most.
+    sizes = [
+        1,
+        *([batch.size // 2 - 1] if batch.size > 3 else []),
+        -(-batch.size // 2) if batch.size > 3 else batch.size - 1,
+    ]
+    for still in (_is_random, lambda layer: layer is not model):
+        whole, parts = (_outcome(model, list(split(batch, cut)), divisors, still) for cut in ([batch.size], sizes))
+        if whole.written:
+            return CutCheck(
+                f"its layers write state in their calls ({', '.join(whole.written)}), which would be done for each "
+                "micro-batch instead of once for each update"
+            )
+        if _distance(whole.gradient, parts.gradient) < TOLERANCE:
+            return CutCheck(notes=tuple(_different(whole.logs, parts.logs)))
+        again = _outcome(model, [batch], divisors, still)
+        if _distance(whole.gradient, again.gradient) < TOLERANCE:
+            return CutCheck(
+                "its loss is neither a mean nor a sum over samples (on a few samples, cutting them changed the "
+                "gradient)"
+            )
+    note = "The model draws random numbers of its own, so whether its updates may be cut could not be tried."
+    return CutCheck(notes=(note,))
+
+
+def _is_random(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization) or bool(seed_states(layer))
+
+
+def _outcome(model: Any, parts: list[Batch], divisors: Divisors, still: Any) -> _Tried:
+    variables = list(model.trainable_variables)
+    gradient: list[Any] = [0.0] * len(variables)
+    layers = [layer for layer in model._flatten_layers() if still(layer)]
+    with preserved(model), _held(layers):
+        whole = divisors.totals(*parts)
+        shared = tf.constant(divisors.shared(whole))
+        before = _states(model)
+        model.reset_metrics()
+        for part in parts:
+            captured = intercept.Captured(variables)
+            share = intercept.Share(tf.constant(part.size / whole.size), shared)
+            data = packed(form_of(part), [tf.convert_to_tensor(array) for array in leaves(part.nest)])
+            with intercept.intercepted(model, share, captured):
+                logs = model.train_step(data)
+            factor = 1.0 if captured.weighted or intercept.has_vector_loss(model) else part.size / whole.size
+            gradient = [
+                total if one is None else total + tf.cast(tf.convert_to_tensor(one), tf.float32) * factor
+                for total, one in zip(gradient, captured.gradients, strict=True)
+            ]
+        after = _states(model)
+        values = {name: float(np.asarray(value)) for name, value in logs.items() if np.size(value) == 1}
+    written = [name for name, values in before.items() if not all(map(np.array_equal, values, after[name]))]
+    return _Tried(gradient, values, tuple(written))
+
+
+def _states(model: Any) -> dict[str, list[Any]]:
+    return {layer.name: [np.array(variable.value) for variable in _state(layer)] for layer in model._flatten_layers()}
+
+
+@contextlib.contextmanager
+def _held(layers: list[Any]) -> Iterator[None]:
+    """Has layers do what they do outside training."""
+    with contextlib.ExitStack() as undo:
+        for layer in layers:
+            if "training" in inspect.signature(layer.call).parameters:
+                undo.enter_context(replaced(layer, "call", _not_training(layer.call)))
+        yield
+
+
+def _not_training(call: Any) -> Any:
+    signature = inspect.signature(call)
+
+    def held(*args: Any, **given: Any) -> Any:
+        bound = signature.bind(*args, **given)
+        bound.arguments["training"] = False
+        return call(*bound.args, **bound.kwargs)
+
+    return held
+
+
+def _distance(one: list[Any], other: list[Any]) -> float:
+    """The relative L2 distance of two gradients."""
+    difference = sum(float(tf.reduce_sum((a - b) ** 2)) for a, b in zip(one, other, strict=True))
+    length = sum(float(tf.reduce_sum(tf.convert_to_tensor(a) ** 2)) for a in one)
+    return float((difference / length) ** 0.5) if length else float(difference > 0)
+
+
+def _different(whole: Mapping[str, float], parts: Mapping[str, float]) -> Iterator[str]:
+    names = [name for name, value in whole.items() if not np.isclose(value, parts[name], rtol=TOLERANCE, atol=1e-6)]
+    if names:
+        yield (
+            f"These values of the logs are computed for a batch at a time: {', '.join(names)}. In micro-batches they "
+            "come out different from those of the whole batch (tried on a few samples); the weights do not."
+        )

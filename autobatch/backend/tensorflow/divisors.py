@@ -1,0 +1,123 @@
+"""What losses divide by where that is not the number of samples, counted before the first micro-batch of an update.
+
+Keras divides a mean by the entries that a mask leaves, or by the sum of the sample weights, of the batch that it sees.
+In micro-batches the whole effective batch's are needed. They follow from as much of the forward pass as makes the
+masks, mostly a comparison of the inputs, and only that is run.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.backend import get_keras_mask
+
+from autobatch.backend.base import BatchTotals
+from autobatch.backend.tensorflow import capture as intercept
+from autobatch.backend.tensorflow.function import KnownKinds, arrays_of, form_of, packed, specs_of
+from autobatch.backend.tensorflow.variables import Backup
+from autobatch.data.batch import Batch
+from autobatch.data.check import is_keras_own
+from autobatch.errors import ModelError
+
+
+def divides_by_counts(model: Any, *, weighted: bool) -> bool:
+    """See `Backend.divides_by_counts`."""
+    return any(_may_count(loss, weighted=weighted) for loss in keras.tree.flatten(model.loss)) or _may_mask(model)
+
+
+def _may_count(loss: Any, *, weighted: bool) -> bool:
+    if getattr(loss, "reduction", None) == "mean_with_sample_weight" and weighted:
+        return True
+    if getattr(loss, "ignore_class", None) is not None:
+        return True
+    code = getattr(loss, "fn", loss)  # a function of the user's own may call one of Keras' that leaves a mask
+    return code is not None and not isinstance(code, str) and not intercept.is_keras(code)
+
+
+def _may_mask(model: Any) -> bool:
+    if is_keras_own(model, "call") and getattr(model, "outputs", None):
+        return any(get_keras_mask(output) is not None for output in model.outputs)
+    return any(
+        isinstance(layer, keras.layers.Masking)
+        or getattr(layer, "mask_zero", False)
+        or not (layer is model or is_keras_own(layer, "compute_mask"))
+        for layer in model._flatten_layers()
+    )
+
+
+class Divisors:
+    """Counts for one model; `needed` tells whether there is anything to count, exactly once it has been tried."""
+
+    def __init__(self, model: Any, backup: Backup, step: Literal["train", "test"], *, weighted: bool) -> None:
+        self._model, self._backup, self._step = model, backup, step
+        self._functions: dict[Any, Callable[..., Any]] = {}
+        self._kinds = KnownKinds(model)
+        self._found = False  # whether a step's loss divides by something else than samples
+        self.needed = model.compiled and divides_by_counts(model, weighted=weighted)
+
+    def totals(self, *parts: Batch) -> BatchTotals:
+        """See `Evaluator.totals`."""
+        size = sum(part.size for part in parts)
+        counted = [self._count(part) for part in parts if self.needed]
+        return BatchTotals(size, tuple(np.sum(counted, axis=0).tolist()) if self.needed else None)
+
+    def shared(self, whole: BatchTotals) -> Any:
+        """The divisors of an effective batch as a step takes them, shape `(losses,)`."""
+        count = intercept.outputs(self._model)
+        return np.zeros(count, np.float32) if whole.divisors is None else np.asarray(whole.divisors, np.float32)
+
+    def note(self, share: intercept.Share) -> None:
+        """Takes in what a step has found that was being traced, or run eagerly."""
+        self._found = self._found or bool(share.found)
+
+    def require_counted(self, batch: Batch, whole: BatchTotals) -> None:
+        """Refuses a part of an update whose loss turns out to divide by what nobody has counted."""
+        if self._found and whole.divisors is None and batch.size < whole.size:
+            msg = (
+                "A mask that only the run has shown decides what the loss divides by, so the update cannot be cut into "
+                f"micro-batches. Received: a micro-batch of {batch.size} of {whole.size} samples. Expected the mask "
+                "from the model's inputs, from a layer's compute_mask, or from the loss."
+            )
+            raise ModelError(msg)
+
+    def _count(self, batch: Batch) -> Any:
+        arrays = arrays_of(self._model, batch)
+        if self._model.run_eagerly:
+            self._backup.attempt += 1
+            self._backup.write(self._backup.attempt)
+            try:
+                return np.asarray(self._divisors(form_of(batch), arrays))
+            finally:
+                self._backup.restore()
+        return np.asarray(self._function(form_of(batch), arrays)(*map(tf.convert_to_tensor, arrays))[0])
+
+    def _function(self, form: Any, arrays: list[Any]) -> Callable[..., Any]:
+        key = (repr(form), kinds := self._kinds.of(repr(form), arrays))
+        if key not in self._functions:
+            traced = tf.compat.v1.wrap_function(lambda *given: self._divisors(form, list(given)), specs_of(kinds))
+            # What does not lead to the counts is left out: most of the model, and all that would be written.
+            inputs = traced.graph.inputs[: len(arrays)]
+            self._functions[key] = traced.prune(inputs, traced.graph.outputs)
+        return self._functions[key]
+
+    def _divisors(self, form: Any, arrays: list[Any]) -> Any:
+        """Shape `(losses,)`: what each divides by, 0 for one that divides by samples."""
+        count = intercept.outputs(self._model)
+        share = intercept.Share(tf.ones(()), tf.zeros(count))
+        self._run(packed(form, arrays), share)
+        self.needed = bool(share.found)
+        return tf.stack([tf.cast(share.found.get(place, 0), tf.float32) for place in range(count)])
+
+    def _run(self, data: Any, share: intercept.Share) -> None:
+        model, own = self._model, not is_keras_own(self._model, f"{self._step}_step")
+        captured = intercept.Captured(list(model.trainable_variables)) if own and self._step == "train" else None
+        with intercept.intercepted(model, share, captured):
+            if own:
+                getattr(model, f"{self._step}_step")(data)
+                return
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            training = self._step == "train"
+            y_pred = model(x, training=training) if model._call_has_training_arg else model(x)
+            model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)

@@ -1,0 +1,270 @@
+"""Which losses may be cut is tried out, not guessed."""
+
+import keras
+import numpy as np
+import pytest
+from nets import compiled, conv_net, pictures
+
+from autobatch.backend.base import CutCheck
+from autobatch.backend.tensorflow import cut_check
+from autobatch.backend.tensorflow.cut_check import is_known
+from autobatch.backend.tensorflow.engine import TensorFlowEngine
+from autobatch.data.batch import Batch
+
+DATA = pictures(8)
+WEIGHTED = Batch(DATA.x, DATA.y, np.linspace(0.2, 3, 8).astype(np.float32))
+
+
+def mean_each(y_true, y_pred):
+    return keras.ops.mean((y_true - y_pred) ** 2, axis=-1)
+
+
+def sum_in_disguise(y_true, y_pred):
+    return keras.ops.sum((y_true - y_pred) ** 2)
+
+
+def compares_samples(y_true, y_pred):
+    mean = keras.ops.mean(y_pred, axis=0, keepdims=True)
+    return keras.ops.mean((y_pred - mean) ** 2, axis=-1) - keras.ops.mean(y_true * y_pred, axis=-1)
+
+
+class Doubled(keras.Model):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return 2 * super().compute_loss(x, y, y_pred, sample_weight, training)
+
+
+def tried(engine, data):
+    """What is found with nothing taken for known."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cut_check, "is_known", lambda _: False)
+        return engine.check_cut(data)
+
+
+@pytest.mark.parametrize("data", [DATA, WEIGHTED], ids=["plain", "weighted"])
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
+def test_the_check_agrees_that_keras_losses_can_be_cut(reduction, data):
+    """Seen to fail with the shares of the parts left out."""
+    model = compiled(conv_net(), loss=keras.losses.CategoricalCrossentropy(reduction=reduction))
+    engine = TensorFlowEngine(model, data)
+    assert is_known(model)
+    assert tried(engine, data).why_whole is None
+
+
+@pytest.mark.parametrize(("loss", "cuttable"), [(mean_each, True), (sum_in_disguise, False), (compares_samples, False)])
+def test_a_loss_of_the_users_own_is_tried_out(loss, cuttable):
+    """Seen to fail with every loss taken for a mean."""
+    model = compiled(conv_net(), loss=loss)
+    engine = TensorFlowEngine(model, DATA)
+    assert not is_known(model)
+    assert (engine.check_cut(DATA).why_whole is None) is cuttable
+
+
+def test_an_overridden_compute_loss_is_tried_out():
+    inputs = keras.Input((12, 12, 3))
+    model = compiled(Doubled(inputs, keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(inputs))))
+    engine = TensorFlowEngine(model, DATA)
+    assert not is_known(model)
+    assert engine.check_cut(DATA) == CutCheck()
+
+
+def test_trying_out_leaves_the_model_as_it_was():
+    model = compiled(conv_net(norm=True, dropout=0.5), loss=mean_each)
+    engine = TensorFlowEngine(model, DATA)
+    before = [np.array(variable.value) for variable in (*model.variables, *model.metrics_variables)]
+    engine.check_cut(DATA)
+    after = [np.array(variable.value) for variable in (*model.variables, *model.metrics_variables)]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+class AddsASum(keras.layers.Layer):
+    def call(self, inputs):
+        self.add_loss(0.1 * keras.ops.sum(inputs**2))
+        return inputs
+
+
+def test_a_layer_that_adds_a_sum_is_found():
+    """Seen to fail with only the compiled losses looked at."""
+    inputs = keras.Input((12, 12, 3))
+    outputs = keras.layers.Dense(4, "softmax")(AddsASum()(keras.layers.Dense(6)(keras.layers.Flatten()(inputs))))
+    model = compiled(keras.Model(inputs, outputs))
+    assert TensorFlowEngine(model, DATA).check_cut(DATA).why_whole is not None
+
+
+def test_an_activity_regularizer_is_tried_out():
+    inputs = keras.Input((12, 12, 3))
+    hidden = keras.layers.Dense(6, activity_regularizer="l2")(keras.layers.Flatten()(inputs))
+    model = compiled(keras.Model(inputs, keras.layers.Dense(4, "softmax")(hidden)))
+    assert not is_known(model)
+
+
+def test_what_stands_between_layers_is_tried_out():
+    inputs = keras.Input((12, 12, 3))
+    flat = keras.layers.Flatten()(inputs)
+    centred = flat - keras.ops.mean(flat, axis=0, keepdims=True)
+    model = compiled(keras.Model(inputs, keras.layers.Dense(4, "softmax")(centred)))
+    assert not is_known(model)
+    assert "changed the gradient" in TensorFlowEngine(model, DATA).check_cut(DATA).why_whole
+
+
+class OnlyTraining(keras.Model):
+    """Relies on being told that it trains, and couples samples only then."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        assert training
+        return keras.ops.std(y - y_pred)
+
+
+def test_a_loss_that_couples_samples_while_training_is_found():
+    """Seen to fail with the check run outside training."""
+    inputs = keras.Input((12, 12, 3))
+    outputs = keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(inputs))
+    model = compiled(OnlyTraining(inputs, outputs), metrics=[])
+    assert "changed the gradient" in TensorFlowEngine(model, DATA).check_cut(DATA).why_whole
+
+
+class Counts(keras.layers.Layer):
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), trainable=False, initializer="zeros", name="calls")
+
+    def call(self, inputs, training=None):
+        if training:
+            self.calls.assign_add(1)
+        return inputs
+
+
+@pytest.mark.parametrize("layer", [Counts, lambda: keras.layers.SpectralNormalization(keras.layers.Dense(4))])
+def test_state_that_a_call_writes_is_found(layer):
+    """Seen to fail with only gradients compared."""
+    inputs = keras.Input((12, 12, 3))
+    model = compiled(keras.Model(inputs, layer()(keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(inputs)))))
+    assert "write state in their calls" in TensorFlowEngine(model, DATA).check_cut(DATA).why_whole
+
+
+class Noisy(keras.layers.Layer):
+    def __init__(self, seeded):
+        super().__init__()
+        self.generator = keras.random.SeedGenerator(1) if seeded else None
+
+    def call(self, inputs, training=None):
+        return inputs + keras.random.normal(keras.ops.shape(inputs), seed=self.generator) if training else inputs
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+def test_random_layers_are_held_still(seeded):
+    """Seen to fail with layers that draw from the global generator not held still."""
+    inputs = keras.Input((12, 12, 3))
+    model = compiled(
+        keras.Model(inputs, keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(Noisy(seeded)(inputs))))
+    )
+    assert TensorFlowEngine(model, DATA).check_cut(DATA) == CutCheck()
+
+
+def masked_by_hand(y_true, y_pred):
+    """As tutorials have it: a mean over what is no padding, of the batch that it sees."""
+    left = keras.ops.cast(y_true != 0, "float32")
+    return keras.ops.sum(keras.losses.sparse_categorical_crossentropy(y_true, y_pred) * left) / keras.ops.sum(left)
+
+
+def test_a_mean_over_what_is_no_padding_is_found_though_no_sample_is_padded():
+    """Seen to fail with the samples tried only as they are."""
+    inputs = keras.Input((5, 3))
+    model = compiled(keras.Model(inputs, keras.layers.Dense(4, "softmax")(inputs)), loss=masked_by_hand, metrics=[])
+    data = Batch(DATA.x[:, :5, 0], np.random.default_rng(1).integers(1, 4, (8, 5)))
+    assert "changed the gradient" in TensorFlowEngine(model, data).check_cut(data).why_whole
+
+
+LAYERS = {
+    name: item
+    for name, item in vars(keras.layers).items()
+    if isinstance(item, type) and issubclass(item, keras.layers.Layer)
+}
+# Not layers by themselves: bases, cells, and what wraps another framework or text.
+OTHERS = {
+    *("Layer", "Wrapper", "RNN", "StackedRNNCells", "GRUCell", "LSTMCell", "SimpleRNNCell", "InputLayer", "Pipeline"),
+    *("TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper", "StringLookup", "TextVectorization"),
+    *("HashedCrossing", "MaxNumBoundingBoxes"),  # take several inputs of their own kinds
+}
+of = keras.layers
+ARGUMENTS = {
+    "Activation": {"activation": "relu"},
+    "Bidirectional": {"layer": of.LSTM(2)},
+    "CategoryEncoding": {"num_tokens": 20},
+    "Discretization": {"bin_boundaries": [0.0, 1.0]},
+    "EinsumDense": {"equation": "ab,bc->ac", "output_shape": 2},
+    "Embedding": {"input_dim": 20, "output_dim": 2},
+    "GaussianNoise": {"stddev": 1.0},
+    "GroupNormalization": {"groups": 2},
+    "GroupQueryAttention": {"head_dim": 2, "num_query_heads": 2, "num_key_value_heads": 2},
+    "Hashing": {"num_bins": 5},
+    "IntegerLookup": {"vocabulary": list(range(1, 20))},
+    "Lambda": {"function": lambda x: x - keras.ops.mean(x, axis=0)},
+    "MelSpectrogram": {"fft_length": 4, "sequence_stride": 2, "num_mel_bins": 3},
+    "MultiHeadAttention": {"num_heads": 2, "key_dim": 2},
+    "RandomCrop": {"height": 8, "width": 8},
+    "RandomElasticTransform": {},
+    "RandomPosterization": {"factor": 4},
+    "RandomTranslation": {"height_factor": 0.1, "width_factor": 0.1},
+    "RandomZoom": {"height_factor": 0.1},
+    "Rescaling": {"scale": 2.0},
+    "ReversibleEmbedding": {"input_dim": 20, "output_dim": 2},
+    "SpectralNormalization": {"layer": of.Dense(2)},
+    "STFTSpectrogram": {"frame_length": 4, "frame_step": 2, "fft_length": 4},
+    "TimeDistributed": {"layer": of.Dense(2)},
+}
+GUESSES = (
+    *({}, {"units": 2}, {"filters": 2, "kernel_size": 2}, {"kernel_size": 2}, {"pool_size": 2}, {"output_size": 2}),
+    *({"n": 2}, {"rate": 0.5}, {"factor": 0.1}, {"height": 4, "width": 4}, {"target_shape": (-1,)}, {"dims": (1,)}),
+    *({"axes": 1}, {"value_range": (0, 1)}),
+)
+OF_NUMBERS = {"CategoryEncoding", "Embedding", "Hashing", "IntegerLookup", "ReversibleEmbedding"}
+SHAPES = ((6,), (6, 4), (8, 8, 3), (6, 6, 6, 2), (3, 6, 6, 2), (3, 4, 4, 4, 2))
+# MelSpectrogram counts its decibels from the loudest place in the batch.
+COUPLES, WRITES = {"Lambda", "MelSpectrogram"}, {"SpectralNormalization"}
+
+
+def with_layer(name):
+    """A small model around a layer of Keras, in the first form of data and arguments that it takes."""
+    pictures = LAYERS[name].__module__.startswith("keras.src.layers.preprocessing.image")
+    numbers, failed = name in OF_NUMBERS, []
+    for shape in [(8, 8, 3)] if pictures else SHAPES[1:] if "Attention" in name else SHAPES:
+        for arguments in [ARGUMENTS[name]] if name in ARGUMENTS else GUESSES:
+            for call in CALLS:
+                try:
+                    layer = LAYERS[name](**arguments)
+                    return built_with(layer, shape, call, raw=pictures or numbers, numbers=numbers)
+                except Exception as error:  # noqa: BLE001 - whatever it raises, another form may do
+                    failed.append(f"{shape} {arguments} {str(error)[:300]}")
+    pytest.fail(f"{name} took none of the forms that are tried: give it one in ARGUMENTS.\n" + "\n".join(failed))
+
+
+CALLS = (
+    lambda layer, hidden: layer(hidden),
+    lambda layer, hidden: layer([hidden, hidden]),
+    lambda layer, hidden: layer(hidden, hidden),
+)
+
+
+def built_with(layer, shape, call, *, raw, numbers):
+    draw = np.random.default_rng(1)
+    x = draw.integers(1, 20, (6, *shape)) if numbers else draw.random((6, *shape), np.float32)
+    inputs = keras.Input(shape, dtype="int32" if numbers else "float32")
+    outputs = keras.tree.flatten(call(layer, inputs if raw else of.Dense(shape[-1])(inputs)))[0]
+    model = keras.Model(inputs, of.Dense(2)(of.Flatten()(outputs)))
+    model.compile("sgd", "mse", run_eagerly=True)
+    data = Batch(x, np.ones((6, 2), np.float32))
+    model.test_on_batch(data.x[:1], data.y[:1])  # that it takes one sample, too
+    return model, data
+
+
+@pytest.mark.filterwarnings("ignore:Layer 'flatten:UserWarning")
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
+@pytest.mark.parametrize("name", sorted(LAYERS.keys() - OTHERS))
+def test_every_layer_of_keras_is_known_only_if_it_may_be_cut(name):
+    """Seen to fail with Lambda taken for Keras' own, and with state that layers keep taken for none."""
+    model, data = with_layer(name)
+    engine = TensorFlowEngine(model, data)
+    check = tried(engine, data)
+    assert ("gradient" in (check.why_whole or "")) == (name in COUPLES)
+    assert ("state" in (check.why_whole or "")) == (name in WRITES)
+    assert not check.notes
+    assert not (is_known(model) and check.why_whole)
