@@ -6,10 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from nets import Here, compiled, numbers, pictures, relative_l2
+from nets import Here, compiled, conv_net, numbers, pictures, relative_l2
 
 import autobatch
 from autobatch.errors import ArgumentError, ModelError
+from autobatch.probing.trials.executor import Executor
+from autobatch.probing.trials.ipc import Reply
+from autobatch.results.trial import Outcome
 
 DATA = pictures(44, side=6)
 HELD_OUT = pictures(10, side=6, seed=3)
@@ -103,6 +106,31 @@ def test_what_cannot_be_had_is_refused_before_anything_runs() -> None:
         fit(max_batch_size=4)
     with pytest.raises(ModelError, match="'renormed'"):
         fit(net(keras.layers.BatchNormalization(renorm=True, name="renormed")))
+
+
+class Told:
+    """Stands in for the process of the trials."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.payload = folder, {}
+
+    def open(self, payload: dict[str, Any], timeout_s: float) -> Reply:
+        del timeout_s
+        self.payload = payload
+        return Reply(Outcome.RAN)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def test_trials_run_the_step_of_the_training_wherever_they_run(tmp_path: Path) -> None:
+    """Seen to fail with trials whose statistics are those of the micro-batch."""
+    worker: Any = Told(tmp_path)
+    Executor(compiled(conv_net(norm=True)), pictures(2), open_timeout_s=1.0, worker=worker, group=8).close()
+    assert worker.payload["group"] == 8
+    renormed = net(keras.layers.BatchNormalization(renorm=True, name="renormed"))
+    with pytest.raises(ModelError, match="'renormed'"):
+        Executor(renormed, DATA[:2], open_timeout_s=1.0, group=8)
 
 
 def test_samples_are_all_used(whole: tuple[Any, Any]) -> None:
