@@ -129,15 +129,20 @@ def form_of(batch: Batch) -> str:
     return "; ".join(f"{name}: {_written(nest, dtypes=True)}" for name, nest in named if nest is not None)
 
 
-def conform(batch: Batch, first: Batch, what: str) -> Batch:
-    """The batch in the form of the first one from the same `what`: as it is, or with numbers of the same kind cast."""
+def conform(batch: Batch, first: Batch, what: str, *, lengths: bool = True) -> Batch:
+    """The batch in the form of the first one from the same `what`: as it is, or with numbers of the same kind cast.
+
+    Without `lengths` only the number of dimensions has to be the same.
+    """
     if form_of(batch) == form_of(first):
         return batch
     ours, theirs = first.nest, batch.nest
-    if _written(ours, dtypes=False) != _written(theirs, dtypes=False) or not _castable(ours, theirs):
+    shapes = [_written(nest, dtypes=False, lengths=lengths) for nest in (ours, theirs)]
+    if shapes[0] != shapes[1] or not _castable(ours, theirs):
         raise DataError(
             f"The batches of {what} can't be cut and joined, because their samples differ in form. Make them one shape "
-            f"(pad, resize) and one type. Received: {form_of(batch)}. Expected as in the first batch: {form_of(first)}."
+            "(pad, resize) and one type, or give their own size as batch_size=. "
+            f"Received: {form_of(batch)}. Expected as in the first batch: {form_of(first)}."
         )
     return batch.like(map_leaves(lambda model, array: array.astype(model.dtype, copy=False), ours, theirs))
 
@@ -147,14 +152,15 @@ def _castable(ours: Any, theirs: Any) -> bool:
     return all(np.can_cast(array.dtype, model.dtype, "same_kind") for model, array in pairs)
 
 
-def _written(nest: Any, *, dtypes: bool) -> str:
+def _written(nest: Any, *, dtypes: bool, lengths: bool = True) -> str:
     if nest is None:
         return "None"
     if isinstance(nest, dict):
-        return "{" + ", ".join(f"{key!r}: {_written(nest[key], dtypes=dtypes)}" for key in sorted(nest, key=str)) + "}"
+        inner = (f"{key!r}: {_written(nest[key], dtypes=dtypes, lengths=lengths)}" for key in sorted(nest, key=str))
+        return "{" + ", ".join(inner) + "}"
     if isinstance(nest, list | tuple):
-        return "[" + ", ".join(_written(item, dtypes=dtypes) for item in nest) + "]"
-    shape = tuple(int(length) for length in nest.shape[1:])
+        return "[" + ", ".join(_written(item, dtypes=dtypes, lengths=lengths) for item in nest) + "]"
+    shape = tuple(int(length) if lengths else None for length in nest.shape[1:])
     return f"{nest.dtype} {shape}" if dtypes else str(shape)
 
 

@@ -42,7 +42,9 @@ class Stream(Protocol):
 
     One pass is open at a time, in one thread. A stream may have more, and is asked for it where it does: `begin(epoch)`
     and `end(epoch)`, called when the first sample of a pass is asked for and the last one taken; `close()`; `notes`,
-    what holds of these data; `infinite`, whether a pass has no end; `samples`, how many it has.
+    what holds of these data; `infinite`, whether a pass has no end; `samples`, how many it has; `open_lengths`, whether
+    batches may differ in shape (`None` if that is not told). `keep_apart` sets `apart` where they are not to be joined:
+    `"whole"` if each is an update as it is, `"cut"` if larger ones than the effective batch are cut.
     """
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from autobatch._arguments import is_whole, require_count, require_seconds
 from autobatch.backend import current_backend
@@ -10,7 +10,7 @@ from autobatch.data.batch import Batch, with_class_weight
 from autobatch.data.check import Step, require_compatible, require_fixed_size
 from autobatch.data.epoch import rungs
 from autobatch.data.model_spec import fixed_batch_size
-from autobatch.data.open import OpenedData, few_of, is_ready_source, most_samples, open_data
+from autobatch.data.open import OpenedData, few_of, is_ready_source, keep_apart, most_samples, open_data
 from autobatch.data.options import DataOptions, ImageBackend
 from autobatch.data.source import Source, Stream
 from autobatch.errors import ArgumentError
@@ -163,6 +163,9 @@ class UserRequest:
         require_compatible(self.model, few, step=self.step)
         samples = with_class_weight(few, self.class_weight)
         mode, batch_size = parse_batch_size(self.batch_size)
+        apart = keep_apart(given.data, self.model, batch_size)
+        if batch_size is None and apart:
+            mode, batch_size = "micro", cast("Stream", given.data).few().size
         total, fixed = most_samples(given.data), fixed_batch_size(self.model)
         if fixed is None:
             effective, said = cut_to_samples(batch_size, total)
@@ -188,7 +191,7 @@ class UserRequest:
             limit_bytes=None if self.limit is None else int(self.limit),
             only_whole=fixed is not None,
         )
-        return Task(self.model, given, samples, request, (*given.notes, *said))
+        return Task(self.model, given, samples, request, (*given.notes, *apart, *said))
 
     def _require_model(self) -> None:
         if self.step == "train":

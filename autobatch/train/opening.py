@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autobatch.data.check import require_compatible, require_fixed_size, require_whole_batches
-from autobatch.data.open import OpenedData, few_of
+from autobatch.data.open import OpenedData, few_of, keep_apart
 from autobatch.data.options import DataOptions
 from autobatch.errors import ArgumentError
 from autobatch.probing.cache import Cache
@@ -69,6 +69,7 @@ def open_training(
         require_steps(validation, validation_steps=validating.steps)
         few = few_of(validation.data)
         require_compatible(request.model, few, "validation_data", step="evaluate")
+        recorder.note(*(f"validation: {n}" for n in keep_apart(validation.data, request.model, validating.batch_size)))
         require_whole_batches(request.model, few, validation.samples, "validation_data")
     return OpenedTraining(task, validation, folder, options, batching, validating)
 

@@ -101,8 +101,9 @@ class StreamPasses:
 
     def __init__(self, stream: Stream, reading: PassOptions) -> None:
         self._stream, self._reading, self.seed = stream, reading, stream.seed
-        # Those of the last pass, or as many as it may have; `None` while that is not known.
-        self.length: int | None = most_samples(stream)
+        # Those of the last pass, or as many as it may have; `None` where that is not known, or tells no updates.
+        self._apart = bool(getattr(stream, "apart", None))
+        self.length: int | None = None if self._apart else most_samples(stream)
         self.only_one = not stream.repeatable
 
     def updates(self, epoch: int) -> int | None:
@@ -124,8 +125,8 @@ class StreamPasses:
 
     def end_pass(self) -> int:
         """Samples of the pass that has just ended; the next one is expected to have as many."""
-        self.length = self.loader.position
-        return self.length
+        self.length = None if self._apart else self.loader.position
+        return self.loader.position
 
     def position(self) -> tuple[int, int]:
         return self.loader.epoch, self.loader.position

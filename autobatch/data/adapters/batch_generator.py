@@ -21,6 +21,7 @@ class BatchGeneratorStream:
     repeatable = False
     batches: int | None = None
     samples: int | None = None
+    open_lengths: bool | None = None
 
     def __init__(self, generator: Iterator[Any], *, seed: int = 0) -> None:
         if not hasattr(generator, "__next__"):

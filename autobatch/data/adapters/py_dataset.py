@@ -20,6 +20,7 @@ class PyDatasetStream:
 
     repeatable = True
     samples: int | None = None
+    open_lengths: bool | None = None
 
     def __init__(self, dataset: Any, *, seed: int = 0, shuffle: bool = True) -> None:
         self.seed = seed

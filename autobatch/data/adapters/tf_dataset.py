@@ -26,6 +26,8 @@ class DatasetStream:
         self.seed = seed
         self.batched = is_batched(x, y, input_shapes)
         self._dataset = dataset if self.batched else dataset.batch(_BATCH)
+        shapes = [spec.shape for spec in leaves((x, y))] if self.batched else []
+        self.open_lengths = any(shape.rank is None or None in shape[1:] for shape in shapes)
         count = int(dataset.cardinality())
         self.samples = None if self.batched or count < 0 else count
         self.infinite = count == _INFINITE

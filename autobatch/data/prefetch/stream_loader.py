@@ -64,7 +64,11 @@ class StreamLoader(Loader):
 
     def window(self, effective: int) -> int:
         require_count(_NOTHING, effective=effective)
-        outlook = self._look_into_pass(effective)
+        apart = getattr(self._stream, "apart", None)
+        outlook = self._look_into_pass(1 if apart else effective)
+        if apart and outlook.samples:
+            left = self._ahead.left_of_next()
+            return left if apart == "whole" else min(effective, left)
         if outlook.samples < effective and isinstance(outlook.stop, Failure):
             raise self._failure(outlook.stop)
         return min(effective, outlook.samples)

@@ -81,6 +81,12 @@ class StreamQueue:
             self._wanted = 0
             return Outlook(self._ready, self._stops[0] if self._stops else None)
 
+    def left_of_next(self) -> int:
+        """How many samples the next batch has left; call it when there are some."""
+        with self._changed:
+            head = self._items[0]
+            return head.left if isinstance(head, WaitingBatch) else 0
+
     def pop(self, samples: int) -> list[Batch]:
         parts = []
         with self._changed:
@@ -185,7 +191,8 @@ class StreamQueue:
     def _conforming(self, batch: Batch) -> Batch:
         if self._first is None:
             self._first = batch.take([0])  # copied, because a view would keep the whole batch
-        return conform(batch, self._first, f"this {type(self._stream).__name__}")
+        lengths = not getattr(self._stream, "apart", None)
+        return conform(batch, self._first, f"this {type(self._stream).__name__}", lengths=lengths)
 
     def _stands_still(self) -> bool:
         return self._finished or self._closed or bool(self._stops)
