@@ -106,7 +106,9 @@ class Trainer:
         # Said already where the run begins with updates that are cut.
         said = self._resizes or sizes.micro_batch_size < sizes.effective_batch_size
         check = CutCheck() if self._resizes else self._require_cuttable()
-        if said:
+        if check.why_whole is not None:
+            self._recorder.note(f"Updates are run whole, even if memory gets short: {check.why_whole}.")
+        elif said:
             self._recorder.note(*check.notes)
         return ControllerSetup(
             self._found,

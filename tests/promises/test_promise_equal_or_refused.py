@@ -185,6 +185,20 @@ def test_a_training_counts_what_masks_leave_of_the_whole_update() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("trials_here")
+def test_what_cannot_be_cut_is_run_whole_and_says_so_or_is_refused() -> None:
+    """Seen to fail with the note left out."""
+    model, data = with_loss("Dice")
+    report = autobatch.fit(model, (data.x, data.y), batch_size=SIZE, verbose=0, cache=False).autobatch
+    assert report.micro_batch_size == SIZE
+    assert [note for note in report.notes if "run whole" in note and "changed the gradient" in note]
+    model, data = with_loss("Dice")
+    before = numbers(model.weights)
+    with pytest.raises(ModelError, match="must not be cut"):
+        autobatch.fit(model, (data.x, data.y), batch_size=SIZE, max_batch_size=20, verbose=0, cache=False)
+    assert all(map(np.array_equal, numbers(model.weights), before))
+
+
 @functools.cache
 def masked_engine() -> tuple[Any, Any, Any]:
     keras.utils.set_random_seed(1)

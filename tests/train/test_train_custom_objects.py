@@ -139,6 +139,7 @@ def twice(*, eager: bool) -> tuple[Any, dict[str, Any], str]:
     return model, {}, "applies gradients 2 times"
 
 
+@pytest.mark.usefixtures("trials_here")
 @pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.parametrize("make", [gan, twice])
 def test_a_step_that_is_not_one_update_is_refused_before_training(make: Any, eager: bool, folder: Path) -> None:
