@@ -4,7 +4,8 @@ Each group is normalised by its own mean and variance, and the moving averages g
 so it does not matter how many come at once. Each sample is summed up first; groups are a matter of small tensors then.
 
 While a step is traced, `call` of the model's `BatchNormalization` layers is swapped. Not covered, and refused: batch
-renormalisation, subclasses that compute the statistics in their own way, calls from inside a loop or a `tf.function`.
+renormalisation, subclasses that compute the statistics in their own way, calls from inside a loop or a `tf.function`,
+and, but for XLA, which leaves assertions out, calls with other rows than the samples.
 """
 
 import contextlib
@@ -41,21 +42,21 @@ def _cannot(why: str) -> ModelError:
     return ModelError(f"Batch statistics cannot be taken over groups of samples. {why} Leave batch_statistics out.")
 
 
-def grouped_statistics(model: Any, size: int) -> Callable[[], AbstractContextManager[None]]:
+def grouped_statistics(model: Any, size: int) -> Callable[[Any], AbstractContextManager[None]]:
     """A context in which a built model takes batch statistics over groups of `size` samples, for the time of a trace.
 
-    The moving averages move when it ends.
+    It is told how many samples there are. The moving averages move when it ends.
     """
     require_groupable(model)
     # Read now: whoever traces a step may have replaced it.
     momenta = [(layer, float(layer.momentum)) for layer in batch_norms(model) if layer.trainable]
 
     @contextlib.contextmanager
-    def in_force() -> Iterator[None]:
+    def in_force(samples: Any) -> Iterator[None]:
         moments: list[list[Any]] = [[] for _ in momenta]  # of each call of a layer
         with contextlib.ExitStack() as undo:
             for (layer, _), calls in zip(momenta, moments, strict=True):
-                undo.enter_context(replaced(layer, "call", _grouped(layer, size, calls)))
+                undo.enter_context(replaced(layer, "call", _grouped(layer, size, samples, calls)))
             yield
         for (layer, momentum), calls in zip(momenta, moments, strict=True):
             if any(graph is not tf.compat.v1.get_default_graph() for *_, graph in calls):
@@ -67,12 +68,14 @@ def grouped_statistics(model: Any, size: int) -> Callable[[], AbstractContextMan
     return in_force
 
 
-def _grouped(layer: Any, size: int, calls: list[Any]) -> Callable[..., Any]:
+def _grouped(layer: Any, size: int, samples: Any, calls: list[Any]) -> Callable[..., Any]:
     """`BatchNormalization.call` with statistics over groups, which are noted for the moving averages."""
 
     def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
         if not (training and layer.trainable):
             return type(layer).call(layer, inputs, training=training, mask=mask)
+        message = f"batch_statistics={size} cannot be had: {layer.name} is called with other rows than the samples."
+        tf.debugging.assert_equal(tf.shape(inputs)[0], samples, message)
         # Statistics of half precision are taken in float32, as Keras does.
         x = keras.ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         groups = _Groups(x, size, [axis for axis in layer._reduction_axes if axis], mask)

@@ -171,7 +171,7 @@ class TensorFlowEngine(MeasuredModel):
             share = intercept.Share(samples, divisors)
             with self._backup.backed_up(attempt), intercept.intercepted(model, share, captured):
                 count = count_operations()
-                with self._statistics():
+                with self._statistics(tf.shape(arrays[0])[0]):
                     logs = model.train_step(packed(form, arrays))
                 effects = side_effects(count)
             captured.require_one_call()
