@@ -83,13 +83,11 @@ class Recording(Protocol):
 class Measured(Protocol):
     """What an engine tells of its framework's memory."""
 
+    fixed_batch_size: int | None  # the only number of samples that the model takes at once, `None` where it takes any
+
     @property
     def compiles_once(self) -> bool:
         """Whether one compiled step serves all sizes, so that it may be compiled ahead, on a few samples."""
-
-    @property
-    def fixed_batch_size(self) -> int | None:
-        """The only number of samples that the model takes at once, `None` where it takes any."""
 
     def recording(self) -> Recording:
         """Where steps are to be run whose allocations are wanted."""

@@ -55,6 +55,7 @@ class FakeEngine:
         needs_divisors: bool = False,
         cuttable: bool = True,
     ) -> None:
+        self.fixed_batch_size = None
         self.updates: list[list[Batch]] = []
         self.pending: list[Batch] = []
         self.evaluated: list[Batch] = []
@@ -157,11 +158,6 @@ class FakeEngine:
 
     def allocator_bytes(self) -> tuple[int, int] | None:
         """Nothing: there is no allocator."""
-        return None
-
-    @property
-    def fixed_batch_size(self) -> int | None:
-        """`None`: it takes any."""
         return None
 
     @property

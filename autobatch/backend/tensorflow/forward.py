@@ -94,14 +94,10 @@ class MeasuredModel:
     """The `autobatch.backend.base.Measured` of one model's steps."""
 
     def __init__(self, model: Any) -> None:
-        self._measured = model
+        self.fixed_batch_size = fixed_batch_size(model)
         self._device = memory.device_name()
         # XLA compiles each size for itself, and what runs eagerly is not compiled.
         self.compiles_once = not (model.jit_compile or model.run_eagerly)
-
-    @property
-    def fixed_batch_size(self) -> int | None:
-        return fixed_batch_size(self._measured)
 
     def device_peak_bytes(self) -> int | None:
         figures = self.allocator_bytes()

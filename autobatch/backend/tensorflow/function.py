@@ -103,14 +103,11 @@ class KnownKinds:
         alike = form, tuple((len(shape), dtype) for shape, dtype in kinds)
         before = self._seen.get(alike, kinds)
         if before != kinds and not self._fixed:
-            pairs = zip(before, kinds, strict=True)
-            kinds = tuple((_common(one, other), dtype) for (one, dtype), (other, _) in pairs)
+            lengths = [zip(one, other, strict=True) for (one, _), (other, _) in zip(before, kinds, strict=True)]
+            common = [tuple(one if one == other else None for one, other in pairs) for pairs in lengths]
+            kinds = tuple((shape, dtype) for shape, (_, dtype) in zip(common, kinds, strict=True))
         self._seen[alike] = kinds
         return kinds
-
-
-def _common(one: Sequence[int | None], other: Sequence[int | None]) -> tuple[int | None, ...]:
-    return tuple(length if length == length_too else None for length, length_too in zip(one, other, strict=True))
 
 
 def specs_of(kinds: Kinds) -> list[Any]:

@@ -1,12 +1,12 @@
 """Carries a model and a few samples to another process, through files.
 
 The model travels as Keras' own configuration, compiled as it was, without the values of its weights: memory and speed
-do not depend on them. For predictions it travels uncompiled, since they need neither loss nor optimizer. Keras imports
-nothing but itself when it rebuilds a model, and its configuration tells of a function only the name; so the worker
-imports the modules of the model's custom objects that the caller has imported: of the model, its layers and their
-activations, optimizer, losses and metrics. What is nested in them (a regularizer's class) and what cannot be rebuilt
-elsewhere (a class defined in the caller's script, a subclass without `get_config`) is noticed here or there, and then
-trials run in the caller's process.
+do not depend on them. What layers were adapted to, such as a vocabulary, travels beside it. For predictions the model
+travels uncompiled, since they need neither loss nor optimizer. Keras imports nothing but itself when it rebuilds a
+model, and its configuration tells of a function only the name; so the worker imports the modules of the model's custom
+objects that the caller has imported: of the model, its layers and their activations, optimizer, losses and metrics.
+What is nested in them (a regularizer's class) and what cannot be rebuilt elsewhere (a class defined in the caller's
+script, a subclass without `get_config`) is noticed here or there, and then trials run in the caller's process.
 """
 
 import importlib
@@ -78,7 +78,7 @@ def _flat(nest: Any) -> list[Any]:
     return [] if nest is None or isinstance(nest, str) else [nest]
 
 
-_MODEL, _SAMPLES = "model.json", "samples.pickle"
+_MODEL, _SAMPLES, _VARIABLES = "model.json", "samples.pickle", "variables.pickle"
 
 
 class NotSerializableError(Exception):
@@ -89,6 +89,8 @@ def serialize(model: Any, samples: Batch, folder: Path, step: str = "train") -> 
     """Writes both into a folder and returns what `deserialize` needs besides."""
     text = model_json(model, step)
     (folder / _MODEL).write_text(text, encoding="utf-8")
+    for number, layer in enumerate(_adapted(model)):
+        _write_state(layer, folder / f"layer {number}")
     try:
         with (folder / _SAMPLES).open("wb") as file:
             pickle.dump(samples, file)
@@ -108,6 +110,25 @@ def serialize(model: Any, samples: Batch, folder: Path, step: str = "train") -> 
             "dtype_policy": keras.config.dtype_policy().name,
         },
     }
+
+
+def _adapted(model: Any) -> list[Any]:
+    """The layers that learn from data beside the training, such as vocabularies: without that they do not run."""
+    return [layer for layer in model._flatten_layers() if hasattr(layer, "adapt")]
+
+
+def _write_state(layer: Any, folder: Path) -> None:
+    """As Keras saves it."""
+    folder.mkdir()
+    variables: dict[str, Any] = {}
+    layer.save_own_variables(variables)
+    (folder / _VARIABLES).write_bytes(pickle.dumps({name: np.asarray(value) for name, value in variables.items()}))
+    getattr(layer, "save_assets", str)(str(folder))
+
+
+def _read_state(layer: Any, folder: Path) -> None:
+    layer.load_own_variables(pickle.loads((folder / _VARIABLES).read_bytes()))  # noqa: S301 - the caller wrote it
+    getattr(layer, "load_assets", str)(str(folder))
 
 
 def model_json(model: Any, step: str = "train") -> str:
@@ -144,6 +165,8 @@ def deserialize(payload: dict[str, Any]) -> tuple[Any, Batch]:
     # The configuration comes from the caller's own process through its own private folder, lambdas included.
     with keras.saving.custom_object_scope(import_objects(payload["custom_objects"])):
         model = keras.saving.deserialize_keras_object(config, safe_mode=False)
+    for number, layer in enumerate(_adapted(model)):
+        _read_state(layer, folder / f"layer {number}")
     _require_same(model, payload)
     return model, pickle.loads((folder / _SAMPLES).read_bytes())  # noqa: S301 - the samples come from there, too
 
