@@ -23,6 +23,7 @@ WITH_TENSORFLOW = {
     "support/faults.py",
     "support/kill_scene.py",
     "train/conftest.py",
+    "train/test_train_bucketed.py",
     "train/test_train_checkpoint_run.py",
     "train/test_train_every_callback.py",
     "train/test_train_custom_objects.py",
