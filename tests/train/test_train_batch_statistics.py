@@ -101,6 +101,18 @@ def test_what_it_does_is_said() -> None:
         assert any(words in note for note in history.autobatch.notes)
 
 
+class Centered(keras.layers.Layer):
+    """Has batch statistics of its own."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs - keras.ops.mean(inputs, axis=0)
+
+
+def test_other_layers_that_compare_samples_are_found_out_by_trying() -> None:
+    with pytest.raises(ModelError, match="must not be cut"):
+        fit(net(Centered()), max_batch_size=16)
+
+
 def test_what_cannot_be_had_is_refused_before_anything_runs() -> None:
     with pytest.raises(ArgumentError, match="max_batch_size=4 with batch_statistics=8"):
         fit(max_batch_size=4)
