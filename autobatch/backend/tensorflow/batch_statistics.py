@@ -28,14 +28,14 @@ def batch_norms(model: Any) -> list[Any]:
 
 def require_groupable(model: Any) -> None:
     """Refuses a model with layers whose batch statistics cannot be taken over groups."""
-    others = [layer.name for layer in batch_norms(model) if layer.trainable and not _is_as_keras(layer)]
+    others = [layer.name for layer in batch_norms(model) if layer.trainable and _has_own_way(layer)]
     if others:
         raise _cannot(f"These compute them in a way of their own (a subclass, renorm=True, axis=0): {others}.")
 
 
-def _is_as_keras(layer: Any) -> bool:
+def _has_own_way(layer: Any) -> bool:
     own = any(getattr(type(layer), name) is not getattr(_KERAS, name) for name in ("call", "_moments"))
-    return not (own or "call" in vars(layer) or getattr(layer, "renorm", False) or layer.axis == 0)
+    return own or "call" in vars(layer) or getattr(layer, "renorm", False) or layer.axis == 0
 
 
 def _cannot(why: str) -> ModelError:
@@ -78,7 +78,7 @@ def _grouped(layer: Any, size: int, samples: Any, calls: list[Any]) -> Callable[
         tf.debugging.assert_equal(tf.shape(inputs)[0], samples, message)
         # Statistics of half precision are taken in float32, as Keras does.
         x = keras.ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-        groups = _Groups(x, size, [axis for axis in layer._reduction_axes if axis], mask)
+        groups = _SampleGroups(x, size, [axis for axis in layer._reduction_axes if axis], mask)
         mean = groups.mean(x)
         # The variance does not depend on the mean to the first order: as in tf.nn.moments, no gradient goes there.
         variance = groups.mean(tf.math.squared_difference(x, groups.each(tf.stop_gradient(mean))))
@@ -95,17 +95,16 @@ def _grouped(layer: Any, size: int, samples: Any, calls: list[Any]) -> Callable[
     return call
 
 
-class _Groups:
+class _SampleGroups:
     """The groups of one batch: `size` samples each, the last one perhaps fewer."""
 
     def __init__(self, x: Any, size: int, axes: list[int], mask: Any) -> None:
         self._samples, self._size, self._axes, self._valid = tf.shape(x)[0], size, axes, mask
-        if mask is None:
-            self._counts = self._sum(tf.ones([self._samples, *[1] * (x.shape.rank - 1)], x.dtype))
-        else:
+        present, nothing = tf.ones([self._samples, *[1] * (x.shape.rank - 1)], x.dtype), 0.0
+        if mask is not None:
             self._valid = tf.broadcast_to(tf.cast(mask, tf.bool)[..., None], tf.shape(x))
-            # As in Keras, for a group that is masked altogether.
-            self._counts = self._sum(self._of_samples(tf.ones_like(x))) + keras.backend.epsilon()
+            present, nothing = self._of_samples(tf.ones_like(x)), keras.backend.epsilon()
+        self._counts = self._sum(present) + nothing  # as in Keras, a group may be masked altogether
 
     def mean(self, values: Any) -> Any:
         """The mean of each group: of shape `(groups, 1, ..)`, with the size of `values` along the layer's axis."""
