@@ -133,27 +133,23 @@ def few_of(data: Source | Stream) -> Batch:
 
 
 def keep_apart(data: Source | Stream, model: Any, asked: int | None) -> tuple[str, ...]:
-    """Has the batches of a stream taken as they are where they cannot be joined or need not; returns what to say of it.
+    """Has the batches of a stream taken as they are where they may differ in shape; returns what to say of it.
 
-    That is where they may differ in shape, as far as data and model tell, and where they have the size asked for.
+    Where neither data nor model tell, they are taken so if their size is the one asked for: nothing need be joined.
     """
     told, shapes = getattr(data, "open_lengths", False), shapes_of(model, "input_shape")
     if told is False:
         return ()
     stream: Any = data
     own = stream.few().size
-    differ = any(None in shape[1:] for shape in shapes) or (bool(told) and not shapes)
+    differ = any(None in shape[1:] for shape in shapes) or (not shapes and (told or asked == own))
     if asked is not None and asked > own and differ and told:
         msg = "These batches may differ in shape, so they cannot be joined to larger ones. "
-        received = (
-            f"Received: batch_size={asked} with batches of {own}, and lengths that the element_spec leaves open. "
-        )
+        received = f"Received: batch_size={asked} with batches of {own} and lengths that the element_spec leaves open. "
         raise ArgumentError(f"{msg}{received}Expected at most {own}, 'auto' for batches as they are, or one shape.")
-    if asked != own and (not differ or (asked or 0) > own):
+    if not differ or (asked or 0) > own:
         return ()
     stream.apart = "whole" if asked is None else "cut"
-    if not differ:
-        return ()
     most = "the samples of one" if asked is None else f"at most {asked} samples, of one"
     seen = "Memory was tried with the first; longer ones take more than any trial could see."
     return (f"The batches may differ in shape, so none are joined: an update has {most}. {seen}",)

@@ -57,9 +57,8 @@ class InferenceRun:
         evaluates = task.request.step == "evaluate"
         if engine.compiles_once:
             warm_up_forward(engine, task.samples[:micro], evaluates=evaluates)
-        setup = ControllerSetup(
-            found, task.request, before, recorder, cuttable=not task.request.only_whole, seams=seams
-        )
+        may_cut = not task.request.only_whole
+        setup = ControllerSetup(found, task.request, before, recorder, cuttable=may_cut, seams=seams)
         phase = EVALUATION if evaluates else PREDICTION
         self.runner = MicroBatchRunner(setup.controller(phase, self.effective_batch_size, micro))
 
