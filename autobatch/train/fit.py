@@ -54,14 +54,14 @@ def fit(
     checkpoint_every_s: float = 60.0,
     on_event: Callable[[Event], None] | None = None,
     log_dir: str | PathLike[str] | None = None,
+    log_memory: bool = False,
     **flow: Unpack[FlowOptions],
 ) -> Any:
     """Trains a model with a batch size that is found, proven, and kept safe.
 
     Every sample is used once an epoch, in an order and with an augmentation that follow from seed and epoch alone.
     Micro-batches shrink when others need memory and grow again when it is free; one that runs out of memory all the
-    same is rolled back and run again in smaller ones. Keras' logs get `autobatch/micro_batch`,
-    `autobatch/accumulation_steps` and `autobatch/headroom_bytes` (NaN where it is not known).
+    same is rolled back and run again in smaller ones.
 
     Args:
         model: A compiled Keras model.
@@ -97,6 +97,8 @@ def fit(
         checkpoint_every_s: Seconds between two such saves within an epoch.
         on_event: Called with every `Decision` and `Observation`; what it raises ends the training.
         log_dir: A folder for the log of this run, of which `autobatch report` makes a page.
+        log_memory: Whether Keras' logs get `autobatch/micro_batch`, `autobatch/accumulation_steps` and
+            `autobatch/headroom_bytes` (NaN where it is not known).
         **flow: Arguments of the generator's flow; what is left out is inferred from the model, and reported.
 
     Returns:
@@ -116,7 +118,16 @@ def fit(
     require_seconds(checkpoint_every_s=checkpoint_every_s)
     require_image_backend(image_backend)
     options = RunOptions(
-        epochs, initial_epoch, steps_per_epoch, shuffle, class_weight, validation_freq, callbacks, verbose, workers
+        epochs=epochs,
+        initial_epoch=initial_epoch,
+        steps_per_epoch=steps_per_epoch,
+        shuffle=shuffle,
+        class_weight=class_weight,
+        validation_freq=validation_freq,
+        callbacks=callbacks,
+        verbose=verbose,
+        workers=workers,
+        log_memory=log_memory,
     )
     batching = Batching(batch_size, on_memory_pressure, scale_learning_rate, batch_statistics)
     validating = ValidationOptions(validation_data, validation_split, validation_steps, validation_batch_size)

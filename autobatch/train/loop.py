@@ -47,6 +47,7 @@ class RunOptions:
     callbacks: Any = None  # Keras callbacks, or a `CallbackList`
     verbose: Any = "auto"  # as in `model.fit`
     workers: int | None = None  # threads that read
+    log_memory: bool = False  # whether Keras' logs get the sizes and the headroom
 
     def __post_init__(self) -> None:
         require_count(epochs=self.epochs, steps_per_epoch=self.steps_per_epoch, workers=self.workers)
@@ -255,6 +256,8 @@ class _Loop:
                 self._bar.expect(steps)
 
     def _own_logs(self) -> dict[str, Any]:
+        if not self._plan.log_memory:
+            return {}
         micro, headroom = min(self._controller.micro_batch_size, self._in_force), self._controller.headroom_bytes
         return {
             "autobatch/micro_batch": micro,

@@ -99,6 +99,7 @@ def train_ours(callback: Telling, part: dict[str, Any]) -> None:
         callbacks=[callback],
         cache=part["cache"],
         on_event=event,
+        log_memory=True,
     )
     report = history.autobatch
     say(

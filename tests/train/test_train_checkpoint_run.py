@@ -373,7 +373,7 @@ def test_fit_called_again_goes_on_and_ends_as_if_nothing_had_happened(folder, be
     resumed = stays_here(seed=7)
     history = fit(folder, resumed, checkpoint=place, **again)
     assert history.epoch == expected.epoch == [0, 1, 2]
-    names = [name for name in expected.history if not name.startswith("autobatch/")]
+    names = list(expected.history)
     assert {name: history.history[name] for name in names} == {name: expected.history[name] for name in names}
     assert [variable.numpy().tobytes() for variable in resumed.variables] == variables
     assert list(place.iterdir()) == []

@@ -204,7 +204,7 @@ def test_the_progress_bar_ends_full(sensor, capfd):
 def test_the_logs_say_the_size_of_each_update():
     seen = []
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(dict(logs)))
-    fake(Sensor(ROOMY, HALF), callbacks=[watch])
+    fake(Sensor(ROOMY, HALF), callbacks=[watch], log_memory=True)
     assert [logs["autobatch/micro_batch"] for logs in seen] == [8, 4, 4, 4]
     assert {logs["autobatch/accumulation_steps"] for logs in seen} == {1}
     assert [logs["autobatch/headroom_bytes"] for logs in seen] == [0, 0, 0, 0]
