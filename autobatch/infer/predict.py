@@ -19,6 +19,7 @@ from autobatch.memory.reading import read_memory
 from autobatch.memory.sensors.nvml import nvml_session
 from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize, Task, UserRequest
 from autobatch.results.run import Event
+from autobatch.train.callbacks import Executions
 from autobatch.train.passes import Feed, one_pass
 
 
@@ -197,6 +198,7 @@ def predict_all(run: InferenceRun, rows: OutputRows, *, steps: int | None, callb
     model, called = run.task.model, run.callbacks(callbacks, steps)
     model.stop_predicting = False
     called.on_predict_begin()
+    executions = Executions(model)
     run.runner.controller.pause()
     with one_pass(run.task.data, workers=workers, max_bytes=READ_AHEAD_BYTES) as loader:
         feed = Feed(loader)
@@ -204,12 +206,14 @@ def predict_all(run: InferenceRun, rows: OutputRows, *, steps: int | None, callb
             size = loader.window(run.effective_batch_size)
             if not size:
                 break
-            run.recorder.progress.update, start_row = step, rows.filled
-            called.on_predict_batch_begin(step)
+            run.recorder.progress.update = step
+            if executions.begin(step, called.on_predict_batch_begin):
+                start_row = rows.filled
             run.runner.predict(run.engine, feed, size, rows.add)
-            called.on_predict_batch_end(step, {"outputs": _for_callbacks(callbacks, rows, start_row)})
+            executions.end(step, {"outputs": _for_callbacks(callbacks, rows, start_row)}, called.on_predict_batch_end)
             if model.stop_predicting or (steps is None and loader.ended):
                 break
+    executions.finish(called.on_predict_batch_end)
     called.on_predict_end()
     return rows.result()
 

@@ -1,5 +1,6 @@
 """The callbacks of a run, and Keras' progress bar for epochs whose number of updates may change under way."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -27,6 +28,35 @@ class Bar(keras.callbacks.ProgbarLogger):
 
 def _shown(logs: Any) -> dict[str, Any]:
     return {name: value for name, value in (logs or {}).items() if not name.startswith(_OWN_LOGS)}
+
+
+class Executions:
+    """Calls the hooks of batches once for each execution of `steps_per_execution` steps, numbered as in Keras."""
+
+    def __init__(self, model: Any) -> None:
+        self._steps = int(getattr(model, "steps_per_execution", 1))
+        self._running: tuple[int, Any] | None = None  # the last step's number in the one that runs, and its logs so far
+
+    def begin(self, step: int, hook: Callable[[int], None]) -> bool:
+        """Calls the hook if an execution begins with this step; whether it does."""
+        begins = self._running is None
+        if begins:
+            self._running = (step // self._steps + 1) * self._steps - 1, {}
+            hook(step)
+        return begins
+
+    def end(self, step: int, logs: Any, hook: Callable[[int, Any], None]) -> None:
+        """Calls the hook if an execution ends with this step."""
+        if self._running is not None:
+            self._running = self._running[0], logs
+            if step == self._running[0]:
+                self.finish(hook)
+
+    def finish(self, hook: Callable[[int, Any], None]) -> None:
+        """Ends the execution that runs, if one does."""
+        running, self._running = self._running, None
+        if running is not None:
+            hook(*running)
 
 
 def require_callbacks(callbacks: Any) -> None:

@@ -21,7 +21,7 @@ from autobatch._text import format_count
 from autobatch.backend.base import Engine
 from autobatch.data.epoch import number_of_updates
 from autobatch.data.source import Source, Stream
-from autobatch.train.callbacks import callback_list, require_callbacks
+from autobatch.train.callbacks import Executions, callback_list, require_callbacks
 from autobatch.train.checkpoint.saver import Saver
 from autobatch.train.checkpoint.store import CheckpointState
 from autobatch.train.control.policy import Policy
@@ -96,6 +96,7 @@ class _Loop:
         self._passes = passes_of(data, plan.reading())
         self._controller = runner.controller
         self._effective = plan.effective_batch_size
+        self._executions = Executions(model)
         steps = self._passes.updates(plan.initial_epoch)
         self._callbacks, self._bar = callback_list(
             model, plan.callbacks, verbose=plan.verbose, epochs=plan.epochs, steps=steps
@@ -188,6 +189,7 @@ class _Loop:
             self._save(epoch, window + 1)
             if most is None and self._supply.ended:
                 break
+        self._executions.finish(self._callbacks.on_train_batch_end)
         return logs
 
     def _windows_left(self, epoch: int, done: int) -> int | None:
@@ -200,7 +202,7 @@ class _Loop:
     def _update(self, step: int, whole: int, left: int) -> tuple[Any, int]:
         """Runs the next update of a window of `whole` samples, of which `left` are left; returns how many it took."""
         self._plan.recorder.progress.update = step
-        self._callbacks.on_train_batch_begin(step)
+        self._executions.begin(step, self._callbacks.on_train_batch_begin)
         done = self._updates_of(whole) * (whole - left) / whole
         if self._follows_memory:
             # The short window at the end of a pass is no smaller batch: plain Keras keeps the rate there, too.
@@ -211,7 +213,7 @@ class _Loop:
         else:
             self._rescale(done, self._effective)
             logs, size = self._runner.update(self._engine, self._feed, left), left
-        self._callbacks.on_train_batch_end(step, {**logs, **self._own_logs()})
+        self._executions.end(step, {**logs, **self._own_logs()}, self._callbacks.on_train_batch_end)
         return logs, size
 
     def _updates_of(self, window: int) -> float:

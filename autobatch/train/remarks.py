@@ -16,13 +16,12 @@ class ModelTraits:
     """What of a model decides how its updates may be run."""
 
     batch_norms: int = 0  # its BatchNormalization layers
-    steps_per_execution: int = 1
     group: int = 1  # samples whose batch statistics are taken together; 1 for those of a micro-batch
 
     @classmethod
     def of(cls, model: Any, group: int = 1) -> "ModelTraits":
         norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
-        return cls(norms, getattr(model, "steps_per_execution", 1), group)
+        return cls(norms, group)
 
 
 def resizing_remark(effective: int, rule: Rule | None) -> str:
@@ -57,19 +56,12 @@ def statistics_remarks(traits: ModelTraits, effective: int) -> list[str]:
     return [f"{layers} normalise by groups of {traits.group} samples{less}, whatever the micro-batch."]
 
 
-def step_remarks(traits: ModelTraits, *, stream: bool, effective: int, steps_per_epoch: int | None) -> list[str]:
+def step_remarks(*, stream: bool, effective: int, steps_per_epoch: int | None) -> list[str]:
     """What counts as a step, where that may be otherwise than one thinks."""
-    remarks = []
-    if stream and steps_per_epoch is not None:
-        remarks.append(
-            f"steps_per_epoch={steps_per_epoch} counts updates of {effective} samples, whatever size the data's own "
-            "batches have."
-        )
-    if traits.steps_per_execution != 1:
-        remarks.append(
-            f"steps_per_execution={traits.steps_per_execution} has no effect: updates are run one at a time."
-        )
-    return remarks
+    if not stream or steps_per_epoch is None:
+        return []
+    counted = f"steps_per_epoch={steps_per_epoch} counts updates of {effective} samples"
+    return [f"{counted}, whatever size the data's own batches have."]
 
 
 def few_updates_remarks(updates: int | None, effective: int, *, chosen: bool) -> list[str]:

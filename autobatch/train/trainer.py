@@ -87,7 +87,7 @@ class Trainer:
         return [
             *cutting,
             *statistics_remarks(self._traits, effective),
-            *step_remarks(self._traits, stream=samples is None, effective=effective, steps_per_epoch=steps),
+            *step_remarks(stream=samples is None, effective=effective, steps_per_epoch=steps),
             *few_updates_remarks(updates, effective, chosen=task.request.mode != "micro"),
             *unused_rule_remarks(batching.rule, changes=batching.varies),
         ]

@@ -18,6 +18,7 @@ from autobatch.data.prefetch.stream_loader import StreamLoader
 from autobatch.data.source import Loader, Source, Stream, is_source
 from autobatch.errors import ArgumentError
 from autobatch.probing.request import UserRequest
+from autobatch.train.callbacks import Executions
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.passes import Feed, one_pass
 
@@ -197,6 +198,7 @@ class Validation:
         logs: Any = {}
         model.reset_metrics()
         self._runner.controller.pause()
+        executions = Executions(model)
         with self._open() as loader:
             feed = Feed(loader)
             for step in count() if self._steps is None else range(self._steps):
@@ -204,11 +206,12 @@ class Validation:
                 if not size:
                     warnings.warn(f"{_DRY} after {step} of {self._steps} steps.", stacklevel=1)
                     break
-                callbacks.on_test_batch_begin(step)
+                executions.begin(step, callbacks.on_test_batch_begin)
                 logs = self._runner.evaluate(engine, feed, size)
-                callbacks.on_test_batch_end(step, logs)
+                executions.end(step, logs, callbacks.on_test_batch_end)
                 if model.stop_evaluating or (self._steps is None and loader.ended):
                     break
+        executions.finish(callbacks.on_test_batch_end)
         results = as_numbers(model, logs)
         callbacks.on_test_end(results)
         return results

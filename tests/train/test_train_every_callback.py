@@ -20,6 +20,8 @@ import tensorflow as tf
 from keras import callbacks as kc
 from nets import numbers
 
+import autobatch
+
 EPOCHS, MICRO = 4, 3  # three updates of 8, 8 and 4 samples an epoch, in micro-batches of up to 3
 OURS = "autobatch/"
 
@@ -445,15 +447,43 @@ def test_a_callback_is_called_as_keras_calls_it(shared_bench: Any, kind: str, mi
     require_same(*results)
 
 
-def test_steps_per_execution_has_no_effect_on_what_is_called(bench: Any) -> None:
-    """Updates are run one at a time, so callbacks are called for each, as by Keras without it."""
-    theirs = trained(bench, "keras", [])
-    bench.begin().steps_per_execution = 2
-    try:
-        ours = trained(bench, "ours", [])
-    finally:
-        bench.model.steps_per_execution = 1
-    require_same(theirs, ours)
+class Predicted(kc.Callback):
+    """Writes down the number of each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, int]] = []
+
+    def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
+        del logs
+        self.calls.append(("begin", batch))
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        del logs
+        self.calls.append(("end", batch))
+
+
+@pytest.mark.usefixtures("trials_here")
+@pytest.mark.parametrize("steps", [2, 3, 5])
+def test_callbacks_are_called_once_for_each_execution(steps: int) -> None:
+    """Of an epoch of three updates. Seen to fail with a call for each update."""
+
+    def made() -> Any:
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        model.compile("sgd", "mse", steps_per_execution=steps)
+        return model
+
+    x, y = np.ones((20, 4), np.float32), np.ones((20, 2), np.float32)
+    theirs, ours = Spy(), Spy()
+    options = {"batch_size": 8, "epochs": 2, "validation_data": (x, y), "shuffle": False, "verbose": 0}
+    made().fit(x, y, callbacks=[theirs], **options)
+    autobatch.fit(made(), (x, y), callbacks=[ours], cache=False, **options)
+    assert [call[:3] for call in ours.calls] == [call[:3] for call in theirs.calls]
+    predicted, expected = Predicted(), Predicted()
+    made().predict(x, batch_size=8, callbacks=[expected], verbose=0)
+    autobatch.predict(made(), x, batch_size=8, callbacks=[predicted], verbose=0, cache=False)
+    assert predicted.calls == expected.calls
 
 
 class BrokenError(Exception):

@@ -2,22 +2,20 @@
 
 import pytest
 
-from autobatch.train.remarks import ModelTraits, few_updates_remarks, step_remarks
+from autobatch.train.remarks import few_updates_remarks, step_remarks
 
 
 @pytest.mark.parametrize(
-    ("stream", "steps", "at_once", "said"),
+    ("stream", "steps", "said"),
     [
-        (False, None, 1, []),
-        (False, 5, 1, []),
-        (True, None, 1, []),
-        (True, 5, 1, ["steps_per_epoch=5 counts updates of 32 samples"]),
-        (False, None, 8, ["steps_per_execution=8 has no effect"]),
-        (True, 5, 8, ["steps_per_epoch=5 counts", "steps_per_execution=8"]),
+        (False, None, []),
+        (False, 5, []),
+        (True, None, []),
+        (True, 5, ["steps_per_epoch=5 counts updates of 32 samples"]),
     ],
 )
-def test_what_a_step_is(stream, steps, at_once, said):
-    notes = step_remarks(ModelTraits(steps_per_execution=at_once), stream=stream, effective=32, steps_per_epoch=steps)
+def test_what_a_step_is(stream, steps, said):
+    notes = step_remarks(stream=stream, effective=32, steps_per_epoch=steps)
     assert len(notes) == len(said)
     assert all(words in note for words, note in zip(said, notes, strict=True))
 
