@@ -35,7 +35,8 @@ def main(
     Returns the exit status: an `ExitCode`, or whatever a training in a child process ended with.
     """
     words = tuple(sys.argv[1:] if argv is None else argv)
-    out, err = stdout or sys.stdout, stderr or sys.stderr or _nowhere()
+    out = stdout or sys.stdout
+    err = stderr or sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until the end
     if out is None:
         print(f"autobatch: error: {_CLOSED}", file=err)
         return ExitCode.USAGE
@@ -87,10 +88,6 @@ def _failure(terminal: Terminal, error: BaseException, code: ExitCode) -> Comman
     if terminal.words[:1] != ("probe",):
         return CommandOutput("", failure_object(code, describe(error, code)), code)
     return CommandOutput("", probe_object(terminal, code, error=error), code)
-
-
-def _nowhere() -> TextIO:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - for as long as the process lives
 
 
 def _explain(error: BaseException, stream: TextIO) -> ExitCode:

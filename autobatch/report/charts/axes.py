@@ -245,12 +245,12 @@ class Labels:
         return all(right <= a or left >= c or bottom <= b or top >= d for a, b, c, d in self.taken)
 
 
-def decimate(points: Sequence[Point], *, per_column: float = 1.0) -> list[Point]:
+def decimate(points: Sequence[Point]) -> list[Point]:
     """Thins a line to its ends and two points per column of the paper, the lowest and the highest."""
     if len(points) < 3:
         return list(points)
     kept = [points[0]]
-    for _, column in itertools.groupby(points[1:-1], key=lambda point: math.floor(point[0] / per_column)):
+    for _, column in itertools.groupby(points[1:-1], key=lambda point: math.floor(point[0])):
         numbered = list(enumerate(column))
         ends = {choose(numbered, key=lambda one: one[1][1]) for choose in (min, max)}
         kept += [point for _, point in sorted(ends)]

@@ -55,9 +55,9 @@ def band(lower: Sequence[Point], upper: Sequence[Point], class_: str) -> Svg:
     return element("path", d=path([*lower, *reversed(upper)]) + "z", class_=class_)
 
 
-def box(left: float, top: float, right: float, bottom: float, class_: str, fill: str | None = None) -> Svg:
+def box(left: float, top: float, right: float, bottom: float, class_: str) -> Svg:
     size = {"width": max(0.0, right - left), "height": max(0.0, bottom - top)}
-    return element("rect", x=left, y=top, **size, class_=class_, fill=fill)
+    return element("rect", x=left, y=top, **size, class_=class_)
 
 
 def path(points: Sequence[Point]) -> str:
