@@ -162,8 +162,8 @@ class Engine(Evaluator, Measured, Protocol):
     def empty(self) -> None:
         """Frees what gradients that were kept have left; call it when none are."""
 
-    def check_cut(self, batch: Batch) -> CutCheck:
-        """Whether cutting a batch leaves its update as it is; what cannot be known is tried on these samples."""
+    def check_cut(self, batch: Batch, most: int) -> CutCheck:
+        """Whether cutting an update leaves it as it is; what is not known is tried on up to `most` of these samples."""
 
     def finish(self) -> None:
         """Lets the optimizer write its final values (averaged weights), once, after the last update."""

@@ -122,9 +122,9 @@ class FakeEngine:
     def empty(self) -> None:
         """Does nothing."""
 
-    def check_cut(self, batch: Batch) -> CutCheck:
+    def check_cut(self, batch: Batch, most: int) -> CutCheck:
         """What the constructor was told, whatever the batch."""
-        del batch
+        del batch, most
         return CutCheck(None if self._cuttable else "it was told so")
 
     def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:

@@ -128,7 +128,7 @@ class Trainer:
         if self._task.request.only_whole:
             return CutCheck("its batch size is fixed")
         micro, effective = self._found.batch_size, self._sizes.largest
-        check = self._engine.check_cut(self._task.samples[: max(2, micro)])
+        check = self._engine.check_cut(self._task.samples, max(2, micro))
         if check.why_whole is not None and micro < effective:
             msg = (
                 f"An update of this model must not be cut: {check.why_whole}. So {effective} samples cannot be run in "

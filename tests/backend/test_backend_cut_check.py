@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from nets import compiled, conv_net, pictures
 
 from autobatch.backend.base import CutCheck
@@ -10,6 +11,7 @@ from autobatch.backend.tensorflow import cut_check
 from autobatch.backend.tensorflow.cut_check import is_known
 from autobatch.backend.tensorflow.engine import TensorFlowEngine
 from autobatch.data.batch import Batch
+from autobatch.errors import OutOfMemoryError
 
 DATA = pictures(8)
 WEIGHTED = Batch(DATA.x, DATA.y, np.linspace(0.2, 3, 8).astype(np.float32))
@@ -37,7 +39,7 @@ def tried(engine, data):
     """What is found with nothing taken for known."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cut_check, "is_known", lambda _: False)
-        return engine.check_cut(data)
+        return engine.check_cut(data, 8)
 
 
 @pytest.mark.parametrize("data", [DATA, WEIGHTED], ids=["plain", "weighted"])
@@ -56,7 +58,7 @@ def test_a_loss_of_the_users_own_is_tried_out(loss, cuttable):
     model = compiled(conv_net(), loss=loss)
     engine = TensorFlowEngine(model, DATA)
     assert not is_known(model)
-    assert (engine.check_cut(DATA).why_whole is None) is cuttable
+    assert (engine.check_cut(DATA, 8).why_whole is None) is cuttable
 
 
 def test_an_overridden_compute_loss_is_tried_out():
@@ -64,14 +66,14 @@ def test_an_overridden_compute_loss_is_tried_out():
     model = compiled(Doubled(inputs, keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(inputs))))
     engine = TensorFlowEngine(model, DATA)
     assert not is_known(model)
-    assert engine.check_cut(DATA) == CutCheck()
+    assert engine.check_cut(DATA, 8) == CutCheck()
 
 
 def test_trying_out_leaves_the_model_as_it_was():
     model = compiled(conv_net(norm=True, dropout=0.5), loss=mean_each)
     engine = TensorFlowEngine(model, DATA)
     before = [np.array(variable.value) for variable in (*model.variables, *model.metrics_variables)]
-    engine.check_cut(DATA)
+    engine.check_cut(DATA, 8)
     after = [np.array(variable.value) for variable in (*model.variables, *model.metrics_variables)]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -87,7 +89,7 @@ def test_a_layer_that_adds_a_sum_is_found():
     inputs = keras.Input((12, 12, 3))
     outputs = keras.layers.Dense(4, "softmax")(AddsASum()(keras.layers.Dense(6)(keras.layers.Flatten()(inputs))))
     model = compiled(keras.Model(inputs, outputs))
-    assert TensorFlowEngine(model, DATA).check_cut(DATA).why_whole is not None
+    assert TensorFlowEngine(model, DATA).check_cut(DATA, 8).why_whole is not None
 
 
 def test_an_activity_regularizer_is_tried_out():
@@ -103,7 +105,7 @@ def test_what_stands_between_layers_is_tried_out():
     centred = flat - keras.ops.mean(flat, axis=0, keepdims=True)
     model = compiled(keras.Model(inputs, keras.layers.Dense(4, "softmax")(centred)))
     assert not is_known(model)
-    assert "changed the gradient" in TensorFlowEngine(model, DATA).check_cut(DATA).why_whole
+    assert "changed the gradient" in TensorFlowEngine(model, DATA).check_cut(DATA, 8).why_whole
 
 
 class OnlyTraining(keras.Model):
@@ -119,7 +121,7 @@ def test_a_loss_that_couples_samples_while_training_is_found():
     inputs = keras.Input((12, 12, 3))
     outputs = keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(inputs))
     model = compiled(OnlyTraining(inputs, outputs), metrics=[])
-    assert "changed the gradient" in TensorFlowEngine(model, DATA).check_cut(DATA).why_whole
+    assert "changed the gradient" in TensorFlowEngine(model, DATA).check_cut(DATA, 8).why_whole
 
 
 class Counts(keras.layers.Layer):
@@ -137,7 +139,7 @@ def test_state_that_a_call_writes_is_found(layer):
     """Seen to fail with only gradients compared."""
     inputs = keras.Input((12, 12, 3))
     model = compiled(keras.Model(inputs, layer()(keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(inputs)))))
-    assert "write state in their calls" in TensorFlowEngine(model, DATA).check_cut(DATA).why_whole
+    assert "write state in their calls" in TensorFlowEngine(model, DATA).check_cut(DATA, 8).why_whole
 
 
 class Noisy(keras.layers.Layer):
@@ -156,7 +158,7 @@ def test_random_layers_are_held_still(seeded):
     model = compiled(
         keras.Model(inputs, keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(Noisy(seeded)(inputs))))
     )
-    assert TensorFlowEngine(model, DATA).check_cut(DATA) == CutCheck()
+    assert TensorFlowEngine(model, DATA).check_cut(DATA, 8) == CutCheck()
 
 
 def masked_by_hand(y_true, y_pred):
@@ -170,7 +172,7 @@ def test_a_mean_over_what_is_no_padding_is_found_though_no_sample_is_padded():
     inputs = keras.Input((5, 3))
     model = compiled(keras.Model(inputs, keras.layers.Dense(4, "softmax")(inputs)), loss=masked_by_hand, metrics=[])
     data = Batch(DATA.x[:, :5, 0], np.random.default_rng(1).integers(1, 4, (8, 5)))
-    assert "changed the gradient" in TensorFlowEngine(model, data).check_cut(data).why_whole
+    assert "changed the gradient" in TensorFlowEngine(model, data).check_cut(data, 8).why_whole
 
 
 LAYERS = {
@@ -268,3 +270,81 @@ def test_every_layer_of_keras_is_known_only_if_it_may_be_cut(name):
     assert ("state" in (check.why_whole or "")) == (name in WRITES)
     assert not check.notes
     assert not (is_known(model) and check.why_whole)
+
+
+class Sampled(keras.layers.Layer):
+    """As in a variational autoencoder: it draws whether it trains or not."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = keras.random.SeedGenerator(1)
+
+    def call(self, inputs):
+        return inputs + keras.random.normal(keras.ops.shape(inputs), seed=self.generator)
+
+
+def test_what_draws_at_all_times_is_not_taken_for_coupling():
+    """Seen to fail with the same seeds drawn from again."""
+    inputs = keras.Input((12, 12, 3))
+    flat = keras.layers.Flatten()(Sampled()(inputs))
+    model = compiled(keras.Model(inputs, keras.layers.Dense(4, "softmax")(flat)))
+    check = TensorFlowEngine(model, DATA).check_cut(DATA, 8)
+    assert check.why_whole is None
+    assert "random numbers of its own" in check.notes[0]
+
+
+def missing_left_out(y_true, y_pred):
+    """A mean over the targets that there are, of the batch that it sees: below -8 stands for none."""
+    there = keras.ops.cast(y_true > -8, "float32")
+    return keras.ops.sum(there * (y_true - y_pred) ** 2) / keras.ops.sum(there)
+
+
+def test_the_samples_that_are_tried_are_the_most_different():
+    """Seen to fail with the first ones tried."""
+    inputs = keras.Input((12, 12, 3))
+    outputs = keras.layers.Dense(4)(keras.layers.Flatten()(inputs))
+    model = compiled(keras.Model(inputs, outputs), loss=missing_left_out, metrics=[])
+    targets = DATA.y.copy()
+    targets[-2:, 1:] = -9
+    data = Batch(DATA.x, targets)
+    assert "changed the gradient" in TensorFlowEngine(model, data).check_cut(data, 4).why_whole
+
+
+class TwoViews(keras.Model):
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            first = self.compute_loss(x, y, self(x, training=True))
+            other = self.compute_loss(x, y, self(keras.ops.where(x == 2, 0, x), training=True))
+            loss = self.optimizer.scale_loss(first + other)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return {"loss": first}
+
+
+def test_a_count_that_is_wrong_shows():
+    """One loss with two masks in a step. Seen to fail with the whole divided by the count, too."""
+    ids = keras.Input((5,), dtype="int32")
+    outputs = keras.layers.Dense(1)(keras.layers.Embedding(9, 3, mask_zero=True)(ids))
+    model = TwoViews(ids, outputs)
+    model.compile("sgd", "mse")
+    x = np.where(np.arange(5) < np.array([5, 5, 5, 4, 1, 1, 2, 1])[:, None], 3, 0)
+    x[:3, 1:4] = 2
+    data = Batch(x, np.random.default_rng(1).normal(size=(8, 5, 1)).astype(np.float32))
+    assert "changed the gradient" in TensorFlowEngine(model, data).check_cut(data, 8).why_whole
+
+
+def test_memory_that_runs_out_while_counting_is_told_as_such(monkeypatch):
+    """Seen to fail with the framework's error let through."""
+    ids = keras.Input((5,), dtype="int32")
+    model = keras.Model(ids, keras.layers.Dense(1)(keras.layers.Embedding(9, 3, mask_zero=True)(ids)))
+    model.compile("sgd", "mse")
+    data = Batch(np.ones((8, 5), int), np.ones((8, 5, 1), np.float32))
+    engine = TensorFlowEngine(model, data)
+
+    def fails(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8] by allocator cpu")
+
+    monkeypatch.setattr(engine._divisors, "_count", fails)
+    with pytest.raises(OutOfMemoryError):
+        engine.totals(data[:4], data[4:])

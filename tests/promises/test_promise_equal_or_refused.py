@@ -282,7 +282,7 @@ def test_every_loss_of_keras_may_be_cut_or_is_found_to_couple_samples(name: str,
     engine = TensorFlowEngine(model, data[:2])
     known = cut_check.is_known(model)
     monkeypatch.setattr(cut_check, "is_known", lambda _: False)
-    refused = engine.check_cut(data).why_whole is not None
+    refused = engine.check_cut(data, 8).why_whole is not None
     assert refused == (name in COUPLING)
     assert not (known and refused)
 
@@ -384,7 +384,7 @@ def test_a_metric_that_is_no_mean_is_noted() -> None:
     """Seen to fail with only gradients compared."""
     inputs = keras.Input((6,))
     model = compiled(inputs, layers.Dense(4)(inputs), "mse", [mean_error, spread], run_eagerly=True)
-    check = TensorFlowEngine(model, Batch(INPUTS, ONE_HOT)[:2]).check_cut(Batch(INPUTS, ONE_HOT))
+    check = TensorFlowEngine(model, Batch(INPUTS, ONE_HOT)[:2]).check_cut(Batch(INPUTS, ONE_HOT), 8)
     assert check.why_whole is None
     (note,) = check.notes
     assert "spread" in note

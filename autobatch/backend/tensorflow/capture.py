@@ -177,9 +177,10 @@ def _divided(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[A
     (`keras.src.losses.loss.apply_mask`); `"mean_with_sample_weight"` by the sum of what it weights them with.
     """
     values: list[Any] = []
+    reduction = getattr(loss, "reduction", "sum_over_batch_size")
 
-    def call(*args: Any) -> Any:
-        values.append(loss_call(*args))
+    def call(*args: Any, **given: Any) -> Any:
+        values.append(loss_call(*args, **given))
         return values[-1]
 
     loss_call = loss.call
@@ -187,10 +188,10 @@ def _divided(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[A
         value = loss(y_true, y_pred, sample_weight)
     masks = [mask for mask in map(get_keras_mask, (y_pred, *values[-1:])) if mask is not None]
     mask = functools.reduce(operator.and_, masks) if masks else None
-    if loss.reduction == "mean_with_sample_weight" and not (mask is None and sample_weight is None):
+    if reduction == "mean_with_sample_weight" and not (mask is None and sample_weight is None):
         weights = None if sample_weight is None else tf.cast(sample_weight, loss.dtype)
-        return value, tf.reduce_sum(apply_mask(weights, mask, loss.dtype, loss.reduction))
-    if mask is None or loss.reduction not in ("sum_over_batch_size", "mean"):
+        return value, tf.reduce_sum(apply_mask(weights, mask, loss.dtype, reduction))
+    if mask is None or reduction not in ("sum_over_batch_size", "mean"):
         return value, None
     return value, tf.reduce_sum(tf.cast(mask, loss.dtype))
 

@@ -16,11 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from autobatch.backend.base import CutCheck
+from autobatch.backend.base import BatchTotals, CutCheck
 from autobatch.backend.tensorflow import capture as intercept
 from autobatch.backend.tensorflow.divisors import Divisors
 from autobatch.backend.tensorflow.function import form_of, packed, replaced
-from autobatch.backend.tensorflow.variables import preserved, seed_states
+from autobatch.backend.tensorflow.variables import preserved, seed_states, shared_seed_state
 from autobatch.data.batch import Batch, leaves, map_leaves, split
 from autobatch.data.check import is_keras_own
 
@@ -53,11 +53,11 @@ PER_SAMPLE_LOSSES = frozenset(
 )
 
 
-def check_cut(model: Any, batch: Batch, divisors: Divisors) -> CutCheck:
+def check_cut(model: Any, batch: Batch, most: int, divisors: Divisors) -> CutCheck:
     """See `Engine.check_cut`."""
     if batch.size < 2 or is_known(model):
         return CutCheck()
-    few = batch[:MOST_SAMPLES]
+    few = _most_different(batch, min(most, MOST_SAMPLES))
     checks = [_compared(model, samples, divisors) for samples in (few, *_padded(few))]
     whys = [check.why_whole for check in checks if check.why_whole is not None]
     notes = {note: None for check in checks for note in check.notes}
@@ -113,6 +113,19 @@ def _state(layer: Any) -> list[Any]:
     return [variable for variable in layer._non_trainable_variables if id(variable) not in seeds]
 
 
+def _most_different(batch: Batch, most: int) -> Batch:
+    """A few samples, with and without what may stand for missing: the least number of an array, or none."""
+    chosen: list[int] = []
+    for array in leaves(batch.nest):
+        if np.issubdtype(array.dtype, np.number):
+            missing = (array == np.nanmin(array)) | np.isnan(array)
+            rows = missing.reshape(batch.size, -1).sum(axis=1)
+            chosen += [int(rows.argmin()), int(rows.argmax())]
+    # The targets and weights stand last.
+    order = list(dict.fromkeys([*reversed(chosen), *range(batch.size)]))[:most]
+    return batch.take(np.sort(order))
+
+
 def _padded(batch: Batch) -> Iterator[Batch]:
     """The batch with uneven padding, if it has rows of whole numbers: a mask of the user's own may leave out zeros."""
     half = batch.size // 2
@@ -155,7 +168,7 @@ def _compared(model: Any, batch: Batch, divisors: Divisors) -> CutCheck:
             )
         if _distance(whole.gradient, parts.gradient) < TOLERANCE:
             return CutCheck(notes=tuple(_different(whole.logs, parts.logs)))
-        again = _outcome(model, [batch], divisors, still)
+        again = _outcome(model, [batch], divisors, still, draws=1)
         if _distance(whole.gradient, again.gradient) < TOLERANCE:
             return CutCheck(
                 "its loss is neither a mean nor a sum over samples (on a few samples, cutting them changed the "
@@ -169,12 +182,16 @@ def _is_random(layer: Any) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization) or bool(seed_states(layer))
 
 
-def _outcome(model: Any, parts: list[Batch], divisors: Divisors, still: Any) -> _Tried:
+def _outcome(model: Any, parts: list[Batch], divisors: Divisors, still: Any, draws: int = 0) -> _Tried:
     variables = list(model.trainable_variables)
     gradient: list[Any] = [0.0] * len(variables)
     layers = [layer for layer in model._flatten_layers() if still(layer)]
     with preserved(model), _held(layers):
-        whole = divisors.totals(*parts)
+        seeds = [seed for layer in model._flatten_layers() for seed in seed_states(layer)] + shared_seed_state()
+        for seed in {id(seed): seed for seed in seeds}.values():
+            seed.assign(seed + draws)  # other numbers than before, if any are drawn
+        # The whole is Keras' own: nothing is counted, so that a wrong count shows.
+        whole = divisors.totals(*parts) if len(parts) > 1 else BatchTotals(parts[0].size)
         shared = tf.constant(divisors.shared(whole))
         model.reset_metrics()
         for part in parts:

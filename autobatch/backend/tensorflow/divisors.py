@@ -16,7 +16,7 @@ from keras.src.backend import get_keras_mask
 from autobatch.backend.base import BatchTotals
 from autobatch.backend.tensorflow import capture as intercept
 from autobatch.backend.tensorflow.function import KnownKinds, arrays_of, form_of, packed, specs_of
-from autobatch.backend.tensorflow.variables import Backup
+from autobatch.backend.tensorflow.variables import Backup, undone_on_error
 from autobatch.data.batch import Batch
 from autobatch.data.check import is_keras_own
 from autobatch.errors import ModelError
@@ -24,6 +24,8 @@ from autobatch.errors import ModelError
 
 def divides_by_counts(model: Any, *, weighted: bool) -> bool:
     """See `Backend.divides_by_counts`."""
+    # A step of the user's own may weight by itself.
+    weighted = weighted or not all(is_keras_own(model, name) for name in ("train_step", "test_step", "compute_loss"))
     return any(_may_count(loss, weighted=weighted) for loss in keras.tree.flatten(model.loss)) or _may_mask(model)
 
 
@@ -60,7 +62,10 @@ class Divisors:
     def totals(self, *parts: Batch) -> BatchTotals:
         """See `Evaluator.totals`."""
         size = sum(part.size for part in parts)
-        counted = [self._count(part) for part in parts if self.needed]
+        counted = []
+        for part in parts if self.needed else ():
+            with undone_on_error(self._backup, part.size):
+                counted.append(self._count(part))
         return BatchTotals(size, tuple(np.sum(counted, axis=0).tolist()) if self.needed else None)
 
     def shared(self, whole: BatchTotals) -> Any:
@@ -85,7 +90,6 @@ class Divisors:
     def _count(self, batch: Batch) -> Any:
         arrays = arrays_of(self._model, batch)
         if self._model.run_eagerly:
-            self._backup.attempt += 1
             self._backup.write(self._backup.attempt)
             try:
                 return np.asarray(self._divisors(form_of(batch), arrays))

@@ -124,8 +124,8 @@ class TensorFlowEngine(MeasuredModel):
         if self._filled and not self._kept:
             self.empty()
 
-    def check_cut(self, batch: Batch) -> CutCheck:
-        return check_cut(self._model, batch, self._divisors)
+    def check_cut(self, batch: Batch, most: int) -> CutCheck:
+        return check_cut(self._model, batch, most, self._divisors)
 
     def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
         return self._forward.evaluate(batch, whole)

@@ -29,7 +29,7 @@ def mutable_variables(model: Any) -> list[Any]:
     for layer in model._flatten_layers():
         owned: Iterable[Any] = [*layer._non_trainable_variables, *carried_states(layer), *seed_states(layer)]
         found.update((id(variable), variable) for variable in owned)
-    others = [variable for metric in model.metrics for variable in metric.variables] + _shared_seed_state()
+    others = [variable for metric in model.metrics for variable in metric.variables] + shared_seed_state()
     found.update((id(variable), variable) for variable in others)
     return list(found.values())
 
@@ -60,7 +60,7 @@ def preserved_random_states() -> Iterator[None]:
 
 def state_variables(model: Any, *, shared_seed: bool | None = None) -> list[StateVariable]:
     """See `Backend.state_variables`."""
-    shared = _shared_seed_state()
+    shared = shared_seed_state()
     if shared_seed and not shared:
         with preserved_random_states():
             shared = [keras.src.random.seed_generator.global_seed_generator().state]
@@ -129,7 +129,7 @@ class Backup:
                 original.assign(copy.value())
 
 
-def _shared_seed_state() -> list[Any]:
+def shared_seed_state() -> list[Any]:
     """The seed of random operations that are given none, if anything has drawn from it yet."""
     generator = keras.src.backend.common.global_state.get_global_attribute("global_seed_generator")
     return [] if generator is None else [generator.state]
