@@ -123,7 +123,7 @@ class FakeEngine:
         """Does nothing."""
 
     def check_cut(self, batch: Batch, most: int) -> CutCheck:
-        """What the constructor was told, whatever the batch."""
+        """What the constructor was told, whatever the batch and `most`, the number of its samples to try."""
         del batch, most
         return CutCheck(None if self._cuttable else "it was told so")
 

@@ -316,7 +316,7 @@ def test_a_size_that_ran_out_stays_out_under_another_policy():
 class Silent:
     """Stands for callbacks, and for a model's metrics."""
 
-    stop_evaluating = False
+    stop_evaluating, steps_per_execution = False, 1
 
     def __getattr__(self, name):
         return lambda *args, **kwargs: {}
