@@ -23,6 +23,7 @@ import numpy as np
 from autobatch.backend import engine_for
 from autobatch.backend.base import BatchTotals
 from autobatch.data.batch import Batch
+from autobatch.memory.budget import DEFAULT_RESERVE, Reserve
 from autobatch.memory.reading import read_memory
 from autobatch.memory.sensors.procfs import peak_rss_bytes, read_process, reset_peak_rss
 from autobatch.probing.request import ProbeRequest
@@ -77,7 +78,11 @@ def net() -> Any:
 
 def look(model: Any, few: Batch, *, halved: bool) -> ProbeResult:
     """The largest safe size."""
-    question = ProbeRequest("largest", cap=4096, cap_reason="enough", read_ahead_bytes=READ_AHEAD_BYTES)
+    # The default is about as much as there is left here: what is measured wrongly by half would fit into it.
+    reserve = Reserve(0.0, 32 * 2**20) if halved else DEFAULT_RESERVE
+    question = ProbeRequest(
+        "largest", cap=4096, cap_reason="enough", reserve=reserve, read_ahead_bytes=READ_AHEAD_BYTES
+    )
     return find_batch_size(model, few, question, seams=TunerSeams(executor=halved_executor) if halved else None)
 
 
