@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from os import PathLike
 from typing import Any, Unpack
@@ -198,7 +199,8 @@ def predict_all(run: InferenceRun, rows: OutputRows, *, steps: int | None, callb
     model, called = run.task.model, run.callbacks(callbacks, steps)
     model.stop_predicting = False
     called.on_predict_begin()
-    executions = Executions(model)
+    executions = Executions(model, called.on_predict_batch_begin, called.on_predict_batch_end)
+    start_row = 0
     run.runner.controller.pause()
     with one_pass(run.task.data, workers=workers, max_bytes=READ_AHEAD_BYTES) as loader:
         feed = Feed(loader)
@@ -207,13 +209,13 @@ def predict_all(run: InferenceRun, rows: OutputRows, *, steps: int | None, callb
             if not size:
                 break
             run.recorder.progress.update = step
-            if executions.begin(step, called.on_predict_batch_begin):
+            if executions.begin(step):
                 start_row = rows.filled
             run.runner.predict(run.engine, feed, size, rows.add)
-            executions.end(step, {"outputs": _for_callbacks(callbacks, rows, start_row)}, called.on_predict_batch_end)
+            executions.end(step, partial(_for_callbacks, callbacks, rows, start_row))
             if model.stop_predicting or (steps is None and loader.ended):
                 break
-    executions.finish(called.on_predict_batch_end)
+    executions.finish()
     called.on_predict_end()
     return rows.result()
 
@@ -245,10 +247,10 @@ def _with_results(task: Task, total: int | None, each_bytes: int | None) -> Task
     return replace(task, request=replace(task.request, result_bytes=total * each_bytes))
 
 
-def _for_callbacks(callbacks: Any, rows: OutputRows, start: int) -> Any:
-    """The outputs of a step: tensors, as in Keras, where somebody may look at them."""
+def _for_callbacks(callbacks: Any, rows: OutputRows, start: int) -> dict[str, Any]:
+    """The logs of an execution, its outputs: tensors, as in Keras, where somebody may look at them."""
     outputs = rows.since(start)
-    if not callbacks:
-        return outputs
-    with keras.device("cpu:0"):
-        return keras.tree.map_structure(keras.ops.convert_to_tensor, outputs)
+    if callbacks:
+        with keras.device("cpu:0"):
+            outputs = keras.tree.map_structure(keras.ops.convert_to_tensor, outputs)
+    return {"outputs": outputs}

@@ -33,30 +33,31 @@ def _shown(logs: Any) -> dict[str, Any]:
 class Executions:
     """Calls the hooks of batches once for each execution of `steps_per_execution` steps, numbered as in Keras."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, begins: Callable[[int], None], ends: Callable[[int, Any], None]) -> None:
         self._steps = int(getattr(model, "steps_per_execution", 1))
-        self._running: tuple[int, Any] | None = None  # the last step's number in the one that runs, and its logs so far
+        self._begins, self._ends = begins, ends
+        self._last: int | None = None  # the number of the last step in the execution that runs
+        self._logs: Callable[[], Any] = dict
 
-    def begin(self, step: int, hook: Callable[[int], None]) -> bool:
-        """Calls the hook if an execution begins with this step; whether it does."""
-        begins = self._running is None
-        if begins:
-            self._running = (step // self._steps + 1) * self._steps - 1, {}
-            hook(step)
-        return begins
+    def begin(self, step: int) -> bool:
+        """Whether an execution begins with this step."""
+        if self._last is not None:
+            return False
+        self._last = (step // self._steps + 1) * self._steps - 1
+        self._begins(step)
+        return True
 
-    def end(self, step: int, logs: Any, hook: Callable[[int, Any], None]) -> None:
-        """Calls the hook if an execution ends with this step."""
-        if self._running is not None:
-            self._running = self._running[0], logs
-            if step == self._running[0]:
-                self.finish(hook)
+    def end(self, step: int, logs: Callable[[], Any]) -> None:
+        """Notes that a step is done; `logs` gives those of the execution so far, if this is its end."""
+        self._logs = logs
+        if step == self._last:
+            self.finish()
 
-    def finish(self, hook: Callable[[int, Any], None]) -> None:
+    def finish(self) -> None:
         """Ends the execution that runs, if one does."""
-        running, self._running = self._running, None
-        if running is not None:
-            hook(*running)
+        last, self._last = self._last, None
+        if last is not None:
+            self._ends(last, self._logs())
 
 
 def require_callbacks(callbacks: Any) -> None:

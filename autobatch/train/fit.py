@@ -60,8 +60,7 @@ def fit(
     """Trains a model with a batch size that is found, proven, and kept safe.
 
     Every sample is used once an epoch, in an order and with an augmentation that follow from seed and epoch alone.
-    Micro-batches shrink when others need memory and grow again when it is free; one that runs out of memory all the
-    same is rolled back and run again in smaller ones.
+    Micro-batches shrink when others need memory and grow back; what runs out is rolled back and run in smaller ones.
 
     Args:
         model: A compiled Keras model.
@@ -72,8 +71,7 @@ def fit(
             or, for each epoch, pairs `[(0, 64), (5, 128)]` or a function (Smith et al. 2018, arXiv 1711.00489).
         on_memory_pressure: `"accumulate"` gradients over micro-batches, or `"resize"`: each one is an update.
         scale_learning_rate: How the rate follows the effective batch: `"linear"` (SGD) or `"sqrt"` (Adam).
-        batch_statistics: What BatchNorm sees: the `"micro"`-batch, or groups of so many samples, which makes updates
-            the same at any micro-batch size (Hoffer et al. 2017, arXiv 1705.08741).
+        batch_statistics: What BatchNorm sees: `"micro"`-batches, or groups of so many samples (arXiv 1705.08741).
         epochs: As in `model.fit`.
         initial_epoch: The epoch to begin with.
         steps_per_epoch: Updates in an epoch; one pass over the samples if left out.
@@ -97,16 +95,14 @@ def fit(
         checkpoint_every_s: Seconds between two such saves within an epoch.
         on_event: Called with every `Decision` and `Observation`; what it raises ends the training.
         log_dir: A folder for the log of this run, of which `autobatch report` makes a page.
-        log_memory: Whether Keras' logs get `autobatch/micro_batch`, `autobatch/accumulation_steps` and
-            `autobatch/headroom_bytes` (NaN where it is not known).
+        log_memory: Whether Keras' logs get the micro-batch size, the accumulation steps and the headroom, too.
         **flow: Arguments of the generator's flow; what is left out is inferred from the model, and reported.
 
     Returns:
         Keras' `History`, with the `RunReport` of this run as `.autobatch`.
 
     Raises:
-        AutobatchError: `ArgumentError`, `ModelError` and `DataError` for what cannot be meant, trained or read;
-            `DoesNotFitError` if not even one sample fits; `ProbeError` if the trials gave no answer.
+        AutobatchError: `ArgumentError`, `ModelError`, `DataError`, `DoesNotFitError` (not even one sample) or `ProbeError`.
 
     Example:
         ```python
@@ -118,19 +114,12 @@ def fit(
     require_seconds(checkpoint_every_s=checkpoint_every_s)
     require_image_backend(image_backend)
     options = RunOptions(
-        epochs=epochs,
-        initial_epoch=initial_epoch,
-        steps_per_epoch=steps_per_epoch,
-        shuffle=shuffle,
-        class_weight=class_weight,
-        validation_freq=validation_freq,
-        callbacks=callbacks,
-        verbose=verbose,
-        workers=workers,
-        log_memory=log_memory,
+        epochs, initial_epoch, steps_per_epoch, shuffle, class_weight, callbacks, verbose, workers, log_memory
     )
     batching = Batching(batch_size, on_memory_pressure, scale_learning_rate, batch_statistics)
-    validating = ValidationOptions(validation_data, validation_split, validation_steps, validation_batch_size)
+    validating = ValidationOptions(
+        validation_data, validation_split, validation_freq, validation_steps, validation_batch_size
+    )
     request = UserRequest(
         model=model,
         data=data,

@@ -43,7 +43,6 @@ class RunOptions:
     steps_per_epoch: int | None = None  # updates in an epoch; one pass over the samples if `None`
     shuffle: bool = True  # whether samples are put in a new order in every pass
     class_weight: Mapping[int, float] | None = None  # from class number to weight
-    validation_freq: int | Sequence[int] = 1  # after which epochs: every so many, or those numbers, counted from 1
     callbacks: Any = None  # Keras callbacks, or a `CallbackList`
     verbose: Any = "auto"  # as in `model.fit`
     workers: int | None = None  # threads that read
@@ -59,6 +58,7 @@ class RunOptions:
 class TrainingPlan(RunOptions):
     effective_batch_size: int  # samples behind one update
     validation: Validation | None = None  # what to evaluate on after an epoch
+    validation_freq: int | Sequence[int] = 1  # after which epochs: every so many, or those numbers, counted from 1
     max_bytes: int = 64 * 2**20  # the most to read ahead
     recorder: Recorder = field(default_factory=Recorder)  # told where the run stands, and of every epoch
     effective_at: Callable[[int], int] | None = None  # from the epoch to its effective batch, if that changes
@@ -96,11 +96,12 @@ class _Loop:
         self._passes = passes_of(data, plan.reading())
         self._controller = runner.controller
         self._effective = plan.effective_batch_size
-        self._executions = Executions(model)
         steps = self._passes.updates(plan.initial_epoch)
         self._callbacks, self._bar = callback_list(
             model, plan.callbacks, verbose=plan.verbose, epochs=plan.epochs, steps=steps
         )
+        hooks = self._callbacks.on_train_batch_begin, self._callbacks.on_train_batch_end
+        self._executions = Executions(model, *hooks)
 
     def go(self) -> Any:
         model, plan, resumed = self._model, self._plan, self._plan.resumed
@@ -189,7 +190,7 @@ class _Loop:
             self._save(epoch, window + 1)
             if most is None and self._supply.ended:
                 break
-        self._executions.finish(self._callbacks.on_train_batch_end)
+        self._executions.finish()
         return logs
 
     def _windows_left(self, epoch: int, done: int) -> int | None:
@@ -202,7 +203,7 @@ class _Loop:
     def _update(self, step: int, whole: int, left: int) -> tuple[Any, int]:
         """Runs the next update of a window of `whole` samples, of which `left` are left; returns how many it took."""
         self._plan.recorder.progress.update = step
-        self._executions.begin(step, self._callbacks.on_train_batch_begin)
+        self._executions.begin(step)
         done = self._updates_of(whole) * (whole - left) / whole
         if self._follows_memory:
             # The short window at the end of a pass is no smaller batch: plain Keras keeps the rate there, too.
@@ -213,7 +214,7 @@ class _Loop:
         else:
             self._rescale(done, self._effective)
             logs, size = self._runner.update(self._engine, self._feed, left), left
-        self._executions.end(step, {**logs, **self._own_logs()}, self._callbacks.on_train_batch_end)
+        self._executions.end(step, lambda: {**logs, **self._own_logs()})
         return logs, size
 
     def _updates_of(self, window: int) -> float:

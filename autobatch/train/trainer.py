@@ -161,6 +161,7 @@ class Trainer:
             replace(self._options, shuffle=self._options.shuffle and self._task.opened.shuffles),
             effective_batch_size=self._sizes.effective_batch_size,
             validation=validation,
+            validation_freq=self._opened.validating.freq,
             max_bytes=self._max_bytes,
             recorder=self._recorder,
             effective_at=self._sizes.at,

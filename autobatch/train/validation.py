@@ -2,8 +2,10 @@
 
 import copy
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import Any, cast
 
@@ -33,6 +35,7 @@ class ValidationOptions:
 
     data: Any = None
     fraction: float | None = None  # what to hold back of arrays
+    freq: int | Sequence[int] = 1  # after which epochs: every so many, or those numbers, counted from 1
     steps: int | None = None  # steps to validate on, all samples if left out
     batch_size: int | None = None  # samples in such a step
 
@@ -198,7 +201,7 @@ class Validation:
         logs: Any = {}
         model.reset_metrics()
         self._runner.controller.pause()
-        executions = Executions(model)
+        executions = Executions(model, callbacks.on_test_batch_begin, callbacks.on_test_batch_end)
         with self._open() as loader:
             feed = Feed(loader)
             for step in count() if self._steps is None else range(self._steps):
@@ -206,12 +209,12 @@ class Validation:
                 if not size:
                     warnings.warn(f"{_DRY} after {step} of {self._steps} steps.", stacklevel=1)
                     break
-                executions.begin(step, callbacks.on_test_batch_begin)
+                executions.begin(step)
                 logs = self._runner.evaluate(engine, feed, size)
-                executions.end(step, logs, callbacks.on_test_batch_end)
+                executions.end(step, partial(dict, logs))
                 if model.stop_evaluating or (self._steps is None and loader.ended):
                     break
-        executions.finish(callbacks.on_test_batch_end)
+        executions.finish()
         results = as_numbers(model, logs)
         callbacks.on_test_end(results)
         return results
