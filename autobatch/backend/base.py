@@ -52,6 +52,9 @@ class Evaluator(Protocol):
             OutOfMemoryError: It did not fit; nothing has changed.
         """
 
+    def check_cut(self, batch: Batch, most: int) -> CutCheck:
+        """Whether cutting a step changes what comes of it; what is unknown is tried on at most `most` samples."""
+
 
 class Predictor(Protocol):
     """What prediction asks of an engine."""
@@ -161,9 +164,6 @@ class Engine(Evaluator, Measured, Protocol):
 
     def empty(self) -> None:
         """Frees what gradients that were kept have left; call it when none are."""
-
-    def check_cut(self, batch: Batch, most: int) -> CutCheck:
-        """Whether cutting an update leaves it as it is; what is not known is tried on up to `most` of these samples."""
 
     def finish(self) -> None:
         """Lets the optimizer write its final values (averaged weights), once, after the last update."""

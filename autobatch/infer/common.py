@@ -57,6 +57,8 @@ class InferenceRun:
         evaluates = task.request.step == "evaluate"
         if engine.compiles_once:
             warm_up_forward(engine, task.samples[:micro], evaluates=evaluates)
+        if evaluates and micro < self.effective_batch_size:
+            recorder.note(*engine.check_cut(task.samples, max(2, micro)).notes)
         may_cut = not task.request.only_whole
         setup = ControllerSetup(found, task.request, before, recorder, cuttable=may_cut, seams=seams)
         phase = EVALUATION if evaluates else PREDICTION

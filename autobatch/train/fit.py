@@ -102,7 +102,7 @@ def fit(
         Keras' `History`, with the `RunReport` of this run as `.autobatch`.
 
     Raises:
-        AutobatchError: `ArgumentError`, `ModelError`, `DataError`, `DoesNotFitError` (not even one sample) or `ProbeError`.
+        AutobatchError: `ArgumentError`, `ModelError`, `DataError`, `DoesNotFitError` (not one sample) or `ProbeError`.
 
     Example:
         ```python

@@ -10,6 +10,7 @@ from autobatch.backend.base import CutCheck
 from autobatch.backend.tensorflow import cut_check
 from autobatch.backend.tensorflow.cut_check import is_known
 from autobatch.backend.tensorflow.engine import TensorFlowEngine
+from autobatch.backend.tensorflow.forward import TensorFlowForwardEngine
 from autobatch.data.batch import Batch
 from autobatch.errors import OutOfMemoryError
 
@@ -38,7 +39,7 @@ class Doubled(keras.Model):
 def tried(engine, data):
     """What is found with nothing taken for known."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cut_check, "is_known", lambda _: False)
+        patch.setattr(cut_check, "is_known", lambda *_: False)
         return engine.check_cut(data, 8)
 
 
@@ -158,7 +159,9 @@ def test_random_layers_are_held_still(seeded):
     model = compiled(
         keras.Model(inputs, keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(Noisy(seeded)(inputs))))
     )
-    assert TensorFlowEngine(model, DATA).check_cut(DATA, 8) == CutCheck()
+    check = TensorFlowEngine(model, DATA).check_cut(DATA, 8)
+    assert check.why_whole is None
+    assert ["could not be tried" in note for note in check.notes] == [True] * seeded
 
 
 def masked_by_hand(y_true, y_pred):
@@ -348,3 +351,34 @@ def test_memory_that_runs_out_while_counting_is_told_as_such(monkeypatch):
     monkeypatch.setattr(engine._divisors, "_count", fails)
     with pytest.raises(OutOfMemoryError):
         engine.totals(data[:4], data[4:])
+
+
+class Clips(keras.Model):
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        gradients, _ = tf.clip_by_global_norm(gradients, self.limit)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return {"loss": loss}
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1e2])
+def test_a_step_that_clips_by_itself_is_found_even_where_it_has_nothing_to_clip(limit):
+    """Seen to fail with gradients tried only as large as they are."""
+    inputs = keras.Input((12, 12, 3))
+    model = compiled(Clips(inputs, keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(inputs))))
+    model.limit = limit
+    check = TensorFlowEngine(model, DATA).check_cut(DATA, 8)
+    assert ("by more than a factor" if limit > 1 else "gradient") in check.why_whole
+
+
+def test_an_evaluation_is_tried_too():
+    """Seen to fail with evaluations left untried."""
+    model = compiled(conv_net(), metrics=[lambda y_true, y_pred: keras.ops.std(y_pred)])
+    engine = TensorFlowForwardEngine(model, DATA, evaluates=True)
+    (note,) = engine.check_cut(DATA, 8).notes
+    assert note.startswith("These values of the logs")
+    assert "weights" not in note
+    assert TensorFlowForwardEngine(compiled(conv_net()), DATA, evaluates=True).check_cut(DATA, 8) == CutCheck()

@@ -147,3 +147,18 @@ def test_the_metrics_of_the_model_are_left_as_keras_leaves_them() -> None:
     for one, other in zip(mine.metrics, theirs.metrics, strict=True):
         for a, b in zip(one.variables, other.variables, strict=True):
             np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5)
+
+
+@pytest.mark.usefixtures("trials_here")
+def test_a_metric_that_a_cut_changes_is_named(capsys: Any) -> None:
+    """Seen to fail with evaluations left untried."""
+
+    def spread(y_true: Any, y_pred: Any) -> Any:
+        del y_true
+        return keras.ops.std(y_pred)
+
+    model = compiled(one_output(), metrics=[spread])
+    ours(model, (X, Y), batch_size=COUNT, max_batch_size=8, verbose=2)
+    assert "computed for a batch at a time: spread" in " ".join(capsys.readouterr().out.split())
+    ours(model, (X, Y), batch_size=COUNT, verbose=2)
+    assert "at a time" not in capsys.readouterr().out

@@ -54,8 +54,8 @@ PER_SAMPLE_LOSSES = frozenset(
 
 
 def check_cut(model: Any, batch: Batch, most: int, divisors: Divisors) -> CutCheck:
-    """See `Engine.check_cut`."""
-    if batch.size < 2 or is_known(model):
+    """See `Evaluator.check_cut`."""
+    if batch.size < 2 or is_known(model, divisors.step):
         return CutCheck()
     few = _most_different(batch, min(most, MOST_SAMPLES))
     checks = [_compared(model, samples, divisors) for samples in (few, *_padded(few))]
@@ -64,10 +64,9 @@ def check_cut(model: Any, batch: Batch, most: int, divisors: Divisors) -> CutChe
     return CutCheck(whys[0] if whys else None, tuple(notes))
 
 
-def is_known(model: Any) -> bool:
+def is_known(model: Any, step: str = "train") -> bool:
     """Whether all that a model is made of works on each sample by itself, with nothing tried."""
-    steps = ("train_step", "compute_loss", "compute_metrics")
-    if not all(is_keras_own(model, name) for name in steps):
+    if not all(is_keras_own(model, name) for name in (f"{step}_step", "compute_loss", "compute_metrics")):
         return False
     losses = [item.loss for item in intercept.flat_losses(model)]
     metrics = [*model.metrics, *(model._compile_metrics.metrics if model._compile_metrics is not None else ())]
@@ -153,11 +152,8 @@ class _Tried:
 
 def _compared(model: Any, batch: Batch, divisors: Divisors) -> CutCheck:
     # Parts of different sizes show more; one of a single sample shows most.
-    sizes = [
-        1,
-        *([batch.size // 2 - 1] if batch.size > 3 else []),
-        -(-batch.size // 2) if batch.size > 3 else batch.size - 1,
-    ]
+    sizes = [size for size in (1, batch.size // 2 - 1, -(-batch.size // 2)) if size > 0]
+    sizes[-1] = batch.size - sum(sizes[:-1])
     for still in (_is_random, lambda layer: layer is not model):
         whole, parts = (_outcome(model, list(split(batch, cut)), divisors, still) for cut in ([batch.size], sizes))
         names = [name for name, values in whole.states.items() if not all(map(_alike, values, parts.states[name]))]
@@ -167,7 +163,13 @@ def _compared(model: Any, batch: Batch, divisors: Divisors) -> CutCheck:
                 "done for each micro-batch instead of once for each update"
             )
         if _distance(whole.gradient, parts.gradient) < TOLERANCE:
-            return CutCheck(notes=tuple(_different(whole.logs, parts.logs)))
+            if not _is_linear(model, batch, divisors, still, whole):
+                return CutCheck(
+                    "its train_step changes gradients by more than a factor (the optimizer clips them by clipnorm= or "
+                    "global_clipnorm=)"
+                )
+            notes = [*_different(whole.logs, parts.logs, divisors.step), *_untried(model, divisors.step)]
+            return CutCheck(notes=tuple(notes))
         again = _outcome(model, [batch], divisors, still, draws=1)
         if _distance(whole.gradient, again.gradient) < TOLERANCE:
             return CutCheck(
@@ -178,6 +180,44 @@ def _compared(model: Any, batch: Batch, divisors: Divisors) -> CutCheck:
     return CutCheck(notes=(note,))
 
 
+def _is_linear(model: Any, batch: Batch, divisors: Divisors, still: Any, whole: _Tried) -> bool:
+    """Whether gradients that are a thousand times as large are handed to the optimizer as that."""
+    if divisors.step == "test" or is_keras_own(model, "train_step"):
+        return True
+    with _magnified(list(model.trainable_variables), 1000.0):
+        large = _outcome(model, [batch], divisors, still)
+    return _distance([1000.0 * one for one in whole.gradient], large.gradient) < TOLERANCE
+
+
+@contextlib.contextmanager
+def _magnified(variables: list[Any], times: float) -> Iterator[None]:
+    """Has TensorFlow's tapes give gradients of these variables so many times as large; those of inputs stay."""
+    ids = {id(item) for variable in variables for item in (variable, variable.value)}
+    gradient = tf.GradientTape.gradient
+
+    def magnified(tape: Any, target: Any, sources: Any, *args: Any, **given: Any) -> Any:
+        found = gradient(tape, target, sources, *args, **given)
+
+        def scaled(source: Any, one: Any) -> Any:
+            if one is None or id(source) not in ids:
+                return one
+            return tf.convert_to_tensor(one) * tf.cast(times, one.dtype)
+
+        return keras.tree.map_structure_up_to(sources, scaled, sources, found)
+
+    with replaced(tf.GradientTape, "gradient", magnified):
+        yield
+
+
+def _untried(model: Any, step: str) -> Iterator[str]:
+    names = [layer.name for layer in model._flatten_layers() if seed_states(layer) and not intercept.is_keras(layer)]
+    if names and step == "train":
+        yield (
+            f"What these layers do only while training could not be tried, since they draw random numbers: "
+            f"{', '.join(names)}."
+        )
+
+
 def _is_random(layer: Any) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization) or bool(seed_states(layer))
 
@@ -185,6 +225,7 @@ def _is_random(layer: Any) -> bool:
 def _outcome(model: Any, parts: list[Batch], divisors: Divisors, still: Any, draws: int = 0) -> _Tried:
     variables = list(model.trainable_variables)
     gradient: list[Any] = [0.0] * len(variables)
+    trains = divisors.step == "train"
     layers = [layer for layer in model._flatten_layers() if still(layer)]
     with preserved(model), _held(layers):
         seeds = [seed for layer in model._flatten_layers() for seed in seed_states(layer)] + shared_seed_state()
@@ -198,8 +239,8 @@ def _outcome(model: Any, parts: list[Batch], divisors: Divisors, still: Any, dra
             captured = intercept.Captured(variables)
             share = intercept.Share(tf.constant(part.size / whole.size), shared)
             data = packed(form_of(part), [tf.convert_to_tensor(array) for array in leaves(part.nest)])
-            with intercept.intercepted(model, share, captured):
-                logs = model.train_step(data)
+            with intercept.intercepted(model, share, captured if trains else None):
+                logs = model.train_step(data) if trains else model.test_step(data)
             factor = 1.0 if captured.weighted or intercept.has_vector_loss(model) else part.size / whole.size
             gradient = [
                 total if one is None else total + tf.cast(tf.convert_to_tensor(one), tf.float32) * factor
@@ -244,10 +285,11 @@ def _distance(one: list[Any], other: list[Any]) -> float:
     return float((difference / length) ** 0.5) if length else float(difference > 0)
 
 
-def _different(whole: Mapping[str, float], parts: Mapping[str, float]) -> Iterator[str]:
+def _different(whole: Mapping[str, float], parts: Mapping[str, float], step: str) -> Iterator[str]:
     names = [name for name, value in whole.items() if not np.isclose(value, parts[name], rtol=TOLERANCE, atol=1e-6)]
     if names:
+        but = "; the weights do not" if step == "train" else ""
         yield (
             f"These values of the logs are computed for a batch at a time: {', '.join(names)}. In micro-batches they "
-            "come out different from those of the whole batch (tried on a few samples); the weights do not."
+            f"come out different from those of the whole batch (tried on a few samples){but}."
         )

@@ -53,7 +53,7 @@ class Divisors:
     """Counts for one model; `needed` tells whether there is anything to count, exactly once it has been tried."""
 
     def __init__(self, model: Any, backup: Backup, step: Literal["train", "test"], *, weighted: bool) -> None:
-        self._model, self._backup, self._step = model, backup, step
+        self._model, self._backup, self.step = model, backup, step
         self._functions: dict[Any, Callable[..., Any]] = {}
         self._kinds = KnownKinds(model)
         self._found = False  # whether a step's loss divides by something else than samples
@@ -115,13 +115,13 @@ class Divisors:
         return tf.stack([tf.cast(share.found.get(place, 0), tf.float32) for place in range(count)])
 
     def _run(self, data: Any, share: intercept.Share) -> None:
-        model, own = self._model, not is_keras_own(self._model, f"{self._step}_step")
-        captured = intercept.Captured(list(model.trainable_variables)) if own and self._step == "train" else None
+        model, own = self._model, not is_keras_own(self._model, f"{self.step}_step")
+        captured = intercept.Captured(list(model.trainable_variables)) if own and self.step == "train" else None
         with intercept.intercepted(model, share, captured):
             if own:
-                getattr(model, f"{self._step}_step")(data)
+                getattr(model, f"{self.step}_step")(data)
                 return
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-            training = self._step == "train"
+            training = self.step == "train"
             y_pred = model(x, training=training) if model._call_has_training_arg else model(x)
             model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)

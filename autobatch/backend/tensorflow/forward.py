@@ -13,10 +13,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from autobatch.backend.base import BatchTotals, Logs
+from autobatch.backend.base import BatchTotals, CutCheck, Logs
 from autobatch.backend.tensorflow import allocator as memory
 from autobatch.backend.tensorflow import capture as intercept
 from autobatch.backend.tensorflow.allocation_trace import AllocationTrace
+from autobatch.backend.tensorflow.cut_check import check_cut
 from autobatch.backend.tensorflow.divisors import Divisors
 from autobatch.backend.tensorflow.function import Function, KnownKinds, arrays_of, compiled, form_of, packed, specs_of
 from autobatch.backend.tensorflow.variables import Backup, build_on, mutable_variables, undone_on_error
@@ -130,6 +131,9 @@ class TensorFlowForwardEngine(ForwardSteps, MeasuredModel):
 
     def totals(self, *parts: Batch) -> BatchTotals:
         return self.divisors.totals(*parts)
+
+    def check_cut(self, batch: Batch, most: int) -> CutCheck:
+        return check_cut(self._model, batch, most, self.divisors)
 
     def trace(self, batch: Batch) -> None:
         self.traced("test" if self._evaluates else "predict", batch)
