@@ -16,7 +16,7 @@ import numpy as np
 
 from autobatch._text import format_count
 from autobatch.data.batch import Batch, holds_objects, is_text, leaves
-from autobatch.data.model_spec import ModelSpec, Shape, fixed_batch_size
+from autobatch.data.model_spec import ModelSpec, Shape, fixed_batch_size, run_symbolically, runs
 from autobatch.errors import ArgumentError, ModelError
 
 Step = Literal["train", "evaluate", "predict"]
@@ -77,17 +77,9 @@ def require_whole_batches(model: Any, batch: Batch, samples: int | None, what: s
     """Refuses so many samples where the last batch of a pass would be short, and the model fixed to another size."""
     size = fixed_batch_size(model)
     short = samples % size if size and samples else 0
-    if short and not _runs(model, batch.x, short):
+    if short and not runs(model, batch.x, short):
         msg = f"The model takes batches of {size} samples and no others, and the last one would have {short}. "
         raise ArgumentError(f"{msg}Received: {samples} samples in {what}. Expected a multiple of {size}.")
-
-
-def _runs(model: Any, x: Any, size: int) -> bool:
-    try:
-        _run_symbolically(model, x, size)
-    except Exception:  # noqa: BLE001 - any layer may raise anything
-        return False
-    return True
 
 
 def _specs(model: Any, wanted: Sequence[Any]) -> list[Any]:
@@ -151,24 +143,10 @@ def _bare(shape: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _try_out(model: Any, x: Any, pair: tuple[Any, Any], what: str) -> None:
     try:
-        _run_symbolically(model, x, fixed_batch_size(model))
+        run_symbolically(model, x, fixed_batch_size(model))
     except Exception as error:
         # Any layer may raise anything; whatever it is, the same comes of the samples themselves.
         raise _refused(*pair, what) from error
-
-
-def _run_symbolically(model: Any, x: Any, size: int | None) -> None:
-    # Keras has no public call that leaves no trace in the model: each on a symbolic tensor is noted in its layers.
-    from keras.src.backend import compute_output_spec
-
-    compute_output_spec(model, keras.tree.map_structure(lambda array: _symbol(array, size), x), training=False)
-
-
-def _symbol(array: Any, size: int | None) -> Any:
-    if array is None:
-        return None
-    dtype = "string" if is_text(array) else keras.backend.standardize_dtype(array.dtype)
-    return keras.KerasTensor((size, *array.shape[1:]), dtype)
 
 
 def _refused(tensor: Any, array: Any, what: str) -> ArgumentError:

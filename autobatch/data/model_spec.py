@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self
+from weakref import WeakKeyDictionary
 
 import keras
 
-from autobatch.data.batch import leaves
+from autobatch.data.batch import is_text, leaves
 from autobatch.errors import ModelError
 
 LossKind = Literal["categorical", "sparse", "binary", "regression"]
@@ -134,9 +135,51 @@ def shapes_of(model: Any, name: str) -> list[Shape]:
 
 def fixed_batch_size(model: Any) -> int | None:
     """The only number of samples that a model takes at once, by its `Input` or its state; `None` where it takes any."""
-    shapes = shapes_of(model, "input_shape")
-    shapes += [tuple(state.shape) for layer in model._flatten_layers() for state in carried_states(layer)]
-    return next((shape[0] for shape in shapes if shape and shape[0] is not None), None)
+    states = [tuple(state.shape) for layer in model._flatten_layers() for state in carried_states(layer)]
+    shapes = [*states, *shapes_of(model, "input_shape")]
+    size = next((shape[0] for shape in shapes if shape and shape[0] is not None), None)
+    if size is None or states or not isinstance(model, keras.Sequential):
+        return size
+    # Keras gives a Sequential without an `Input` one of what it is first called on, and does not tell which is which.
+    if _others_run.get(model, (None, None))[0] != size:
+        _others_run[model] = size, runs(model, model.inputs[0], size + 1)
+    return None if _others_run[model][1] else size
+
+
+# From a Sequential to the size that its `Input` tells, and whether it runs at another.
+_others_run: WeakKeyDictionary[Any, tuple[int, bool]] = WeakKeyDictionary()
+
+
+def runs(model: Any, x: Any, size: int) -> bool:
+    """Whether the model takes so many samples like those of a nest of arrays; no number is computed."""
+    try:
+        run_symbolically(model, x, size)
+    except Exception:  # noqa: BLE001 - any layer may raise anything
+        return False
+    return True
+
+
+def run_symbolically(model: Any, x: Any, size: int | None) -> None:
+    """Calls the model on so many samples like those of a nest of arrays, `None` for any number; no number is computed.
+
+    Raises:
+        Exception: Whatever a layer raises that does not take them.
+    """
+    # Keras has no public call that leaves no trace in the model: each on a symbolic tensor is noted in its layers.
+    from keras.src.backend import compute_output_spec
+
+    compute_output_spec(model, keras.tree.map_structure(lambda array: symbol_of(array, size), x), training=False)
+
+
+def symbol_of(array: Any, size: int | None = None) -> Any:
+    """A symbolic tensor for so many samples like those of an array."""
+    if array is None:
+        return None
+    if isinstance(array, keras.KerasTensor):
+        dtype = array.dtype
+    else:
+        dtype = "string" if is_text(array) else keras.backend.standardize_dtype(array.dtype)
+    return keras.KerasTensor((size, *array.shape[1:]), dtype)
 
 
 def carried_states(layer: Any) -> list[Any]:

@@ -50,7 +50,9 @@ def outcomes(mode: str, files: list[str], options: list[str], folder: Path) -> d
         os.devnull,
     ]
     command += [f"--rootdir={KERAS}", "--import-mode=importlib", *options, *files]
-    subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: PLW1510
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if ran.returncode not in {0, 1}:  # 1: some tests failed
+        sys.exit(f"pytest ended with status {ran.returncode}.\n{ran.stdout[-2000:]}\n{ran.stderr[-2000:]}")
     lines = map(json.loads, log.read_text().splitlines())
     return {line["test"]: line for line in lines}
 
@@ -62,11 +64,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         keras_own = outcomes("keras", files, given[dash:], Path(folder))
         passed = [test for test, line in keras_own.items() if line["passed"] and line["fits"]]
-        print(f"plain Keras: {len(passed)} tests that call fit pass")
+        print(f"plain Keras: {len(passed)} tests that call fit pass", flush=True)
         for mode in ("whole", "cut"):
             ours = outcomes(mode, files, given[dash:], Path(folder))
             failed = [test for test in passed if not ours.get(test, {}).get("passed")]
-            print(f"autobatch, {mode}: {len(passed) - len(failed)} of {len(passed)}")
+            print(f"autobatch, {mode}: {len(passed) - len(failed)} of {len(passed)}", flush=True)
             for test in failed:
                 print(f"  {test}: {ours.get(test, {}).get('error', 'did not run')}")
 

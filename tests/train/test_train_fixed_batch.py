@@ -157,3 +157,18 @@ def test_probe_evaluate_and_predict_use_that_size() -> None:
 )
 def test_the_size_is_read_from_the_model(make: Any, size: int | None) -> None:
     assert fixed_batch_size(make()) == size
+
+
+def test_what_a_model_is_first_called_on_fixes_nothing() -> None:
+    """Seen to fail with the `Input` that Keras makes then taken for the user's, and with models built on a number."""
+    for called in (True, False):
+        model = keras.Sequential([Here(), keras.layers.Flatten(), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", run_eagerly=True)
+        if called:
+            model(X[:8])
+        fit(model, (X, Y), batch_size=5, max_batch_size=3)
+        fit(model, (X, Y), batch_size=12)
+        assert fixed_batch_size(model) is None
+        assert called or model.inputs[0].shape[0] is None
+    reshaping = keras.Sequential([keras.Input(batch_shape=(FIXED, 4, 3)), *written_out().layers[2:]])
+    assert fixed_batch_size(reshaping) == FIXED

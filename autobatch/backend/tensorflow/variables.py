@@ -18,8 +18,8 @@ import tensorflow as tf
 from autobatch.backend.base import SHARED_SEED, StateVariable
 from autobatch.backend.oom import Cause, classify
 from autobatch.backend.tensorflow.function import replaced
-from autobatch.data.batch import Batch, holds_objects, map_leaves
-from autobatch.data.model_spec import carried_states
+from autobatch.data.batch import Batch, map_leaves
+from autobatch.data.model_spec import carried_states, symbol_of
 from autobatch.errors import ModelError, OutOfMemoryError
 
 
@@ -150,13 +150,10 @@ def build_on(model: Any, example: Batch, *, trains: bool = False) -> None:
     def training_loss(*args: Any, **given: Any) -> Any:
         return compute_loss(*args, **given | {"training": True})
 
+    # Of any number of samples: Keras would have an `Input` that it makes tell the number for good.
+    size = example.size if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()) else None
     with replaced(model, "_compute_loss", training_loss) if trains else contextlib.nullcontext():
-        model._symbolic_build(data_batch=map_leaves(_with_known_type, example.nest))
-
-
-def _with_known_type(array: Any) -> Any:
-    """The array, or a tensor of its text: Keras knows no numpy type that holds text."""
-    return tf.convert_to_tensor(array) if isinstance(array, np.ndarray) and holds_objects(array) else array
+        model._symbolic_build(data_batch=map_leaves(lambda array: symbol_of(array, size), example.nest))
 
 
 @contextlib.contextmanager
