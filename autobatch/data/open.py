@@ -62,11 +62,6 @@ class OpenedData:
     def infinite(self) -> bool:
         return bool(getattr(self.data, "infinite", False))
 
-    @property
-    def endless(self) -> bool:
-        """Whether nothing tells where a pass ends: a batch generator, or data that go on for ever."""
-        return self.ends_for_good or self.infinite
-
 
 def open_data(data: Any, source: Any, options: DataOptions) -> OpenedData:
     """Opens what a user gave: `data` by themselves, or an `ImageDataGenerator` or inputs with the `source` beside."""

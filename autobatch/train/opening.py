@@ -53,7 +53,8 @@ def open_training(
 
     def opens(data: Any, source: Any, data_options: DataOptions) -> OpenedData:
         given = validating.open_training(data, source, data_options)
-        require_steps(given, steps_per_epoch=options.steps_per_epoch)  # before anything is taken from a batch generator
+        # Before anything is taken from a batch generator, which may end: as in Keras, that is the end of the training.
+        require_steps(never_ends=given.infinite, steps_per_epoch=options.steps_per_epoch)
         return given
 
     task = request.open(opens)
@@ -66,7 +67,8 @@ def open_training(
     validation, notes = validating.open(request, task.opened)
     recorder.note(*notes)
     if validation is not None:
-        require_steps(validation, validation_steps=validating.steps)
+        never_ends = validation.infinite or validation.ends_for_good
+        require_steps(never_ends=never_ends, validation_steps=validating.steps)
         few = few_of(validation.data)
         require_compatible(request.model, few, "validation_data", step="evaluate")
         recorder.note(*(f"validation: {n}" for n in keep_apart(validation.data, request.model, validating.batch_size)))

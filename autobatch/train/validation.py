@@ -72,10 +72,10 @@ class ValidationOptions:
         return ArgumentError(f"{advice} Received: validation_split={self.fraction}. Expected it left out.")
 
 
-def require_steps(given: OpenedData, **steps: int | None) -> None:
-    """Refuses data that do not tell where a pass ends, unless it was said."""
+def require_steps(*, never_ends: bool, **steps: int | None) -> None:
+    """Refuses data that do not end where they have to, unless it was said how much to take of them."""
     for name, number in steps.items():
-        if number is None and given.endless:
+        if number is None and never_ends:
             msg = f"Nothing tells where these data end. Received: {name}=None. Expected a number of steps."
             raise ArgumentError(msg)
 

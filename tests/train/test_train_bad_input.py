@@ -223,7 +223,9 @@ FED: dict[str, tuple[Callable[[Path], tuple[Any, ...]], dict[str, Any], list[str
     "a list of numbers": (lambda here: ([1, 2],), {}, ["Received: \\[1, 2\\]"]),
     "four arrays": (lambda here: ((X, Y, Y, Y),), {}, ["x, y"]),
     "as many inputs as targets": (lambda here: ((X, Y[:5]),), {}, ["6", "5"]),
-    "a generator of batches, and no end": (lambda here: (iter([(X, Y)]),), {}, ["steps_per_epoch=None"]),
+    "a generator of batches to validate on, and no end": (
+        lambda here: ((X, Y),), {"validation_data": iter([(X, Y)])}, ["validation_steps=None"]
+    ),
     "a generator that was not called": (lambda here: (uncalled,), {}, ["a batch generator when called"]),
     "an option that arrays have no use for": (lambda here: ((X, Y),), {"target_size": (8, 8)}, ["target_size="]),
     "an option that does not exist": (lambda here: ((X, Y),), {"taget_size": (8, 8)}, ["Did you mean 'target_size'"]),

@@ -128,9 +128,26 @@ def test_a_validation_that_runs_dry_says_so():
 def test_a_generator_keeps_all_its_batches_when_it_is_refused_for_want_of_an_end():
     """Seen to fail with its first batch drawn before the refusal."""
     batches = iter([(X, Y)] * 3)
-    with pytest.raises(ArgumentError, match="steps_per_epoch=None"):
-        autobatch.fit(net(), batches, cache=False)
+    with pytest.raises(ArgumentError, match="validation_steps=None"):
+        autobatch.fit(net(), (X, Y), validation_data=batches, cache=False)
     assert len(list(batches)) == 3
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.usefixtures("trials_here")
+def test_where_a_generator_ends_the_epoch_ends_as_with_keras():
+    """Seen to fail with generators refused for which no number of steps was given."""
+
+    def batches():
+        yield X, Y
+        yield X[:4], Y[:4]
+
+    theirs, ours = net(), net()
+    ours.set_weights(theirs.get_weights())
+    expected = theirs.fit(batches(), shuffle=False, verbose=0).history
+    history = autobatch.fit(ours, batches(), batch_size=len(X), cache=False, verbose=0)
+    assert history.history["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert any("the training ends" in note for note in history.autobatch.notes)
 
 
 def test_a_generator_that_ends_early_ends_the_training_with_a_warning():

@@ -12,6 +12,7 @@ _NOTES = (
     "The order and any augmentation are the batch generator's own: its batches are cut and joined, each sample once.",
     "One batch is drawn from the batch generator ahead, to learn what samples look like; the training gets it first.",
     "A batch generator can't go back: what has been read ahead when the training stops is not seen again.",
+    "Where the batch generator ends, the training ends, whatever epochs says.",
 )
 
 
