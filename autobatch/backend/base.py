@@ -264,7 +264,7 @@ class Backend(Protocol):
     def require_trainable(self, model: Any, group: int = 1) -> None:
         """Refuses a model that no engine can train, without building anything.
 
-        That is one that isn't compiled, has nothing to train or several replicas, or an optimizer that accumulates; or
+        That is one that isn't compiled, has several replicas, or an optimizer that accumulates; or
         whose batch statistics cannot be taken over groups, where they are to be.
         """
 

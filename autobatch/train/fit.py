@@ -74,7 +74,7 @@ def fit(
         batch_statistics: What BatchNorm sees: `"micro"`-batches, or groups of so many samples (arXiv 1705.08741).
         epochs: As in `model.fit`.
         initial_epoch: The epoch to begin with.
-        steps_per_epoch: Updates in an epoch; one pass over the samples if left out.
+        steps_per_epoch: Updates in an epoch, which ends with its pass as in Keras; one pass if left out.
         verbose: 0 prints nothing.
         callbacks: Keras callbacks.
         validation_data: A folder, a dataframe, `(generator, source)`, or any data as above.

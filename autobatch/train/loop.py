@@ -188,10 +188,18 @@ class _Loop:
             if not self._passes.only_one and self._supply.ended:
                 self._end_pass()
             self._save(epoch, window + 1)
-            if most is None and self._supply.ended:
+            if (most is None or not self._passes.only_one) and self._supply.ended:
+                self._warn_if_short(window + 1)
                 break
         self._executions.finish()
         return logs
+
+    def _warn_if_short(self, updates: int) -> None:
+        """Says that an epoch ends with its pass, as in Keras, where more updates were asked for."""
+        steps = self._plan.steps_per_epoch
+        if steps is not None and updates < steps:
+            few = f"{updates} of steps_per_epoch={steps} updates"
+            warnings.warn(f"{_DRY} after {few}, and so does the epoch.", stacklevel=1)
 
     def _windows_left(self, epoch: int, done: int) -> int | None:
         """How many windows an epoch has left after `done`; for streams as in the pass before, `None` in the first."""

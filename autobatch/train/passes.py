@@ -46,6 +46,7 @@ class SourcePasses:
     def __init__(self, source: Source, reading: PassOptions) -> None:
         self._source, self._reading, self.seed = source, reading, source.seed
         self._first_pass = 0
+        self._of_epoch = -1, 0  # an epoch, and the updates that its pass has left
         self.skipped = 0  # samples of the first pass that an earlier run has used
 
     @property
@@ -54,7 +55,10 @@ class SourcePasses:
         return len(self._source)
 
     def updates(self, epoch: int) -> int:
-        return self._reading.steps_per_epoch or number_of_updates(self.length, self._reading.effective_of(epoch))
+        if epoch != self._of_epoch[0]:
+            left = self.length - self._position_before(epoch).taken
+            self._of_epoch = epoch, number_of_updates(left, self._reading.effective_of(epoch))
+        return min(self._of_epoch[1], self._reading.steps_per_epoch or self._of_epoch[1])
 
     def open(self, first: int, epochs: int, resumed: CheckpointState | None) -> Loader:
         """The samples from the next one on, as a run from the beginning would have come to them."""
@@ -107,7 +111,7 @@ class StreamPasses:
         self.only_one = not stream.repeatable
 
     def updates(self, epoch: int) -> int | None:
-        """How many updates an epoch has; `None` if it goes on until the pass is used up."""
+        """How many updates an epoch has at most; `None` if it goes on until the pass is used up."""
         del epoch
         return self._reading.steps_per_epoch
 

@@ -116,11 +116,11 @@ BEGINNING = Position(0, 0)
 def position_after(epochs: Iterable[tuple[int, int | None]], samples: int, start: Position = BEGINNING) -> Position:
     """Where a run stands after some epochs, each with an effective batch of its own.
 
-    An update never spans two passes: it takes the effective batch, or what the pass has left. Costs a few divisions an
-    epoch, however many updates that has.
+    Neither an update nor an epoch spans two passes: they take the effective batch, or the steps that were asked for, or
+    what the pass has left. Costs a division an epoch, however many updates that has.
 
     Example:
-        >>> position_after([(4, 3), (8, 1)], samples=10)
+        >>> position_after([(4, 2), (4, 2), (8, 1)], samples=10)
         Position(number=1, taken=8)
     """
     for effective, steps in epochs:
@@ -129,13 +129,9 @@ def position_after(epochs: Iterable[tuple[int, int | None]], samples: int, start
 
 
 def _after_epoch(start: Position, effective: int, steps: int | None, samples: int) -> Position:
-    per_pass = number_of_updates(samples, effective)
-    left = number_of_updates(samples - start.taken, effective)
-    steps = per_pass if steps is None else steps
-    if steps < left:
+    if steps is not None and steps < number_of_updates(samples - start.taken, effective):
         return Position(start.number, start.taken + steps * effective)
-    passes, steps = divmod(steps - left, per_pass)
-    return Position(start.number + 1 + passes, steps * effective)
+    return Position(start.number + 1, 0)
 
 
 OnMemoryPressure = Literal["accumulate", "resize"]

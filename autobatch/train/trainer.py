@@ -50,6 +50,8 @@ class Trainer:
         before = read_memory_here()
         group, rescaled = self._task.request.group, self._resizing is not None
         self._engine = engine_for(self._model, self._task.samples, rescaled=rescaled, group=group)
+        if not self._model.trainable_variables:
+            recorder.note("The model has no trainable weights: it is run, as by Keras, and learns nothing.")
         self._warm_up()
         # The engine has to be there before anything is restored, the restored run before a controller looks at it.
         self._saver = None

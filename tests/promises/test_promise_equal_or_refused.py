@@ -200,6 +200,22 @@ def test_what_cannot_be_cut_is_run_whole_and_says_so_or_is_refused() -> None:
     assert all(map(np.array_equal, numbers(model.weights), before))
 
 
+@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
+@pytest.mark.usefixtures("trials_here")
+def test_a_frozen_model_is_run_and_learns_nothing_as_with_keras() -> None:
+    """Seen to fail with models refused that have nothing to train."""
+
+    def frozen() -> Any:
+        model = embedded()
+        model.trainable = False
+        model.compile("adam", "mse", metrics=["mae"])
+        return model
+
+    require_equal(frozen, IDS)
+    report = autobatch.fit(frozen(), (IDS.x, IDS.y), batch_size=SIZE, max_batch_size=20, verbose=0, cache=False)
+    assert any("no trainable weights" in note for note in report.autobatch.notes)
+
+
 @functools.cache
 def masked_engine() -> tuple[Any, Any, Any]:
     keras.utils.set_random_seed(1)

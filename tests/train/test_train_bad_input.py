@@ -96,12 +96,6 @@ def test_a_folder_that_cannot_be_used(
     assert error.path.startswith(str(folders / name))
 
 
-def frozen() -> Any:
-    model = tiny_net()
-    model.trainable = False
-    return compiled(model)
-
-
 MODELS: dict[str, tuple[Callable[[], Any], str, type[AutobatchError], list[str]]] = {
     "not compiled": (tiny_net, "good", ModelError, ["not compiled", r"model\.compile\("]),
     "3 classes, 10 outputs": (
@@ -124,7 +118,6 @@ MODELS: dict[str, tuple[Callable[[], Any], str, type[AutobatchError], list[str]]
     ),
     "5 channels": (lambda: dense((8, 8, 5)), "good", ModelError, ["5 channels", "1, 3 or 4"]),
     "no pictures": (lambda: dense((7,)), "good", ModelError, ["no pictures", r"\(None, 7\)", "height, width"]),
-    "frozen": (frozen, "good", ModelError, ["no trainable weights"]),
     "accumulating": (
         lambda: tiny_model(optimizer=keras.optimizers.SGD(gradient_accumulation_steps=2)),
         "good",

@@ -12,7 +12,7 @@ from nets import numbers, relative_l2
 from surroundings import ROOMY, Numbered, Run, Sensor, expected_samples, small_net, updates
 
 from autobatch.backend import engine_for
-from autobatch.data.epoch import number_of_updates, rungs
+from autobatch.data.epoch import rungs
 from autobatch.errors import DoesNotFitError
 from autobatch.testing import FakeEngine
 from autobatch.train.control.config import ControllerConfig
@@ -38,6 +38,9 @@ class World:
 
     def fails(self, call, size):
         return call in self.faults and size > 1
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:The data come to an end after:UserWarning")
 
 
 @st.composite
@@ -80,10 +83,12 @@ def trained(world, *, follows):
 
 def windows(world):
     """The sizes of the effective batches, in order."""
-    effective, number = min(world.effective_batch_size, world.samples), world.steps
-    number = world.epochs * (number or number_of_updates(world.samples, effective))
+    effective = min(world.effective_batch_size, world.samples)
     sizes = [stop - start for start, stop in updates(world.samples, effective)]
-    return [sizes[place % len(sizes)] for place in range(number)]
+    # Of each epoch: so many as were asked for, or what the pass has left.
+    steps = world.steps or len(sizes)
+    parts = [sizes[start : start + steps] for start in range(0, len(sizes), steps)]
+    return [size for epoch in range(world.epochs) for size in parts[epoch % len(parts)]]
 
 
 def samples_of(world, engine):

@@ -60,6 +60,7 @@ def trained_on(**options):
     return engine.seen
 
 
+@pytest.mark.filterwarnings("ignore:The data come to an end after:UserWarning")
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("steps", [None, 2, 5, 7])
 @pytest.mark.parametrize("first", [1, 2, 3])

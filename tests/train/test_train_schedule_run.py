@@ -88,16 +88,18 @@ def test_a_smaller_effective_batch_comes_in_one_piece():
     assert sizes(engine) == [16, 4, 4, 4, 4, 4, 4]
 
 
+@pytest.mark.filterwarnings("ignore:The data come to an end after:UserWarning")
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_steps_per_epoch_are_updates_of_the_epochs_own_effective_batch(steps):
-    """A pass goes on from one epoch to the next; no update spans two passes."""
+    """A pass goes on from one epoch to the next; neither an update nor an epoch spans two."""
     engine, _ = trained(PAIRS, steps_per_epoch=steps)
-    expected = {1: [8, 12, 16], 2: [8, 8, 4, 16, 4, 16], 4: [8, 8, 4, 8, 12, 16, 4, 16, 4, 16, 4, 16]}[steps]
+    expected = {1: [8, 12, 16], 2: [8, 8, 4, 16, 4], 4: [8, 8, 4, 16, 4, 16, 4]}[steps]
     assert sizes(engine) == expected
     used = list(chain.from_iterable(samples_of(engine)))
     assert used == expected_samples(SAMPLES, 6)[: len(used)]
 
 
+@pytest.mark.filterwarnings("ignore:The data come to an end after:UserWarning")
 @pytest.mark.parametrize("first", [1, 2])
 @pytest.mark.parametrize("steps", [None, 1, 2, 4])
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)

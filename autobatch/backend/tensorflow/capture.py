@@ -64,7 +64,8 @@ class Captured:
 
     def require_one_call(self) -> None:
         """Refuses steps that are not one update of one optimizer: gradients applied twice (a GAN), or never."""
-        if self.calls != 1:
+        # Keras applies nothing where nothing can be trained.
+        if self.calls != 1 and self.gradients:
             msg = (
                 f"The model's train_step applies gradients {self.calls} times a step, so its micro-batches cannot be "
                 "joined into one update. Train it with Keras' own fit(). "

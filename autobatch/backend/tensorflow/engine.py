@@ -46,7 +46,6 @@ class TensorFlowEngine(MeasuredModel):
         super().__init__(model)
         self._model = model
         _build(model, example)
-        _require_weights(model)
         self._vector_loss = intercept.has_vector_loss(model)
         self._outputs = intercept.outputs(model)
         self._backup = Backup(mutable_variables(model))
@@ -194,9 +193,6 @@ def require_supported(model: Any) -> None:
             "The model is not compiled, so it has no loss and no optimizer. Call model.compile(optimizer, loss) first."
         )
         raise ModelError(msg)
-    # A subclass of Model may be called built while its layers have not been called yet, and have no weights.
-    if all(layer.built for layer in model._flatten_layers()):
-        _require_weights(model)
     require_one_replica(model)
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     steps = getattr(optimizer, "gradient_accumulation_steps", None)
@@ -205,12 +201,6 @@ def require_supported(model: Any) -> None:
             "autobatch accumulates gradients by itself, and exactly. Leave gradient_accumulation_steps out of the "
             f"optimizer and give fit(batch_size=...) the effective batch. Received: gradient_accumulation_steps={steps}"
         )
-        raise ModelError(msg)
-
-
-def _require_weights(model: Any) -> None:
-    if not model.trainable_variables:
-        msg = "The model has no trainable weights, so there is nothing to train. Set `trainable = True` on a layer."
         raise ModelError(msg)
 
 

@@ -53,6 +53,8 @@ class Update:
 
     def use(self, gradients: list[Any], effects: Any, use: Any, share: Any, attempt: Any) -> None:
         """Applies or keeps gradients, once all of them are computed and the pass has done all it does besides."""
+        if not gradients:
+            return
         self._has_gradient = [gradient is not None for gradient in gradients]
         gradients = _all_computed([self._merged(gradient) for gradient in gradients], effects)
         branches = {
@@ -71,6 +73,8 @@ class Update:
 
     def apply_accumulated(self, attempt: Any) -> None:
         """Applies what the accumulators hold."""
+        if not self.variables:
+            return
         kept = zip(self._accumulators, self._has_gradient, self.variables, strict=True)
         self._apply([tf.ensure_shape(a.value(), v.shape) if has else None for a, has, v in kept], attempt)
 
