@@ -130,7 +130,8 @@ def walked(epochs, samples, start=(0, 0)):
     return number, taken
 
 
-EPOCHS = st.lists(st.tuples(EFFECTIVE, st.none() | UPDATES), max_size=8)
+# Mostly several updates a pass and several epochs, so that an epoch often begins within a pass.
+EPOCHS = st.lists(st.tuples(st.integers(1, 12), st.none() | st.integers(1, 6)), max_size=8)
 
 
 @given(EPOCHS, SAMPLES)
