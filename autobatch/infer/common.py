@@ -116,7 +116,7 @@ def total_of(task: Task, steps: int | None) -> int | None:
 
 def open_inference(request: UserRequest, *, steps: int | None, workers: int | None, callbacks: Any) -> Task:
     """Opens the data of an evaluation or a prediction, in their own order; nothing runs, the model is not touched."""
-    require_count(steps=steps, workers=workers)
+    require_count(workers=workers)
     require_callbacks(callbacks)
     predicts = request.step == "predict"
 

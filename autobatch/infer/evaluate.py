@@ -12,6 +12,7 @@ from autobatch.memory.budget import Reserve
 from autobatch.memory.sensors.nvml import nvml_session
 from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize, UserRequest
 from autobatch.results.run import Event
+from autobatch.train.callbacks import steps_to_run
 from autobatch.train.validation import Validation
 
 
@@ -87,6 +88,7 @@ def evaluate(
             max_batch_size=max_batch_size,
             trial_timeout_s=trial_timeout_s,
         )
+        steps = steps_to_run(model, steps=steps)
         task = open_inference(request, steps=steps, workers=workers, callbacks=callbacks)
         with current_backend().preserved_random_states():
             engine = forward_engine_for(model, task.samples, evaluates=True)

@@ -20,7 +20,7 @@ from autobatch.memory.reading import read_memory
 from autobatch.memory.sensors.nvml import nvml_session
 from autobatch.probing.request import READ_AHEAD_BYTES, BatchSize, Task, UserRequest
 from autobatch.results.run import Event
-from autobatch.train.callbacks import Executions
+from autobatch.train.callbacks import Executions, steps_to_run
 from autobatch.train.passes import Feed, one_pass
 
 
@@ -94,6 +94,7 @@ def predict(
             max_batch_size=max_batch_size,
             trial_timeout_s=trial_timeout_s,
         )
+        steps = steps_to_run(model, steps=steps)
         task = open_inference(request, steps=steps, workers=workers, callbacks=callbacks)
         total = total_of(task, steps)
         with current_backend().preserved_random_states():

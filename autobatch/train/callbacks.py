@@ -1,10 +1,13 @@
 """The callbacks of a run, and Keras' progress bar for epochs whose number of updates may change under way."""
 
+import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
+from autobatch._arguments import require_count
 from autobatch.errors import ArgumentError
 
 _OWN_LOGS = "autobatch/"
@@ -58,6 +61,18 @@ class Executions:
         last, self._last = self._last, None
         if last is not None:
             self._ends(last, self._logs())
+
+
+def steps_to_run(model: Any, **asked: Any) -> int | None:
+    """So many as were asked for by one argument, in whole executions and within Keras' own limit; `None` for all."""
+    require_count(**asked)
+    ((name, steps),) = asked.items()
+    most = keras.config.max_steps_per_epoch()
+    if most and (steps is None or most < steps):
+        warnings.warn(f"keras.config.max_steps_per_epoch() limits {name} to {most}.", stacklevel=3)
+        steps = most
+    execution = int(getattr(model, "steps_per_execution", 1))
+    return None if steps is None else math.ceil(steps / execution) * execution
 
 
 def require_callbacks(callbacks: Any) -> None:

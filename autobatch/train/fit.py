@@ -12,6 +12,7 @@ from autobatch.memory.sensors.nvml import nvml_session
 from autobatch.probing.probe import open_cache
 from autobatch.probing.request import UserRequest
 from autobatch.results.run import Event
+from autobatch.train.callbacks import steps_to_run
 from autobatch.train.checkpoint.resume import open_run_folder
 from autobatch.train.learning_rate import Rule
 from autobatch.train.loop import RunOptions
@@ -115,17 +116,21 @@ def fit(
     require_image_backend(image_backend)
     options = RunOptions(
         epochs, initial_epoch, steps_per_epoch, shuffle, class_weight, callbacks, verbose, workers, log_memory
-    )
+    ).limited(model)
     batching = Batching(batch_size, on_memory_pressure, scale_learning_rate, batch_statistics)
     validating = ValidationOptions(
-        validation_data, validation_split, validation_freq, validation_steps, validation_batch_size
+        validation_data,
+        validation_split,
+        validation_freq,
+        steps_to_run(model, validation_steps=validation_steps),
+        validation_batch_size,
     )
     request = UserRequest(
         model=model,
         data=data,
         source=source,
         flow=flow,
-        batch_size=batching.sought(epochs, initial_epoch),
+        batch_size=batching.sought(options.epochs, initial_epoch),
         class_weight=class_weight,
         seed=seed,
         reserve=reserve,

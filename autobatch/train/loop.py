@@ -10,7 +10,7 @@ it takes, so that epochs, positions and the clock of a learning-rate schedule st
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from typing import Any
 
@@ -21,7 +21,7 @@ from autobatch._text import format_count
 from autobatch.backend.base import Engine
 from autobatch.data.epoch import number_of_updates
 from autobatch.data.source import Source, Stream
-from autobatch.train.callbacks import Executions, callback_list, require_callbacks
+from autobatch.train.callbacks import Executions, callback_list, require_callbacks, steps_to_run
 from autobatch.train.checkpoint.saver import Saver
 from autobatch.train.checkpoint.store import CheckpointState
 from autobatch.train.control.policy import Policy
@@ -52,6 +52,14 @@ class RunOptions:
         require_count(epochs=self.epochs, steps_per_epoch=self.steps_per_epoch, workers=self.workers)
         require_count(least=0, initial_epoch=self.initial_epoch)
         require_callbacks(self.callbacks)
+
+    def limited(self, model: Any) -> "RunOptions":
+        """As Keras would run it: within its own limits, in whole executions."""
+        most, epochs = keras.config.max_epochs(), self.epochs
+        if most and most < epochs:
+            warnings.warn(f"keras.config.max_epochs() limits the epochs to {most}.", stacklevel=3)
+            epochs = most
+        return replace(self, epochs=epochs, steps_per_epoch=steps_to_run(model, steps_per_epoch=self.steps_per_epoch))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,8 +206,7 @@ class _Loop:
         """Says that an epoch ends with its pass, as in Keras, where more updates were asked for."""
         steps = self._plan.steps_per_epoch
         if steps is not None and updates < steps:
-            few = f"{updates} of steps_per_epoch={steps} updates"
-            warnings.warn(f"{_DRY} after {few}, and so does the epoch.", stacklevel=1)
+            warnings.warn(f"{_DRY} after {updates} of {steps} updates, and so does the epoch.", stacklevel=1)
 
     def _windows_left(self, epoch: int, done: int) -> int | None:
         """How many windows an epoch has left after `done`; for streams as in the pass before, `None` in the first."""

@@ -61,13 +61,11 @@ class Bench:
         """Values of the model and its optimizer."""
         return numbers([*self.model.variables, *self.model.optimizer.variables])
 
-    def keras(self, *, validate: bool = True, steps_per_epoch: int | None = None, **options: Any) -> Any:
+    def keras(self, *, validate: bool = True, **options: Any) -> Any:
         """What Keras makes of the model as it stands."""
         held_out = self._held_out_batches if validate else None
-        data = self._batches.repeat() if steps_per_epoch else self._batches
-        options |= {"steps_per_epoch": steps_per_epoch}
         options = {"epochs": 2, "verbose": 0, "shuffle": False, "validation_data": held_out} | options
-        return self.model.fit(data, **options)
+        return self.model.fit(self._batches, **options)
 
     def ours(
         self,

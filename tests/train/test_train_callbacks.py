@@ -53,7 +53,7 @@ def test_an_epoch_has_its_steps_or_what_the_pass_has_left(
     """The next one goes on where the last stopped, as in Keras. Seen to fail with the rest of a pass dropped."""
     engine, counted = FakeEngine(), []
     counting = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: counted.append(len(engine.updates)))
-    words = f"come to an end after {short} of steps_per_epoch={steps} updates"
+    words = f"come to an end after {short} of {steps} updates"
     with pytest.warns(UserWarning, match=words) if short else nullcontext():
         history = bench.ours(engine=engine, steps_per_epoch=steps, validate=False, callbacks=[counting])
     assert history.params["steps"] == len(sizes[-1])

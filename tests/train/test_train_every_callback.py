@@ -430,6 +430,12 @@ TRAININGS: dict[str, dict[str, Any]] = {
 }
 
 
+DRY = pytest.mark.filterwarnings(
+    "ignore:Your input ran out:UserWarning", "ignore:The data .*come to an end:UserWarning"
+)
+
+
+@DRY
 @pytest.mark.parametrize("micro", [8, MICRO])
 @pytest.mark.parametrize("kind", TRAININGS)
 def test_a_callback_is_called_as_keras_calls_it(shared_bench: Any, kind: str, micro: int) -> None:
@@ -467,22 +473,51 @@ class Predicted(kc.Callback):
 @pytest.mark.parametrize("steps", [2, 3, 5])
 def test_callbacks_are_called_once_for_each_execution(steps: int) -> None:
     """Of an epoch of three updates. Seen to fail with a call for each update."""
+    require_same_calls(steps)
+
+
+@pytest.mark.usefixtures("trials_here")
+@DRY
+def test_steps_are_rounded_up_to_whole_executions() -> None:
+    """Seen to fail with as many as were asked for."""
+    require_same_calls(2, 1)
+
+
+@pytest.mark.usefixtures("trials_here")
+@pytest.mark.filterwarnings("ignore:Limiting:UserWarning", "ignore:keras.config.max_:UserWarning")
+@DRY
+@pytest.mark.parametrize(("epochs", "steps"), [(1, None), (None, 2), (1, 1), (5, 5)])
+def test_keras_own_limits_hold(epochs: int | None, steps: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail with either of them ignored."""
+    monkeypatch.setattr("keras.src.backend.config._MAX_EPOCHS", epochs)
+    monkeypatch.setattr("keras.src.backend.config._MAX_STEPS_PER_EPOCH", steps)
+    require_same_calls(1)
+
+
+def require_same_calls(execution: int, steps: int | None = None) -> None:
+    """Of a training with validation, an evaluation and a prediction, with 20 samples at 8."""
 
     def made() -> Any:
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-        model.compile("sgd", "mse", steps_per_execution=steps)
+        model.compile("sgd", "mse", steps_per_execution=execution)
         return model
 
     x, y = np.ones((20, 4), np.float32), np.ones((20, 2), np.float32)
+    once = {"batch_size": 8, "verbose": 0}
+    options: dict[str, Any] = {"epochs": 2, "validation_data": (x, y), "shuffle": False, **once}
+    options |= {"steps_per_epoch": steps, "validation_steps": steps}
     theirs, ours = Spy(), Spy()
-    options = {"batch_size": 8, "epochs": 2, "validation_data": (x, y), "shuffle": False, "verbose": 0}
-    made().fit(x, y, callbacks=[theirs], **options)
-    autobatch.fit(made(), (x, y), callbacks=[ours], cache=False, **options)
+    by_keras, by_us = made(), made()
+    by_keras.fit(x, y, callbacks=[theirs], **options)
+    by_keras.evaluate(x, y, callbacks=[theirs], steps=steps, **once)
+    autobatch.fit(by_us, (x, y), callbacks=[ours], cache=False, **options)
+    autobatch.evaluate(by_us, (x, y), callbacks=[ours], steps=steps, cache=False, **once)
     assert [call[:3] for call in ours.calls] == [call[:3] for call in theirs.calls]
-    predicted, expected = Predicted(), Predicted()
-    made().predict(x, batch_size=8, callbacks=[expected], verbose=0)
-    autobatch.predict(made(), x, batch_size=8, callbacks=[predicted], verbose=0, cache=False)
+    assert int(by_us.optimizer.iterations) == int(by_keras.optimizer.iterations)
+    expected, predicted = Predicted(), Predicted()
+    made().predict(x, callbacks=[expected], steps=steps, **once)
+    autobatch.predict(made(), x, callbacks=[predicted], steps=steps, cache=False, **once)
     assert predicted.calls == expected.calls
 
 
