@@ -9,6 +9,7 @@ from autobatch.backend import current_backend
 from autobatch.data.batch import Batch, with_class_weight
 from autobatch.data.check import Step, require_compatible, require_fixed_size
 from autobatch.data.epoch import rungs
+from autobatch.data.images.transform import require_image_backend
 from autobatch.data.model_spec import fixed_batch_size
 from autobatch.data.open import OpenedData, few_of, is_ready_source, keep_apart, most_samples, open_data
 from autobatch.data.options import DataOptions, ImageBackend
@@ -149,6 +150,7 @@ class UserRequest:
         require_class_weight(self.class_weight)
         require_seconds(trial_timeout_s=self.trial_timeout_s)
         parse_reserve(self.reserve)
+        require_image_backend(self.image_backend)
         _require_own_seed(self.data, self.seed)
 
     def data_options(self, seed: int | None) -> DataOptions:

@@ -5,7 +5,6 @@ from os import PathLike
 from typing import Any, Unpack
 
 from autobatch._arguments import require_seconds
-from autobatch.data.images.transform import require_image_backend
 from autobatch.data.options import FlowOptions, ImageBackend, require_options
 from autobatch.memory.budget import Reserve
 from autobatch.memory.sensors.nvml import nvml_session
@@ -113,17 +112,13 @@ def fit(
     """
     require_options(flow, fit.__kwdefaults__ or ())
     require_seconds(checkpoint_every_s=checkpoint_every_s)
-    require_image_backend(image_backend)
     options = RunOptions(
         epochs, initial_epoch, steps_per_epoch, shuffle, class_weight, callbacks, verbose, workers, log_memory
     ).limited(model)
     batching = Batching(batch_size, on_memory_pressure, scale_learning_rate, batch_statistics)
+    validation_steps = steps_to_run(model, validation_steps=validation_steps)
     validating = ValidationOptions(
-        validation_data,
-        validation_split,
-        validation_freq,
-        steps_to_run(model, validation_steps=validation_steps),
-        validation_batch_size,
+        validation_data, validation_split, validation_freq, validation_steps, validation_batch_size
     )
     request = UserRequest(
         model=model,
