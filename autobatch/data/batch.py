@@ -187,6 +187,7 @@ EXPECTED = (
 
 def as_batch(item: Any, what: str) -> Batch | None:
     """The batch that an item from `what` stands for, read as Keras reads it; `None` for an empty one."""
+    item = dense(item)
     parts = tuple(item) if isinstance(item, list | tuple) else (item,)
     if not 1 <= len(parts) <= 3:
         raise _no_batch(what, f"there are {len(parts)} parts", item)
@@ -212,9 +213,19 @@ def refusal(leaf: Any) -> str | None:
     """Why an array-like can't be cut by samples, `None` if it can."""
     if hasattr(leaf, "row_splits") or hasattr(leaf, "ragged_rank"):
         return "it is ragged, and samples of different lengths make no array; pad it (`.to_tensor()`)"
-    if hasattr(leaf, "tocsr") or hasattr(leaf, "dense_shape") or type(leaf).__name__ == "SparseTensorSpec":
-        return "it is sparse; make it dense (`tf.sparse.to_dense`, `.toarray()`)"
     return None
+
+
+def dense(leaf: Any) -> Any:
+    """What is sparse, scipy's or a tensor, as an array; anything else as it is."""
+    if hasattr(leaf, "toarray"):
+        return leaf.toarray()
+    if not hasattr(leaf, "dense_shape"):
+        return leaf
+    values = np.asarray(leaf.values)
+    array = np.zeros(tuple(np.asarray(leaf.dense_shape)), values.dtype)
+    array[tuple(np.asarray(leaf.indices).T)] = values
+    return array
 
 
 def shown(item: Any) -> str:
@@ -233,6 +244,7 @@ def shown(item: Any) -> str:
 def _arrays(nest: Any, what: str, item: Any) -> Any:
     if nest is None:
         return None
+    nest = dense(nest)
     if isinstance(nest, Mapping):
         return {key: _arrays(value, what, item) for key, value in nest.items()}
     if isinstance(nest, list | tuple):

@@ -6,9 +6,10 @@ from typing import Any, Self
 import keras
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
 
 from autobatch._arguments import require_fraction
-from autobatch.data.batch import EXPECTED, Batch, kept_type, leaves, map_leaves, refusal, shown
+from autobatch.data.batch import EXPECTED, Batch, dense, kept_type, leaves, map_leaves, refusal, shown
 from autobatch.data.epoch import as_indices
 from autobatch.errors import ArgumentError
 
@@ -34,7 +35,7 @@ class Column:
 
     def rows(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         values = self._values
-        rows = values.iloc[indices].to_numpy() if hasattr(values, "iloc") else values[indices]
+        rows = values.iloc[indices].to_numpy() if hasattr(values, "iloc") else dense(values[indices])
         return rows.astype(self._dtype, copy=False)  # type: ignore[no-any-return]
 
     def __getitem__(self, window: slice) -> Self:
@@ -49,6 +50,11 @@ def _column_of(values: Any, name: str, *, flat: bool) -> Column:
         raise ArgumentError(f"{name} can't be cut by samples: {reason}. Received: {shown(values)}.")
     if hasattr(values, "iloc") and values.ndim == 2:
         return Column(values, _read_as(values.iloc[:0].to_numpy().dtype))
+    if hasattr(values, "dense_shape"):
+        places, size = np.asarray(values.indices).T, tuple(np.asarray(values.dense_shape))
+        values = coo_array((np.asarray(values.values), tuple(places)), size)
+    if hasattr(values, "tocsr"):
+        return Column(values.tocsr(), _read_as(values.dtype))  # its rows are made dense as they are read
     array = np.asarray(values)
     if array.ndim == 0:
         raise ArgumentError(
