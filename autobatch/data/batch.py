@@ -187,7 +187,6 @@ EXPECTED = (
 
 def as_batch(item: Any, what: str) -> Batch | None:
     """The batch that an item from `what` stands for, read as Keras reads it; `None` for an empty one."""
-    item = dense(item)
     parts = tuple(item) if isinstance(item, list | tuple) else (item,)
     if not 1 <= len(parts) <= 3:
         raise _no_batch(what, f"there are {len(parts)} parts", item)

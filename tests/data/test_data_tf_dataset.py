@@ -111,7 +111,6 @@ def test_a_first_look_takes_nothing_away():
 
 @pytest.mark.parametrize("elements", [lambda x: x, lambda x: (x, Y)], ids=["bare", "with targets"])
 def test_sparse_elements_are_made_dense(elements):
-    """Seen to fail with a bare one taken for a tuple of three parts."""
     whole = np.where(X % 3 == 0, X, 0)
     dataset = tf.data.Dataset.from_tensor_slices(elements(tf.sparse.from_dense(whole))).batch(7)
     assert np.concatenate([batch.x for batch in DatasetStream(dataset).open(0)]).tolist() == whole.tolist()

@@ -521,6 +521,38 @@ def require_same_calls(execution: int, steps: int | None = None) -> None:
     assert predicted.calls == expected.calls
 
 
+class Noting(keras.layers.Layer):
+    """Writes a summary in its call."""
+
+    def call(self, x: Any) -> Any:
+        tf.summary.scalar("seen", tf.reduce_sum(x))
+        return x
+
+
+def folders_of(board: Path) -> list[str]:
+    """Where its layer's summaries have gone."""
+    files = sorted(board.rglob("events.out.tfevents.*"))
+    found = ((path, tf.compat.v1.train.summary_iterator(str(path))) for path in files)
+    tags = ((path, value.tag) for path, read in found for event in read for value in event.summary.value)
+    return [path.parent.name for path, tag in tags if tag.endswith("seen")]
+
+
+@pytest.mark.usefixtures("trials_here")
+def test_summaries_of_layers_are_written(tmp_path: Path) -> None:
+    """Of training and validation. Seen to fail with the steps that were traced for the trials."""
+    x, y = np.ones((10, 5), np.float32), np.ones((10, 1), np.float32)
+    options = {"batch_size": 4, "validation_data": (x, y), "verbose": 0}
+    for run in ("keras", "ours"):
+        model = keras.Sequential([keras.Input((5,)), Noting(), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        options["callbacks"] = [kc.TensorBoard(tmp_path / run, update_freq=1)]
+        if run == "keras":
+            model.fit(x, y, **options)
+        else:
+            autobatch.fit(model, (x, y), cache=False, **options)
+    assert folders_of(tmp_path / "ours") == folders_of(tmp_path / "keras") == ["train"] * 3 + ["validation"] * 3
+
+
 class BrokenError(Exception):
     pass
 

@@ -30,6 +30,7 @@ from autobatch.backend.tensorflow.function import (
     form_of,
     packed,
     specs_of,
+    summary_writer,
 )
 from autobatch.backend.tensorflow.lr_scale import LearningRateScale
 from autobatch.backend.tensorflow.update import Update, Use, count_operations, side_effects
@@ -154,7 +155,7 @@ class TensorFlowEngine(MeasuredModel):
         form = form_of(batch)
         kinds = self._kinds.of(repr(form), arrays)
         fixed = bool(self._model.jit_compile)  # XLA compiles every branch, so it gets just one
-        key = (use if fixed else None, repr(form), kinds)
+        key = (use if fixed else None, repr(form), kinds, summary_writer())
         if key not in self._functions:
             scalars = [tf.TensorSpec([], dtype) for dtype in (tf.float32, tf.float32, tf.int32, tf.int64)]
             signature = [specs_of(kinds), tf.TensorSpec([self._outputs], tf.float32), *scalars]

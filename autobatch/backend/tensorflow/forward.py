@@ -19,7 +19,16 @@ from autobatch.backend.tensorflow import capture as intercept
 from autobatch.backend.tensorflow.allocation_trace import AllocationTrace
 from autobatch.backend.tensorflow.cut_check import check_cut
 from autobatch.backend.tensorflow.divisors import Divisors
-from autobatch.backend.tensorflow.function import Function, KnownKinds, arrays_of, compiled, form_of, packed, specs_of
+from autobatch.backend.tensorflow.function import (
+    Function,
+    KnownKinds,
+    arrays_of,
+    compiled,
+    form_of,
+    packed,
+    specs_of,
+    summary_writer,
+)
 from autobatch.backend.tensorflow.variables import Backup, build_on, mutable_variables, undone_on_error
 from autobatch.data.batch import Batch
 from autobatch.data.model_spec import fixed_batch_size
@@ -63,7 +72,7 @@ class ForwardSteps:
         """The compiled step for this form of data, whatever the size."""
         form = form_of(batch)
         kinds = self._kinds.of(repr(form), arrays)
-        key = (step, repr(form), kinds)
+        key = (step, repr(form), kinds, summary_writer())
         if key not in self._functions:
             body = self._test_body(form) if step == "test" else self._predict_body(form)
             signature: list[Any] = [specs_of(kinds), tf.TensorSpec([], tf.int64)]

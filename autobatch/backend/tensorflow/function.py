@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.ops import summary_ops_v2
 
 from autobatch.data.batch import Batch, leaves, map_leaves
 from autobatch.data.model_spec import fixed_batch_size
@@ -76,6 +77,11 @@ def compiled_once(model: Any, function: Function, signature: Any) -> Function:
     graph = compiled(model, function, signature)
     # What XLA compiles it compiles anew for each size, and was not tried without the trace.
     return graph if model.run_eagerly or model.jit_compile else Untraced(graph)
+
+
+def summary_writer() -> Any:
+    """Where summaries of layers and steps go now; what is traced writes to the one that it was traced with."""
+    return summary_ops_v2._summary_state.writer
 
 
 def arrays_of(model: Any, batch: Batch) -> list[Any]:
