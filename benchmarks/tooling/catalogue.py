@@ -28,6 +28,7 @@ ENTRIES = (
     Entry("prediction", "Prediction error", "How far is the predicted peak from the measured one?", 2400, 400),
     Entry("overhead", "Overhead", "How long does an update take, over one of plain Keras at the same size?"),
     Entry("accumulation", "Accumulation", "What does a large batch in small parts cost, and is it the same update?"),
+    Entry("exact", "Exact updates", "What does it cost that an update which is cut equals the whole one?"),
     Entry("adapting", "Adapting", "How much is trained in an hour in which neighbours come and go?", 2400, 400),
     Entry(
         "rebuilding", "Rebuilding", "How much faster is the same flow at another size than flow_from_directory again?"

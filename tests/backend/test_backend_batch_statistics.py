@@ -337,6 +337,16 @@ def test_a_layer_that_is_called_with_other_rows_is_named(options: dict[str, Any]
         update(engine, DATA[:12], (12,))
 
 
+def test_xla_which_leaves_assertions_out_is_looked_at_before() -> None:
+    """Nothing moves by it. Seen to fail without a look."""
+    with pytest.raises(ModelError, match="of_views is called with other rows"):
+        TensorFlowEngine(compiled(normed(TwoViews()), jit_compile=True), DATA[:2], group=8)
+    model = compiled(functional(), jit_compile=True)
+    before = [np.asarray(variable) for variable in model.variables]
+    TensorFlowEngine(model, DATA[:2], group=8)
+    assert all(np.array_equal(one, other) for one, other in zip(before, model.variables, strict=True))
+
+
 def test_a_layer_that_is_called_in_a_function_of_its_own_is_named() -> None:
     engine = TensorFlowEngine(compiled(normed(Looped())), DATA[:2], group=8)
     with pytest.raises(ModelError, match="in a function of its own: 'inside'"):

@@ -5,7 +5,7 @@ so it does not matter how many come at once. Each sample is summed up first; gro
 
 While a step is traced, `call` of the model's `BatchNormalization` layers is swapped. Not covered, and refused: batch
 renormalisation, subclasses that compute the statistics in their own way, calls from inside a loop or a `tf.function`,
-and, but for XLA, which leaves assertions out, calls with other rows than the samples.
+and calls with other rows than the samples.
 """
 
 import contextlib
@@ -17,6 +17,8 @@ import keras
 import tensorflow as tf
 
 from autobatch.backend.tensorflow.function import replaced
+from autobatch.backend.tensorflow.variables import Backup
+from autobatch.data.batch import Batch, map_leaves
 from autobatch.errors import ModelError
 
 _KERAS = keras.layers.BatchNormalization
@@ -66,6 +68,19 @@ def grouped_statistics(model: Any, size: int) -> Callable[[Any], AbstractContext
                 _move(layer.moving_variance, momentum, [variance for _, variance, _ in calls])
 
     return in_force
+
+
+def require_own_rows(model: Any, statistics: Any, batch: Batch, backup: Backup) -> None:
+    """Refuses layers that are called with other rows than the samples: for XLA, which leaves assertions out."""
+    backup.attempt += 1
+    backup.write(backup.attempt)
+    try:
+        with statistics(batch.size):
+            model(map_leaves(tf.convert_to_tensor, batch.x), training=True)
+    except tf.errors.InvalidArgumentError as error:
+        raise _cannot(f"A layer is called with other rows than the samples. {error.message}") from error
+    finally:
+        backup.restore()
 
 
 def _grouped(layer: Any, size: int, samples: Any, calls: list[Any]) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from autobatch.backend.base import BatchTotals, CutCheck, Logs
 from autobatch.backend.tensorflow import allocator as memory
 from autobatch.backend.tensorflow import capture as intercept
-from autobatch.backend.tensorflow.batch_statistics import grouped_statistics
+from autobatch.backend.tensorflow.batch_statistics import grouped_statistics, require_own_rows
 from autobatch.backend.tensorflow.cut_check import check_cut
 from autobatch.backend.tensorflow.divisors import Divisors
 from autobatch.backend.tensorflow.forward import ForwardSteps, MeasuredModel, require_one_replica
@@ -54,6 +54,8 @@ class TensorFlowEngine(MeasuredModel):
         during_apply = self._rescaling.in_force if self._rescaling else contextlib.nullcontext
         self._update = Update(model, during_apply, called=self._device == memory.CPU)
         self._statistics = grouped_statistics(model, group) if group > 1 else contextlib.nullcontext
+        if group > 1 and model.jit_compile:
+            require_own_rows(model, self._statistics, example, self._backup)
         self._functions: dict[Any, Function] = {}
         self._kinds = KnownKinds(model)
         weighted = example.sample_weight is not None
