@@ -150,7 +150,7 @@ def fixed_batch_size(model: Any) -> int | None:
 _others_run: WeakKeyDictionary[Any, tuple[int, bool]] = WeakKeyDictionary()
 
 
-def runs(model: Any, x: Any, size: int) -> bool:
+def runs(model: Any, x: Any, size: int | None) -> bool:
     """Whether the model takes so many samples like those of a nest of arrays; no number is computed."""
     try:
         run_symbolically(model, x, size)

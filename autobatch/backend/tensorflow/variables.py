@@ -19,7 +19,7 @@ from autobatch.backend.base import SHARED_SEED, StateVariable
 from autobatch.backend.oom import Cause, classify
 from autobatch.backend.tensorflow.function import replaced
 from autobatch.data.batch import Batch, map_leaves
-from autobatch.data.model_spec import carried_states, symbol_of
+from autobatch.data.model_spec import carried_states, runs, symbol_of
 from autobatch.errors import ModelError, OutOfMemoryError
 
 
@@ -150,10 +150,12 @@ def build_on(model: Any, example: Batch, *, trains: bool = False) -> None:
     def training_loss(*args: Any, **given: Any) -> Any:
         return compute_loss(*args, **given | {"training": True})
 
-    # Of any number of samples: Keras would have an `Input` that it makes tell the number for good.
-    size = example.size if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()) else None
+    parts = list(model._flatten_layers())
+    if not all(layer.built for layer in parts) and not any(getattr(layer, "stateful", False) for layer in parts):
+        # On any number of samples first: an `Input` that Keras makes keeps the number that it sees.
+        runs(model, example.x, None)
     with replaced(model, "_compute_loss", training_loss) if trains else contextlib.nullcontext():
-        model._symbolic_build(data_batch=map_leaves(lambda array: symbol_of(array, size), example.nest))
+        model._symbolic_build(data_batch=map_leaves(lambda array: symbol_of(array, example.size), example.nest))
 
 
 @contextlib.contextmanager
