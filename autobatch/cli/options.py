@@ -70,14 +70,18 @@ count = functools.partial(_whole, least=0)
 seed = functools.partial(_whole, least=0, most=2**32 - 1)  # as numpy takes one
 
 
-def batch_size(text: str) -> int | str:
-    """`auto`, `largest`, or a whole number from 1."""
-    if text in {"auto", "largest"}:
+def _word_or_whole(text: str, words: tuple[str, ...], least: int) -> int | str:
+    if text in words:
         return text
     try:
-        return positive_count(text)
+        return _whole(text, least=least)
     except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor largest nor a whole number from 1") from None
+        either = " nor ".join(words)
+        raise argparse.ArgumentTypeError(f"{text!r} is neither {either} nor a whole number from {least}") from None
+
+
+batch_size = functools.partial(_word_or_whole, words=("auto", "largest"), least=1)
+batch_statistics = functools.partial(_word_or_whole, words=("micro",), least=2)
 
 
 def number(text: str) -> float:

@@ -9,6 +9,7 @@ from command_scene import FakeApi, run, run_as_is
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autobatch.cli.options import batch_statistics
 from autobatch.cli.parser import build_parser, command_parsers, parse
 from autobatch.cli.settings import (
     ONE_SHOT,
@@ -124,6 +125,7 @@ def test_a_flag_takes_a_switch_back(here):
     ("text", "says"),
     [
         ("max_batch = 0", "The setting max_batch cannot be used: '0' is not a whole number from 1"),
+        ('batch_size = "most"', "'most' is neither auto nor largest nor a whole number from 1"),
         ("max_batch = true", "true is no value for it"),
         ("max_batch = [1]", "[1] is neither text nor a number"),
         ("max_batch = 2.5", "'2.5' is not a whole number from 1"),
@@ -144,6 +146,13 @@ def test_a_mistake_in_a_file_names_the_file_and_the_key(here, text, says):
     assert (status, out, fake.calls) == (2, "", [])
     assert says in err
     assert str(here / "autobatch.toml") in err
+
+
+@pytest.mark.parametrize("text", ["1", "micros", "8.0"])
+def test_words_and_numbers_are_named_where_either_may_be_said(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is neither micro nor a whole number from 2"):
+        batch_statistics(text)
+    assert (batch_statistics("micro"), batch_statistics("2")) == ("micro", 2)
 
 
 def test_a_mistake_in_a_variable_names_it(here):

@@ -236,6 +236,7 @@ class Snapshots(keras.callbacks.Callback):
             setattr(self, hook, keep)
 
 
+@pytest.mark.filterwarnings("ignore:The data come to an end after:UserWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_wherever_it_is_interrupted_it_ends_as_the_whole_run_does(name, bench, tmp_path):
     """Weights, optimizer, seeds, metrics and History bit for bit; every sample once in the state that survives.

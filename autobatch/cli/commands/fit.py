@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, TextIO, get_args
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Terminal, as_typed
 from autobatch.cli.inputs import inputs, search
-from autobatch.cli.options import Switch, add_inputs, add_option, add_search, count, positive_count, seconds
+from autobatch.cli.options import (
+    Switch,
+    add_inputs,
+    add_option,
+    add_search,
+    batch_statistics,
+    count,
+    positive_count,
+    seconds,
+)
 from autobatch.errors import ArgumentError
 from autobatch.train.learning_rate import Rule
 
@@ -62,9 +71,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     text = "how the learning rate follows a resized batch: linear for SGD, sqrt for Adam (default: not at all)"
     add_option(training, "--scale-learning-rate", text, choices=get_args(Rule))
     text = "what BatchNorm sees: micro (the micro-batch, default), or the number of samples in a group"
-    add_option(
-        training, "--batch-statistics SIZE", text, lambda size: size if size == "micro" else positive_count(size)
-    )
+    add_option(training, "--batch-statistics SIZE", text, batch_statistics)
     text = "what rotates, shifts, shears and zooms pictures: scipy as in Keras (default), or opencv, which is faster"
     add_option(training, "--image-backend", text, choices=("scipy", "opencv"))
     add_option(training, "--output FILE", "where to save the trained model; ends in .keras")
