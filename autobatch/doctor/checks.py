@@ -40,11 +40,8 @@ def _build(facts: MachineFacts) -> str:
     framework = facts.framework
     if not framework.cuda_build:
         return "built without CUDA"
-    built_for = [
-        f"CUDA {framework.cuda_version}" if framework.cuda_version else "CUDA",
-        *([f"cuDNN {framework.cudnn_version}"] if framework.cudnn_version else []),
-    ]
-    return f"built for {' and '.join(built_for)}"
+    cudnn = f" and cuDNN {framework.cudnn_version}" if framework.cudnn_version else ""
+    return f"built for CUDA {framework.cuda_version or ''}".rstrip() + cudnn
 
 
 def check_memory(facts: MachineFacts) -> Iterator[Finding]:
@@ -69,7 +66,6 @@ def _limit(facts: MachineFacts) -> Finding:
 
 
 def _sensors(facts: MachineFacts) -> Iterator[Finding]:
-    """Yields what the reading could not tell of the host."""
     for note in facts.reading.notes:
         if not note.startswith(("GPU", "No GPU", "CUDA_VISIBLE_DEVICES", "No memory control group")):
             remedy = next((remedy for file, remedy in _REMEDIES.items() if file in note), _OF_GROUPS)

@@ -30,8 +30,6 @@ _Used: TypeAlias = dict[int, _Devices]
 
 @dataclass(frozen=True, slots=True)
 class Consumers:
-    """The processes that hold memory."""
-
     shown: tuple[Consumer, ...]  # those that hold most, first what counts against the limit; always with this process
     left_out: int = 0  # how many more there are
     notes: tuple[str, ...] = ()  # what could not be read or does not add up, one sentence each
@@ -104,7 +102,12 @@ def _binding_group(reading: MemoryReading) -> ControlGroup | None:
 
 def _discrepancies(reading: MemoryReading, consumers: Sequence[Consumer], members: GroupPids | None) -> Iterator[str]:
     """Yields what the list leaves open; `members` are the processes of the binding control group, where it has some."""
-    yield from _of_numbers(consumers)
+    numbers = ", ".join(str(consumer.pid) for consumer in consumers if consumer.name is None)
+    if numbers:
+        yield (
+            f"The driver lists processes that cannot be told from here ({numbers}): of another container or of the "
+            "host. Processes of this container may be among them, under the machine's numbers."
+        )
     group = _binding_group(reading)
     if group is None:
         in_use = reading.host.total_bytes - reading.host.available_bytes
@@ -117,15 +120,6 @@ def _discrepancies(reading: MemoryReading, consumers: Sequence[Consumer], member
         in_use = group.usage_bytes - group.reclaimable_bytes
         inside = [consumer for consumer in consumers if consumer.in_group]
         yield from _of_sums("the control group", in_use, group.limit_bytes, inside)
-
-
-def _of_numbers(consumers: Sequence[Consumer]) -> Iterator[str]:
-    numbers = ", ".join(str(consumer.pid) for consumer in consumers if consumer.name is None)
-    if numbers:
-        yield (
-            f"The driver lists processes that cannot be told from here ({numbers}): of another container or of the "
-            "host. Processes of this container may be among them, under the machine's numbers."
-        )
 
 
 def _of_sums(where: str, in_use: int, capacity: int, consumers: Sequence[Consumer]) -> Iterator[str]:

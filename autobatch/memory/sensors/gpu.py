@@ -80,9 +80,24 @@ def _visible(nvml: Any, environ: Mapping[str, str], notes: list[str]) -> tuple[t
 
 def _devices(nvml: Any, slots: Sequence[Slot], pid: int, proc: Path, notes: list[str]) -> Iterator[Device]:
     for index, slot in enumerate(slots):
-        device = _device(nvml, index, slot, pid, proc, notes)
-        if device is not None:
-            yield device
+        try:
+            memory = read_gpu_memory(nvml, slot.handle)
+        except nvml.NVMLError as error:
+            notes.append(f"GPU:{index} ({slot.uuid}) is left out: it does not tell its memory ({error}).")
+            continue
+        own, why = used_by_process(nvml, pid, slot.handle, memory.total_bytes, proc)
+        if why:
+            notes.append(f"GPU:{index}: {why}")
+        yield Device(
+            index=index,
+            uuid=slot.uuid,
+            name=slot.name or "GPU",
+            total_bytes=memory.total_bytes,
+            free_bytes=memory.free_bytes,
+            used_by_this_process_bytes=own,
+            reserved_bytes=memory.reserved_bytes,
+            own_from=None if own is None else "driver",
+        )
 
 
 def _slot(nvml: Any, number: int, notes: list[str]) -> Slot | None:
@@ -94,7 +109,7 @@ def _slot(nvml: Any, number: int, notes: list[str]) -> Slot | None:
         return None
     sliced = (ask(nvml, "nvmlDeviceGetMigMode", handle) or [0])[0] == 1
     slices = tuple(_slices(nvml, handle, uuid)) if sliced else ()
-    return Slot(uuid, handle, _name(nvml, handle), slices=slices, sliced=sliced)
+    return Slot(uuid, handle, ask(nvml, "nvmlDeviceGetName", handle), slices=slices, sliced=sliced)
 
 
 def _slices(nvml: Any, gpu: Any, uuid: str) -> Iterator[Slot]:
@@ -105,38 +120,12 @@ def _slices(nvml: Any, gpu: Any, uuid: str) -> Iterator[Slot]:
             own = nvml.nvmlDeviceGetUUID(handle)
         except nvml.NVMLError:
             continue
-        yield Slot(own, handle, _name(nvml, handle), old_name=_old_name(nvml, handle, uuid))
+        yield Slot(own, handle, ask(nvml, "nvmlDeviceGetName", handle), old_name=_old_name(nvml, handle, uuid))
 
 
 def _old_name(nvml: Any, handle: Any, uuid: str) -> str | None:
     numbers = [ask(nvml, f"nvmlDeviceGet{part}InstanceId", handle) for part in ("Gpu", "Compute")]
     return None if None in numbers else f"MIG-{uuid}/{numbers[0]}/{numbers[1]}"
-
-
-def _name(nvml: Any, handle: Any) -> str | None:
-    name = ask(nvml, "nvmlDeviceGetName", handle)
-    return None if name is None else str(name)
-
-
-def _device(nvml: Any, index: int, slot: Slot, pid: int, proc: Path, notes: list[str]) -> Device | None:
-    try:
-        memory = read_gpu_memory(nvml, slot.handle)
-    except nvml.NVMLError as error:
-        notes.append(f"GPU:{index} ({slot.uuid}) is left out: it does not tell its memory ({error}).")
-        return None
-    own, why = used_by_process(nvml, pid, slot.handle, memory.total_bytes, proc)
-    if why:
-        notes.append(f"GPU:{index}: {why}")
-    return Device(
-        index=index,
-        uuid=slot.uuid,
-        name=slot.name or "GPU",
-        total_bytes=memory.total_bytes,
-        free_bytes=memory.free_bytes,
-        used_by_this_process_bytes=own,
-        reserved_bytes=memory.reserved_bytes,
-        own_from=None if own is None else "driver",
-    )
 
 
 def read_device_uses(

@@ -32,8 +32,14 @@ def nvml_session(nvml: Any = None) -> Iterator[tuple[Any, str]]:
 
     NVML counts who started it, so contexts may overlap: readings within one don't start it each time.
     """
-    nvml = _pynvml() if nvml is None else nvml
-    why = "the Python module of NVML (nvidia-ml-py) is not installed" if nvml is None else _start(nvml)
+    why = ""
+    try:
+        nvml = _pynvml() if nvml is None else nvml
+        nvml.nvmlInit()
+    except ImportError:
+        why = "the Python module of NVML (nvidia-ml-py) is not installed"
+    except nvml.NVMLError as error:
+        why = f"NVML does not start ({error})"
     if why:
         yield None, why
         return
@@ -45,20 +51,9 @@ def nvml_session(nvml: Any = None) -> Iterator[tuple[Any, str]]:
             nvml.nvmlShutdown()
 
 
-def _start(nvml: Any) -> str:
-    """Starts NVML; returns why it does not start, "" if it does."""
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return f"NVML does not start ({error})"
-    return ""
-
-
 def _pynvml() -> Any:
-    try:
-        import pynvml
-    except ImportError:
-        return None
+    import pynvml
+
     return pynvml
 
 
