@@ -75,8 +75,6 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be spent of a limit."""
-
     limit: Limit  # the one that decides
     reserve_bytes: int  # what stays free of it
     # What this process occupies of it without needing it, so that its steps can use that again; negative for what it

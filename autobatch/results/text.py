@@ -66,12 +66,10 @@ def outcome_words(outcome: "Outcome") -> str:
 
 
 def format_number(value: float | None, form: str) -> str:
-    """A number in a form of `format`, where there is one."""
     return UNKNOWN if value is None or not math.isfinite(value) else format(value, form)
 
 
 def format_amount(count: int | None) -> str:
-    """An amount of memory, where it is known."""
     return UNKNOWN if count is None else format_bytes(count)
 
 

@@ -43,8 +43,6 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a trial that ran has measured."""
-
     seconds: tuple[float, ...]  # of each update, in order; the first one includes compilation
     peaks: Mapping[str, int]  # per resource (`"host"`, `"device"`), above what the process held before its first step
     profiles: Mapping[str, AllocationProfile] = field(default_factory=dict)  # where allocations were recorded

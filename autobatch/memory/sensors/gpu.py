@@ -13,6 +13,7 @@ of the framework tell what is in use of what they hold, which is the least that 
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -140,7 +141,9 @@ def read_device_uses(
 
 def _uses(nvml: Any, slots: Sequence[Slot], notes: list[str]) -> Iterator[DeviceUse]:
     for index, slot in enumerate(slots):
-        total_bytes = _total(nvml, slot)
+        total_bytes = None
+        with suppress(nvml.NVMLError):
+            total_bytes = read_gpu_memory(nvml, slot.handle).total_bytes
         computing, why = list_processes(nvml, "Compute", slot.handle, total_bytes)
         if computing is None:
             notes.append(f"GPU:{index}: there is no telling who holds its memory ({why}).")
@@ -150,13 +153,6 @@ def _uses(nvml: Any, slots: Sequence[Slot], notes: list[str]) -> Iterator[Device
         for pid in computing | drawing:
             known = [used for used in (computing.get(pid), drawing.get(pid)) if used is not None]
             yield DeviceUse(index, pid, max(known, default=None))
-
-
-def _total(nvml: Any, slot: Slot) -> int | None:
-    try:
-        return read_gpu_memory(nvml, slot.handle).total_bytes
-    except nvml.NVMLError:
-        return None
 
 
 def add_own_use(device: Device, allocator: Allocator | None) -> tuple[Device, tuple[str, ...]]:

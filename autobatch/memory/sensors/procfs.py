@@ -38,7 +38,6 @@ def read_text(path: Path) -> str | None:
 
 
 def read_number(path: Path) -> int | None:
-    """Returns the one whole number in a file, or `None` where there is none."""
     return parse_number(read_text(path))
 
 
@@ -66,7 +65,6 @@ def parse_fields(text: str) -> dict[str, int]:
 
 
 def read_host(proc: Path = PROC) -> tuple[HostMemory, tuple[str, ...]]:
-    """Returns the machine's memory, and notes on what could not be read."""
     text = read_text(proc / "meminfo")
     if text is None and not proc.is_dir():
         return _host_from_psutil(), ()
@@ -82,7 +80,6 @@ def read_host(proc: Path = PROC) -> tuple[HostMemory, tuple[str, ...]]:
 
 
 def read_process(proc: Path = PROC) -> tuple[ProcessMemory, tuple[str, ...]]:
-    """Returns this process' memory on the host, and notes on what could not be read."""
     found = parse_fields(read_text(proc / "self" / "status") or "")
     rss, peak = found.get("VmRSS"), found.get("VmHWM")
     if rss is None:
