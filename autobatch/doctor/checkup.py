@@ -163,14 +163,11 @@ def _check_packages(facts: MachineFacts) -> Iterator[Finding]:
         yield ok("packages", "versions", "Everything that autobatch needs is there, in versions that it is made for.")
     elif any(package.fits is None and package.version is not None for package in needed):
         yield ok("packages", "versions", "autobatch is not installed as a package here: versions are not compared.")
-    yield from (_optional(package) for package in optional)
-
-
-def _optional(package: Package) -> Finding:
-    if package.version is None:
-        said = f"Not installed, and needed for {package.extra} only: pip install {package.name}."
-        return ok("packages", package.name, said)
-    return ok("packages", package.name, f"{package.name} {package.version}, for {package.extra}.")
+    for package in optional:
+        said = f"{package.name} {package.version}, for {package.extra}."
+        if package.version is None:
+            said = f"Not installed, and needed for {package.extra} only: pip install {package.name}."
+        yield ok("packages", package.name, said)
 
 
 def _install(package: Package) -> str:
@@ -219,8 +216,7 @@ class Checkup:
         return {state: found[state] for state in ("ok", "warning", "problem")}
 
     def to_dict(self) -> dict[str, Any]:
-        facts = asdict(self) | {"findings": [asdict(finding) for finding in self.findings]}
-        return {"schema_version": SCHEMA_VERSION, "counts": self.counts, **facts}
+        return {"schema_version": SCHEMA_VERSION, "counts": self.counts, **asdict(self)}
 
 
 def check_up(facts: MachineFacts) -> Checkup:

@@ -97,7 +97,5 @@ class Budget:
         return asdict(self.limit) | figures
 
     def __str__(self) -> str:
-        return (
-            f"{self.limit.kind}: {format_bytes(self.free_bytes)} free "
-            f"beside a reserve of {format_bytes(self.reserve_bytes)}"
-        )
+        free, reserve = format_bytes(self.free_bytes), format_bytes(self.reserve_bytes)
+        return f"{self.limit.kind}: {free} free beside a reserve of {reserve}"

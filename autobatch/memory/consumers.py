@@ -39,8 +39,10 @@ def read_consumers(
     reading: MemoryReading, *, most: int = 10, proc: Path = Path("/proc"), nvml: Any = None
 ) -> Consumers:
     """Returns which processes (at most so many) hold the memory of a reading; what can't be read is noted."""
-    found, process_notes = read_processes(proc)
-    processes = _with_own(found, reading)
+    processes, process_notes = read_processes(proc)
+    if not any(process.pid == os.getpid() for process in processes):
+        own = ResidentProcess(os.getpid(), Path(sys.executable).name, reading.process.rss_bytes)
+        processes = (*processes, own)
     uses, use_notes = read_device_uses(nvml) if reading.devices else ((), ())
     group = _binding_group(reading)
     members = None if group is None else read_group_pids(Path(group.path))
@@ -53,14 +55,6 @@ def read_consumers(
     notes = [*process_notes, *use_notes, *_discrepancies(reading, consumers, members)]
     # Both ask NVML: what the reading has said already is not said again.
     return Consumers(shown, len(consumers) - len(shown), tuple(note for note in notes if note not in reading.notes))
-
-
-def _with_own(processes: Sequence[ResidentProcess], reading: MemoryReading) -> list[ResidentProcess]:
-    """The processes with this one among them, whatever could be read."""
-    pid = os.getpid()
-    if any(process.pid == pid for process in processes):
-        return list(processes)
-    return [*processes, ResidentProcess(pid, Path(sys.executable).name, reading.process.rss_bytes)]
 
 
 def _apart(processes: Sequence[ResidentProcess], uses: Sequence[DeviceUse], proc: Path) -> tuple[_Used, _Used]:

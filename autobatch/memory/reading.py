@@ -96,14 +96,12 @@ class MemoryReading:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the reading as JSON-ready values, in bytes, with its budgets under the default reserve."""
+        groups = [asdict(group) | {"available_bytes": group.available_bytes} for group in self.control_groups]
+        devices = [asdict(device) | {"used_by_others_bytes": device.used_by_others_bytes} for device in self.devices]
         return {
             **asdict(self),
-            "control_groups": [
-                asdict(group) | {"available_bytes": group.available_bytes} for group in self.control_groups
-            ],
-            "devices": [
-                asdict(device) | {"used_by_others_bytes": device.used_by_others_bytes} for device in self.devices
-            ],
+            "control_groups": groups,
+            "devices": devices,
             "notes": list(self.notes),
             "budgets": [budget.to_dict() for budget in self.budgets()],
             "binding": self.budget().to_dict(),
@@ -221,12 +219,9 @@ def apply_limit(reading: MemoryReading, limit_bytes: int | None, device_index: i
     if device_index is None:
         host = HostMemory(limit_bytes, min(reading.host.available_bytes, left))
         return replace(reading, host=host, notes=notes)
-    devices = tuple(
-        replace(device, total_bytes=limit_bytes, free_bytes=min(device.free_bytes, left))
-        if device.index == device_index
-        else device
-        for device in reading.devices
-    )
+    device = _find_device(reading, device_index)
+    limited = replace(device, total_bytes=limit_bytes, free_bytes=min(device.free_bytes, left))
+    devices = tuple(limited if other is device else other for other in reading.devices)
     return replace(reading, devices=devices, notes=notes)
 
 

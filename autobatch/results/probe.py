@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import import_module
 from typing import Any, Literal, Self, get_args
 
@@ -136,18 +136,13 @@ class ProbeResult:
         """The result as JSON-ready values with whole bytes; `from_dict` reads them back."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "batch_size": self.batch_size,
-            "mode": self.mode,
-            "max_batch_size": self.max_batch_size,
-            "efficient_batch_size": self.efficient_batch_size,
-            "effective_batch_size": self.effective_batch_size,
+            **{one.name: getattr(self, one.name) for one in fields(self)},
             "accumulation_steps": self.accumulation_steps,
             "trials": [trial.to_dict() for trial in self.trials],
             "models": {name: asdict(in_whole_bytes(model)) for name, model in self.models.items()},
             "budgets": dict(self.budgets),
             "limits": dict(self.limits),
             "reserves": dict(self.reserves),
-            "from_cache": self.from_cache,
             "reasons": list(self.reasons),
             "notes": list(self.notes),
         }

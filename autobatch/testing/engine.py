@@ -180,8 +180,7 @@ class FakeRecording:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        pass
+    def __exit__(self, *_: object) -> None: ...
 
     def read(self) -> tuple[Allocation, ...]:
         """What it was made with."""

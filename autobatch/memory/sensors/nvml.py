@@ -155,10 +155,6 @@ def read_driver(nvml: Any = None) -> tuple[Driver | None, tuple[str, ...]]:
         version = ask(running, "nvmlSystemGetDriverVersion")
         if version is None:
             return None, ("NVML runs, but does not tell the driver's version.",)
-        return Driver(str(version), ask(running, "nvmlSystemGetNVMLVersion"), _cuda(running)), ()
-
-
-def _cuda(nvml: Any) -> str | None:
-    # NVML writes 12.4 as 12040
-    number = ask(nvml, "nvmlSystemGetCudaDriverVersion")
-    return None if number is None else f"{number // 1000}.{number % 1000 // 10}"
+        number = ask(running, "nvmlSystemGetCudaDriverVersion")  # 12.4 as 12040
+        cuda = None if number is None else f"{number // 1000}.{number % 1000 // 10}"
+        return Driver(str(version), ask(running, "nvmlSystemGetNVMLVersion"), cuda), ()

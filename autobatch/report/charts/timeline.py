@@ -32,12 +32,8 @@ _TITLED = 10  # reasons in one title: more than that nobody reads
 
 def timeline(record: Record, *, wide: bool) -> Svg | None:
     """A training drawn over time, for a screen or a telephone; `None` where nothing of it has a time."""
-    shown = run_content(
-        record.observations,
-        record.decisions,
-        record.epochs,
-        None if record.begun is None else record.begun.micro_batch_size,
-    )
+    first_size = None if record.begun is None else record.begun.micro_batch_size
+    shown = run_content(record.observations, record.decisions, record.epochs, first_size)
     rows = shown.rows
     if not rows or shown.until_s <= shown.start_s:
         return None

@@ -123,19 +123,15 @@ class _MemoryChart:
             return Svg()
         labels = Labels(replace(frame, top=middle - _STRIP / 2, bottom=middle + _STRIP / 2))
         places = [(trial, self._x(trial.size), middle) for trial in self._shown.silent]
-        for _, across, up in places:
+        pieces = [
+            text(_NO_PEAK, frame.left - 7, middle + FONT * 0.35, "tick", "end"),
+            rule((frame.left, middle), (frame.right, middle), "grid"),
+        ]
+        for trial, across, up in places:
             labels.keep_free(across, up)
-        return join(
-            [
-                text(_NO_PEAK, frame.left - 7, middle + FONT * 0.35, "tick", "end"),
-                rule((frame.left, middle), (frame.right, middle), "grid"),
-                *(
-                    _dot(t, x, y, f"{t.size} samples: {outcome_words(t.outcome)}, no peak measured", None)
-                    for t, x, y in places
-                ),
-                *(_outcome_label(labels, *place) for place in places),
-            ]
-        )
+            title = f"{trial.size} samples: {outcome_words(trial.outcome)}, no peak measured"
+            pieces.append(_dot(trial, across, up, title, None))
+        return join([*pieces, *(_outcome_label(labels, *place) for place in places)])
 
     def _worst(self) -> Svg:
         peaks = {id(trial): peak for trial, peak in self._shown.measured}
