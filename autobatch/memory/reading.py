@@ -214,12 +214,15 @@ def apply_limit(reading: MemoryReading, limit_bytes: int | None, device_index: i
     if limit_bytes >= capacity:
         note = f"The limit of {format_bytes(limit_bytes)} changes nothing: {what} has {format_bytes(capacity)}."
         return replace(reading, notes=(*reading.notes, note))
-    notes = (*reading.notes, f"As if {what} had {format_bytes(limit_bytes)}.", *_unknown(reading, device_index))
+    notes = (*reading.notes, f"As if {what} had {format_bytes(limit_bytes)}.")
     left = max(0, limit_bytes - _occupied(reading, device_index))
     if device_index is None:
         host = HostMemory(limit_bytes, min(reading.host.available_bytes, left))
         return replace(reading, host=host, notes=notes)
     device = _find_device(reading, device_index)
+    if device.used_by_this_process_bytes is None:
+        unknown = f"How much of GPU:{device_index} this process holds is not known, so the limit does not count it."
+        notes = (*notes, unknown)
     limited = replace(device, total_bytes=limit_bytes, free_bytes=min(device.free_bytes, left))
     devices = tuple(limited if other is device else other for other in reading.devices)
     return replace(reading, devices=devices, notes=notes)
@@ -254,12 +257,6 @@ def _occupied(reading: MemoryReading, device_index: int | None) -> int:
     if device_index is None:
         return reading.process.rss_bytes
     return _find_device(reading, device_index).used_by_this_process_bytes or 0
-
-
-def _unknown(reading: MemoryReading, device_index: int | None) -> tuple[str, ...]:
-    if device_index is None or _find_device(reading, device_index).used_by_this_process_bytes is not None:
-        return ()
-    return (f"How much of GPU:{device_index} this process holds is not known, so the limit does not count it.",)
 
 
 def _find_device(reading: MemoryReading, index: int) -> Device:

@@ -61,22 +61,18 @@ def query_visible(
     with nvml_session(nvml) as (running, why):
         if running is None:
             return (), (f"No GPU is counted: {why}.",)
+        try:
+            count = running.nvmlDeviceGetCount()
+        except running.NVMLError as error:
+            return (), (f"No GPU is counted: NVML does not count them ({error}).",)
+        if count == 0:
+            return (), ("No GPU is counted: NVML runs and names none.",)
+        environ = os.environ if environ is None else environ
         notes: list[str] = []
-        slots, hidden = _visible(running, os.environ if environ is None else environ, notes)
+        gpus = [_slot(running, number, notes) for number in range(count)]
+        slots, hidden = choose_visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
         answers = tuple(question(running, slots, notes))
-        return answers, (*hidden, *notes)
-
-
-def _visible(nvml: Any, environ: Mapping[str, str], notes: list[str]) -> tuple[tuple[Slot, ...], tuple[str, ...]]:
-    try:
-        count = nvml.nvmlDeviceGetCount()
-    except nvml.NVMLError as error:
-        return (), (f"No GPU is counted: NVML does not count them ({error}).",)
-    if count == 0:
-        return (), ("No GPU is counted: NVML runs and names none.",)
-    gpus = [_slot(nvml, number, notes) for number in range(count)]
-    chosen, hidden = choose_visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
-    return chosen, (*hidden, *order_notes(gpus, environ))
+        return answers, (*hidden, *order_notes(gpus, environ), *notes)
 
 
 def _devices(nvml: Any, slots: Sequence[Slot], pid: int, proc: Path, notes: list[str]) -> Iterator[Device]:
