@@ -48,7 +48,11 @@ def described_pictures(args: argparse.Namespace) -> str | dict[str, Any]:
     """The generator's name, or its settings: whichever of the two comes from the stronger source."""
     given_pictures = {name: getattr(args, name) for name in PICTURES if getattr(args, name) is not None}
     if args.directory is None:
-        _require_none(args, [*given_pictures, *(["datagen"] if args.datagen is not None else [])])
+        # Settings from elsewhere than the command line have no effect then.
+        names = [*given_pictures, *(["datagen"] if args.datagen is not None else [])]
+        flags = [args.settings[name].where for name in names if args.settings[name].origin is Origin.FLAG]
+        if flags:
+            raise ArgumentError(f"There are no pictures to read. Received: {', '.join(flags)} without DIR.")
         return {}
     if args.datagen is None:
         return given_pictures
@@ -61,10 +65,3 @@ def described_pictures(args: argparse.Namespace) -> str | dict[str, Any]:
             f"--datagen brings its own settings. Received: {places} beside it. Expected: one or the other."
         )
     return given_pictures
-
-
-def _require_none(args: argparse.Namespace, names: list[str]) -> None:
-    """Refuses flags about pictures without pictures; settings from elsewhere have no effect then."""
-    flags = [args.settings[name].where for name in names if args.settings[name].origin is Origin.FLAG]
-    if flags:
-        raise ArgumentError(f"There are no pictures to read. Received: {', '.join(flags)} without DIR.")

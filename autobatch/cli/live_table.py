@@ -8,7 +8,7 @@ and processes alike) is led into a pipe, and a thread prints it above the table,
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -50,7 +50,6 @@ def live_table(stream: TextIO, *, color: bool) -> Iterator["LiveTable"]:
 
 
 def cells(trial: Any) -> tuple[str, ...]:
-    """The cells of a trial's row, under `HEAD`."""
     speed = format_number(trial.samples_per_s, ",.0f")
     return f"{trial.size:,}", outcome_words(trial.outcome), peak_words(trial), f"{trial.wall_s:.1f} s", speed
 
@@ -134,11 +133,11 @@ def aside(stream: TextIO) -> Iterator[tuple[TextIO, Callable[[Show], None]]]:
         for each in together:
             os.dup2(writer, each)
         os.close(writer)
-        lines = _Lines(pipe.fileno(), own)
-        thread = threading.Thread(target=lines.pump, name="autobatch-aside", daemon=True)
+        shows: list[Show] = [lambda line: print(line, file=own)]  # the last one counts
+        thread = threading.Thread(target=_pump, args=(pipe.fileno(), shows), name="autobatch-aside", daemon=True)
         thread.start()
         try:
-            yield own, lines.lead_to
+            yield own, shows.append
         finally:
             stream.flush()
             # A process that outlives this may keep the pipe open, so its end is a mark of our own.
@@ -156,25 +155,12 @@ def _led_along(descriptor: int) -> set[int]:
         return {descriptor}
 
 
-class _Lines:
+def _pump(descriptor: int, shows: Sequence[Show]) -> None:
     """Shows what comes through a pipe, line by line, up to the mark of its end."""
-
-    def __init__(self, descriptor: int, own: TextIO) -> None:
-        self._descriptor = descriptor
-        self._show: Show = lambda line: print(line, file=own)
-
-    def lead_to(self, show: Show) -> None:
-        self._show = show
-
-    def pump(self) -> None:
-        kept, end = b"", b""
-        while not end and (piece := os.read(self._descriptor, 65536)):
-            text, end, _ = (kept + piece).partition(_END)
-            *lines, kept = text.split(b"\n")
-            for line in [*lines, kept] if end and kept else lines:
-                self._show(_last_drawn(line.decode(errors="replace")))
-
-
-def _last_drawn(line: str) -> str:
-    """The last state of a line: a progress bar draws over itself."""
-    return line.rstrip("\r").rpartition("\r")[2]
+    kept, end = b"", b""
+    while not end and (piece := os.read(descriptor, 65536)):
+        text, end, _ = (kept + piece).partition(_END)
+        *lines, kept = text.split(b"\n")
+        for line in [*lines, kept] if end and kept else lines:
+            # The last state of a line: a progress bar draws over itself.
+            shows[-1](line.decode(errors="replace").rstrip("\r").rpartition("\r")[2])

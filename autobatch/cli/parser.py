@@ -36,8 +36,6 @@ class Parser(argparse.ArgumentParser):
 
 
 class CommandParser(Parser):
-    """The parser of one subcommand."""
-
     settings: tuple[Setting, ...] = ()  # the options of it that are in the parsed arguments only if they were given
 
     def parse_known_args(  # type: ignore[override]  # the overloads of argparse say the same at greater length

@@ -53,8 +53,6 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """An option that the environment or a file may set, too."""
-
     name: str  # its key in a file, and in capitals after `AUTOBATCH_` its variable
     action: argparse.Action
     default: Any
@@ -188,38 +186,27 @@ def find_settings(folder: Path) -> tuple[FileSettings | None, list[str]]:
 
 
 def _table(path: Path, *keys: str) -> FileSettings | None:
-    values: Any = _read(path)
+    import tomllib
+
+    try:
+        with path.open("rb") as file:
+            values: Any = tomllib.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # a file that is no TOML is a ValueError, and so is one that is no text
+        raise ArgumentError(f"The settings in {path} cannot be read: {error}.") from error
     for key in keys:
         if not isinstance(values, Mapping) or key not in values:
             return None
         values = values[key]
-    if values is None:
-        return None
     if not isinstance(values, Mapping):
         raise ArgumentError(f"{path}: {'.'.join(keys)} must be a table. Received: {values!r}.")
     return FileSettings(str(path), "".join(f"{key}." for key in keys), values)
 
 
-def _read(path: Path) -> Mapping[str, Any] | None:
-    import tomllib
-
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:  # a file that is no TOML is a ValueError, and so is one that is no text
-        raise ArgumentError(f"The settings in {path} cannot be read: {error}.") from error
-
-
 def show_settings(command: str, choices: Mapping[str, Choice]) -> CommandOutput:
-    rows = [("setting", "value", "from"), *((n, _shown(c.value), c.where) for n, c in sorted(choices.items()))]
-    data = {name: {"value": choice.value, "from": choice.where} for name, choice in sorted(choices.items())}
-    lines = columns(rows, left=frozenset({0, 1, 2}))
+    found = sorted(choices.items())
+    rows = [(name, "-" if choice.value is None else _text(choice.value), choice.where) for name, choice in found]
+    data = {name: {"value": choice.value, "from": choice.where} for name, choice in found}
+    lines = columns([("setting", "value", "from"), *rows], left=frozenset({0, 1, 2}))
     return CommandOutput("\n".join(lines), {"command": command, "settings": data})
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "-"
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -41,8 +41,6 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package that autobatch needs or can use."""
-
     name: str
     version: str | None  # what is installed
     wanted: str | None = None  # the versions that autobatch is made for, as "<2,>=1.11"
@@ -52,8 +50,6 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """Everything that a check-up looks at."""
-
     framework: Framework
     reading: MemoryReading
     machine_gpus: tuple[Device, ...] = ()  # that the driver shows, hidden ones among them

@@ -60,7 +60,9 @@ def _used(facts: MachineFacts) -> Finding:
         built = ", ".join(facts.framework.compute_capabilities) or "unknown"
         remedy = f"It was built for these kinds: {built}. An older GPU needs an older build."
         return warning("devices", "gpus", said, remedy)
-    return ok("devices", "gpus", f"{title} can use {names}{_hidden(facts)}.")
+    hidden = len(facts.machine_gpus) - visible
+    more = f"; CUDA_VISIBLE_DEVICES hides {hidden} more" if hidden > 0 else ""
+    return ok("devices", "gpus", f"{title} can use {names}{more}.")
 
 
 def _unused(facts: MachineFacts) -> Finding:
@@ -95,11 +97,6 @@ def _unseen(facts: MachineFacts) -> Finding:
     return warning("devices", "gpus", f"{said}, but {', '.join(signs)}.", remedy)
 
 
-def _hidden(facts: MachineFacts) -> str:
-    hidden = len(facts.machine_gpus) - len(facts.reading.devices)
-    return f"; CUDA_VISIBLE_DEVICES hides {hidden} more" if hidden > 0 else ""
-
-
 def _gpus(count: int) -> str:
     return format_count(count, "GPU")
 
@@ -120,8 +117,7 @@ def check_allocators(facts: MachineFacts) -> Iterator[Finding]:
 
 
 def choose_allocators(facts: MachineFacts) -> tuple[AllocatorChoice, AllocatorChoice]:
-    onednn = facts.framework.onednn is not False
-    returns_freed = facts.kernel.returns_freed
+    onednn, returns_freed = facts.framework.onednn is not False, facts.kernel.returns_freed
     return backend_of(facts).allocator_choices(facts.environ, onednn=onednn, returns_freed=returns_freed)
 
 

@@ -3,10 +3,11 @@
 Which limits count, those from outside included (a lease that jobs share), is said to `BudgetReader` in `reading.py`.
 """
 
-import operator
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from typing import Any, Literal
 
+from autobatch._arguments import is_whole
 from autobatch._text import MIB, format_bytes
 from autobatch.errors import ArgumentError
 
@@ -36,32 +37,14 @@ def parse_reserve(reserve: Any) -> Reserve:
         return DEFAULT_RESERVE
     if isinstance(reserve, Reserve):
         return reserve
-    if not isinstance(reserve, bool | str):
-        whole = _whole(reserve)
-        if whole is not None and whole >= 0:
-            return Reserve(fraction=0.0, floor_bytes=whole)
-        fraction = _fraction(reserve) if whole is None else None
-        if fraction is not None:
-            return Reserve(fraction=fraction, floor_bytes=0)
+    if is_whole(reserve) and reserve >= 0:
+        return Reserve(fraction=0.0, floor_bytes=int(reserve))
+    if isinstance(reserve, Real) and not isinstance(reserve, Integral) and 0.0 <= float(reserve) < 1.0:
+        return Reserve(fraction=float(reserve), floor_bytes=0)
     raise ArgumentError(
         "The reserve says how much memory to leave free. "
         f"Received: reserve={reserve!r}. Expected a float in [0, 1), a fraction of the capacity, or whole bytes."
     )
-
-
-def _whole(value: Any) -> int | None:
-    try:
-        return operator.index(value)
-    except TypeError:
-        return None
-
-
-def _fraction(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if 0.0 <= number < 1.0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +75,6 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be spent of a limit."""
-
     limit: Limit  # the one that decides
     reserve_bytes: int  # what stays free of it
     # What this process occupies of it without needing it, so that its steps can use that again; negative for what it
@@ -116,7 +97,5 @@ class Budget:
         return asdict(self.limit) | figures
 
     def __str__(self) -> str:
-        return (
-            f"{self.limit.kind}: {format_bytes(self.free_bytes)} free "
-            f"beside a reserve of {format_bytes(self.reserve_bytes)}"
-        )
+        free, reserve = format_bytes(self.free_bytes), format_bytes(self.reserve_bytes)
+        return f"{self.limit.kind}: {free} free beside a reserve of {reserve}"

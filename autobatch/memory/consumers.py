@@ -30,8 +30,6 @@ _Used: TypeAlias = dict[int, _Devices]
 
 @dataclass(frozen=True, slots=True)
 class Consumers:
-    """The processes that hold memory."""
-
     shown: tuple[Consumer, ...]  # those that hold most, first what counts against the limit; always with this process
     left_out: int = 0  # how many more there are
     notes: tuple[str, ...] = ()  # what could not be read or does not add up, one sentence each
@@ -41,8 +39,10 @@ def read_consumers(
     reading: MemoryReading, *, most: int = 10, proc: Path = Path("/proc"), nvml: Any = None
 ) -> Consumers:
     """Returns which processes (at most so many) hold the memory of a reading; what can't be read is noted."""
-    found, process_notes = read_processes(proc)
-    processes = _with_own(found, reading)
+    processes, process_notes = read_processes(proc)
+    if not any(process.pid == os.getpid() for process in processes):
+        own = ResidentProcess(os.getpid(), Path(sys.executable).name, reading.process.rss_bytes)
+        processes = (*processes, own)
     uses, use_notes = read_device_uses(nvml) if reading.devices else ((), ())
     group = _binding_group(reading)
     members = None if group is None else read_group_pids(Path(group.path))
@@ -55,14 +55,6 @@ def read_consumers(
     notes = [*process_notes, *use_notes, *_discrepancies(reading, consumers, members)]
     # Both ask NVML: what the reading has said already is not said again.
     return Consumers(shown, len(consumers) - len(shown), tuple(note for note in notes if note not in reading.notes))
-
-
-def _with_own(processes: Sequence[ResidentProcess], reading: MemoryReading) -> list[ResidentProcess]:
-    """The processes with this one among them, whatever could be read."""
-    pid = os.getpid()
-    if any(process.pid == pid for process in processes):
-        return list(processes)
-    return [*processes, ResidentProcess(pid, Path(sys.executable).name, reading.process.rss_bytes)]
 
 
 def _apart(processes: Sequence[ResidentProcess], uses: Sequence[DeviceUse], proc: Path) -> tuple[_Used, _Used]:
@@ -104,7 +96,12 @@ def _binding_group(reading: MemoryReading) -> ControlGroup | None:
 
 def _discrepancies(reading: MemoryReading, consumers: Sequence[Consumer], members: GroupPids | None) -> Iterator[str]:
     """Yields what the list leaves open; `members` are the processes of the binding control group, where it has some."""
-    yield from _of_numbers(consumers)
+    numbers = ", ".join(str(consumer.pid) for consumer in consumers if consumer.name is None)
+    if numbers:
+        yield (
+            f"The driver lists processes that cannot be told from here ({numbers}): of another container or of the "
+            "host. Processes of this container may be among them, under the machine's numbers."
+        )
     group = _binding_group(reading)
     if group is None:
         in_use = reading.host.total_bytes - reading.host.available_bytes
@@ -117,15 +114,6 @@ def _discrepancies(reading: MemoryReading, consumers: Sequence[Consumer], member
         in_use = group.usage_bytes - group.reclaimable_bytes
         inside = [consumer for consumer in consumers if consumer.in_group]
         yield from _of_sums("the control group", in_use, group.limit_bytes, inside)
-
-
-def _of_numbers(consumers: Sequence[Consumer]) -> Iterator[str]:
-    numbers = ", ".join(str(consumer.pid) for consumer in consumers if consumer.name is None)
-    if numbers:
-        yield (
-            f"The driver lists processes that cannot be told from here ({numbers}): of another container or of the "
-            "host. Processes of this container may be among them, under the machine's numbers."
-        )
 
 
 def _of_sums(where: str, in_use: int, capacity: int, consumers: Sequence[Consumer]) -> Iterator[str]:

@@ -100,8 +100,6 @@ Line = tuple[float, float]  # a fixed part and a part per sample
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A piece of memory that a step asked for."""
-
     begin: int  # the moment at which it was asked for, counted from the step's begin
     end: int  # the moment at which it was given back, or one after the last
     size_bytes: int
@@ -139,7 +137,6 @@ class AllocationProfile:
 
     @classmethod
     def from_list(cls, values: Sequence[Sequence[float]]) -> Self:
-        """Returns the profile that `to_list` wrote."""
         lines = tuple((float(fixed), float(per_sample)) for fixed, per_sample in values)
         if not lines:
             raise ValueError(f"Received: {values!r}. Expected at least one pair of bytes.")
@@ -165,11 +162,10 @@ def _moments(played: tuple[int, Sequence[Allocation]], beside: tuple[int, Sequen
 
 
 def _by_name(allocations: Iterable[Allocation]) -> dict[str, list[Allocation]]:
+    """The allocations of each operation, the largest first."""
     named: dict[str, list[Allocation]] = defaultdict(list)
-    for allocation in allocations:
+    for allocation in sorted(allocations, key=lambda allocation: -allocation.size_bytes):
         named[allocation.name].append(allocation)
-    for several in named.values():
-        several.sort(key=lambda allocation: -allocation.size_bytes)
     return dict(named)
 
 

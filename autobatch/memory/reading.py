@@ -96,14 +96,12 @@ class MemoryReading:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the reading as JSON-ready values, in bytes, with its budgets under the default reserve."""
+        groups = [asdict(group) | {"available_bytes": group.available_bytes} for group in self.control_groups]
+        devices = [asdict(device) | {"used_by_others_bytes": device.used_by_others_bytes} for device in self.devices]
         return {
             **asdict(self),
-            "control_groups": [
-                asdict(group) | {"available_bytes": group.available_bytes} for group in self.control_groups
-            ],
-            "devices": [
-                asdict(device) | {"used_by_others_bytes": device.used_by_others_bytes} for device in self.devices
-            ],
+            "control_groups": groups,
+            "devices": devices,
             "notes": list(self.notes),
             "budgets": [budget.to_dict() for budget in self.budgets()],
             "binding": self.budget().to_dict(),
@@ -216,17 +214,17 @@ def apply_limit(reading: MemoryReading, limit_bytes: int | None, device_index: i
     if limit_bytes >= capacity:
         note = f"The limit of {format_bytes(limit_bytes)} changes nothing: {what} has {format_bytes(capacity)}."
         return replace(reading, notes=(*reading.notes, note))
-    notes = (*reading.notes, f"As if {what} had {format_bytes(limit_bytes)}.", *_unknown(reading, device_index))
+    notes = (*reading.notes, f"As if {what} had {format_bytes(limit_bytes)}.")
     left = max(0, limit_bytes - _occupied(reading, device_index))
     if device_index is None:
         host = HostMemory(limit_bytes, min(reading.host.available_bytes, left))
         return replace(reading, host=host, notes=notes)
-    devices = tuple(
-        replace(device, total_bytes=limit_bytes, free_bytes=min(device.free_bytes, left))
-        if device.index == device_index
-        else device
-        for device in reading.devices
-    )
+    device = _find_device(reading, device_index)
+    if device.used_by_this_process_bytes is None:
+        unknown = f"How much of GPU:{device_index} this process holds is not known, so the limit does not count it."
+        notes = (*notes, unknown)
+    limited = replace(device, total_bytes=limit_bytes, free_bytes=min(device.free_bytes, left))
+    devices = tuple(limited if other is device else other for other in reading.devices)
     return replace(reading, devices=devices, notes=notes)
 
 
@@ -259,12 +257,6 @@ def _occupied(reading: MemoryReading, device_index: int | None) -> int:
     if device_index is None:
         return reading.process.rss_bytes
     return _find_device(reading, device_index).used_by_this_process_bytes or 0
-
-
-def _unknown(reading: MemoryReading, device_index: int | None) -> tuple[str, ...]:
-    if device_index is None or _find_device(reading, device_index).used_by_this_process_bytes is not None:
-        return ()
-    return (f"How much of GPU:{device_index} this process holds is not known, so the limit does not count it.",)
 
 
 def _find_device(reading: MemoryReading, index: int) -> Device:

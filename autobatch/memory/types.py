@@ -10,16 +10,12 @@ OwnFrom: TypeAlias = Literal["driver", "pool", "allocator"]
 
 @dataclass(frozen=True, slots=True)
 class HostMemory:
-    """The machine's memory."""
-
     total_bytes: int
     available_bytes: int  # what could be taken without swapping (the kernel's own estimate)
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessMemory:
-    """This process' memory on the host."""
-
     rss_bytes: int  # resident now
     peak_rss_bytes: int | None = None  # the high-water mark since the start or the last reset
 
@@ -106,8 +102,6 @@ class DeviceUse:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A process that holds memory."""
-
     pid: int  # where it has no name, the number by which the driver knows it
     name: str | None  # `None` for a process of another container or of the host
     rss_bytes: int | None  # resident on the host, shared pages included; `None` where that can't be seen

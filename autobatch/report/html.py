@@ -40,21 +40,17 @@ def embedded_json(raw: Any, most: int = MOST_CHARACTERS) -> tuple[str, int]:
         ('{\n "a": "\\u003c/script\\u003e"\n}', 0)
     """
     if not isinstance(raw, list):
-        return _safe(json.dumps(to_json_values(raw), indent=1, default=str)), 0
+        return json.dumps(to_json_values(raw), indent=1, default=str).translate(_DANGEROUS), 0
     seen = [place for place, one in enumerate(raw) if isinstance(one, Mapping) and one.get("event") == "observation"]
     lines = [json.dumps(to_json_values(one), default=str, separators=(",", ":")) for one in raw]
     every = 1
     while True:
         dropped = set(seen) - set(seen[::every])
         kept = ",\n".join(line for place, line in enumerate(lines) if place not in dropped)
-        said = _safe(f"[\n{kept}\n]")
+        said = f"[\n{kept}\n]".translate(_DANGEROUS)
         if len(said) <= most or every > len(raw):
             return said, len(dropped)
         every *= 2
-
-
-def _safe(said: str) -> str:
-    return said.translate(_DANGEROUS)
 
 
 Key = tuple[Svg, str]

@@ -37,7 +37,7 @@ def escaped(text: object) -> str:
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A table; every row has as many columns as its head, whatever is in the cells.
+    """A table, "" without rows; every row has as many columns as its head, whatever is in the cells.
 
     Example:
         >>> print(table(["size", "outcome"], [[8, "ran | well"]]))
@@ -45,16 +45,15 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
         | --- | --- |
         | 8 | ran &#124; well |
     """
-    lines = [head, *rows]
-    cells = [[escaped(cell) or UNKNOWN for cell in line] for line in lines]
+    cells = [[escaped(cell) or UNKNOWN for cell in line] for line in (head, *rows)]
     cells.insert(1, ["---"] * len(head))
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells) if cells[2:] else ""
 
 
 def _run(record: Record) -> list[str]:
     about = " · ".join(escaped(word) for word in (record.name, record.started_at) if word)
     error = [] if record.error is None else [f"**{escaped(record.error['kind'])}**: {escaped(record.error['message'])}"]
-    facts = environment_rows(record.environment)
+    decisions = decisions_table(record.decisions, most=len(record.decisions))
     return [
         f"## {escaped(headline(record))}",
         about,
@@ -62,10 +61,10 @@ def _run(record: Record) -> list[str]:
         *error,
         *map(_answer, answers(record)),
         *_section("Trials", _trials(record.trials)),
-        *_section("Decisions", _decisions(record)),
+        *_section("Decisions", table(decisions.head, decisions.rows)),
         *_section("Epochs", _epochs(record)),
         *_section("Notes", "\n".join(f"- {escaped(note)}" for note in record.notes)),
-        *_section("Environment", table(["what", "value"], facts) if facts else ""),
+        *_section("Environment", table(["what", "value"], environment_rows(record.environment))),
         *_section("Command", "" if record.command is None else _fenced(record.command)),
     ]
 
@@ -94,12 +93,7 @@ def _overview(records: Sequence[Record]) -> str:
 def _trials(trials: Sequence[Trial]) -> str:
     head, rows = trial_rows(trials)
     said = [(*row, trial.where, trial.detail or UNKNOWN) for row, trial in zip(rows, trials, strict=True)]
-    return table([*head, "where", "detail"], said) if trials else ""
-
-
-def _decisions(record: Record) -> str:
-    shown = decisions_table(record.decisions, most=len(record.decisions))
-    return table(shown.head, shown.rows) if shown.rows else ""
+    return table([*head, "where", "detail"], said)
 
 
 def _epochs(record: Record) -> str:
@@ -108,7 +102,7 @@ def _epochs(record: Record) -> str:
         [epoch.epoch + 1, f"{epoch.at_s:.1f}", *(format_number(epoch.logs.get(name), ".4g") for name in names)]
         for epoch in record.epochs
     ]
-    return table(["epoch", "seconds", *names], rows) if rows else ""
+    return table(["epoch", "seconds", *names], rows)
 
 
 def _reference(found: re.Match[str]) -> str:

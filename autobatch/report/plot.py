@@ -149,7 +149,7 @@ def _draw_row(ax: "Axes", row: Row, seconds: float) -> None:
     name = row.title.partition(",")[0]
     times, values = _known(row.points, seconds, unit)
     ax.plot(times, values, color=_BLUE, label=name, drawstyle="steps-post" if row.stepped else "default")
-    if row.has_limit:
+    if any(value is not None for _, value in row.limit):
         ax.plot(*_known(row.limit, seconds, unit), color=_RED, linewidth=1.2, label="budget")
     if low < 0:
         ax.axhline(0, color=_RED, linewidth=1)

@@ -126,7 +126,7 @@ def _of_report(values: Values, name: str) -> list[Record]:
         _require_version(values, name)
         runs = [(run["raw"], str(run["name"])) for run in values["runs"]]
     except _BROKEN as error:
-        raise _no_run(name, _why(error)) from error
+        raise _no_run(name, error) from error
     return [_run(raw, each) for raw, each in runs]
 
 
@@ -162,17 +162,17 @@ def record_of(values: Values, name: str) -> Record:
             raw=raw,
         )
     except _BROKEN as error:
-        raise _no_run(name, _why(error)) from error
+        raise _no_run(name, error) from error
 
 
 def _training(lines: Sequence[Values], name: str) -> Record:
     if not lines or lines[0].get("event") != "run":
-        raise _no_run(name, "it does not begin with a run")
+        raise _no_run(name, ArgumentError("it does not begin with a run"))
     try:
         _require_version(lines[0], name)
         return replace(_of_events(_unstyled(lines), name), raw=list(lines))
     except _BROKEN as error:
-        raise _no_run(name, _why(error)) from error
+        raise _no_run(name, error) from error
 
 
 def _of_events(lines: Sequence[Values], name: str) -> Record:
@@ -216,8 +216,7 @@ def _all(lines: Iterable[Values], event: str) -> list[Values]:
 
 
 def _last(lines: Iterable[Values], event: str) -> Values | None:
-    found = _all(lines, event)
-    return found[-1] if found else None
+    return next(reversed(_all(lines, event)), None)
 
 
 def _parsed(text: str) -> Any:
@@ -237,11 +236,8 @@ def _require_version(values: Values, name: str) -> None:
         raise DataError(msg, name)
 
 
-def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, ArgumentError) else repr(error)
-
-
-def _no_run(name: str, why: str) -> DataError:
+def _no_run(name: str, error: Exception) -> DataError:
+    why = str(error) if isinstance(error, ArgumentError) else repr(error)
     msg = (
         f"{name!r} holds no run of autobatch ({why.rstrip('.')}). Give a file that `autobatch probe -o run.json` or "
         "`fit(..., log_dir=...)` has written."

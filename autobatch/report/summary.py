@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autobatch._text import format_bytes, format_count, format_duration
-from autobatch.report.runs import Epoch, Record
+from autobatch.report.runs import Begun, Epoch, Record
 from autobatch.results.text import format_number, how_big, how_fast, what_limits
 
 
@@ -34,18 +34,15 @@ def _fit_headline(record: Record) -> str:
     return f"{said.get(record.outcome, epochs)}, {begun.effective_batch_size} samples an update"
 
 
-def _of_training(record: Record) -> list[Answered]:
-    told = [Answered("Batch size", _how_cut(record))]
+def _of_training(record: Record, begun: Begun) -> list[Answered]:
+    told = [Answered("Batch size", _how_cut(begun))]
     if record.result is not None:
         told += [Answered("Why this size", " ".join(record.result.reasons) or "No reason is kept.")]
     told += [Answered("Memory", _what_limited(record)), Answered("Throughput", _how_fast_trained(record))]
     return [*told, Answered("Changes", _what_changed(record)), Answered("End", _how_it_ended(record))]
 
 
-def _how_cut(record: Record) -> str:
-    begun = record.begun
-    if begun is None:
-        return "Nothing was trained."
+def _how_cut(begun: Begun) -> str:
     if begun.accumulation_steps == 1:
         return f"{begun.effective_batch_size} samples behind each update, at first in one micro-batch."
     parts = f"{begun.accumulation_steps} micro-batches of up to {begun.micro_batch_size}"
@@ -57,9 +54,8 @@ def _what_limited(record: Record) -> str:
     if not known:
         return what_limits(record.result) if record.result else "No memory was read."
     least = min(known, key=lambda seen: seen.headroom_bytes or 0)
-    limit = least.limit or "memory"
     return (
-        f"The {limit}. The least headroom seen was {format_bytes(least.headroom_bytes or 0)}, "
+        f"The {least.limit or 'memory'}. The least headroom seen was {format_bytes(least.headroom_bytes or 0)}, "
         f"{format_duration(least.at_s)} after the run began."
     )
 
@@ -100,7 +96,6 @@ def _logs_words(epoch: Epoch) -> str:
 
 
 _NEXT_QUESTION = "What to type next"
-_MENDED = "Mend what the message names, and run it again."
 
 _ENDED = {
     "usage": ("Nothing was started", "An argument, the model or the data cannot be used as given."),
@@ -149,7 +144,7 @@ def lead(record: Record) -> str:
 
 
 def answers(record: Record) -> list[Answered]:
-    found = _of_training(record) if record.begun is not None else _of_probe(record)
+    found = _of_probe(record) if record.begun is None else _of_training(record, record.begun)
     return [*found, *_next(record)]
 
 
@@ -186,21 +181,22 @@ def _next(record: Record) -> list[Answered]:
 def _next_of_fit(record: Record) -> list[Answered]:
     if record.command is None or record.outcome == "done":
         return []
-    said = _MENDED if record.begun is None else "Begin it again as it was; with a checkpoint it goes on from there."
+    said = "Begin it again as it was; with a checkpoint it goes on from there."
+    if record.begun is None:
+        said = "Mend what the message names, and run it again."
     return [Answered(_NEXT_QUESTION, said, (record.command,))]
 
 
 def comparison(record: Record) -> Mapping[str, str]:
     result = record.result
-    proof = result.proof if result else None
-    name = result.binding if result else None
+    proof, name, peak = (result.proof, result.binding, "-") if result else (None, None, "-")
+    if result and name:
+        peak = f"{format_bytes(result.peaks[name])} of {format_bytes(result.budgets[name])}"
     return {
         "kind": "training" if record.kind == "fit" else "probe",
         "outcome": record.outcome.replace("_", " "),
         "size": _size_words(record),
-        "peak": "-"
-        if result is None or name is None
-        else f"{format_bytes(result.peaks[name])} of {format_bytes(result.budgets[name])}",
+        "peak": peak,
         "speed": "-" if proof is None else format_number(proof.samples_per_s, ",.0f"),
         "changes": str(len(record.decisions)) if record.kind == "fit" else "-",
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from autobatch._text import format_bytes, format_duration
 from autobatch.results.run import Decision
-from autobatch.results.text import UNKNOWN, format_amount, format_number, trial_rows
+from autobatch.results.text import UNKNOWN, format_amount, trial_rows
 from autobatch.results.trial import Trial
 
 MOST_ROWS = 200
@@ -38,7 +38,18 @@ def decisions_table(decisions: Sequence[Decision], most: int = MOST_ROWS) -> Tab
     given_back = any(one.returned_bytes or one.held_bytes for one in decisions)
     back = ("went back", "stays held") if given_back else ()
     head = ("no.", "after", "where", "micro-batch", "headroom", *back, "why")
-    rows = [_decision_row(place, one, given_back=given_back) for place, one in enumerate(decisions, 1)]
+    rows = [
+        (
+            str(place),
+            UNKNOWN if one.at_s is None else format_duration(one.at_s),
+            f"epoch {one.epoch + 1}, update {one.update + 1}, {one.phase}",
+            f"{one.before} → {one.after}",
+            format_amount(one.headroom_bytes),
+            *([format_amount(one.returned_bytes), format_amount(one.held_bytes)] if given_back else []),
+            one.reason,
+        )
+        for place, one in enumerate(decisions, 1)
+    ]
     left_out = max(0, len(rows) - most)
     kept = [*rows[: most // 2], *rows[len(rows) - most // 2 :]] if left_out else rows
     return Table(head, tuple(kept), frozenset({2, len(head) - 1}), left_out=left_out)
@@ -47,19 +58,6 @@ def decisions_table(decisions: Sequence[Decision], most: int = MOST_ROWS) -> Tab
 def environment_rows(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Facts about the machine as names and texts, with what is nested written out."""
     return [(name.replace("_", " "), said) for name, said in _flat("", environment)]
-
-
-def _decision_row(place: int, one: Decision, *, given_back: bool) -> tuple[str, ...]:
-    back = [format_amount(one.returned_bytes), format_amount(one.held_bytes)] if given_back else []
-    return (
-        str(place),
-        UNKNOWN if one.at_s is None else format_duration(one.at_s),
-        f"epoch {one.epoch + 1}, update {one.update + 1}, {one.phase}",
-        f"{one.before} → {one.after}",
-        format_amount(one.headroom_bytes),
-        *back,
-        one.reason,
-    )
 
 
 def _flat(name: str, value: Any) -> Iterable[tuple[str, str]]:
@@ -77,9 +75,8 @@ def _said(name: str, value: Any) -> tuple[str, str]:
     if isinstance(value, bool):
         return name, "yes" if value else "no"
     if name.endswith("_bytes") and isinstance(value, int | float):
-        return name.removesuffix("_bytes"), format_number(
-            value, ",.0f"
-        ) + f" bytes ({format_bytes(value)})" if math.isfinite(value) else UNKNOWN
+        said = f"{value:,.0f} bytes ({format_bytes(value)})" if math.isfinite(value) else UNKNOWN
+        return name.removesuffix("_bytes"), said
     if isinstance(value, list | tuple):
         return name, ", ".join(map(str, value)) or "none"
     return name, UNKNOWN if value is None else str(value)

@@ -1,7 +1,7 @@
 """Saved runs written to a file: a page to look at, one to paste, or the values."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +57,12 @@ def _html(records: Sequence[Record]) -> str:
 
 
 def _json(records: Sequence[Record]) -> str:
-    return json.dumps(_values(records), indent=2) + "\n"
-
-
-def _values(records: Sequence[Record]) -> Any:
-    if len(records) == 1 and records[0].kind == "probe":
-        return records[0].raw
-    return {"schema_version": SCHEMA_VERSION, "kind": "report", "runs": list(map(_run, records))}
-
-
-def _run(record: Record) -> Mapping[str, Any]:
     names = ("name", "kind", "outcome", "started_at", "raw")
-    return {name: getattr(record, name) for name in names}
+    runs = [{name: getattr(record, name) for name in names} for record in records]
+    values: Any = {"schema_version": SCHEMA_VERSION, "kind": "report", "runs": runs}
+    if len(records) == 1 and records[0].kind == "probe":
+        values = records[0].raw
+    return json.dumps(values, indent=2) + "\n"
 
 
 _WRITERS: dict[str, Callable[[Sequence[Record]], str]] = {".html": _html, ".md": markdown_page, ".json": _json}

@@ -18,14 +18,13 @@ from typing import Any
 from autobatch.memory.reading import MemoryReading
 
 _PACKAGES = ("keras", "numpy", "nvidia-ml-py")
-_CPU_INFO = Path("/proc/cpuinfo")
 _PACKAGE = "autobatch"
 # What starts a notebook's kernel is no command that would run the notebook again.
 _LAUNCHERS = ("ipykernel_launcher.py", "colab_kernel_launcher.py")
 
 
 def environment(
-    reading: MemoryReading | None = None, *, packages: Sequence[str] = (), cpu_info: Path = _CPU_INFO
+    reading: MemoryReading | None = None, *, packages: Sequence[str] = (), cpu_info: Path = Path("/proc/cpuinfo")
 ) -> dict[str, Any]:
     """Versions and machine as JSON-ready values; no name of a host, a user or a folder. Imports none of it.
 

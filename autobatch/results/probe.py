@@ -1,10 +1,10 @@
 """The answer of a probe: the size, what proves it, and what it rests on."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import import_module
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, get_args
 
 from autobatch.errors import ArgumentError
 from autobatch.memory.peak_model import PeakModel
@@ -12,8 +12,6 @@ from autobatch.results.text import meanings, summary_line, trial_table, verdict_
 from autobatch.results.trial import Outcome, Trial
 
 SCHEMA_VERSION = 3
-
-Value = TypeVar("Value")
 Mode = Literal["auto", "largest", "micro"]
 
 
@@ -138,18 +136,13 @@ class ProbeResult:
         """The result as JSON-ready values with whole bytes; `from_dict` reads them back."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "batch_size": self.batch_size,
-            "mode": self.mode,
-            "max_batch_size": self.max_batch_size,
-            "efficient_batch_size": self.efficient_batch_size,
-            "effective_batch_size": self.effective_batch_size,
+            **{one.name: getattr(self, one.name) for one in fields(self)},
             "accumulation_steps": self.accumulation_steps,
             "trials": [trial.to_dict() for trial in self.trials],
             "models": {name: asdict(in_whole_bytes(model)) for name, model in self.models.items()},
             "budgets": dict(self.budgets),
             "limits": dict(self.limits),
             "reserves": dict(self.reserves),
-            "from_cache": self.from_cache,
             "reasons": list(self.reasons),
             "notes": list(self.notes),
         }
@@ -163,9 +156,8 @@ class ProbeResult:
         """
         version = values.get("schema_version")
         if version != SCHEMA_VERSION:
-            msg = f"This result was written by another version. Received: schema_version={version!r}. "
-            msg += f"Expected {SCHEMA_VERSION}."
-            raise ArgumentError(msg)
+            received = f"Received: schema_version={version!r}. Expected {SCHEMA_VERSION}."
+            raise ArgumentError(f"This result was written by another version. {received}")
         try:
             return cls._from_fields(dict(values))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -179,7 +171,7 @@ class ProbeResult:
             batch_size=int(values["batch_size"]),
             mode=values["mode"],
             max_batch_size=int(values["max_batch_size"]),
-            efficient_batch_size=_or_none(int, values["efficient_batch_size"]),
+            efficient_batch_size=_whole_or_none(values["efficient_batch_size"]),
             trials=tuple(Trial.from_dict(trial) for trial in values["trials"]),
             models={name: PeakModel(**model) for name, model in values["models"].items()},
             budgets={name: int(budget) for name, budget in values["budgets"].items()},
@@ -188,12 +180,12 @@ class ProbeResult:
             from_cache=bool(values["from_cache"]),
             reasons=tuple(values["reasons"]),
             notes=tuple(values["notes"]),
-            effective_batch_size=_or_none(int, values["effective_batch_size"]),
+            effective_batch_size=_whole_or_none(values["effective_batch_size"]),
         )
 
 
-def _or_none(kind: Callable[[Any], Value], value: Any) -> Value | None:
-    return None if value is None else kind(value)
+def _whole_or_none(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def pictures() -> Any:

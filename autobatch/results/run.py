@@ -164,5 +164,4 @@ class RunReport:
         return pictures().plot_run(self)
 
     def __str__(self) -> str:
-        lines = [self.chosen(), f"seed={self.seed}", *self.notes, *map(str, self.decisions)]
-        return "\n".join(lines)
+        return "\n".join([self.chosen(), f"seed={self.seed}", *self.notes, *map(str, self.decisions)])

@@ -66,12 +66,10 @@ def outcome_words(outcome: "Outcome") -> str:
 
 
 def format_number(value: float | None, form: str) -> str:
-    """A number in a form of `format`, where there is one."""
     return UNKNOWN if value is None or not math.isfinite(value) else format(value, form)
 
 
 def format_amount(count: int | None) -> str:
-    """An amount of memory, where it is known."""
     return UNKNOWN if count is None else format_bytes(count)
 
 
@@ -89,18 +87,18 @@ def trial_rows(trials: Sequence["Trial"]) -> tuple[tuple[str, ...], list[tuple[s
     resources = sorted({name for trial in trials for name in trial.peaks})
     peaks = [name.replace("_", " ") if "_" in name else f"{name} peak" for name in resources]
     head = ("size", "outcome", *peaks, "s/update", "samples/s", "seconds")
-    return head, [_trial_row(trial, resources) for trial in trials]
-
-
-def _trial_row(trial: "Trial", resources: Sequence[str]) -> tuple[str, ...]:
-    return (
-        str(trial.size),
-        outcome_words(trial.outcome),
-        *(format_amount(trial.peaks.get(name)) for name in resources),
-        format_number(trial.seconds_per_update, ".3f"),
-        format_number(trial.samples_per_s, ",.1f"),
-        format_number(trial.wall_s, ".1f"),
-    )
+    rows = [
+        (
+            str(trial.size),
+            outcome_words(trial.outcome),
+            *(format_amount(trial.peaks.get(name)) for name in resources),
+            format_number(trial.seconds_per_update, ".3f"),
+            format_number(trial.samples_per_s, ",.1f"),
+            format_number(trial.wall_s, ".1f"),
+        )
+        for trial in trials
+    ]
+    return head, rows
 
 
 def summary_line(result: "ProbeResult") -> str:
@@ -108,9 +106,8 @@ def summary_line(result: "ProbeResult") -> str:
 
     For example `batch_size=384  (micro 384 x 1; peak 9.1 of 12.0 GiB budget, limit: control group; 4 trials, 21 s)`.
     """
-    effort = (
-        f"{format_count(len(result.trials), 'trial')}, {result.wall_s:.0f} s" + ", from the cache" * result.from_cache
-    )
+    cached = ", from the cache" if result.from_cache else ""
+    effort = f"{format_count(len(result.trials), 'trial')}, {result.wall_s:.0f} s{cached}"
     cut = f"micro {result.batch_size} x {result.accumulation_steps}"
     return f"batch_size={result.samples_per_update}  ({cut}; {_use(result)}; {effort})"
 

@@ -3,7 +3,7 @@
 import enum
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 from autobatch.memory.peak_model import AllocationProfile
@@ -43,8 +43,6 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a trial that ran has measured."""
-
     seconds: tuple[float, ...]  # of each update, in order; the first one includes compilation
     peaks: Mapping[str, int]  # per resource (`"host"`, `"device"`), above what the process held before its first step
     profiles: Mapping[str, AllocationProfile] = field(default_factory=dict)  # where allocations were recorded
@@ -84,35 +82,18 @@ class Trial:
     profiles: Mapping[str, AllocationProfile] = field(default_factory=dict)
 
     @classmethod
-    def measured(
-        cls,
-        size: int,
-        outcome: Outcome,
-        measurement: Measurement,
-        *,
-        wall_s: float,
-        where: Where,
-        detail: str | None = None,
-    ) -> Self:
+    def measured(cls, size: int, outcome: Outcome, measurement: Measurement, *, wall_s: float, where: Where) -> Self:
         """The trial of a size that ran, with its speed worked out from the seconds of its updates."""
         seconds = measurement.seconds_per_update
         speed = size / seconds if seconds else None
         profiles = dict(measurement.profiles)
-        return cls(size, outcome, dict(measurement.peaks), seconds, speed, wall_s, where, detail, profiles)
+        return cls(size, outcome, dict(measurement.peaks), seconds, speed, wall_s, where, profiles=profiles)
 
     def to_dict(self) -> dict[str, Any]:
         """The trial as JSON-ready values; `from_dict` reads them back."""
-        return {
-            "size": self.size,
-            "outcome": self.outcome.name,
-            "peaks": dict(self.peaks),
-            "seconds_per_update": self.seconds_per_update,
-            "samples_per_s": self.samples_per_s,
-            "wall_s": self.wall_s,
-            "where": self.where,
-            "detail": self.detail,
-            "profiles": {name: profile.to_list() for name, profile in self.profiles.items()},
-        }
+        told = {one.name: getattr(self, one.name) for one in fields(self)}
+        profiles = {name: profile.to_list() for name, profile in self.profiles.items()}
+        return told | {"outcome": self.outcome.name, "peaks": dict(self.peaks), "profiles": profiles}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -121,9 +102,8 @@ class Trial:
         Raises:
             KeyError: A field is missing, or the outcome is unknown.
         """
-        fields = dict(values)
-        outcome = Outcome[fields.pop("outcome")]
-        peaks = {name: int(peak) for name, peak in fields.pop("peaks").items()}
+        outcome = Outcome[values["outcome"]]
+        peaks = {name: int(peak) for name, peak in values["peaks"].items()}
         known = ("seconds_per_update", "samples_per_s", "wall_s", "where", "detail")
-        profiles = {name: AllocationProfile.from_list(lines) for name, lines in fields.get("profiles", {}).items()}
-        return cls(int(fields["size"]), outcome, peaks, **{name: fields[name] for name in known}, profiles=profiles)
+        profiles = {name: AllocationProfile.from_list(lines) for name, lines in values.get("profiles", {}).items()}
+        return cls(int(values["size"]), outcome, peaks, **{name: values[name] for name in known}, profiles=profiles)

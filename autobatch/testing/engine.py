@@ -18,8 +18,7 @@ class FakeEngine:
 
     Args:
         fails: From the number of a call of `accumulate`, `evaluate`, `predict` or `totals`, counted from 1, and its
-            samples to
-            whether it runs out of memory.
+            samples to whether it runs out of memory.
         needs_divisors: Whether it asks for what the whole effective batch is divided by.
         cuttable: Whether it finds that batches may be cut.
 
@@ -31,6 +30,7 @@ class FakeEngine:
         calls: How often it was handed samples.
         finished: How often `finish` was called.
         rescalings: For each call of `rescale`: the number of updates made before it, `rate`, `updates`.
+        compiles_once: `False`: it compiles nothing.
 
     Example:
         >>> import numpy as np
@@ -48,6 +48,8 @@ class FakeEngine:
         [[0, 1], [2, 3]]
     """
 
+    compiles_once = False
+
     def __init__(
         self,
         fails: Callable[[int, int], bool] = lambda _call, _size: False,
@@ -64,13 +66,8 @@ class FakeEngine:
         self.finished = 0
         self.rescalings: list[tuple[int, float, float]] = []
         self._fails = fails
-        self._needs_divisors = needs_divisors
+        self.needs_divisors = needs_divisors
         self._cuttable = cuttable
-
-    @property
-    def needs_divisors(self) -> bool:
-        """What the constructor was told."""
-        return self._needs_divisors
 
     def totals(self, *parts: Batch) -> BatchTotals:
         """The samples of `parts`, and as divisors the same.
@@ -91,7 +88,7 @@ class FakeEngine:
             ValueError: More samples than the effective batch has, or a part of one that was not counted.
         """
         self._maybe_fail(batch)
-        if self._needs_divisors and whole.divisors is None and batch.size < whole.size:
+        if self.needs_divisors and whole.divisors is None and batch.size < whole.size:
             raise ValueError(f"Received: {whole}. Expected divisors.")
         size = sum(part.size for part in self.pending) + batch.size
         if size > whole.size:
@@ -160,11 +157,6 @@ class FakeEngine:
         """Nothing: there is no allocator."""
         return None
 
-    @property
-    def compiles_once(self) -> bool:
-        """`False`: it compiles nothing."""
-        return False
-
     def reset_peak(self) -> bool:
         """Does nothing."""
         return False
@@ -188,8 +180,7 @@ class FakeRecording:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        pass
+    def __exit__(self, *_: object) -> None: ...
 
     def read(self) -> tuple[Allocation, ...]:
         """What it was made with."""

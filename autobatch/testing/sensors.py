@@ -65,6 +65,26 @@ class FakeGpu:
     refuses: Mapping[str, str] = field(default_factory=dict)
 
 
+# What NVML's functions answer that tell a figure of what they are handed, or always the same
+_NVML_ANSWERS: dict[str, Callable[..., Any]] = {
+    "nvmlDeviceGetUUID": lambda gpu: gpu.uuid,
+    "nvmlDeviceGetName": lambda gpu: gpu.name,
+    "nvmlDeviceGetComputeRunningProcesses": lambda gpu: _listed(gpu.processes),
+    "nvmlDeviceGetGraphicsRunningProcesses": lambda gpu: _listed(gpu.drawing),
+    "nvmlDeviceGetMigMode": lambda gpu: [int(gpu.slices is not None)] * 2,
+    "nvmlDeviceGetMaxMigDeviceCount": lambda _: 7,
+    "nvmlDeviceGetGpuInstanceId": lambda part: part.instance[0],
+    "nvmlDeviceGetComputeInstanceId": lambda part: part.instance[1],
+    "nvmlSystemGetDriverVersion": lambda: "560.35",
+    "nvmlSystemGetNVMLVersion": lambda: "12.560.35",
+    "nvmlSystemGetCudaDriverVersion": lambda: 12060,
+}
+
+
+def _listed(processes: Mapping[int, int | None]) -> list[SimpleNamespace]:
+    return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in processes.items()]
+
+
 class FakeNvmlError(Exception):
     """What `FakeNvml` raises: its `NVMLError`."""
 
@@ -97,7 +117,7 @@ class FakeNvml:
         self._fails = dict(fails or {})
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        if not hasattr(type(self), f"_{name}"):
+        if name not in _NVML_ANSWERS and not hasattr(type(self), f"_{name}"):
             raise AttributeError(name)
         return partial(self._answer, name)
 
@@ -107,7 +127,8 @@ class FakeNvml:
         refusal = self._fails.get(name) or (gpu.refuses.get(name) if gpu is not None else None)
         if refusal:
             raise FakeNvmlError(refusal)
-        return getattr(self, f"_{name}")(*args, **options)
+        answer = _NVML_ANSWERS.get(name) or getattr(self, f"_{name}")
+        return answer(*args, **options)
 
     def _nvmlInit(self) -> None:  # noqa: N802 - NVML's own names, here and below
         self.open_count += 1
@@ -124,12 +145,6 @@ class FakeNvml:
             raise FakeNvmlError(gpu.refuses["nvmlDeviceGetHandleByIndex"])
         return gpu
 
-    def _nvmlDeviceGetUUID(self, gpu: FakeGpu) -> str:  # noqa: N802
-        return gpu.uuid
-
-    def _nvmlDeviceGetName(self, gpu: FakeGpu) -> str:  # noqa: N802
-        return gpu.name
-
     def _nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu, version: int | None = None) -> SimpleNamespace:  # noqa: N802
         used = gpu.total_bytes - gpu.free_bytes
         if version is None:
@@ -139,40 +154,12 @@ class FakeNvml:
         reserved = gpu.reserved_bytes
         return SimpleNamespace(total=gpu.total_bytes, free=gpu.free_bytes, used=used - reserved, reserved=reserved)
 
-    def _nvmlDeviceGetComputeRunningProcesses(self, gpu: FakeGpu) -> list[SimpleNamespace]:  # noqa: N802
-        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in gpu.processes.items()]
-
-    def _nvmlDeviceGetGraphicsRunningProcesses(self, gpu: FakeGpu) -> list[SimpleNamespace]:  # noqa: N802
-        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in gpu.drawing.items()]
-
-    def _nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
-        return "560.35"
-
-    def _nvmlSystemGetNVMLVersion(self) -> str:  # noqa: N802
-        return "12.560.35"
-
-    def _nvmlSystemGetCudaDriverVersion(self) -> int:  # noqa: N802
-        return 12060
-
-    def _nvmlDeviceGetMigMode(self, gpu: FakeGpu) -> list[int]:  # noqa: N802
-        mode = 0 if gpu.slices is None else 1
-        return [mode, mode]
-
-    def _nvmlDeviceGetMaxMigDeviceCount(self, _gpu: FakeGpu) -> int:  # noqa: N802
-        return 7
-
     def _nvmlDeviceGetMigDeviceHandleByIndex(self, gpu: FakeGpu, number: int) -> FakeGpu:  # noqa: N802
         # Numbers without a slice, as on a real GPU: the first of every two is empty here.
         slices = gpu.slices or ()
         if number % 2 == 0 or number // 2 >= len(slices):
             raise FakeNvmlError("Not Found")
         return slices[number // 2]
-
-    def _nvmlDeviceGetGpuInstanceId(self, gpu: FakeGpu) -> int:  # noqa: N802
-        return gpu.instance[0]
-
-    def _nvmlDeviceGetComputeInstanceId(self, gpu: FakeGpu) -> int:  # noqa: N802
-        return gpu.instance[1]
 
 
 @dataclass
@@ -249,8 +236,8 @@ class FakeCuda:
 
     def _cuMemPoolGetAttribute(self, pool: Any, number: Any, value: Any) -> int:  # noqa: N802
         held = self._pools[pool.value - 1]
-        figures = {4: held.keeps_bytes, 5: held.reserved_bytes, 6: held.reserved_bytes, 7: held.used_bytes}
-        return _write(value, figures.get(number.value, held.used_bytes))
+        figures = {4: held.keeps_bytes, 5: held.reserved_bytes, 7: held.used_bytes}
+        return _write(value, figures[number.value])
 
     def _cuMemPoolTrimTo(self, pool: Any, keep: Any) -> int:  # noqa: N802
         held = self._pools[pool.value - 1]

@@ -106,7 +106,7 @@ def draw(chart: Chart, *, wide: bool) -> Svg:
         *(text(line, 2, 14 + _LINE * number, "title") for number, line in enumerate(above[1:], 1)),
         *(_under(frame, line, number) for number, line in enumerate(below[1:], 1)),
         *(_curve(number, name, points, x, y) for number, (name, points) in enumerate(series.items()) if points),
-        class_="wide" if wide else "narrow",
+        wide=wide,
     )
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from autobatch._text import columns
 from autobatch.cli.api import Api
+from autobatch.cli.commands.memory import MemorySnapshot, headline, print_lines, snapshots
 from autobatch.cli.console import attentive_sleep, until_the_reader_leaves
 from autobatch.cli.main import main
-from autobatch.cli.memory_view import MemorySnapshot, headline, print_lines, snapshots
 from autobatch.memory.consumers import Consumers
 from autobatch.memory.types import Consumer, Device
 from autobatch.testing import memory_reading

@@ -4,7 +4,7 @@ import argparse
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from autobatch.cli.api import Api
 from autobatch.cli.command import CommandOutput, Failed, Terminal
@@ -15,6 +15,9 @@ from autobatch.cli.report_files import ReportFiles
 from autobatch.cli.settings import Origin, Setting
 from autobatch.errors import ArgumentError
 from autobatch.results.text import outcome_words, peak_words
+
+if TYPE_CHECKING:
+    from autobatch.cli.live_table import LiveTable
 
 SUMMARY = "find the batch size that fits, without training"
 # What a training shares with its probe, apart from the size and what concerns a probe alone.
@@ -47,7 +50,11 @@ def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput
         if args.dry_run:
             return _dry_run(args, api, terminal, environment)
         with progress(terminal) as shown:
-            result = _probe(args, api, terminal, KeptTrials(shown, trials), environment)
+            kept = KeptTrials(shown, trials)
+            shown.says("loading the model")
+            given = _inputs(args, api, terminal, environment)
+            shown.says("looking at samples")
+            result = api.probe(*given, on_trial=kept, on_start=kept.starts, **_options(args))
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # a model may end the process
         raise Failed(error, _what_is_known(error, terminal, trials, environment, reports)) from error
     following = next_step(args, result, terminal.words)
@@ -58,14 +65,6 @@ def run(args: argparse.Namespace, api: Api, terminal: Terminal) -> CommandOutput
         return CommandOutput(text, data)
     failed = {"exit_code": int(ExitCode.USAGE), "error": describe(unwritten, ExitCode.USAGE)}
     return CommandOutput(text, data | failed, ExitCode.USAGE)
-
-
-class ProbeProgress(Protocol):
-    def says(self, what: str, /) -> None:
-        """Something else begins."""
-
-    def __call__(self, trial: Any, /) -> None:
-        """A trial has ended."""
 
 
 class TrialLines:
@@ -79,7 +78,7 @@ class TrialLines:
 
     def __call__(self, trial: Any) -> None:
         self._count += 1
-        peak = "" if not trial.peaks else f", peak {peak_words(trial)}"
+        peak = f", peak {peak_words(trial)}" if trial.peaks else ""
         speed = "" if trial.samples_per_s is None else f", {trial.samples_per_s:,.0f} samples/s"
         line = f"trial {self._count}: {trial.size} samples: {outcome_words(trial.outcome)}{peak}{speed}"
         if self._stream is not None:
@@ -87,13 +86,8 @@ class TrialLines:
 
 
 class KeptTrials:
-    """Shows how a probe goes on, and keeps its trials in a list."""
-
-    def __init__(self, shown: ProbeProgress, trials: list[Any]) -> None:
+    def __init__(self, shown: "TrialLines | LiveTable", trials: list[Any]) -> None:
         self._shown, self._trials = shown, trials
-
-    def says(self, what: str) -> None:
-        self._shown.says(what)
 
     def starts(self, size: int) -> None:
         self._shown.says(f"trial {len(self._trials) + 1}: {size:,} samples")
@@ -101,15 +95,6 @@ class KeptTrials:
     def __call__(self, trial: Any) -> None:
         self._trials.append(trial)
         self._shown(trial)
-
-
-def _probe(
-    args: argparse.Namespace, api: Api, terminal: Terminal, trials: KeptTrials, environment: dict[str, Any]
-) -> Any:
-    trials.says("loading the model")
-    given = _inputs(args, api, terminal, environment)
-    trials.says("looking at samples")
-    return api.probe(*given, on_trial=trials, on_start=trials.starts, **_options(args))
 
 
 def _inputs(args: argparse.Namespace, api: Api, terminal: Terminal, environment: dict[str, Any]) -> tuple[Any, ...]:
@@ -148,8 +133,8 @@ def next_step(args: argparse.Namespace, result: Any, words: Sequence[str]) -> st
     """One line to copy: the same model and pictures, trained at the size that was found."""
     size = result.samples_per_update
     if args.directory is None:
-        in_one_piece = result.accumulation_steps == 1
-        return f"{'model.fit(' if in_one_piece else 'autobatch.fit(model, '}x, y, batch_size={size})"
+        fit = "model.fit(" if result.accumulation_steps == 1 else "autobatch.fit(model, "
+        return f"{fit}x, y, batch_size={size})"
     unused = set(PICTURES) if isinstance(described_pictures(args), str) else {"datagen"}
     names = _CARRIED - unused
     same = [*carried(words[1:], args.parser, names), *_standing(args, args.parser.settings, names)]
@@ -189,7 +174,7 @@ def _standing(args: argparse.Namespace, settings: Sequence[Setting], names: Coll
 
 
 @contextmanager
-def progress(terminal: Terminal) -> Iterator[ProbeProgress]:
+def progress(terminal: Terminal) -> "Iterator[TrialLines | LiveTable]":
     if terminal.quiet or not terminal.err.isatty():
         yield TrialLines(None if terminal.quiet else terminal.err)
         return

@@ -12,9 +12,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Any, Self
+from typing import Self
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HEARD_WITHIN_S = 0.2
@@ -49,7 +49,7 @@ class ChildProcess:
             for number, handler in own.items():
                 # What is ignored here is ignored by the child, too: under nohup, or in the background of a script.
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._handlers.enter_context(_handled(number, handler))
+                    self._handlers.callback(signal.signal, number, signal.signal(number, handler))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,12 +101,3 @@ def _send(process: subprocess.Popen[bytes], number: int) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
-
-
-@contextlib.contextmanager
-def _handled(number: int, handler: Any) -> Iterator[None]:
-    before = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)

@@ -11,8 +11,7 @@ from autobatch.cli.outcome import ExitCode
 from autobatch.train.checkpoint.saver import TRAINING, VALIDATION, InFlight, next_smaller_micro_batch
 from autobatch.train.checkpoint.store import CheckpointState
 
-# A shell says 128 + n for what signal n has ended.
-_SHELL = 128
+_SHELL = 128  # a shell says 128 + n for what signal n has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,10 @@ def what_next(end: TrainingEnd, trace: Trace, attempts: Attempts) -> Restart | E
     if attempts.restarts >= attempts.allowed:
         times = "once" if attempts.restarts == 1 else f"{attempts.restarts} times"
         return _given_up(f"{what} It was restarted {times}; --restarts allows no more.")
-    limits = _next_limits(trace, attempts.limits)
+    limits = attempts.limits
+    if trace.running is not None and not trace.done:
+        effective = None if trace.state is None else trace.state.effective_batch_size
+        limits = limits.below(trace.running, effective, trace.group)
     goes_on = _place(trace.state) + _limited(trace, limits)
     return Restart(limits, f"{what} Restart {attempts.restarts + 1} of {attempts.allowed} {goes_on}.")
 
@@ -137,14 +139,6 @@ def _passed_on(status: int) -> End:
 
 def _given_up(message: str) -> End:
     return End(ExitCode.DOES_NOT_FIT, message, gave_up=True)
-
-
-def _next_limits(trace: Trace, limits: MicroBatchLimits) -> MicroBatchLimits:
-    """The next rung below what was running, for the phase that was running; the limits so far if nothing was."""
-    if trace.running is None or trace.done:
-        return limits
-    effective = None if trace.state is None else trace.state.effective_batch_size
-    return limits.below(trace.running, effective, trace.group)
 
 
 def _at_the_smallest(trace: Trace, limits: MicroBatchLimits) -> bool:

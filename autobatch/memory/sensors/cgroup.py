@@ -69,8 +69,12 @@ def _own_paths(text: str) -> dict[str, str]:
 def _group_mounts(mountinfo: str, kind: str, controller: str, sys: Path) -> Iterator[_Mount]:
     for mount in _parse_mountinfo(mountinfo, " cgroup"):
         if mount.kind == kind and (not controller or controller in mount.options.split(",")):
-            point = _below(sys, str(mount.point))
-            if point is not None and point.is_dir():
+            point = mount.point
+            if sys != Path("/sys"):
+                if not point.is_relative_to("/sys"):
+                    continue
+                point = sys / point.relative_to("/sys")
+            if point.is_dir():
                 yield mount._replace(point=point)
 
 
@@ -88,12 +92,6 @@ def _parse_mountinfo(text: str, word: str = "") -> Iterator[_Mount]:
 def _plain(word: str) -> str:
     """Returns a path of mountinfo without its octal escapes (a space is written as a backslash and 040)."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), word)
-
-
-def _below(sys: Path, point: str) -> Path | None:
-    if sys == Path("/sys"):
-        return Path(point)
-    return sys / point.removeprefix("/sys/") if point.startswith("/sys/") else None
 
 
 def _guess(point: Path, witness: str = "") -> list[_Mount]:

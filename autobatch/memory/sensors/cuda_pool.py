@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 # Those of `CUmemPool_attribute` and `CUdevice_attribute` in the CUDA driver API's header.
-_RELEASE_THRESHOLD, _RESERVED, _RESERVED_HIGH, _USED, _USED_HIGH = 4, 5, 6, 7, 8
+_RELEASE_THRESHOLD, _RESERVED, _USED = 4, 5, 7
 _POOLS_SUPPORTED = 115
 
 
@@ -28,8 +28,6 @@ class Pool:
 
     reserved_bytes: int
     used_bytes: int
-    reserved_high_bytes: int
-    used_high_bytes: int
     keeps_bytes: int
 
 
@@ -80,8 +78,7 @@ def find_pools(driver: Any = None) -> tuple[tuple[bool, ...], tuple[str, ...]]:
         return (), (f"No GPU is set up: {error}.",)
 
 
-class _CudaError(Exception):
-    """A function of the driver is missing or has failed."""
+class _CudaError(Exception): ...
 
 
 class _Cuda:
@@ -141,10 +138,4 @@ def _read(cuda: _Cuda, pool: ctypes.c_void_p) -> Pool:
         cuda.call("cuMemPoolGetAttribute", pool, ctypes.c_int(number), ctypes.byref(value))
         return value.value
 
-    return Pool(
-        reserved_bytes=attribute(_RESERVED),
-        used_bytes=attribute(_USED),
-        reserved_high_bytes=attribute(_RESERVED_HIGH),
-        used_high_bytes=attribute(_USED_HIGH),
-        keeps_bytes=attribute(_RELEASE_THRESHOLD),
-    )
+    return Pool(attribute(_RESERVED), attribute(_USED), attribute(_RELEASE_THRESHOLD))

@@ -13,6 +13,7 @@ of the framework tell what is in use of what they hold, which is the least that 
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,29 +61,40 @@ def query_visible(
     with nvml_session(nvml) as (running, why):
         if running is None:
             return (), (f"No GPU is counted: {why}.",)
+        try:
+            count = running.nvmlDeviceGetCount()
+        except running.NVMLError as error:
+            return (), (f"No GPU is counted: NVML does not count them ({error}).",)
+        if count == 0:
+            return (), ("No GPU is counted: NVML runs and names none.",)
+        environ = os.environ if environ is None else environ
         notes: list[str] = []
-        slots, hidden = _visible(running, os.environ if environ is None else environ, notes)
+        gpus = [_slot(running, number, notes) for number in range(count)]
+        slots, hidden = choose_visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
         answers = tuple(question(running, slots, notes))
-        return answers, (*hidden, *notes)
-
-
-def _visible(nvml: Any, environ: Mapping[str, str], notes: list[str]) -> tuple[tuple[Slot, ...], tuple[str, ...]]:
-    try:
-        count = nvml.nvmlDeviceGetCount()
-    except nvml.NVMLError as error:
-        return (), (f"No GPU is counted: NVML does not count them ({error}).",)
-    if count == 0:
-        return (), ("No GPU is counted: NVML runs and names none.",)
-    gpus = [_slot(nvml, number, notes) for number in range(count)]
-    chosen, hidden = choose_visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
-    return chosen, (*hidden, *order_notes(gpus, environ))
+        return answers, (*hidden, *order_notes(gpus, environ), *notes)
 
 
 def _devices(nvml: Any, slots: Sequence[Slot], pid: int, proc: Path, notes: list[str]) -> Iterator[Device]:
     for index, slot in enumerate(slots):
-        device = _device(nvml, index, slot, pid, proc, notes)
-        if device is not None:
-            yield device
+        try:
+            memory = read_gpu_memory(nvml, slot.handle)
+        except nvml.NVMLError as error:
+            notes.append(f"GPU:{index} ({slot.uuid}) is left out: it does not tell its memory ({error}).")
+            continue
+        own, why = used_by_process(nvml, pid, slot.handle, memory.total_bytes, proc)
+        if why:
+            notes.append(f"GPU:{index}: {why}")
+        yield Device(
+            index=index,
+            uuid=slot.uuid,
+            name=slot.name or "GPU",
+            total_bytes=memory.total_bytes,
+            free_bytes=memory.free_bytes,
+            used_by_this_process_bytes=own,
+            reserved_bytes=memory.reserved_bytes,
+            own_from=None if own is None else "driver",
+        )
 
 
 def _slot(nvml: Any, number: int, notes: list[str]) -> Slot | None:
@@ -94,7 +106,7 @@ def _slot(nvml: Any, number: int, notes: list[str]) -> Slot | None:
         return None
     sliced = (ask(nvml, "nvmlDeviceGetMigMode", handle) or [0])[0] == 1
     slices = tuple(_slices(nvml, handle, uuid)) if sliced else ()
-    return Slot(uuid, handle, _name(nvml, handle), slices=slices, sliced=sliced)
+    return Slot(uuid, handle, ask(nvml, "nvmlDeviceGetName", handle), slices=slices, sliced=sliced)
 
 
 def _slices(nvml: Any, gpu: Any, uuid: str) -> Iterator[Slot]:
@@ -105,38 +117,12 @@ def _slices(nvml: Any, gpu: Any, uuid: str) -> Iterator[Slot]:
             own = nvml.nvmlDeviceGetUUID(handle)
         except nvml.NVMLError:
             continue
-        yield Slot(own, handle, _name(nvml, handle), old_name=_old_name(nvml, handle, uuid))
+        yield Slot(own, handle, ask(nvml, "nvmlDeviceGetName", handle), old_name=_old_name(nvml, handle, uuid))
 
 
 def _old_name(nvml: Any, handle: Any, uuid: str) -> str | None:
     numbers = [ask(nvml, f"nvmlDeviceGet{part}InstanceId", handle) for part in ("Gpu", "Compute")]
     return None if None in numbers else f"MIG-{uuid}/{numbers[0]}/{numbers[1]}"
-
-
-def _name(nvml: Any, handle: Any) -> str | None:
-    name = ask(nvml, "nvmlDeviceGetName", handle)
-    return None if name is None else str(name)
-
-
-def _device(nvml: Any, index: int, slot: Slot, pid: int, proc: Path, notes: list[str]) -> Device | None:
-    try:
-        memory = read_gpu_memory(nvml, slot.handle)
-    except nvml.NVMLError as error:
-        notes.append(f"GPU:{index} ({slot.uuid}) is left out: it does not tell its memory ({error}).")
-        return None
-    own, why = used_by_process(nvml, pid, slot.handle, memory.total_bytes, proc)
-    if why:
-        notes.append(f"GPU:{index}: {why}")
-    return Device(
-        index=index,
-        uuid=slot.uuid,
-        name=slot.name or "GPU",
-        total_bytes=memory.total_bytes,
-        free_bytes=memory.free_bytes,
-        used_by_this_process_bytes=own,
-        reserved_bytes=memory.reserved_bytes,
-        own_from=None if own is None else "driver",
-    )
 
 
 def read_device_uses(
@@ -151,7 +137,9 @@ def read_device_uses(
 
 def _uses(nvml: Any, slots: Sequence[Slot], notes: list[str]) -> Iterator[DeviceUse]:
     for index, slot in enumerate(slots):
-        total_bytes = _total(nvml, slot)
+        total_bytes = None
+        with suppress(nvml.NVMLError):
+            total_bytes = read_gpu_memory(nvml, slot.handle).total_bytes
         computing, why = list_processes(nvml, "Compute", slot.handle, total_bytes)
         if computing is None:
             notes.append(f"GPU:{index}: there is no telling who holds its memory ({why}).")
@@ -161,13 +149,6 @@ def _uses(nvml: Any, slots: Sequence[Slot], notes: list[str]) -> Iterator[Device
         for pid in computing | drawing:
             known = [used for used in (computing.get(pid), drawing.get(pid)) if used is not None]
             yield DeviceUse(index, pid, max(known, default=None))
-
-
-def _total(nvml: Any, slot: Slot) -> int | None:
-    try:
-        return read_gpu_memory(nvml, slot.handle).total_bytes
-    except nvml.NVMLError:
-        return None
 
 
 def add_own_use(device: Device, allocator: Allocator | None) -> tuple[Device, tuple[str, ...]]:

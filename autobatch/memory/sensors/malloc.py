@@ -8,9 +8,7 @@ from typing import Any
 
 # M_MMAP_MAX, M_ARENA_MAX, M_TRIM_THRESHOLD of the GNU C library's <malloc.h>
 _KEEP = {-4: 0, -8: 1, -1: (1 << 31) - 1}
-
 _kept: list[bool] = []  # what mallopt was told cannot be asked for
-
 _NAMES = ("mmap_max", "mmap_threshold", "arena_max", "trim_threshold", "top_pad")
 
 

@@ -32,8 +32,14 @@ def nvml_session(nvml: Any = None) -> Iterator[tuple[Any, str]]:
 
     NVML counts who started it, so contexts may overlap: readings within one don't start it each time.
     """
-    nvml = _pynvml() if nvml is None else nvml
-    why = "the Python module of NVML (nvidia-ml-py) is not installed" if nvml is None else _start(nvml)
+    why = ""
+    try:
+        nvml = _pynvml() if nvml is None else nvml
+        nvml.nvmlInit()
+    except ImportError:
+        why = "the Python module of NVML (nvidia-ml-py) is not installed"
+    except nvml.NVMLError as error:
+        why = f"NVML does not start ({error})"
     if why:
         yield None, why
         return
@@ -45,20 +51,9 @@ def nvml_session(nvml: Any = None) -> Iterator[tuple[Any, str]]:
             nvml.nvmlShutdown()
 
 
-def _start(nvml: Any) -> str:
-    """Starts NVML; returns why it does not start, "" if it does."""
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return f"NVML does not start ({error})"
-    return ""
-
-
 def _pynvml() -> Any:
-    try:
-        import pynvml
-    except ImportError:
-        return None
+    import pynvml
+
     return pynvml
 
 
@@ -160,10 +155,6 @@ def read_driver(nvml: Any = None) -> tuple[Driver | None, tuple[str, ...]]:
         version = ask(running, "nvmlSystemGetDriverVersion")
         if version is None:
             return None, ("NVML runs, but does not tell the driver's version.",)
-        return Driver(str(version), ask(running, "nvmlSystemGetNVMLVersion"), _cuda(running)), ()
-
-
-def _cuda(nvml: Any) -> str | None:
-    # NVML writes 12.4 as 12040
-    number = ask(nvml, "nvmlSystemGetCudaDriverVersion")
-    return None if number is None else f"{number // 1000}.{number % 1000 // 10}"
+        number = ask(running, "nvmlSystemGetCudaDriverVersion")  # 12.4 as 12040
+        cuda = None if number is None else f"{number // 1000}.{number % 1000 // 10}"
+        return Driver(str(version), ask(running, "nvmlSystemGetNVMLVersion"), cuda), ()

@@ -38,7 +38,6 @@ def read_text(path: Path) -> str | None:
 
 
 def read_number(path: Path) -> int | None:
-    """Returns the one whole number in a file, or `None` where there is none."""
     return parse_number(read_text(path))
 
 
@@ -66,7 +65,6 @@ def parse_fields(text: str) -> dict[str, int]:
 
 
 def read_host(proc: Path = PROC) -> tuple[HostMemory, tuple[str, ...]]:
-    """Returns the machine's memory, and notes on what could not be read."""
     text = read_text(proc / "meminfo")
     if text is None and not proc.is_dir():
         return _host_from_psutil(), ()
@@ -82,7 +80,6 @@ def read_host(proc: Path = PROC) -> tuple[HostMemory, tuple[str, ...]]:
 
 
 def read_process(proc: Path = PROC) -> tuple[ProcessMemory, tuple[str, ...]]:
-    """Returns this process' memory on the host, and notes on what could not be read."""
     found = parse_fields(read_text(proc / "self" / "status") or "")
     rss, peak = found.get("VmRSS"), found.get("VmHWM")
     if rss is None:
@@ -105,14 +102,10 @@ def reset_peak_rss(proc: Path = PROC) -> bool:
     # No O_CREAT: where there is no such file, none is to appear.
     try:
         descriptor = os.open(proc / "self" / "clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            file.write(b"5")
     except OSError:
         return False
-    try:
-        os.write(descriptor, b"5")
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
     return True
 
 
@@ -125,7 +118,11 @@ def read_processes(proc: Path) -> tuple[tuple[ResidentProcess, ...], tuple[str, 
 
 def _from_proc(proc: Path) -> tuple[list[ResidentProcess], int]:
     found, refused = [], 0
-    for folder in _folders(proc):
+    try:
+        folders = [entry for entry in proc.iterdir() if entry.name.isascii() and entry.name.isdigit()]
+    except OSError:
+        folders = []
+    for folder in folders:
         text = read_text(folder / "status")
         if text is None:
             refused += folder.is_dir()  # gone otherwise, between the listing and the look
@@ -134,13 +131,6 @@ def _from_proc(proc: Path) -> tuple[list[ResidentProcess], int]:
         if rss_bytes is not None:
             found.append(ResidentProcess(int(folder.name), _process_name(text), rss_bytes))
     return found, refused
-
-
-def _folders(proc: Path) -> list[Path]:
-    try:
-        return [entry for entry in proc.iterdir() if entry.name.isascii() and entry.name.isdigit()]
-    except OSError:
-        return []
 
 
 def _process_name(text: str) -> str:
@@ -170,7 +160,6 @@ def is_local_pid(pid: int, proc: Path) -> bool:
 
 
 def rss_from_psutil() -> int:
-    """Returns the resident bytes of this process."""
     import psutil
 
     return int(psutil.Process().memory_info().rss)

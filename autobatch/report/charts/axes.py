@@ -165,10 +165,10 @@ class Frame:
         middle = min(x, self.width - half)
         return middle - half, middle + half
 
-    def drawing(self, said: str, *parts: Svg, class_: str) -> Svg:
-        """The whole chart, which says `said` to whom cannot see it."""
-        size = f"0 0 {self.width:g} {self.height:g}"
-        return element("svg", *parts, viewBox=size, class_=class_, role="img", aria_label=said)
+    def drawing(self, said: str, *parts: Svg, wide: bool) -> Svg:
+        """The whole chart, which says `said` to whom cannot see it; the style sheet shows one form of two."""
+        size, form = f"0 0 {self.width:g} {self.height:g}", "wide" if wide else "narrow"
+        return element("svg", *parts, viewBox=size, class_=form, role="img", aria_label=said)
 
 
 def _left_of(y: float, _: str) -> tuple[float, float]:

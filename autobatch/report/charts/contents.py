@@ -41,8 +41,6 @@ class Trials:
 
 @dataclass(frozen=True, slots=True)
 class MemoryContent:
-    """Peak memory of one resource against batch size."""
-
     resource: str
     measured: list[tuple[Trial, int]]  # with their peaks in bytes
     worst: list[tuple[Trial, int]]  # with what they may come to, in bytes
@@ -100,8 +98,7 @@ class ThroughputContent:
     @property
     def fastest(self) -> dict[int, float]:
         """The best speed of each size, by size: one may have been tried twice."""
-        ordered = sorted((trial.size, speed) for trial, speed in self.measured)
-        return dict(ordered)
+        return dict(sorted((trial.size, speed) for trial, speed in self.measured))
 
 
 def throughput_content(trials: Trials) -> ThroughputContent | None:
@@ -119,14 +116,6 @@ class Row:
     unit: Literal["samples", "bytes"]
     stepped: bool = False  # a value holds until the next
     limit: Sequence[Known] = ()  # what it should stay below
-
-    @property
-    def is_known(self) -> bool:
-        return any(value is not None for _, value in self.points)
-
-    @property
-    def has_limit(self) -> bool:
-        return any(value is not None for _, value in self.limit)
 
     @property
     def range(self) -> tuple[float, float]:
@@ -187,7 +176,8 @@ def run_content(
         Row("occupied on the host (RSS)", [(one.at_s, one.rss_bytes) for one in seen], "bytes", limit=on_host),
         Row("occupied on devices", [(one.at_s, one.device_bytes) for one in seen], "bytes", limit=on_device),
     ]
-    return RunContent([row for row in rows if row.is_known], placed, ends, start, until)
+    known = [row for row in rows if any(value is not None for _, value in row.points)]
+    return RunContent(known, placed, ends, start, until)
 
 
 def _time_of(decision: Decision, observations: Sequence[Observation]) -> float | None:

@@ -108,10 +108,10 @@ SHAPES = ("circle", "ring", *_CORNERS)
 
 
 def _outline(shape: str, x: float, y: float, radius: float) -> str:
-    pieces = [path([(x + dx * radius, y + dy * radius) for dx, dy in piece]) for piece in _CORNERS[shape]]
-    return "".join(
-        piece + ("z" if len(corners) > 2 else "") for piece, corners in zip(pieces, _CORNERS[shape], strict=True)
-    )
+    outline = ""
+    for corners in _CORNERS[shape]:
+        outline += path([(x + dx * radius, y + dy * radius) for dx, dy in corners]) + "z" * (len(corners) > 2)
+    return outline
 
 
 def _move(dx: int, dy: int) -> str:

@@ -32,12 +32,8 @@ _TITLED = 10  # reasons in one title: more than that nobody reads
 
 def timeline(record: Record, *, wide: bool) -> Svg | None:
     """A training drawn over time, for a screen or a telephone; `None` where nothing of it has a time."""
-    shown = run_content(
-        record.observations,
-        record.decisions,
-        record.epochs,
-        None if record.begun is None else record.begun.micro_batch_size,
-    )
+    first_size = None if record.begun is None else record.begun.micro_batch_size
+    shown = run_content(record.observations, record.decisions, record.epochs, first_size)
     rows = shown.rows
     if not rows or shown.until_s <= shown.start_s:
         return None
@@ -54,7 +50,7 @@ def timeline(record: Record, *, wide: bool) -> Svg | None:
         f"micro-batch and {len(record.epochs)} epochs. The table of decisions below has all changes."
     )
     drawn = [_draw(row, part, x) for row, part in zip(rows, frame.rows(len(rows), gap=_GAP), strict=True)]
-    return frame.drawing(said, *marks, _time_axis(frame, x, shown), *drawn, class_="wide" if wide else "narrow")
+    return frame.drawing(said, *marks, _time_axis(frame, x, shown), *drawn, wide=wide)
 
 
 def _draw(row: Row, frame: Frame, x: Scale) -> Svg:
@@ -136,11 +132,8 @@ def _decision_marks(frame: Frame, x: Scale, decisions: Sequence[Placed]) -> list
     # One for each unit of the paper: more lines would be drawn over each other.
     apart = {round(x(one.at_s)): one.at_s for one in ordered}.values()
     rules = [rule((x(at), _MIDDLE), (x(at), frame.bottom), "decision") for at in apart]
-    return [
-        text("changes", 2, _MIDDLE + FONT * 0.35, "tick"),
-        *rules,
-        *(_mark(group, x) for group in _groups(ordered, x)),
-    ]
+    named = text("changes", 2, _MIDDLE + FONT * 0.35, "tick")
+    return [named, *rules, *(_mark(group, x) for group in _groups(ordered, x))]
 
 
 def _groups(decisions: Sequence[Placed], x: Scale) -> list[list[Placed]]:
@@ -172,14 +165,7 @@ def _mark(group: Sequence[Placed], x: Scale) -> Svg:
     said = [f"{one.number}. {one.decision}" for one in group[:_TITLED]]
     if len(group) > _TITLED:
         said.append(f"and {len(group) - _TITLED} more, in the table")
-    shape = element(
-        "rect",
-        x=left,
-        y=_MIDDLE - _RADIUS,
-        width=right - left,
-        height=2 * _RADIUS,
-        rx=_RADIUS,
-        class_="badge",
-    )
+    top, height = _MIDDLE - _RADIUS, 2 * _RADIUS
+    shape = element("rect", x=left, y=top, width=right - left, height=height, rx=_RADIUS, class_="badge")
     number = text(_numbers(group), (left + right) / 2, _MIDDLE + FONT * 0.35, "badge-text", "middle")
     return element("g", element("title", "\n".join(said)), shape, number)

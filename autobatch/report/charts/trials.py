@@ -19,7 +19,7 @@ from autobatch.report.charts.axes import (
     text_width,
 )
 from autobatch.report.charts.contents import MemoryContent, ThroughputContent
-from autobatch.report.charts.svg import Point, Svg, band, box, element, join, line, mark, rule, text
+from autobatch.report.charts.svg import Svg, band, box, element, join, line, mark, rule, text
 from autobatch.results.text import outcome_words
 from autobatch.results.trial import Outcome, Trial
 
@@ -80,7 +80,7 @@ class _MemoryChart:
             _chosen_label(self._labels, places, self._shown.chosen),
             self._chosen_line(places),
             *(_outcome_label(self._labels, *place) for place in places),
-            class_=_form(self._wide),
+            wide=self._wide,
         )
 
     def _limits(self) -> tuple[Svg, ...]:
@@ -123,34 +123,24 @@ class _MemoryChart:
             return Svg()
         labels = Labels(replace(frame, top=middle - _STRIP / 2, bottom=middle + _STRIP / 2))
         places = [(trial, self._x(trial.size), middle) for trial in self._shown.silent]
-        for _, across, up in places:
+        pieces = [
+            text(_NO_PEAK, frame.left - 7, middle + FONT * 0.35, "tick", "end"),
+            rule((frame.left, middle), (frame.right, middle), "grid"),
+        ]
+        for trial, across, up in places:
             labels.keep_free(across, up)
-        return join(
-            [
-                text(_NO_PEAK, frame.left - 7, middle + FONT * 0.35, "tick", "end"),
-                rule((frame.left, middle), (frame.right, middle), "grid"),
-                *(
-                    _dot(t, x, y, f"{t.size} samples: {outcome_words(t.outcome)}, no peak measured", None)
-                    for t, x, y in places
-                ),
-                *(_outcome_label(labels, *place) for place in places),
-            ]
-        )
+            title = f"{trial.size} samples: {outcome_words(trial.outcome)}, no peak measured"
+            pieces.append(_dot(trial, across, up, title, None))
+        return join([*pieces, *(_outcome_label(labels, *place) for place in places)])
 
     def _worst(self) -> Svg:
         peaks = {id(trial): peak for trial, peak in self._shown.measured}
-        return join(
-            join(
-                [
-                    rule(self._at(trial, peaks.get(id(trial), 0)), self._at(trial, worst), "worst"),
-                    mark("dash", *self._at(trial, worst), f"{trial.size}: at worst {format_bytes(worst)}", "worst"),
-                ]
-            )
-            for trial, worst in self._shown.worst
-        )
-
-    def _at(self, trial: Trial, count: int) -> Point:
-        return self._x(trial.size), self._y(count)
+        pieces: list[Svg] = []
+        for trial, worst in self._shown.worst:
+            x, up = self._x(trial.size), self._y(worst)
+            pieces.append(rule((x, self._y(peaks.get(id(trial), 0))), (x, up), "worst"))
+            pieces.append(mark("dash", x, up, f"{trial.size}: at worst {format_bytes(worst)}", "worst"))
+        return join(pieces)
 
     def _mark(self, trial: Trial, across: float, up: float) -> Svg:
         peak = format_bytes(trial.peaks[self._shown.resource])
@@ -159,18 +149,15 @@ class _MemoryChart:
 
     def _chosen_line(self, places: Sequence[tuple[Trial, float, float]]) -> Svg:
         """The chosen size on the fitted line where its own trial measured no peak."""
-        chosen = self._shown.chosen
-        if chosen is None or any(trial.size == chosen and trial.outcome is Outcome.RAN for trial, _, _ in places):
-            return Svg()
-        model = self._shown.model
-        if model is None:
+        chosen, model = self._shown.chosen, self._shown.model
+        proven = any(trial.size == chosen and trial.outcome is Outcome.RAN for trial, _, _ in places)
+        if chosen is None or model is None or proven:
             return Svg()
         across, up = self._x(chosen), self._y(model.predict(chosen))
         self._labels.keep_free(across, up)
         said = f"{chosen} samples, chosen: about {format_bytes(model.predict(chosen))} by the fitted line"
-        return join(
-            [mark("ring", across, up, said, "chosen", 8), self._labels.beside(f"{chosen} chosen", across, up, "strong")]
-        )
+        label = self._labels.beside(f"{chosen} chosen", across, up, "strong")
+        return join([mark("ring", across, up, said, "chosen", 8), label])
 
     def _said(self) -> str:
         shown = self._shown
@@ -209,8 +196,11 @@ def throughput_chart(shown: ThroughputContent, sizes: Sequence[int], *, wide: bo
     x, y = size_scale(list(sizes), frame.left, frame.right), Scale(0, top, frame.bottom, frame.top)
     labels = Labels(frame)
     places = [(trial, x(trial.size), y(speed)) for trial, speed in shown.measured]
-    for _, across, up in places:
+    dots = []
+    for trial, across, up in places:
         labels.keep_free(across, up)
+        title = f"{trial.size} samples: {trial.samples_per_s:,.1f} samples/s, {outcome_words(trial.outcome)}"
+        dots.append(_dot(trial, across, up, title, chosen))
     kept = y(shown.efficient)
     labels.keep_off_line(kept)
     said = (
@@ -223,27 +213,17 @@ def throughput_chart(shown: ThroughputContent, sizes: Sequence[int], *, wide: bo
         _size_axis(frame, x),
         line([(x(size), y(speed)) for size, speed in shown.fastest.items()], "thread"),
         rule((frame.left, kept), (frame.right, kept), "limit"),
-        *(
-            _dot(
-                t, across, up, f"{t.size} samples: {t.samples_per_s:,.1f} samples/s, {outcome_words(t.outcome)}", chosen
-            )
-            for t, across, up in places
-        ),
+        *dots,
         labels.along("95 % of the best", kept, below=True),
         _chosen_label(labels, places, chosen),
         *(_outcome_label(labels, *place) for place in places),
-        class_=_form(wide),
+        wide=wide,
     )
 
 
 def _frame_of(wide: bool, left: float) -> Frame:  # noqa: FBT001 - one of two forms
     width, height = (560.0, 330.0) if wide else (340.0, 300.0)
     return Frame(width, height, max(_LEAST_GUTTER, left), 34.0, width - 14.0, height - 46.0)
-
-
-def _form(wide: bool) -> str:  # noqa: FBT001 - one of two forms
-    """The class by which the style sheet shows one form or the other."""
-    return "wide" if wide else "narrow"
 
 
 def _size_axis(frame: Frame, scale: Scale) -> Svg:
