@@ -49,7 +49,7 @@ _SOMETHING_ELSE_EXHAUSTED = re.compile(
     \bno\ space\ left\ on\ device\b | \btoo\ many\ open\ files\b | \bdisk\ quota\b
     | \bthis\ is\ not\ a\ failure\b | \blarger\ than\ max\b | \bquota\ exceeded\b
     | \bthread\b.*\bresource\ temporarily\ unavailable\b
-    """,
+    """
 )
 
 _UNCLEAR = re.compile(

@@ -16,13 +16,7 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.batch import Batch, bytes_of_one, concatenate, leaves, map_leaves
 from autobatch.data.epoch import as_indices, sample_seed
-from autobatch.data.images.flow import (
-    FlowKind,
-    class_counts_of,
-    picture_shape,
-    require_flow,
-    sample_bytes_of,
-)
+from autobatch.data.images.flow import FlowKind, class_counts_of, picture_shape, require_flow, sample_bytes_of
 from autobatch.data.images.seeding import STEPS, SeededCalls, SeededImageGenerator, seeded
 from autobatch.data.images.transform import PixelMover, require_image_backend
 from autobatch.data.options import ClassMode, ImageBackend

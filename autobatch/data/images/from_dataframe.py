@@ -11,13 +11,7 @@ import numpy as np
 from autobatch.data.check import require_numeric_targets
 from autobatch.data.images.flow import collected_warnings, without_printing
 from autobatch.data.images.flow_source import FlowSource
-from autobatch.data.images.infer import (
-    infer_class_mode,
-    infer_picture,
-    infer_subset,
-    note_empty,
-    require_class_targets,
-)
+from autobatch.data.images.infer import infer_class_mode, infer_picture, infer_subset, note_empty, require_class_targets
 from autobatch.data.model_spec import ModelSpec, output_names
 from autobatch.data.options import ClassMode, DataOptions
 from autobatch.errors import ArgumentError, DataError
