@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from autobatch.backend import current_backend
-from autobatch.data.batch import Batch
+from autobatch.data.batch import Batch, leaves
 
 _LIBRARIES = ("keras", "autobatch", "builtins")
 
@@ -33,7 +33,7 @@ def custom_objects(model: Any, step: str = "train") -> Iterator[Any]:
     if step != "predict":
         given = getattr(model, "_compile_metrics", None)
         metrics = [getattr(given, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]
-        items += [model.optimizer, *model.metrics, *_flat(model.loss), *_flat(metrics)]
+        items += [model.optimizer, *model.metrics, *leaves(model.loss), *leaves(metrics)]
     items += [function for item in items for function in _functions_of(item)]
     libraries = (*_LIBRARIES, *current_backend().packages)
     for item in items:
@@ -67,15 +67,6 @@ def _functions_of(item: Any) -> Iterator[Any]:
         function = getattr(item, name, None)
         if inspect.isfunction(function):
             yield function
-
-
-def _flat(nest: Any) -> list[Any]:
-    """What a user may give to `compile`: one thing, or lists and dicts of them; names of Keras' own are left out."""
-    if isinstance(nest, dict):
-        return [part for value in nest.values() for part in _flat(value)]
-    if isinstance(nest, list | tuple):
-        return [part for value in nest for part in _flat(value)]
-    return [] if nest is None or isinstance(nest, str) else [nest]
 
 
 _MODEL, _SAMPLES, _VARIABLES = "model.json", "samples.pickle", "variables.pickle"
