@@ -82,7 +82,12 @@ def share_memory(*, driver: Any = None, environ: MutableMapping[str, str] | None
     pools, notes = find_pools(driver)
     plan = backend.plan_sharing(environ, pools)
     if backend.has_started() and (plan.missing or (plan.host and backend.why_host_memory_stays())):
-        raise TooLateError(_too_late(backend.title, plan.missing or plan.in_force))
+        said = " ".join(f"{name}={value}" for name, value in (plan.missing or plan.in_force).items())
+        raise TooLateError(
+            f"{backend.title} has started: its first tensor, layer or data set has chosen allocators that keep what "
+            "they have, and a process cannot change them. Call autobatch.share_memory() right below the imports, or "
+            f"start Python with {said} in its environment."
+        )
     environ.update(plan.missing)
     # Beside a GPU the host's memory is the loaders', whose threads would wait for each other at a single heap.
     keeps_heap, heap_notes = keep_freed_memory(environ) if plan.host and not pools else (False, ())
@@ -118,12 +123,3 @@ def _without_pools(pools: tuple[bool, ...]) -> Iterator[str]:
     if not all(pools):
         names = ", ".join(f"GPU:{index}" for index, supported in enumerate(pools) if not supported)
         yield f"No GPU's memory can be given back: the driver has no memory pools for {names}."
-
-
-def _too_late(title: str, settings: Mapping[str, str]) -> str:
-    said = " ".join(f"{name}={value}" for name, value in settings.items())
-    return (
-        f"{title} has started: its first tensor, layer or data set has chosen allocators that keep what they have, "
-        "and a process cannot change them. Call autobatch.share_memory() right below the imports, or start Python "
-        f"with {said} in its environment."
-    )

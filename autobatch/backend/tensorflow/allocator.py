@@ -6,7 +6,7 @@ importing it, seeding, listing physical devices and `keras.Input` do not. Import
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -34,9 +34,18 @@ def plan_sharing(environ: Mapping[str, str], pools: tuple[bool, ...]) -> Sharing
     wanted = {**_ON_CPU, **(_GROWTH if pools else {}), **(_ON_GPU if pools and all(pools) else {})}
     missing = {name: value for name, value in wanted.items() if name not in environ}
     in_force = {name: value for name, value in wanted.items() if _means(environ.get(name, value), value)}
-    contradicted = (*_contradictions(environ, wanted, in_force), *_pools_on_cpu(environ))
-    host = in_force.keys() >= _ON_CPU.keys() and not list(_pools_on_cpu(environ))
-    return SharingPlan(missing, in_force, contradicted, host)
+    contradicted = [
+        f"{name}={environ[name]} was set before and is left alone; {name}={value} would give memory back."
+        for name, value in wanted.items()
+        if name not in in_force
+    ]
+    pooled = is_true(environ.get(CPU_POOL, ""))
+    if pooled:
+        contradicted.append(
+            f"{CPU_POOL}={environ[CPU_POOL]} was set before and is left alone; it keeps memory on the CPU."
+        )
+    host = in_force.keys() >= _ON_CPU.keys() and not pooled
+    return SharingPlan(missing, in_force, tuple(contradicted), host)
 
 
 def uses_device_pool(environ: Mapping[str, str]) -> bool:
@@ -78,7 +87,11 @@ def trim_device_pools(numbers: tuple[int, ...], driver: Any = None) -> tuple[int
     """The bytes that went back to the GPUs, and why some stay; both `None` without a GPU."""
     if not numbers:
         return None, None
-    _wait_for_gpus()
+    tf = _tensorflow()
+    # Once the GPUs have done all that they were told, what was freed on the way is free. A step that failed on one says
+    # so itself; nothing can be added here.
+    with suppress(tf.errors.OpError, RuntimeError):
+        tf.test.experimental.sync_devices()
     trims = [trim_pool(number, driver=driver) for number in numbers]
     # TensorFlow makes a pool that it uses keep what is freed; CUDA's own default is to keep nothing.
     used = [trim for trim, _ in trims if trim is not None and trim.before.keeps_bytes]
@@ -99,14 +112,6 @@ def number_of(gpu: Any) -> int:
     return int(gpu.name.rpartition(":")[2])
 
 
-def _wait_for_gpus() -> None:
-    """Returns when the GPUs have done all that they were told: what was freed on the way is free then."""
-    tf = _tensorflow()
-    # A step that failed on the GPU says so itself; nothing can be added here.
-    with suppress(tf.errors.OpError, RuntimeError):
-        tf.test.experimental.sync_devices()
-
-
 def _tensorflow() -> Any:
     import tensorflow as tf
 
@@ -118,17 +123,6 @@ def _held_by_pool(device: str) -> str:
         f"TensorFlow's default allocator on a {device} keeps what it has; call autobatch.share_memory() before "
         "TensorFlow starts."
     )
-
-
-def _contradictions(environ: Mapping[str, str], wanted: Mapping[str, str], kept: Mapping[str, str]) -> Iterator[str]:
-    for name, value in wanted.items():
-        if name not in kept:
-            yield f"{name}={environ[name]} was set before and is left alone; {name}={value} would give memory back."
-
-
-def _pools_on_cpu(environ: Mapping[str, str]) -> Iterator[str]:
-    if is_true(environ.get(CPU_POOL, "")):
-        yield f"{CPU_POOL}={environ[CPU_POOL]} was set before and is left alone; it keeps memory on the CPU."
 
 
 def _means(value: str, wanted: str) -> bool:

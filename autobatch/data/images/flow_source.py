@@ -162,7 +162,8 @@ class FlowSource:
             raise
         except Exception as error:
             if flow.image_data_generator.decoded:
-                error.add_note(f"autobatch was making sample {index}{self._whence(index)}.")
+                whence = " of the arrays" if self.kind == "arrays" else f" from {self._flow.filepaths[index]}"
+                error.add_note(f"autobatch was making sample {index}{whence}.")
                 raise
             raise self._unreadable(index, error) from error
 
@@ -183,9 +184,6 @@ class FlowSource:
         why = "its format is unknown" if type(error).__name__ == "UnidentifiedImageError" else error
         message = f"{file} cannot be read as a picture: {why}. Repair the file or take it out of the {place}."
         return DataError(message, file)
-
-    def _whence(self, index: int) -> str:
-        return " of the arrays" if self.kind == "arrays" else f" from {self._flow.filepaths[index]}"
 
     def _flow_for(self, indices: list[int], epoch: int) -> Any:
         """Keras' own flow, so that each option has its meaning there, with draws of our own."""

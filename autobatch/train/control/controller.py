@@ -147,7 +147,8 @@ class Controller:
 
     def adopt(self, policy: Policy, reason: str) -> None:
         """Goes on by another policy, with other sizes; `reason` says why."""
-        snapshot, before = self._timed(self._last()), self.micro_batch_size
+        watch, before = self._hooks.watch, self.micro_batch_size
+        snapshot = None if watch is None else self._timed(watch.last)
         self._policy = policy
         self._state = policy.settle(self._state, snapshot)
         after = self.micro_batch_size
@@ -162,16 +163,15 @@ class Controller:
         """
         # A reading from before the failure could be one from before a neighbour took the memory.
         snapshot = None if self._hooks.watch is None else self._timed(self._hooks.watch.look())
-        resource = _exhausted_resource(error.__cause__, snapshot)
+        # What Python itself could not allocate was the host's.
+        by_python = isinstance(error.__cause__, MemoryError)
+        resource = "device" if snapshot is not None and "device" in snapshot.budgets and not by_python else "host"
         before = self._state
         self._state, decision = self._policy.ran_out(before, error.size, snapshot, resource)
         if decision is None:
             raise DoesNotFitError(_too_small(error.size), None, 0) from error
         self.headroom_bytes = None if snapshot is None else self._policy.headroom_bytes(self._state, snapshot)
         self._follow(decision, snapshot, None if snapshot is None else self._policy.headroom_bytes(before, snapshot))
-
-    def _last(self) -> Snapshot | None:
-        return None if self._hooks.watch is None else self._hooks.watch.last
 
     def _timed(self, snapshot: Snapshot | None) -> Snapshot | None:
         """The snapshot with the time that micro-batches have just been taking."""
@@ -265,12 +265,6 @@ def controller_without_sensors(micro: int, ladder: Sequence[int], told: Callable
     return Controller(
         policy, micro, ControllerHooks(lambda decision, *_: told(decision.before, decision.after, decision.reason))
     )
-
-
-def _exhausted_resource(cause: BaseException | None, snapshot: Snapshot | None) -> str:
-    """The resource: what Python itself could not allocate was the host's."""
-    on_device = snapshot is not None and "device" in snapshot.budgets and not isinstance(cause, MemoryError)
-    return "device" if on_device else "host"
 
 
 def _too_small(size: int) -> str:
