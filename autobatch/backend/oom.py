@@ -11,8 +11,6 @@ import re
 
 
 class Cause(enum.Enum):
-    """What an exception was about."""
-
     OUT_OF_MEMORY = "an allocation failed: a smaller micro-batch may fit"
     OTHER = "not about memory: passed on unchanged"
     UNKNOWN = "cannot be told from the exception: passed on unchanged, never called out-of-memory"

@@ -37,8 +37,6 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class OpenedData:
-    """Data that are open."""
-
     data: Source | Stream
     notes: tuple[str, ...] = ()  # what was inferred, and what holds for this kind of data; one sentence each
     shuffles: bool = True  # whether they may be put in a new order in every pass

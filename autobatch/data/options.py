@@ -26,8 +26,6 @@ class PictureOptions(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """What is said about data, beside the data themselves."""
-
     model: Any  # a compiled Keras model, which tells what is left out
     seed: int | None = None  # what order and augmentation derive from; drawn if `None`
     flow: Mapping[str, Any] | None = None  # what is given here wins over what is inferred

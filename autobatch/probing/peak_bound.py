@@ -53,7 +53,6 @@ class PeakBound:
 
     @classmethod
     def of(cls, measured: Sequence[tuple[int, int]], profile: AllocationProfile | None = None) -> Self:
-        """The bound that follows from what was measured."""
         highest: dict[int, int] = {}
         for size, peak_bytes in measured:
             highest[size] = max(highest.get(size, 1), peak_bytes)

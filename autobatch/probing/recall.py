@@ -44,8 +44,6 @@ _MOST_SEARCHES = 8
 
 @dataclass(frozen=True, slots=True)
 class EarlierSearch:
-    """A search that was made before."""
-
     trials: list[Trial]  # those that ran, judged anew
     # Per resource, what the process of the trials took beside the caller, as it would again.
     beside_bytes: Mapping[str, int]

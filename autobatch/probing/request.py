@@ -25,8 +25,6 @@ UNCOUNTED = "the most that is tried of data that do not tell how many samples th
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """What to look for."""
-
     mode: Mode  # `"auto"`, `"largest"`, or `"micro"` for the micro-batch of an effective batch
     cap: int  # the largest size that makes sense: samples, effective batch, or the user's bound
     cap_reason: str = "what was asked for"  # which of them, in words
@@ -100,8 +98,6 @@ _SYNTHETIC = "the most that is tried of synthetic samples"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A model, its data, and the request for their batch size."""
-
     model: Any
     opened: OpenedData  # the data to run on
     samples: Batch  # a few of them
@@ -110,7 +106,6 @@ class Task:
 
     @property
     def data(self) -> Source | Stream:
-        """The samples to run on."""
         return self.opened.data
 
 

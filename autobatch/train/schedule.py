@@ -34,7 +34,6 @@ class Schedule:
         self._known: dict[int, int] = {}
 
     def at(self, epoch: int) -> int:
-        """The effective batch of one epoch, in samples."""
         if epoch not in self._known:
             size = self._of(epoch)
             if not _is_whole(size, 1):
@@ -180,8 +179,6 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Resizing:
-    """How an effective batch that changes is trained with."""
-
     follows_memory: bool  # whether each micro-batch is an update of its own
     rate: Callable[[int], float]  # from the effective batch in force to the factor on the learning rate
     reference: int  # the effective batch that the learning rate was chosen for: the unit of a schedule's clock

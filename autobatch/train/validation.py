@@ -97,7 +97,6 @@ def require_random_access(given: OpenedData) -> Source:
 def open_validation(
     data: Any, source: Any, validation_data: Any, training: OpenedData, asked: DataOptions
 ) -> tuple[OpenedData | None, tuple[str, ...]]:
-    """What to validate on, and what to say about it."""
     # Keras unpacks a list as it does a tuple.
     given = tuple(validation_data) if isinstance(validation_data, list) else validation_data
     # Pictures are not transformed at random, and nothing is put in another order.

@@ -30,7 +30,6 @@ CPU_POOL = "TF_CPU_ALLOCATOR_USE_BFC"
 
 
 def plan_sharing(environ: Mapping[str, str], pools: tuple[bool, ...]) -> SharingPlan:
-    """What to set in an environment."""
     wanted = {**_ON_CPU, **(_GROWTH if pools else {}), **(_ON_GPU if pools and all(pools) else {})}
     missing = {name: value for name, value in wanted.items() if name not in environ}
     in_force = {name: value for name, value in wanted.items() if _means(environ.get(name, value), value)}
@@ -200,7 +199,6 @@ def on_cpu(environ: Mapping[str, str], *, onednn: bool, returns_freed: bool) -> 
 
 
 def on_gpu(environ: Mapping[str, str]) -> AllocatorChoice:
-    """The allocator on a GPU."""
     grows = is_true(environ.get(GROWTH, ""))
     growth = [_said(environ, GROWTH)] if GROWTH in environ else []
     if uses_device_pool(environ):

@@ -120,8 +120,6 @@ def _padded(batch: Batch) -> Iterator[Batch]:
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """What one update came to."""
-
     gradient: list[Any]
     logs: Mapping[str, float]
     states: Mapping[str, list[Any]]  # from layers to the values of the state that their calls may write

@@ -72,7 +72,6 @@ class Update:
                 _forbid_inlining(count)
 
     def apply_accumulated(self, attempt: Any) -> None:
-        """Applies what the accumulators hold."""
         if not self.variables:
             return
         kept = zip(self._accumulators, self._has_gradient, self.variables, strict=True)

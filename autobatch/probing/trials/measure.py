@@ -172,7 +172,6 @@ def open_measurer(payload: dict[str, Any]) -> TrialMeasurer:
 
 
 def rss_bytes() -> int:
-    """What this process holds in memory now."""
     return read_process()[0].rss_bytes
 
 

@@ -11,8 +11,6 @@ from autobatch.memory.reading import MemoryReading
 
 @dataclass(frozen=True, slots=True)
 class ResourceBudget:
-    """What one resource allows at one moment."""
-
     budget_bytes: int  # reach minus reserve, the most that this process should occupy
     reserve_bytes: int  # what stays free on purpose
     limit: str  # what limits it, for people: "control group v1 /jobs/7", "host", "GPU:0"

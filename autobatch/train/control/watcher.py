@@ -27,8 +27,6 @@ class IncompleteReadingError(Exception):
 
 
 class RunBudgets:
-    """Turns readings into budgets."""
-
     def __init__(self, reserve: Reserve, gpu: int | None = None, own_limit: Limit | None = None) -> None:
         self._gpu, self._own_limit = gpu, own_limit
         self._reader = BudgetReader(reserve, gpu, self._own_limits)
