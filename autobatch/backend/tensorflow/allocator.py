@@ -142,12 +142,14 @@ def accelerator(config: Any = None, environ: Mapping[str, str] | None = None) ->
     gpu = min(config.get_visible_devices("GPU"), key=number_of)
     parts = config.get_logical_device_configuration(gpu)
     figures = allocator_bytes(_GPU, config)
+    # The variable wins over what the program says, and only these two words do.
+    forced = {"true": True, "false": False}.get((os.environ if environ is None else environ).get(GROWTH, ""))
     return Accelerator(
         name=_GPU,
         number=number_of(gpu),
         in_use_bytes=figures[0] if figures else 0,
         limit_bytes=int(parts[0].memory_limit) * MIB if parts else None,
-        grows=_grows(gpu, config, os.environ if environ is None else environ),
+        grows=bool(config.experimental.get_memory_growth(gpu)) if forced is None else forced,
     )
 
 
@@ -180,12 +182,6 @@ def reset_peak(device: str) -> bool:
     except (ValueError, tf.errors.OpError):
         return False
     return True
-
-
-def _grows(gpu: Any, config: Any, environ: Mapping[str, str]) -> bool:
-    # The variable wins over what the program says, and only these two words do.
-    forced = {"true": True, "false": False}.get(environ.get(GROWTH, ""))
-    return bool(config.experimental.get_memory_growth(gpu)) if forced is None else forced
 
 
 def on_cpu(environ: Mapping[str, str], *, onednn: bool, returns_freed: bool) -> AllocatorChoice:

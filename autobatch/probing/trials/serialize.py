@@ -124,7 +124,10 @@ def _read_state(layer: Any, folder: Path) -> None:
 
 def model_json(model: Any, step: str = "train") -> str:
     """The model's configuration as JSON; raises as `serialize` does."""
-    _require_importable(custom_objects(model, step))
+    for code in custom_objects(model, step):
+        if code.__module__ == "__main__" and has_name(code):
+            msg = f"{code.__name__} is defined in the script or notebook itself, which no other process can import"
+            raise NotSerializableError(msg)
     try:
         return json.dumps(configuration(model, step))
     except Exception as error:
@@ -165,13 +168,6 @@ def deserialize(payload: dict[str, Any]) -> tuple[Any, Batch]:
 def repeat(samples: Batch, size: int) -> Batch:
     """`size` samples made of a few real ones: memory does not depend on what the pictures show."""
     return samples.take(np.resize(np.arange(samples.size), size))
-
-
-def _require_importable(custom: Iterable[Any]) -> None:
-    for code in custom:
-        if code.__module__ == "__main__" and has_name(code):
-            msg = f"{code.__name__} is defined in the script or notebook itself, which no other process can import"
-            raise NotSerializableError(msg)
 
 
 def _require_same(model: Any, payload: dict[str, Any]) -> None:
