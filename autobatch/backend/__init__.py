@@ -100,10 +100,8 @@ def _keras_backend() -> str:
     keras = sys.modules.get("keras")
     if keras is not None:
         return str(keras.backend.backend())
-    return os.environ.get("KERAS_BACKEND") or _configured_backend()
-
-
-def _configured_backend() -> str:
+    if chosen := os.environ.get("KERAS_BACKEND"):
+        return chosen
     try:
         file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
         return str(json.loads(file.read_text(encoding="utf-8")).get("backend", "tensorflow"))

@@ -8,12 +8,9 @@ missing is no memory problem, a full disk is `ResourceExhaustedError` in TensorF
 import enum
 import errno
 import re
-from collections.abc import Iterator
 
 
 class Cause(enum.Enum):
-    """What an exception was about."""
-
     OUT_OF_MEMORY = "an allocation failed: a smaller micro-batch may fit"
     OTHER = "not about memory: passed on unchanged"
     UNKNOWN = "cannot be told from the exception: passed on unchanged, never called out-of-memory"
@@ -49,7 +46,7 @@ _SOMETHING_ELSE_EXHAUSTED = re.compile(
     \bno\ space\ left\ on\ device\b | \btoo\ many\ open\ files\b | \bdisk\ quota\b
     | \bthis\ is\ not\ a\ failure\b | \blarger\ than\ max\b | \bquota\ exceeded\b
     | \bthread\b.*\bresource\ temporarily\ unavailable\b
-    """,
+    """
 )
 
 _UNCLEAR = re.compile(
@@ -64,7 +61,7 @@ def classify(error: BaseException) -> Cause:
 
     Its causes are not looked at, they had their chance to be raised themselves.
     """
-    names = set(_class_names(error))
+    names = {cls.__name__ for cls in type(error).__mro__}
     if names & _ALWAYS_MEMORY:
         return Cause.OUT_OF_MEMORY
     if isinstance(error, OSError):
@@ -73,17 +70,9 @@ def classify(error: BaseException) -> Cause:
         return Cause.OUT_OF_MEMORY
     if not names & _MAYBE_MEMORY:
         return Cause.OTHER
-    return _classify_text(str(error), exhausted="ResourceExhaustedError" in names)
-
-
-def _classify_text(text: str, *, exhausted: bool) -> Cause:
-    text = _COLOUR.sub(" ", text)
+    text = _COLOUR.sub(" ", str(error))
     if _SOMETHING_ELSE_EXHAUSTED.search(text):
         return Cause.OTHER
     if _ALLOCATION_FAILED.search(text):
         return Cause.OUT_OF_MEMORY
-    return Cause.UNKNOWN if exhausted or _UNCLEAR.search(text) else Cause.OTHER
-
-
-def _class_names(error: BaseException) -> Iterator[str]:
-    return (cls.__name__ for cls in type(error).__mro__)
+    return Cause.UNKNOWN if "ResourceExhaustedError" in names or _UNCLEAR.search(text) else Cause.OTHER

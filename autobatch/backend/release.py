@@ -6,7 +6,7 @@ others before TensorFlow starts; `release_memory` then returns what a smaller mi
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,11 +82,20 @@ def share_memory(*, driver: Any = None, environ: MutableMapping[str, str] | None
     pools, notes = find_pools(driver)
     plan = backend.plan_sharing(environ, pools)
     if backend.has_started() and (plan.missing or (plan.host and backend.why_host_memory_stays())):
-        raise TooLateError(_too_late(backend.title, plan.missing or plan.in_force))
+        said = " ".join(f"{name}={value}" for name, value in (plan.missing or plan.in_force).items())
+        raise TooLateError(
+            f"{backend.title} has started: its first tensor, layer or data set has chosen allocators that keep what "
+            "they have, and a process cannot change them. Call autobatch.share_memory() right below the imports, or "
+            f"start Python with {said} in its environment."
+        )
     environ.update(plan.missing)
     # Beside a GPU the host's memory is the loaders', whose threads would wait for each other at a single heap.
     keeps_heap, heap_notes = keep_freed_memory(environ) if plan.host and not pools else (False, ())
-    return Sharing(plan.in_force, keeps_heap, (*plan.contradicted, *heap_notes, *notes, *_without_pools(pools)))
+    # Told to take from a pool where there is none, TensorFlow aborts the process.
+    without = ", ".join(f"GPU:{index}" for index, supported in enumerate(pools) if not supported)
+    if without:
+        notes = (*notes, f"No GPU's memory can be given back: the driver has no memory pools for {without}.")
+    return Sharing(plan.in_force, keeps_heap, (*plan.contradicted, *heap_notes, *notes))
 
 
 def release_memory(*, driver: Any = None) -> ReleasedMemory:
@@ -110,20 +119,4 @@ def release_memory(*, driver: Any = None) -> ReleasedMemory:
     held = {"host": stays, "device": why}
     return ReleasedMemory(
         host_bytes, device_bytes, {name: reason for name, reason in held.items() if reason is not None}
-    )
-
-
-def _without_pools(pools: tuple[bool, ...]) -> Iterator[str]:
-    # Told to take from a pool where there is none, TensorFlow aborts the process.
-    if not all(pools):
-        names = ", ".join(f"GPU:{index}" for index, supported in enumerate(pools) if not supported)
-        yield f"No GPU's memory can be given back: the driver has no memory pools for {names}."
-
-
-def _too_late(title: str, settings: Mapping[str, str]) -> str:
-    said = " ".join(f"{name}={value}" for name, value in settings.items())
-    return (
-        f"{title} has started: its first tensor, layer or data set has chosen allocators that keep what they have, "
-        "and a process cannot change them. Call autobatch.share_memory() right below the imports, or start Python "
-        f"with {said} in its environment."
     )

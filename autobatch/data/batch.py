@@ -72,11 +72,7 @@ class Batch:
 
     def room_for(self, size: int) -> "Batch":
         """A batch of `size` samples in this one's form, to be filled: what its arrays hold is undefined."""
-
-        def empty(array: Any) -> Any:
-            return np.empty((size, *array.shape[1:]), dtype=array.dtype)
-
-        return self.like(map_leaves(empty, self.nest))
+        return self.like(map_leaves(lambda array: np.empty((size, *array.shape[1:]), array.dtype), self.nest))
 
     def fill(self, start: int, part: "Batch") -> None:
         """Copies the samples of `part`, a batch of the same form, into this one from `start` on."""
@@ -138,18 +134,15 @@ def conform(batch: Batch, first: Batch, what: str, *, lengths: bool = True) -> B
         return batch
     ours, theirs = first.nest, batch.nest
     shapes = [_written(nest, dtypes=False, lengths=lengths) for nest in (ours, theirs)]
-    if shapes[0] != shapes[1] or not _castable(ours, theirs):
+    pairs = zip(leaves(ours), leaves(theirs), strict=True)
+    castable = (np.can_cast(array.dtype, model.dtype, "same_kind") for model, array in pairs)
+    if shapes[0] != shapes[1] or not all(castable):
         raise DataError(
             f"The batches of {what} can't be cut and joined, because their samples differ in form. Make them one shape "
             "(pad, resize) and one type, or give their own size as batch_size=. "
             f"Received: {form_of(batch)}. Expected as in the first batch: {form_of(first)}."
         )
     return batch.like(map_leaves(lambda model, array: array.astype(model.dtype, copy=False), ours, theirs))
-
-
-def _castable(ours: Any, theirs: Any) -> bool:
-    pairs = zip(leaves(ours), leaves(theirs), strict=True)
-    return all(np.can_cast(array.dtype, model.dtype, "same_kind") for model, array in pairs)
 
 
 def _written(nest: Any, *, dtypes: bool, lengths: bool = True) -> str:

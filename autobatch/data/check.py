@@ -54,7 +54,8 @@ def require_inputs(model: Any, x: Any, what: str) -> None:
     if not wanted:
         return
     specs = _specs(model, wanted)
-    given = _in_order(x, specs, what) if specs else _only(x)
+    sole = x[0] if isinstance(x, list | tuple) and len(x) == 1 else x  # the input of a sequential model
+    given = _in_order(x, specs, what) if specs else [sole] if hasattr(sole, "shape") else []
     pairs = [(tensor, array) for tensor, array in zip(wanted, given, strict=False) if array is not None]
     for tensor, array in pairs:
         _require_type(tensor, array, what)
@@ -62,7 +63,11 @@ def require_inputs(model: Any, x: Any, what: str) -> None:
             raise _refused(tensor, array, what)
     differing = [(t, array) for t, array in pairs if not _fits(tuple(t.shape[1:]), array.shape[1:])]
     if differing:
-        _try_out(model, x, differing[0], what)
+        try:
+            run_symbolically(model, x, fixed_batch_size(model))
+        except Exception as error:
+            # Any layer may raise anything; whatever it is, the same comes of the samples themselves.
+            raise _refused(*differing[0], what) from error
 
 
 def require_fixed_size(size: int, **given: Any) -> None:
@@ -105,13 +110,6 @@ def _in_order(x: Any, specs: Sequence[Any], what: str) -> list[Any]:
     return given
 
 
-def _only(x: Any) -> list[Any]:
-    """The input of a sequential model, where it is one for certain."""
-    if isinstance(x, list | tuple) and len(x) == 1:
-        x = x[0]
-    return [x] if hasattr(x, "shape") else []
-
-
 def _require_type(tensor: Any, array: Any, what: str) -> None:
     if is_text(array) and tensor.dtype != "string":
         msg = f"The model takes numbers ({tensor.dtype}), and these inputs are text. "
@@ -139,14 +137,6 @@ def fits_shape(wanted: Shape, there: Shape) -> bool:
 
 def _bare(shape: tuple[Any, ...]) -> tuple[Any, ...]:
     return shape[:-1] if shape[-1:] == (1,) else shape
-
-
-def _try_out(model: Any, x: Any, pair: tuple[Any, Any], what: str) -> None:
-    try:
-        run_symbolically(model, x, fixed_batch_size(model))
-    except Exception as error:
-        # Any layer may raise anything; whatever it is, the same comes of the samples themselves.
-        raise _refused(*pair, what) from error
 
 
 def _refused(tensor: Any, array: Any, what: str) -> ArgumentError:

@@ -11,7 +11,8 @@ from autobatch.errors import ModelError
 
 LossKind = Literal["categorical", "sparse", "binary", "regression"]
 
-# Names of Keras' losses, without underscores and capitals, so that a function and its class share one entry.
+# Names of Keras' losses, without underscores and capitals, so that a function and its class share one entry. Each of
+# these gives one value for a sample, from that sample alone: `backend/tensorflow/cut_check.py` relies on it.
 _KERAS_LOSSES: dict[LossKind, str] = {
     "binary": "binarycrossentropy binaryfocalcrossentropy hinge squaredhinge",
     "categorical": "categoricalcrossentropy categoricalfocalcrossentropy categoricalhinge kldivergence",

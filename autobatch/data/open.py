@@ -1,6 +1,6 @@
 """What people feed Keras with, told apart and opened: as samples that can be read in any order, or as a stream."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, cast
@@ -37,8 +37,6 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class OpenedData:
-    """Data that are open."""
-
     data: Source | Stream
     notes: tuple[str, ...] = ()  # what was inferred, and what holds for this kind of data; one sentence each
     shuffles: bool = True  # whether they may be put in a new order in every pass
@@ -75,8 +73,6 @@ def open_data(data: Any, source: Any, options: DataOptions) -> OpenedData:
         raise ArgumentError(msg)
     for tells, opens in _OPENERS:
         if tells(data):
-            if options.flow:
-                _refuse_flow_options(options.flow, data)
             _require_pictures(data, options)
             return opens(data, options)
     msg = f"These are no data to train on. Received: {data!r:.200}. Expected {KINDS}."
@@ -208,10 +204,6 @@ def _backend_notes(source: FlowSource, datagen: Any, options: DataOptions) -> li
     return [] if why is None else [f"image_backend='opencv' is not used: {why}"]
 
 
-def _from_arrays(data: Any, options: DataOptions) -> OpenedData:
-    return OpenedData(ArraySource(*arrays_of(data), seed=options.drawn_seed))
-
-
 def _from_dataset(dataset: Any, options: DataOptions) -> OpenedData:
     shapes = shapes_of(options.model, "input_shape")
     return _noted(DatasetStream(dataset, seed=options.drawn_seed, input_shapes=shapes))
@@ -221,13 +213,8 @@ def _from_py_dataset(dataset: Any, options: DataOptions) -> OpenedData:
     return _noted(PyDatasetStream(dataset, seed=options.drawn_seed, shuffle=options.shuffle))
 
 
-def _from_batch_generator(batches: Iterator[Any], options: DataOptions) -> OpenedData:
+def _from_batch_generator(batches: Any, options: DataOptions) -> OpenedData:
     return _noted(BatchGeneratorStream(batches, seed=options.drawn_seed))
-
-
-def _from_source(source: Source, options: DataOptions) -> OpenedData:
-    del options  # a source has a seed of its own
-    return _noted(source)
 
 
 def _noted(data: Source | Stream) -> OpenedData:
@@ -241,8 +228,10 @@ def is_ready_source(data: Any) -> bool:
 
 def _from_mixture(mixture: Mixture, options: DataOptions) -> OpenedData:
     seed = options.drawn_seed
-    of_part = replace(options, seed=seed, flow=None)
-    parts = [open_data(*_pair(part), _options_of(part, of_part)) for part in mixture.parts]
+    of_pictures = replace(options, seed=seed, flow=None)
+    plain = replace(of_pictures, image_backend="scipy")  # beside pictures there may be data that nothing transforms
+    pairs = [_pair(part) for part in mixture.parts]
+    parts = [open_data(*pair, of_pictures if _is_transformed(pair[0]) else plain) for pair in pairs]
     named = [part for part in parts if getattr(part.data, "class_indices", None)]
     for other in named[1:]:
         require_same_classes(other, named[0], "One folder of a mixture", "another")
@@ -258,17 +247,19 @@ def _pair(part: Any) -> tuple[Any, Any]:
     return (part[0], part[1]) if isinstance(part, tuple) and is_image_generator(part[0]) else (part, None)
 
 
-def _options_of(part: Any, options: DataOptions) -> DataOptions:
-    """Beside pictures there may be data that nothing transforms."""
-    return options if _is_transformed(_pair(part)[0]) else replace(options, image_backend="scipy")
-
-
 def _is_transformed(data: Any) -> bool:
     return is_image_generator(data) or is_addressable(data) or isinstance(data, Mixture)
 
 
 def _require_pictures(data: Any, options: DataOptions) -> None:
-    """Refuses a backend for data that an `ImageDataGenerator` has no part in, or that have another already."""
+    """Refuses options of a flow, and a backend, for data that an `ImageDataGenerator` has no part in."""
+    if options.flow:
+        name = next(iter(options.flow))
+        msg = (
+            f"Only an ImageDataGenerator makes something of {name!r}. "
+            f"Received: {name}={options.flow[name]!r} with {type(data).__name__} as data. Expected it left out."
+        )
+        raise ArgumentError(msg)
     own = getattr(data, "image_backend", "scipy")
     if options.image_backend in ("scipy", own) or _is_transformed(data):
         return
@@ -304,22 +295,13 @@ def _refuse_folder(data: Any, options: DataOptions) -> OpenedData:
     raise ArgumentError(msg)
 
 
-def _refuse_flow_options(options: Mapping[str, Any], data: Any) -> None:
-    name = next(iter(options))
-    msg = (
-        f"Only an ImageDataGenerator makes something of {name!r}. "
-        f"Received: {name}={options[name]!r} with {type(data).__name__} as data. Expected it left out."
-    )
-    raise ArgumentError(msg)
-
-
 _OPENERS: tuple[tuple[Callable[[Any], bool], Callable[[Any, DataOptions], OpenedData]], ...] = (
     (lambda data: isinstance(data, Mixture), _from_mixture),
     (is_folder, _refuse_folder),
-    (is_ready_source, _from_source),
+    (is_ready_source, lambda source, _: _noted(source)),
     (is_addressable, _from_flow),
     (lambda data: isinstance(data, keras.utils.PyDataset), _from_py_dataset),
     (lambda data: hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator"), _from_dataset),
-    (is_arrays, _from_arrays),
+    (is_arrays, lambda data, options: OpenedData(ArraySource(*arrays_of(data), seed=options.drawn_seed))),
     (lambda data: hasattr(data, "__next__"), _from_batch_generator),
 )

@@ -26,8 +26,6 @@ class PictureOptions(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """What is said about data, beside the data themselves."""
-
     model: Any  # a compiled Keras model, which tells what is left out
     seed: int | None = None  # what order and augmentation derive from; drawn if `None`
     flow: Mapping[str, Any] | None = None  # what is given here wins over what is inferred
@@ -111,8 +109,11 @@ def require_options(options: Mapping[str, Any], beside: Iterable[str] = (), *, k
             expected = ", ".join(repr(choice) for choice in allowed)
             message = f"{_ALONE.get(kind or '', 'Pictures')} cannot be read this way. "
             raise ArgumentError(f"{message}Received: {name}={options[name]!r}. Expected one of {expected}.")
-    if "target_size" in options:
-        _require_target_size(options["target_size"])
+    size = options.get("target_size", (1, 1))
+    whole = isinstance(size, Sequence) and all(isinstance(side, int) and side > 0 for side in size)
+    if not whole or len(size) != 2:
+        message = f"Pictures need a height and a width. Received: target_size={size!r}. Expected two whole numbers > 0."
+        raise ArgumentError(message)
 
 
 def _misplaced(name: str, value: Any, kind: str) -> str:
@@ -127,10 +128,3 @@ def unknown(name: str, value: Any, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = _ELSEWHERE.get(name) or (f" Did you mean {nearest[0]!r}?" if nearest else "")
     return f"There is no option of that name.{hint} Received: {name}={value!r:.80}. Expected one of {', '.join(names)}."
-
-
-def _require_target_size(size: Any) -> None:
-    whole = isinstance(size, Sequence) and all(isinstance(side, int) and side > 0 for side in size)
-    if not whole or len(size) != 2:
-        message = f"Pictures need a height and a width. Received: target_size={size!r}. Expected two whole numbers > 0."
-        raise ArgumentError(message)

@@ -4,6 +4,7 @@ import copy
 import inspect
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import keras
@@ -105,13 +106,8 @@ class _FlowGroups(_Groups):
 
 
 def _groups(batches: Iterable[Any], n: int) -> Iterator[Any]:
-    group = []
-    for batch in batches:
-        group.append(batch)
-        if len(group) == n:
-            yield joined(group)
-            group = []
-    if group:
+    batches = iter(batches)
+    while group := list(islice(batches, n)):
         yield joined(group)
 
 
@@ -181,7 +177,10 @@ def rebuild(flow: Any, *, batch_size: int, position: Position = "start") -> Any:
     vars(new).pop(_RESUMED, None)
     if position == "start":
         new.index_array, new.total_batches_seen = None, 0
-    new.index_generator = _going_on(new, start) if start else new._flow_index()
+    if start:
+        new.batch_index = max(1, start // new.batch_size)  # not 0, which means that a pass is due
+        setattr(new, _RESUMED, start)
+    new.index_generator = _indices(new) if start else new._flow_index()
     return new
 
 
@@ -198,15 +197,8 @@ def _taken(flow: Any) -> int:
     return int(flow.batch_index * flow.batch_size)
 
 
-def _going_on(flow: Any, start: int) -> Iterator[Any]:
-    """The indices of each batch: the rest of the pass from `start`, and then Keras' own way."""
-    # Not 0, which means that a pass is due.
-    flow.batch_index = max(1, start // flow.batch_size)
-    setattr(flow, _RESUMED, start)
-    return _indices(flow)
-
-
 def _indices(flow: Any) -> Iterator[Any]:
+    """The indices of each batch: the rest of the pass that is resumed, and then Keras' own way."""
     while flow.batch_index:
         if flow.seed is not None:
             # As Keras does: what is drawn for the pictures of a batch follows from its number.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from os import PathLike
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from autobatch.backend.base import ForwardEngine
 from autobatch.data.check import require_whole_batches
 from autobatch.data.epoch import number_of_updates
 from autobatch.data.images.flow import is_image_generator
+from autobatch.data.model_spec import shapes_of
 from autobatch.data.open import OpenedData, is_arrays, open_data
 from autobatch.data.options import DataOptions
 from autobatch.errors import ArgumentError
@@ -20,7 +22,7 @@ from autobatch.probing.request import Task, UserRequest
 from autobatch.probing.trials.steps import warm_up_forward
 from autobatch.results.run import EVALUATION, PREDICTION, Event
 from autobatch.train.callbacks import require_callbacks
-from autobatch.train.control.setup import ControllerSetup, ControlSeams
+from autobatch.train.control.setup import ControllerSetup
 from autobatch.train.microbatch import MicroBatchRunner
 from autobatch.train.opening import find_size
 from autobatch.train.recorder import Recorder
@@ -38,7 +40,6 @@ class InferenceRun:
         cache: bool | str | PathLike[str],
         verbose: Any,
         on_event: Callable[[Event], None] | None,
-        seams: ControlSeams | None = None,
     ) -> None:
         """Finds the size, says it, and gets everything ready to run.
 
@@ -60,7 +61,7 @@ class InferenceRun:
         if evaluates and micro < self.effective_batch_size:
             recorder.note(*engine.check_cut(task.samples, max(2, micro)).notes)
         may_cut = not task.request.only_whole
-        setup = ControllerSetup(found, task.request, before, recorder, cuttable=may_cut, seams=seams)
+        setup = ControllerSetup(found, task.request, before, recorder, cuttable=may_cut)
         phase = EVALUATION if evaluates else PREDICTION
         self.runner = MicroBatchRunner(setup.controller(phase, self.effective_batch_size, micro))
 
@@ -83,27 +84,7 @@ class InferenceRun:
         if samples is None:
             return asked
         whole = number_of_updates(samples, self.effective_batch_size)
-        return whole if asked is None else min(whole, asked)
-
-
-class InputsOnly:
-    """What a model takes, and no loss: data that are opened for it need no targets."""
-
-    compiled = True
-    loss = None
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    @property
-    def input_shape(self) -> Any:
-        """As the model says; an `AttributeError` or a `ValueError` where it does not know."""
-        return self._model.input_shape
-
-    @property
-    def output_shape(self) -> Any:
-        """As the model says; an `AttributeError` or a `ValueError` where it does not know."""
-        return self._model.output_shape
+        return min(whole, asked or whole)
 
 
 def total_of(task: Task, steps: int | None) -> int | None:
@@ -129,7 +110,9 @@ def open_inference(request: UserRequest, *, steps: int | None, workers: int | No
                 flow.setdefault("class_mode", None)
         elif predicts and isinstance(data, list) and source is None and is_arrays(data):
             data = (data,)  # nothing is compared, so they are several inputs
-        model = InputsOnly(asked.model) if predicts else asked.model
+        # What it takes, and no loss: data that are opened for that need no targets.
+        shapes = {name: known for name in ("input_shape", "output_shape") if (known := shapes_of(asked.model, name))}
+        model = SimpleNamespace(compiled=True, loss=None, **shapes) if predicts else asked.model
         given = open_data(data, source, DataOptions(model, 0, flow, augment=False, shuffle=False))
         if given.infinite and steps is None:
             raise ArgumentError("These data go on for ever. Received: steps=None. Expected a number of steps.")

@@ -21,20 +21,16 @@ from autobatch.memory.peak_model import AllocationProfile, PeakModel, fit_peak
 # that rounds up its pieces, and kernels that change with the size, put neighbouring sizes up to 8 % off their line; the
 # nearer two sizes, the less of that lies between.
 _LEAST_OFF = 0.02
-
 _NOISE, _NOISE_FAR = 0.01, 0.05
-
 _OFF_PER_DOUBLING = 0.05
 _MOST_OFF = 0.08
 # How much steeper than measured the peak may get: up to a quarter beyond the largest size, if one within a fourth of it
 # was tried, and otherwise. Beyond twice the largest size all of the noise counts.
 _SOON, _STEEPER_SOON, _STEEPER = 1.25, 1.3, 2.0
-
 _APART = 4
 _FAR = 2.0
 # A slope that has made this much of the peak is believed further out: what does not grow may hide another, steeper one.
 _SEEN = 0.2
-
 _REACH, _REACH_UNSEEN = 4, 2
 
 # Sizes far below the answer say little about it, and often run other kernels.
@@ -57,7 +53,6 @@ class PeakBound:
 
     @classmethod
     def of(cls, measured: Sequence[tuple[int, int]], profile: AllocationProfile | None = None) -> Self:
-        """The bound that follows from what was measured."""
         highest: dict[int, int] = {}
         for size, peak_bytes in measured:
             highest[size] = max(highest.get(size, 1), peak_bytes)

@@ -168,17 +168,16 @@ class DryRun:
     def __str__(self) -> str:
         place = "in a process of its own" if self.why_here is None else f"in this process, because {self.why_here}"
         first = format_count(self.first_size or 0, "sample")
+        effective = self.effective_batch_size
+        update = "" if effective is None else f" for an effective batch of {effective}"
         lines = [
-            f"Would look for {_SOUGHT[self.mode]}{self._for_effective()}, up to {self.cap}: {self.cap_reason}.",
+            f"Would look for {_SOUGHT[self.mode]}{update}, up to {self.cap}: {self.cap_reason}.",
             *(self._budget(name) for name in self.budgets),
             f"The first trial would be of {first}, {place}."
             if self.earlier_size is None
             else f"An earlier answer holds and would be used: {self.earlier_size}. Nothing would be tried.",
         ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
-
-    def _for_effective(self) -> str:
-        return "" if self.effective_batch_size is None else f" for an effective batch of {self.effective_batch_size}"
 
     def _budget(self, name: str) -> str:
         budget, reserve = format_bytes(self.budgets[name]), format_bytes(self.reserves[name])

@@ -17,7 +17,6 @@ _STEPS = {"train": "a training step", "evaluate": "a step of an evaluation", "pr
 
 
 def choice_reason(request: ProbeRequest, size: int, fast: Trial | None) -> str:
-    """Why this size was chosen."""
     if request.only_whole:
         return f"{size} is the only size that the model takes."
     if request.mode == "auto":
@@ -80,7 +79,6 @@ def unseen_notes(trials: Sequence[Trial], budgets: Mapping[str, int]) -> tuple[s
 
 
 def nothing_left_error(resource: str, tightest: Budget, limit: str, request: ProbeRequest) -> DoesNotFitError:
-    """The error when nothing is left before anything has been tried."""
     available, reserve = format_bytes(tightest.limit.available_bytes), format_bytes(tightest.reserve_bytes)
     beside = f", and {format_bytes(request.read_ahead_bytes)} are for samples read ahead"
     if request.result_bytes:
@@ -97,7 +95,6 @@ def nothing_left_error(resource: str, tightest: Budget, limit: str, request: Pro
 def no_answer_error(
     trials: Sequence[Trial], left_bytes: int, limit: str, request: ProbeRequest
 ) -> DoesNotFitError | ProbeError:
-    """The error when no size is safe."""
     left = format_bytes(max(0, left_bytes))
     if not trials:
         msg = (
@@ -128,7 +125,6 @@ def no_rung_error(trials: Sequence[Trial], request: ProbeRequest) -> DoesNotFitE
 
 
 def timeout_error(timeout_s: float, trials: Sequence[Trial], best: Trial | None) -> ProbeTimeoutError:
-    """The error when the deadline of the whole probe has passed."""
     ran = "None has run within the budget so far" if best is None else f"The largest that ran so far is {best.size}"
     msg = (
         f"The {timeout_s:g} s for the whole probe have passed after {format_count(len(trials), 'trial')}, so no size "

@@ -44,8 +44,6 @@ _MOST_SEARCHES = 8
 
 @dataclass(frozen=True, slots=True)
 class EarlierSearch:
-    """A search that was made before."""
-
     trials: list[Trial]  # those that ran, judged anew
     # Per resource, what the process of the trials took beside the caller, as it would again.
     beside_bytes: Mapping[str, int]
@@ -179,7 +177,8 @@ def fingerprint(
     """
     try:
         config = json.dumps(without_generated_names(configuration(model, step)), sort_keys=True)
-        code = sorted({_source(item) for item in custom_objects(model, step)})
+        sources = {inspect.getsource(item) for item in custom_objects(model, step)}
+        code = sorted(hashlib.sha256(source.encode()).hexdigest() for source in sources)
     except Exception:  # noqa: BLE001 - any get_config may raise anything; then the answer is just not kept
         return None
     backend = current_backend()
@@ -202,10 +201,6 @@ def fingerprint(
         "driver": None if gpu_driver is None else gpu_driver.version,
         "question": dict(request),
     }
-
-
-def _source(code: Any) -> str:
-    return hashlib.sha256(inspect.getsource(code).encode()).hexdigest()
 
 
 def _processor() -> str:

@@ -25,8 +25,6 @@ UNCOUNTED = "the most that is tried of data that do not tell how many samples th
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """What to look for."""
-
     mode: Mode  # `"auto"`, `"largest"`, or `"micro"` for the micro-batch of an effective batch
     cap: int  # the largest size that makes sense: samples, effective batch, or the user's bound
     cap_reason: str = "what was asked for"  # which of them, in words
@@ -92,12 +90,6 @@ def parse_batch_size(batch_size: Any) -> tuple[Mode, int | None]:
     raise ArgumentError(msg)
 
 
-def require_class_weight(class_weight: Any) -> None:
-    if class_weight is not None and not isinstance(class_weight, Mapping):
-        msg = f"Received: class_weight={class_weight!r}. Expected a dictionary from class numbers to weights."
-        raise ArgumentError(msg)
-
-
 READ_AHEAD_BYTES = 64 * 2**20  # the most that a loader may read ahead
 _LEAST_AHEAD_BYTES = READ_AHEAD_BYTES // 4
 _LOADERS = 2  # one for training and one for validation
@@ -106,8 +98,6 @@ _SYNTHETIC = "the most that is tried of synthetic samples"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A model, its data, and the request for their batch size."""
-
     model: Any
     opened: OpenedData  # the data to run on
     samples: Batch  # a few of them
@@ -116,7 +106,6 @@ class Task:
 
     @property
     def data(self) -> Source | Stream:
-        """The samples to run on."""
         return self.opened.data
 
 
@@ -147,7 +136,10 @@ class UserRequest:
         parse_batch_size(self.batch_size)
         require_count(max_batch_size=self.max_batch_size, limit=self.limit)
         require_count(least=0, seed=self.seed)
-        require_class_weight(self.class_weight)
+        class_weight: Any = self.class_weight
+        if not isinstance(class_weight, Mapping | None):
+            msg = f"Received: class_weight={class_weight!r}. Expected a dictionary from class numbers to weights."
+            raise ArgumentError(msg)
         require_seconds(trial_timeout_s=self.trial_timeout_s)
         parse_reserve(self.reserve)
         require_image_backend(self.image_backend)
@@ -159,7 +151,10 @@ class UserRequest:
 
     def open(self, opens: Opener = open_data) -> Task:
         """Opens the data and puts the question; nothing runs, and the model is not touched."""
-        self._require_model()
+        if self.step == "train":
+            current_backend().require_trainable(self.model, self.group)
+        else:
+            current_backend().require_runnable(self.model, evaluates=self.step == "evaluate")
         given = opens(self.data, self.source, self.data_options(None if self.seed is None else int(self.seed)))
         few = few_of(given.data)
         require_compatible(self.model, few, step=self.step)
@@ -194,12 +189,6 @@ class UserRequest:
             only_whole=fixed is not None,
         )
         return Task(self.model, given, samples, request, (*given.notes, *apart, *said))
-
-    def _require_model(self) -> None:
-        if self.step == "train":
-            current_backend().require_trainable(self.model, self.group)
-        else:
-            current_backend().require_runnable(self.model, evaluates=self.step == "evaluate")
 
     def _read_ahead_bytes(self, given: OpenedData, effective: int | None, samples: Batch) -> int:
         """What the loaders may occupy while a step runs, and what is held of an effective batch."""

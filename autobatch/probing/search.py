@@ -20,7 +20,6 @@ _BITS = 7
 _ROW = 1 << (_BITS - 1)
 # What another trial has to promise: the more there were, the more.
 _LEAST_GAIN, _LATE_GAIN = 0.02, 0.05
-
 _LATE = 4
 
 
@@ -137,16 +136,14 @@ def next_size(
     return size if size < bad else None
 
 
-def next_throughput_size(
-    trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION, rungs: Sequence[int] = ()
-) -> int | None:
+def next_throughput_size(trials: Sequence[Trial], rungs: Sequence[int] = ()) -> int | None:
     """The size to try next in search of the smallest one that is fast, or `None` if it is known well enough.
 
-    Ask once `next_size` is done. While the smallest size that reaches `fraction` of the best throughput is more than
+    Ask once `next_size` is done. While the smallest size that reaches 95 % of the best throughput is more than
     twice the next smaller one that was tried, the geometric middle is proposed: it is below a proven size, so it fits.
     At most `MAX_THROUGHPUT_TRIALS` such sizes are proposed. Where only `rungs` count, it is the next one below.
     """
-    fast = most_efficient(trials, fraction, rungs=rungs)
+    fast = most_efficient(trials, rungs=rungs)
     if fast is None or _descents(trials) >= MAX_THROUGHPUT_TRIALS:
         return None
     slower = max((trial.size for trial in trials if trial.size < fast.size), default=fast.size)
@@ -168,28 +165,25 @@ def largest(
 
 
 def most_efficient(
-    trials: Sequence[Trial],
-    fraction: float = EFFICIENT_FRACTION,
-    budgets: Mapping[str, int] | None = None,
-    rungs: Sequence[int] = (),
+    trials: Sequence[Trial], budgets: Mapping[str, int] | None = None, rungs: Sequence[int] = ()
 ) -> Trial | None:
-    """The trial of the smallest proven size that reaches `fraction` of the best samples/s among them.
+    """The trial of the smallest proven size that reaches 95 % of the best samples/s among them.
 
     `None` if nothing ran, or no speed was measured. Of the sizes in `rungs` alone if there are any.
     """
     counting = (trial for trial in _proven(trials, budgets) if not rungs or trial.size in rungs)
     timed = [(trial.samples_per_s, trial) for trial in counting if trial.samples_per_s is not None]
     best = max((speed for speed, _ in timed), default=0.0)
-    fast = (trial for speed, trial in timed if speed >= fraction * best)
+    fast = (trial for speed, trial in timed if speed >= EFFICIENT_FRACTION * best)
     return min(fast, key=lambda trial: trial.size, default=None)
 
 
-def levels_off(trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION) -> bool:
+def levels_off(trials: Sequence[Trial]) -> bool:
     """Whether a size beyond the largest that ran can hardly be faster.
 
     An update takes a fixed time and a time for each sample: `t(n) = fixed + per_sample * n`. The two largest sizes that
-    ran and lie apart tell both, and once the fixed part is below `1 - fraction` of an update, no size has more than
-    `1 / fraction` of its samples/s.
+    ran and lie apart tell both, and once the fixed part is below 5 % of an update, no size has more than 1 / 0.95 of
+    its samples/s.
 
     Example:
         >>> speeds = {2: 34.0, 16: 97.0, 256: 110.0}
@@ -206,7 +200,7 @@ def levels_off(trials: Sequence[Trial], fraction: float = EFFICIENT_FRACTION) ->
     if small is None:
         return False
     per_sample_s = (timed[large] - timed[small]) / (large - small)
-    return timed[large] - per_sample_s * large < (1 - fraction) * timed[large]
+    return timed[large] - per_sample_s * large < (1 - EFFICIENT_FRACTION) * timed[large]
 
 
 def peak_bounds(trials: Sequence[Trial]) -> dict[str, PeakBound]:

@@ -96,7 +96,10 @@ class JsonlLog:
             if sync:
                 self._sync(self._file)
         except OSError as error:
-            self._failed(error)
+            if self.failure is None:
+                why = error.strerror or error
+                self.failure = f"The log {str(self.path)!r} is not complete ({why}); what can be written later is."
+                self.tell(self.failure)
 
     def add_trial(self, trial: Trial) -> None:
         self.write("trial", trial.to_dict())
@@ -150,12 +153,6 @@ class JsonlLog:
     def _sync(self, file: AppendOnlyFile) -> None:
         if not file.sync():
             raise OSError(errno.ENOENT, "the file has been removed")
-
-    def _failed(self, error: OSError) -> None:
-        if self.failure is None:
-            why = error.strerror or error
-            self.failure = f"The log {str(self.path)!r} is not complete ({why}); what can be written later is."
-            self.tell(self.failure)
 
 
 @contextlib.contextmanager

@@ -122,10 +122,13 @@ class _Loop:
             model.history.history = {name: list(values) for name, values in resumed.history.items()}
         last_logs, ended = None, resumed
         if first < plan.epochs and (resumed is None or not resumed.finished):
-            self._clock = _clock(model, resumed)
+            # Updates of the reference batch that the optimizer has behind it.
+            iterations = keras.ops.convert_to_tensor(model.optimizer.iterations)
+            self._clock = float(iterations) if resumed is None else resumed.clock
             self._begun = resumed.update if resumed is not None and resumed.epoch == first else 0
             with self._passes.open(first, plan.epochs, resumed) as self._supply:
-                self._pass_clock = self._clock - self._updates_of_pass_so_far()
+                skipped = 0.0 if plan.resizing is None else self._passes.skipped / plan.resizing.reference
+                self._pass_clock = self._clock - skipped
                 self._feed = Feed(self._supply, plan.class_weight)
                 # Killed before the next save, the run would begin anew with another seed.
                 self._save(first, self._begun, at_once=True)
@@ -236,10 +239,6 @@ class _Loop:
         resizing = self._plan.resizing
         return 1.0 if resizing is None else resizing.updates_of(window, self._effective)
 
-    def _updates_of_pass_so_far(self) -> float:
-        resizing = self._plan.resizing
-        return 0.0 if resizing is None else self._passes.skipped / resizing.reference
-
     def _end_pass(self) -> None:
         """Sets the clock to what the reference batch would have made of the pass, whatever it was cut into."""
         samples_of_pass, resizing = self._passes.end_pass(), self._plan.resizing
@@ -304,8 +303,3 @@ class _Loop:
             epochs_done=list(history.epoch),
             clock=self._clock,
         )
-
-
-def _clock(model: Any, resumed: CheckpointState | None) -> float:
-    """Updates of the reference batch that the optimizer has behind it."""
-    return float(keras.ops.convert_to_tensor(model.optimizer.iterations)) if resumed is None else resumed.clock

@@ -21,8 +21,6 @@ from autobatch.train.schedule import Position, position_after
 
 @dataclass(frozen=True, slots=True)
 class PassOptions:
-    """How samples are read."""
-
     effective_of: Callable[[int], int]  # from the epoch to its effective batch
     steps_per_epoch: int | None = None  # updates in an epoch; one pass if `None`
     shuffle: bool = True  # whether samples are put in a new order in every pass; a stream has its own
@@ -51,7 +49,6 @@ class SourcePasses:
 
     @property
     def length(self) -> int:
-        """Samples in a pass."""
         return len(self._source)
 
     def updates(self, epoch: int) -> int:

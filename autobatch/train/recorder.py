@@ -39,19 +39,13 @@ class Thinning:
 
     def keeps(self, at_s: float, micro: int, headroom_bytes: int | None, reach_bytes: int) -> bool:
         """Whether to keep a reading; it counts as kept then."""
-        if self._last is not None and not self._is_due(at_s, micro, headroom_bytes, reach_bytes):
-            return False
+        if self._last is not None:
+            last_s, last_micro, last_headroom = self._last
+            changed = micro != last_micro or _moved(last_headroom, headroom_bytes, reach_bytes)
+            if at_s - last_s < max(_LEAST_S, at_s * _SHARE) * (_SOONER if changed else 1):
+                return False
         self._last = at_s, micro, headroom_bytes
         return True
-
-    def _is_due(self, at_s: float, micro: int, headroom_bytes: int | None, reach_bytes: int) -> bool:
-        assert self._last is not None  # noqa: S101 - asked from the second reading on
-        last_s, last_micro, last_headroom = self._last
-        interval_s = max(_LEAST_S, at_s * _SHARE)
-        if at_s - last_s >= interval_s:
-            return True
-        changed = micro != last_micro or _moved(last_headroom, headroom_bytes, reach_bytes)
-        return changed and at_s - last_s >= interval_s * _SOONER
 
 
 def device_bytes(reading: MemoryReading) -> int | None:

@@ -32,16 +32,14 @@ def resizing_remark(effective: int, rule: Rule | None) -> str:
 
 def accumulation_remarks(traits: ModelTraits, micro: int, effective: int) -> list[str]:
     """What follows where an update is run in several micro-batches; nothing where it is not."""
-    if micro >= effective:
+    if micro >= effective or not traits.batch_norms or traits.group > 1:
         return []
-    remarks = []
-    if traits.batch_norms and traits.group == 1:
-        remarks.append(
-            f"The model's {traits.batch_norms} BatchNormalization layers normalise by the statistics of the "
-            f"micro-batch, {micro} samples, not of all {effective}; their moving averages keep their time constant. "
-            "batch_statistics=16 takes them over groups of 16 samples, whatever the micro-batch."
-        )
-    return remarks
+    remark = (
+        f"The model's {traits.batch_norms} BatchNormalization layers normalise by the statistics of the micro-batch, "
+        f"{micro} samples, not of all {effective}; their moving averages keep their time constant. "
+        "batch_statistics=16 takes them over groups of 16 samples, whatever the micro-batch."
+    )
+    return [remark]
 
 
 def statistics_remarks(traits: ModelTraits, effective: int) -> list[str]:

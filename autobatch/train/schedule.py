@@ -34,9 +34,15 @@ class Schedule:
         self._known: dict[int, int] = {}
 
     def at(self, epoch: int) -> int:
-        """The effective batch of one epoch, in samples."""
         if epoch not in self._known:
-            self._known[epoch] = _require_size(self._of(epoch), epoch)
+            size = self._of(epoch)
+            if not _is_whole(size, 1):
+                msg = (
+                    f"The batch size of epoch {epoch} is none. "
+                    f"Received: batch_size({epoch})={size!r}. Expected a whole number of samples of at least 1."
+                )
+                raise ArgumentError(msg)
+            self._known[epoch] = int(size)
         return self._known[epoch]
 
     def sizes(self, epochs: int, first: int = 0) -> tuple[int, ...]:
@@ -86,16 +92,6 @@ def _are_steps(pairs: Sequence[Any]) -> bool:
     return starts[0] == 0 and all(one < other for one, other in pairwise(starts))
 
 
-def _require_size(size: Any, epoch: int) -> int:
-    if not _is_whole(size, 1):
-        msg = (
-            f"The batch size of epoch {epoch} is none. "
-            f"Received: batch_size({epoch})={size!r}. Expected a whole number of samples of at least 1."
-        )
-        raise ArgumentError(msg)
-    return int(size)
-
-
 def _is_whole(number: Any, least: int) -> bool:
     return not isinstance(number, bool) and isinstance(number, Integral) and int(number) >= least
 
@@ -124,14 +120,11 @@ def position_after(epochs: Iterable[tuple[int, int | None]], samples: int, start
         Position(number=1, taken=8)
     """
     for effective, steps in epochs:
-        start = _after_epoch(start, effective, steps, samples)
+        if steps is not None and steps < number_of_updates(samples - start.taken, effective):
+            start = Position(start.number, start.taken + steps * effective)
+        else:
+            start = Position(start.number + 1, 0)
     return start
-
-
-def _after_epoch(start: Position, effective: int, steps: int | None, samples: int) -> Position:
-    if steps is not None and steps < number_of_updates(samples - start.taken, effective):
-        return Position(start.number, start.taken + steps * effective)
-    return Position(start.number + 1, 0)
 
 
 OnMemoryPressure = Literal["accumulate", "resize"]
@@ -186,8 +179,6 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Resizing:
-    """How an effective batch that changes is trained with."""
-
     follows_memory: bool  # whether each micro-batch is an update of its own
     rate: Callable[[int], float]  # from the effective batch in force to the factor on the learning rate
     reference: int  # the effective batch that the learning rate was chosen for: the unit of a schedule's clock

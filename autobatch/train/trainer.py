@@ -37,10 +37,10 @@ class Trainer:
         self._task, self._options, self._model = opened.task, opened.options, opened.task.model
         self._sizes, self._traits = opened.sizes(found), ModelTraits.of(opened.task.model, opened.task.request.group)
         self._resizing = opened.batching.resizing(self._sizes.reference)
-        self._folder = opened.folder
+        sizes, self._folder = self._sizes, opened.folder
         if self._folder is not None:
-            sizes = self._sizes
             self._folder = self._folder.begun_with(sizes.at or (lambda _: sizes.largest), opened.options.epochs)
+        self._max_bytes = read_ahead_bytes(sizes.largest, opened.task.data.sample_bytes)
 
     def run(self) -> Any:
         """Says what the run begins with, trains, and returns Keras' `History`."""
@@ -52,11 +52,15 @@ class Trainer:
         self._engine = engine_for(self._model, self._task.samples, rescaled=rescaled, group=group)
         if not self._model.trainable_variables:
             recorder.note("The model has no trainable weights: it is run, as by Keras, and learns nothing.")
-        self._warm_up()
+        warm_up_untouched(
+            self._model,
+            self._engine,
+            self._task.samples[: sizes.micro_batch_size],
+            accumulated=not self._resizes,
+            evaluated=self._opened.validation is not None,
+        )
         # The engine has to be there before anything is restored, the restored run before a controller looks at it.
-        self._saver = None
-        if self._folder is not None:
-            self._saver = self._folder.saver(recorder.note)
+        self._saver = None if self._folder is None else self._folder.saver(recorder.note)
         self._setup = self._controller_setup(before)
         validation = self._validation()
         resumed = None if self._folder is None else self._folder.restore(self._model, self._options.epochs)
@@ -94,15 +98,6 @@ class Trainer:
             *unused_rule_remarks(batching.rule, changes=batching.varies),
         ]
 
-    def _warm_up(self) -> None:
-        warm_up_untouched(
-            self._model,
-            self._engine,
-            self._task.samples[: self._sizes.micro_batch_size],
-            accumulated=not self._resizes,
-            evaluated=self._opened.validation is not None,
-        )
-
     def _controller_setup(self, before: Any) -> ControllerSetup:
         sizes = self._sizes
         # Said already where the run begins with updates that are cut.
@@ -112,6 +107,10 @@ class Trainer:
             self._recorder.note(f"Updates are run whole, even if memory gets short: {check.why_whole}.")
         elif said:
             self._recorder.note(*check.notes)
+
+        def remarks(micro: int, effective: int) -> list[str]:
+            return [*accumulation_remarks(self._traits, micro, effective), *check.notes]
+
         return ControllerSetup(
             self._found,
             self._task.request,
@@ -120,9 +119,7 @@ class Trainer:
             cuttable=check.why_whole is None,
             accumulator_bytes=0 if self._resizes else self._engine.accumulator_bytes(),
             saver=self._saver,
-            remarks=None
-            if said
-            else lambda micro, effective: [*accumulation_remarks(self._traits, micro, effective), *check.notes],
+            remarks=None if said else remarks,
         )
 
     def _require_cuttable(self) -> CutCheck:
@@ -153,10 +150,6 @@ class Trainer:
             workers=self._options.workers,
             max_bytes=self._max_bytes,
         )
-
-    @property
-    def _max_bytes(self) -> int:
-        return read_ahead_bytes(self._sizes.largest, self._task.data.sample_bytes)
 
     def _plan(self, validation: Validation | None, resumed: Any) -> TrainingPlan:
         return TrainingPlan.of(

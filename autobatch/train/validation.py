@@ -9,6 +9,8 @@ from functools import partial
 from itertools import count
 from typing import Any, cast
 
+from keras.src.utils.python_utils import pythonify_logs
+
 from autobatch._arguments import require_count, require_fraction
 from autobatch.backend.base import Evaluator
 from autobatch.data.adapters.arrays import ArraySource
@@ -95,12 +97,12 @@ def require_random_access(given: OpenedData) -> Source:
 def open_validation(
     data: Any, source: Any, validation_data: Any, training: OpenedData, asked: DataOptions
 ) -> tuple[OpenedData | None, tuple[str, ...]]:
-    """What to validate on, and what to say about it."""
     # Keras unpacks a list as it does a tuple.
     given = tuple(validation_data) if isinstance(validation_data, list) else validation_data
     # Pictures are not transformed at random, and nothing is put in another order.
     untold = DataOptions(asked.model, asked.seed, None, augment=False, shuffle=False)
-    plain = replace(untold, flow=_options(asked))
+    flow = {name: value for name, value in (asked.flow or {}).items() if name not in _NOT_FOR_VALIDATION}
+    plain = replace(untold, flow=flow)
     said: tuple[str, ...] = ()
     if given is None:
         return _rest(data, source, training, plain, asked)
@@ -132,31 +134,22 @@ def _rest(
     data: Any, source: Any, training: OpenedData, plain: DataOptions, asked: DataOptions
 ) -> tuple[OpenedData | None, tuple[str, ...]]:
     """What the generator of the training holds back."""
+    flow, given = is_addressable(data), asked.flow or {}
+    datagen = data.image_data_generator if flow else data
     if isinstance(data, Mixture) and any(_whole_part(part) is not part for part in data.parts):
-        return None, (
-            "no validation: what the generators of the mixture hold back is left alone; give validation_data",
-        )
-    datagen = data.image_data_generator if is_addressable(data) else data
-    if not getattr(datagen, "_validation_split", None):
-        return None, ()
-    if is_addressable(data):
-        if getattr(data, "split", ...) is None:
-            return None, ()  # it has all the files
-        return None, (
-            "no validation: the flow is one part of what its generator splits; give the other as validation_data",
-        )
-    if "subset" in (asked.flow or {}):
-        subset = (asked.flow or {})["subset"]
-        return None, (f"no validation: subset={subset!r} was given, so its other part is left alone",)
-    rest = open_data(data, source, replace(plain, subset="validation"))
-    require_same_classes(rest, training, "The part for validation", "the one for training")
-    return rest, (
-        f"validation: {rest.samples} pictures that validation_split holds back, without random transformation",
-    )
-
-
-def _options(asked: DataOptions) -> dict[str, Any]:
-    return {name: value for name, value in (asked.flow or {}).items() if name not in _NOT_FOR_VALIDATION}
+        why = "what the generators of the mixture hold back is left alone; give validation_data"
+    elif not getattr(datagen, "_validation_split", None) or (flow and getattr(data, "split", ...) is None):
+        return None, ()  # nothing is held back; a flow without `split` has all the files
+    elif flow:
+        why = "the flow is one part of what its generator splits; give the other as validation_data"
+    elif "subset" in given:
+        why = f"subset={given['subset']!r} was given, so its other part is left alone"
+    else:
+        rest = open_data(data, source, replace(plain, subset="validation"))
+        require_same_classes(rest, training, "The part for validation", "the one for training")
+        held_back = f"{rest.samples} pictures that validation_split holds back, without random transformation"
+        return rest, (f"validation: {held_back}",)
+    return None, (f"no validation: {why}",)
 
 
 def _whole(mixture: Mixture) -> Mixture:
@@ -215,7 +208,8 @@ class Validation:
                 if model.stop_evaluating or (self._steps is None and loader.ended):
                     break
         executions.finish()
-        results = as_numbers(model, logs)
+        # As Keras hands them to callbacks at the end of an epoch: Python's numbers.
+        results = dict(pythonify_logs(model._get_metrics_result_or_logs(logs)))
         callbacks.on_test_end(results)
         return results
 
@@ -230,10 +224,3 @@ class Validation:
         if self._going_on is None:
             self._going_on = StreamLoader(cast("Stream", self._data), max_bytes=self._max_bytes)
         return nullcontext(self._going_on)
-
-
-def as_numbers(model: Any, logs: Any) -> dict[str, float]:
-    """The model's metrics as Python numbers, as Keras hands them to callbacks at the end of an epoch."""
-    from keras.src.utils.python_utils import pythonify_logs
-
-    return dict(pythonify_logs(model._get_metrics_result_or_logs(logs)))

@@ -348,7 +348,7 @@ def test_memory_that_runs_out_while_counting_is_told_as_such(monkeypatch):
     def fails(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8] by allocator cpu")
 
-    monkeypatch.setattr(engine._divisors, "_count", fails)
+    monkeypatch.setattr(engine.divisors, "_count", fails)
     with pytest.raises(OutOfMemoryError):
         engine.totals(data[:4], data[4:])
 

@@ -4,15 +4,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from autobatch.backend.base import (
-    AllocatorChoice,
-    Backend,
-    Engine,
-    ForwardEngine,
-    Framework,
-    Hints,
-    StateVariable,
-)
+from autobatch.backend.base import AllocatorChoice, Backend, Engine, ForwardEngine, Framework, Hints, StateVariable
 from autobatch.backend.tensorflow import allocator
 from autobatch.data.batch import Batch
 

@@ -21,8 +21,6 @@ _TRACE_LEVEL = 2  # TensorFlow's "info": the first at which allocations are note
 
 
 class _Event(NamedTuple):
-    """Something that happened to a piece of memory."""
-
     at: int
     allocated: bool
     address: int

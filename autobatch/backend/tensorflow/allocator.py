@@ -6,7 +6,7 @@ importing it, seeding, listing physical devices and `keras.Input` do not. Import
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -30,13 +30,21 @@ CPU_POOL = "TF_CPU_ALLOCATOR_USE_BFC"
 
 
 def plan_sharing(environ: Mapping[str, str], pools: tuple[bool, ...]) -> SharingPlan:
-    """What to set in an environment."""
     wanted = {**_ON_CPU, **(_GROWTH if pools else {}), **(_ON_GPU if pools and all(pools) else {})}
     missing = {name: value for name, value in wanted.items() if name not in environ}
     in_force = {name: value for name, value in wanted.items() if _means(environ.get(name, value), value)}
-    contradicted = (*_contradictions(environ, wanted, in_force), *_pools_on_cpu(environ))
-    host = in_force.keys() >= _ON_CPU.keys() and not list(_pools_on_cpu(environ))
-    return SharingPlan(missing, in_force, contradicted, host)
+    contradicted = [
+        f"{name}={environ[name]} was set before and is left alone; {name}={value} would give memory back."
+        for name, value in wanted.items()
+        if name not in in_force
+    ]
+    pooled = is_true(environ.get(CPU_POOL, ""))
+    if pooled:
+        contradicted.append(
+            f"{CPU_POOL}={environ[CPU_POOL]} was set before and is left alone; it keeps memory on the CPU."
+        )
+    host = in_force.keys() >= _ON_CPU.keys() and not pooled
+    return SharingPlan(missing, in_force, tuple(contradicted), host)
 
 
 def uses_device_pool(environ: Mapping[str, str]) -> bool:
@@ -78,7 +86,11 @@ def trim_device_pools(numbers: tuple[int, ...], driver: Any = None) -> tuple[int
     """The bytes that went back to the GPUs, and why some stay; both `None` without a GPU."""
     if not numbers:
         return None, None
-    _wait_for_gpus()
+    tf = _tensorflow()
+    # Once the GPUs have done all that they were told, what was freed on the way is free. A step that failed on one says
+    # so itself; nothing can be added here.
+    with suppress(tf.errors.OpError, RuntimeError):
+        tf.test.experimental.sync_devices()
     trims = [trim_pool(number, driver=driver) for number in numbers]
     # TensorFlow makes a pool that it uses keep what is freed; CUDA's own default is to keep nothing.
     used = [trim for trim, _ in trims if trim is not None and trim.before.keeps_bytes]
@@ -99,14 +111,6 @@ def number_of(gpu: Any) -> int:
     return int(gpu.name.rpartition(":")[2])
 
 
-def _wait_for_gpus() -> None:
-    """Returns when the GPUs have done all that they were told: what was freed on the way is free then."""
-    tf = _tensorflow()
-    # A step that failed on the GPU says so itself; nothing can be added here.
-    with suppress(tf.errors.OpError, RuntimeError):
-        tf.test.experimental.sync_devices()
-
-
 def _tensorflow() -> Any:
     import tensorflow as tf
 
@@ -118,17 +122,6 @@ def _held_by_pool(device: str) -> str:
         f"TensorFlow's default allocator on a {device} keeps what it has; call autobatch.share_memory() before "
         "TensorFlow starts."
     )
-
-
-def _contradictions(environ: Mapping[str, str], wanted: Mapping[str, str], kept: Mapping[str, str]) -> Iterator[str]:
-    for name, value in wanted.items():
-        if name not in kept:
-            yield f"{name}={environ[name]} was set before and is left alone; {name}={value} would give memory back."
-
-
-def _pools_on_cpu(environ: Mapping[str, str]) -> Iterator[str]:
-    if is_true(environ.get(CPU_POOL, "")):
-        yield f"{CPU_POOL}={environ[CPU_POOL]} was set before and is left alone; it keeps memory on the CPU."
 
 
 def _means(value: str, wanted: str) -> bool:
@@ -149,12 +142,14 @@ def accelerator(config: Any = None, environ: Mapping[str, str] | None = None) ->
     gpu = min(config.get_visible_devices("GPU"), key=number_of)
     parts = config.get_logical_device_configuration(gpu)
     figures = allocator_bytes(_GPU, config)
+    # The variable wins over what the program says, and only these two words do.
+    forced = {"true": True, "false": False}.get((os.environ if environ is None else environ).get(GROWTH, ""))
     return Accelerator(
         name=_GPU,
         number=number_of(gpu),
         in_use_bytes=figures[0] if figures else 0,
         limit_bytes=int(parts[0].memory_limit) * MIB if parts else None,
-        grows=_grows(gpu, config, os.environ if environ is None else environ),
+        grows=bool(config.experimental.get_memory_growth(gpu)) if forced is None else forced,
     )
 
 
@@ -189,12 +184,6 @@ def reset_peak(device: str) -> bool:
     return True
 
 
-def _grows(gpu: Any, config: Any, environ: Mapping[str, str]) -> bool:
-    # The variable wins over what the program says, and only these two words do.
-    forced = {"true": True, "false": False}.get(environ.get(GROWTH, ""))
-    return bool(config.experimental.get_memory_growth(gpu)) if forced is None else forced
-
-
 def on_cpu(environ: Mapping[str, str], *, onednn: bool, returns_freed: bool) -> AllocatorChoice:
     """The allocator on the CPU: the one with the highest priority of those that are asked for."""
     if is_true(environ.get(CPU_POOL, "")):
@@ -206,7 +195,6 @@ def on_cpu(environ: Mapping[str, str], *, onednn: bool, returns_freed: bool) -> 
 
 
 def on_gpu(environ: Mapping[str, str]) -> AllocatorChoice:
-    """The allocator on a GPU."""
     grows = is_true(environ.get(GROWTH, ""))
     growth = [_said(environ, GROWTH)] if GROWTH in environ else []
     if uses_device_pool(environ):

@@ -76,7 +76,7 @@ class Captured:
 
 def has_vector_loss(model: Any) -> bool:
     """Whether the compiled loss keeps one value a sample (`reduction=None`), whose gradient is that of their sum."""
-    reductions = _reductions(model)
+    reductions = [getattr(item.loss, "reduction", "sum_over_batch_size") for item in flat_losses(model)]
     unreduced = [reduction in ("none", None) for reduction in reductions]
     if any(unreduced) and not all(unreduced):
         msg = f"Losses with and without a reduction cannot be combined. Received: reductions={reductions}"
@@ -147,10 +147,6 @@ def _refusing(name: str) -> Callable[..., None]:
         raise ModelError(msg)
 
     return apply
-
-
-def _reductions(model: Any) -> list[Any]:
-    return [getattr(item.loss, "reduction", "sum_over_batch_size") for item in flat_losses(model)]
 
 
 def _scaled(item: Any, share: Share, place: int) -> Any:

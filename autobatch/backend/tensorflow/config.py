@@ -48,7 +48,6 @@ def write_settings(
 
 
 def describe_tensorflow(keras_version: str) -> Framework:
-    """Versions, how it was built, and the GPUs that it can use."""
     build = tf.sysconfig.get_build_info()
     return Framework(
         keras_version=keras_version,

@@ -23,34 +23,10 @@ from autobatch.backend.tensorflow.function import form_of, packed, replaced
 from autobatch.backend.tensorflow.variables import preserved, seed_states, shared_seed_state
 from autobatch.data.batch import Batch, leaves, map_leaves, split
 from autobatch.data.check import is_keras_own
+from autobatch.data.model_spec import kind_of
 
 TOLERANCE = 1e-3  # between rounding (1e-6) and the smallest error of a loss that cannot be cut (some per cent)
 MOST_SAMPLES = 8
-
-# The losses of Keras that give one value for each sample, from that sample alone. What is not listed is tried.
-PER_SAMPLE_LOSSES = frozenset(
-    [
-        "binary_crossentropy",
-        "binary_focal_crossentropy",
-        "categorical_crossentropy",
-        "categorical_focal_crossentropy",
-        "categorical_generalized_cross_entropy",
-        "categorical_hinge",
-        "cosine_similarity",
-        "ctc",
-        "hinge",
-        "huber",
-        "kl_divergence",
-        "log_cosh",
-        "mean_absolute_error",
-        "mean_absolute_percentage_error",
-        "mean_squared_error",
-        "mean_squared_logarithmic_error",
-        "poisson",
-        "sparse_categorical_crossentropy",
-        "squared_hinge",
-    ]
-)
 
 
 def check_cut(model: Any, batch: Batch, most: int, divisors: Divisors) -> CutCheck:
@@ -79,7 +55,8 @@ def is_known(model: Any, step: str = "train") -> bool:
 
 def _is_known_loss(loss: Any) -> bool:
     function = getattr(loss, "fn", loss)
-    named = getattr(function, "__name__", None) in PER_SAMPLE_LOSSES
+    # Those of a known kind give one value for each sample, from that sample alone, and so does CTC.
+    named = kind_of(function) is not None or getattr(function, "__name__", None) == "ctc"
     return named and intercept.is_keras(loss) and intercept.is_keras(function) and not _works_across(loss)
 
 
@@ -143,8 +120,6 @@ def _padded(batch: Batch) -> Iterator[Batch]:
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """What one update came to."""
-
     gradient: list[Any]
     logs: Mapping[str, float]
     states: Mapping[str, list[Any]]  # from layers to the values of the state that their calls may write

@@ -110,18 +110,15 @@ class Divisors:
         """Shape `(losses,)`: what each divides by, 0 for one that divides by samples."""
         count = intercept.outputs(self._model)
         share = intercept.Share(tf.ones(()), tf.zeros(count))
-        self._run(packed(form, arrays), share)
-        self.needed = bool(share.found)
-        return tf.stack([tf.cast(share.found.get(place, 0), tf.float32) for place in range(count)])
-
-    def _run(self, data: Any, share: intercept.Share) -> None:
-        model, own = self._model, not is_keras_own(self._model, f"{self.step}_step")
-        captured = intercept.Captured(list(model.trainable_variables)) if own and self.step == "train" else None
+        model, data, training = self._model, packed(form, arrays), self.step == "train"
+        own = not is_keras_own(model, f"{self.step}_step")
+        captured = intercept.Captured(list(model.trainable_variables)) if own and training else None
         with intercept.intercepted(model, share, captured):
             if own:
                 getattr(model, f"{self.step}_step")(data)
-                return
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-            training = self.step == "train"
-            y_pred = model(x, training=training) if model._call_has_training_arg else model(x)
-            model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+            else:
+                x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+                y_pred = model(x, training=training) if model._call_has_training_arg else model(x)
+                model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        self.needed = bool(share.found)
+        return tf.stack([tf.cast(share.found.get(place, 0), tf.float32) for place in range(count)])

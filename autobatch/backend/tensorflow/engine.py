@@ -9,17 +9,15 @@ just ended, so it is not expected; should it happen, `UpdateInterruptedError` sa
 """
 
 import contextlib
-from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 import numpy as np
 import tensorflow as tf
 
-from autobatch.backend.base import BatchTotals, CutCheck, Logs
+from autobatch.backend.base import BatchTotals, Logs
 from autobatch.backend.tensorflow import allocator as memory
 from autobatch.backend.tensorflow import capture as intercept
 from autobatch.backend.tensorflow.batch_statistics import grouped_statistics, require_own_rows
-from autobatch.backend.tensorflow.cut_check import check_cut
 from autobatch.backend.tensorflow.divisors import Divisors
 from autobatch.backend.tensorflow.forward import ForwardSteps, MeasuredModel, require_one_replica
 from autobatch.backend.tensorflow.function import (
@@ -45,8 +43,10 @@ class TensorFlowEngine(MeasuredModel):
     def __init__(self, model: Any, example: Batch, *, rescaled: bool = False, group: int = 1) -> None:
         require_supported(model)
         super().__init__(model)
-        self._model = model
-        _build(model, example)
+        # Metrics and optimizer must exist before the first backup, or what a failed step created would stay behind.
+        build_on(model, example, trains=True)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
         self._vector_loss = intercept.has_vector_loss(model)
         self._outputs = intercept.outputs(model)
         self._backup = Backup(mutable_variables(model))
@@ -59,23 +59,17 @@ class TensorFlowEngine(MeasuredModel):
         self._functions: dict[Any, Function] = {}
         self._kinds = KnownKinds(model)
         weighted = example.sample_weight is not None
-        self._divisors = Divisors(model, self._backup, "train", weighted=weighted)
+        self.divisors = Divisors(model, self._backup, "train", weighted=weighted)
         self._forward = ForwardSteps(model, self._backup, weighted=weighted)
         self._apply = compiled_once(model, self._update.apply_accumulated, [tf.TensorSpec([], tf.int64)])
         self._kept = False  # whether the accumulators hold part of this update
         self._filled = False  # whether they hold memory
 
-    @property
-    def needs_divisors(self) -> bool:
-        return self._divisors.needed
-
-    def totals(self, *parts: Batch) -> BatchTotals:
-        return self._divisors.totals(*parts)
-
     def accumulate(self, batch: Batch, whole: BatchTotals) -> Logs:
-        with self._undone_on_error(batch):
+        with undone_on_error(self._backup, batch.size, self._is_too_late):
             if batch.size == whole.size:
-                self._empty_once()
+                if self._filled and not self._kept:
+                    self.empty()  # what updates in several pieces have kept would only be in the way
                 return dict(self.compute(batch, whole, Use.APPLY))
             logs = self.compute(batch, whole, Use.ADD if self._kept else Use.STORE)
             self._kept = self._filled = True
@@ -89,8 +83,11 @@ class TensorFlowEngine(MeasuredModel):
         if use is not Use.APPLY and self._model.jit_compile:
             self._update.make_room()
         share = np.float32(batch.size / whole.size)
-        factor = np.float32(1.0) if self._vector_loss else share
-        return self._run(batch, whole, use, factor)  # type: ignore[no-any-return]
+        scalars = (share, np.float32(1.0) if self._vector_loss else share, np.int32(use))
+        arrays, divisors = arrays_of(self._model, batch), self.divisors.shared(whole)
+        logs: Logs = self._function(batch, arrays, use)(arrays, divisors, *scalars, self._backup.attempt)
+        self.divisors.require_counted(batch, whole)
+        return logs
 
     def apply(self) -> None:
         if not self._kept:
@@ -121,22 +118,11 @@ class TensorFlowEngine(MeasuredModel):
         self._filled = False
         self._update.empty()
 
-    def _empty_once(self) -> None:
-        """Updates in one piece again: what those in several have kept would only be in the way."""
-        if self._filled and not self._kept:
-            self.empty()
-
-    def check_cut(self, batch: Batch, most: int) -> CutCheck:
-        return check_cut(self._model, batch, most, self._divisors)
-
     def evaluate(self, batch: Batch, whole: BatchTotals) -> Logs:
         return self._forward.evaluate(batch, whole)
 
     def finish(self) -> None:
         self._model.optimizer.finalize_variable_values(self._model.trainable_weights)
-
-    def _undone_on_error(self, batch: Batch) -> AbstractContextManager[None]:
-        return undone_on_error(self._backup, batch.size, self._is_too_late)
 
     def _is_too_late(self, error: BaseException) -> bool:
         """Whether the optimizer had begun to write; Ctrl-C is delivered once the step is done, and the update whole."""
@@ -144,13 +130,6 @@ class TensorFlowEngine(MeasuredModel):
         if began and isinstance(error, Exception):
             _raise_interrupted(error)
         return began
-
-    def _run(self, batch: Batch, whole: BatchTotals, use: Use, factor: np.float32) -> Any:
-        arrays, divisors = arrays_of(self._model, batch), self._divisors.shared(whole)
-        scalars = (np.float32(batch.size / whole.size), factor, np.int32(use))
-        logs = self._function(batch, arrays, use)(arrays, divisors, *scalars, self._backup.attempt)
-        self._divisors.require_counted(batch, whole)
-        return logs
 
     def _function(self, batch: Batch, arrays: list[Any], use: Use) -> Function:
         """The compiled step for this form of data, whatever the size."""
@@ -177,7 +156,7 @@ class TensorFlowEngine(MeasuredModel):
                     logs = model.train_step(packed(form, arrays))
                 effects = side_effects(count)
             captured.require_one_call()
-            self._divisors.note(share)
+            self.divisors.note(share)
             branch = Use(int(use)) if model.run_eagerly else fixed
             factor = np.float32(1.0) if captured.weighted else factor
             update.use(captured.gradients, effects, use if branch is None else branch, factor, attempt)
@@ -205,13 +184,6 @@ def require_supported(model: Any) -> None:
             f"optimizer and give fit(batch_size=...) the effective batch. Received: gradient_accumulation_steps={steps}"
         )
         raise ModelError(msg)
-
-
-def _build(model: Any, example: Batch) -> None:
-    # Metrics and optimizer must exist before the first backup, or what a failed step created would stay behind.
-    build_on(model, example, trains=True)
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
 
 
 def _raise_interrupted(error: BaseException) -> NoReturn:

@@ -101,13 +101,26 @@ class ForwardSteps:
 
 
 class MeasuredModel:
-    """The `autobatch.backend.base.Measured` of one model's steps."""
+    """What an engine tells of one model: the `backend.base.Measured` of its steps, and what cutting them does."""
+
+    divisors: Divisors
 
     def __init__(self, model: Any) -> None:
+        self._model = model
         self.fixed_batch_size = fixed_batch_size(model)
         self._device = memory.device_name()
         # XLA compiles each size for itself, and what runs eagerly is not compiled.
         self.compiles_once = not (model.jit_compile or model.run_eagerly)
+
+    @property
+    def needs_divisors(self) -> bool:
+        return self.divisors.needed
+
+    def totals(self, *parts: Batch) -> BatchTotals:
+        return self.divisors.totals(*parts)
+
+    def check_cut(self, batch: Batch, most: int) -> CutCheck:
+        return check_cut(self._model, batch, most, self.divisors)
 
     def device_peak_bytes(self) -> int | None:
         figures = self.allocator_bytes()
@@ -128,21 +141,14 @@ class TensorFlowForwardEngine(ForwardSteps, MeasuredModel):
 
     def __init__(self, model: Any, example: Batch, *, evaluates: bool) -> None:
         require_runnable(model, evaluates=evaluates)
-        _build(model, example, evaluates=evaluates)
+        # Metrics must exist before the first backup, or what a failed step created would stay behind. An optimizer is
+        # not built along: it may be as large as the model.
+        with _hidden(model, "optimizer", *(() if evaluates else ("_compile_metrics", "_compile_loss"))):
+            build_on(model, example)
         weighted = example.sample_weight is not None
         ForwardSteps.__init__(self, model, Backup(mutable_variables(model)), weighted=weighted)
         MeasuredModel.__init__(self, model)
         self._evaluates = evaluates
-
-    @property
-    def needs_divisors(self) -> bool:
-        return self._evaluates and self.divisors.needed
-
-    def totals(self, *parts: Batch) -> BatchTotals:
-        return self.divisors.totals(*parts)
-
-    def check_cut(self, batch: Batch, most: int) -> CutCheck:
-        return check_cut(self._model, batch, most, self.divisors)
 
     def trace(self, batch: Batch) -> None:
         self.traced("test" if self._evaluates else "predict", batch)
@@ -177,13 +183,6 @@ def require_one_replica(model: Any) -> None:
     if replicas > 1:
         msg = f"Several replicas are not supported. Received: a model on {replicas} replicas. Expected 1."
         raise ModelError(msg)
-
-
-def _build(model: Any, example: Batch, *, evaluates: bool) -> None:
-    # Metrics must exist before the first backup, or what a failed step created would stay behind. An optimizer is not
-    # built along: it may be as large as the model.
-    with _hidden(model, "optimizer", *(() if evaluates else ("_compile_metrics", "_compile_loss"))):
-        build_on(model, example)
 
 
 @contextlib.contextmanager

@@ -117,7 +117,6 @@ class KnownKinds:
 
 
 def specs_of(kinds: Kinds) -> list[Any]:
-    """The arrays of a compiled function."""
     return [tf.TensorSpec(shape, dtype) for shape, dtype in kinds]
 
 

@@ -7,7 +7,7 @@ exist before the first variable is written, so a backward pass that runs out of 
 import enum
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -42,7 +42,7 @@ class Update:
         self._has_gradient = [True] * len(self.variables)
         # Empty until the first use, so that updates in one piece cost no copy of the parameters.
         self._accumulators = [
-            tf.Variable(tf.zeros([0], _dtype(variable)), shape=tf.TensorShape(None), trainable=False)
+            tf.Variable(tf.zeros([0], variable.value.dtype), shape=tf.TensorShape(None), trainable=False)
             for variable in self.variables
         ]
         self._began = tf.Variable(0, trainable=False, dtype=tf.int64)
@@ -59,8 +59,8 @@ class Update:
         gradients = _all_computed([self._merged(gradient) for gradient in gradients], effects)
         branches = {
             Use.APPLY: lambda: self._apply(gradients, attempt),
-            Use.STORE: lambda: self._store(_weighted(gradients, share)),
-            Use.ADD: lambda: self._add(_weighted(gradients, share)),
+            Use.STORE: lambda: self._keep("assign", _weighted(gradients, share)),
+            Use.ADD: lambda: self._keep("assign_add", _weighted(gradients, share)),
         }
         if isinstance(use, Use):
             branches[use]()
@@ -72,7 +72,6 @@ class Update:
                 _forbid_inlining(count)
 
     def apply_accumulated(self, attempt: Any) -> None:
-        """Applies what the accumulators hold."""
         if not self.variables:
             return
         kept = zip(self._accumulators, self._has_gradient, self.variables, strict=True)
@@ -116,15 +115,10 @@ class Update:
         values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
         return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
-    def _store(self, gradients: list[Any]) -> None:
+    def _keep(self, how: Literal["assign", "assign_add"], gradients: list[Any]) -> None:
         for accumulator, gradient in zip(self._accumulators, gradients, strict=True):
             if gradient is not None:
-                accumulator.assign(gradient, read_value=False)
-
-    def _add(self, gradients: list[Any]) -> None:
-        for accumulator, gradient in zip(self._accumulators, gradients, strict=True):
-            if gradient is not None:
-                accumulator.assign_add(gradient, read_value=False)
+                getattr(accumulator, how)(gradient, read_value=False)
 
 
 def _alone(optimizer: Any) -> AbstractContextManager[None]:
@@ -134,10 +128,6 @@ def _alone(optimizer: Any) -> AbstractContextManager[None]:
     """
     optimizer, name = getattr(optimizer, "inner_optimizer", optimizer), "_all_reduce_sum_gradients"
     return replaced(optimizer, name, lambda pairs: pairs) if hasattr(optimizer, name) else nullcontext()
-
-
-def _dtype(variable: Any) -> Any:
-    return variable.value.dtype
 
 
 def side_effects(count_before: int) -> list[Any]:
@@ -175,9 +165,7 @@ def _tensors(gradients: list[Any]) -> list[Any]:
 
 def _weighted(gradients: list[Any], share: Any) -> list[Any]:
     dense = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
-    return _all_computed(
-        [None if gradient is None else gradient * tf.cast(share, gradient.dtype) for gradient in dense]
-    )
+    return _all_computed([None if one is None else one * tf.cast(share, one.dtype) for one in dense])
 
 
 def _numbered(branch: Any) -> Any:

@@ -8,7 +8,7 @@ optimizer variables.
 import contextlib
 import gc
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -25,19 +25,17 @@ from autobatch.errors import ModelError, OutOfMemoryError
 
 def mutable_variables(model: Any) -> list[Any]:
     """The Keras variables that a train or test step may write, without the optimizer's."""
-    found: dict[int, Any] = {}
+    found: list[Any] = []
     for layer in model._flatten_layers():
-        owned: Iterable[Any] = [*layer._non_trainable_variables, *carried_states(layer), *seed_states(layer)]
-        found.update((id(variable), variable) for variable in owned)
-    others = [variable for metric in model.metrics for variable in metric.variables] + shared_seed_state()
-    found.update((id(variable), variable) for variable in others)
-    return list(found.values())
+        found += [*layer._non_trainable_variables, *carried_states(layer), *seed_states(layer)]
+    found += [variable for metric in model.metrics for variable in metric.variables] + shared_seed_state()
+    return list({id(variable): variable for variable in found}.values())
 
 
 @contextlib.contextmanager
 def preserved(model: Any) -> Iterator[None]:
     """See `Backend.preserved`."""
-    variables = _all_variables(model)
+    variables = [variable.value for variable in _found(model)]
     values = [variable.numpy() for variable in variables]
     with preserved_random_states():
         try:
@@ -84,10 +82,6 @@ def _state_variable(name: str, variable: Any) -> StateVariable:
 
     count = int(np.prod(shape, dtype=np.int64))
     return StateVariable(name, shape, variable.dtype.name, count * dtype.itemsize, read, write)
-
-
-def _all_variables(model: Any) -> list[Any]:
-    return [variable.value for variable in _found(model)]
 
 
 def _found(model: Any) -> list[Any]:

@@ -16,13 +16,7 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from autobatch.data.batch import Batch, bytes_of_one, concatenate, leaves, map_leaves
 from autobatch.data.epoch import as_indices, sample_seed
-from autobatch.data.images.flow import (
-    FlowKind,
-    class_counts_of,
-    picture_shape,
-    require_flow,
-    sample_bytes_of,
-)
+from autobatch.data.images.flow import FlowKind, class_counts_of, picture_shape, require_flow, sample_bytes_of
 from autobatch.data.images.seeding import STEPS, SeededCalls, SeededImageGenerator, seeded
 from autobatch.data.images.transform import PixelMover, require_image_backend
 from autobatch.data.options import ClassMode, ImageBackend
@@ -168,7 +162,8 @@ class FlowSource:
             raise
         except Exception as error:
             if flow.image_data_generator.decoded:
-                error.add_note(f"autobatch was making sample {index}{self._whence(index)}.")
+                whence = " of the arrays" if self.kind == "arrays" else f" from {self._flow.filepaths[index]}"
+                error.add_note(f"autobatch was making sample {index}{whence}.")
                 raise
             raise self._unreadable(index, error) from error
 
@@ -189,9 +184,6 @@ class FlowSource:
         why = "its format is unknown" if type(error).__name__ == "UnidentifiedImageError" else error
         message = f"{file} cannot be read as a picture: {why}. Repair the file or take it out of the {place}."
         return DataError(message, file)
-
-    def _whence(self, index: int) -> str:
-        return " of the arrays" if self.kind == "arrays" else f" from {self._flow.filepaths[index]}"
 
     def _flow_for(self, indices: list[int], epoch: int) -> Any:
         """Keras' own flow, so that each option has its meaning there, with draws of our own."""

@@ -11,11 +11,7 @@ from autobatch.data.batch import leaves, map_leaves
 from autobatch.data.check import require_inputs, require_numeric_targets
 from autobatch.data.images.flow import collected_warnings
 from autobatch.data.images.flow_source import PICTURES, FlowSource, PictureArrays
-from autobatch.data.images.infer import (
-    has_channels_first,
-    infer_subset,
-    require_picture_shape,
-)
+from autobatch.data.images.infer import has_channels_first, infer_subset, require_picture_shape
 from autobatch.data.model_spec import ModelSpec
 from autobatch.data.options import DataOptions
 from autobatch.errors import ArgumentError

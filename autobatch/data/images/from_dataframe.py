@@ -11,13 +11,7 @@ import numpy as np
 from autobatch.data.check import require_numeric_targets
 from autobatch.data.images.flow import collected_warnings, without_printing
 from autobatch.data.images.flow_source import FlowSource
-from autobatch.data.images.infer import (
-    infer_class_mode,
-    infer_picture,
-    infer_subset,
-    note_empty,
-    require_class_targets,
-)
+from autobatch.data.images.infer import infer_class_mode, infer_picture, infer_subset, note_empty, require_class_targets
 from autobatch.data.model_spec import ModelSpec, output_names
 from autobatch.data.options import ClassMode, DataOptions
 from autobatch.errors import ArgumentError, DataError
@@ -56,7 +50,7 @@ class PictureTable:
             if spec.is_picture_to_picture or spec.loss is None:
                 return infer_class_mode(spec) if spec.is_picture_to_picture else (None, "no loss and no targets")
             self._require_targets()
-        if spec.outputs > 1 or not self._numeric(self.y_col):
+        if spec.outputs > 1 or np.asarray(self.data[self.y_col]).dtype.kind not in "biuf":
             return infer_class_mode(spec)
         if spec.kind == "categorical":
             message = f"The model is compiled with {name}, which compares one-hot vectors, and numbers are none. "
@@ -86,9 +80,6 @@ class PictureTable:
             return ""
         shown = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
         return f"left out {len(lost)} of {len(names)} rows, as there is no picture under these names: {shown}"
-
-    def _numeric(self, column: str) -> bool:
-        return bool(np.asarray(self.data[column]).dtype.kind in "biuf")
 
     def _require_targets(self) -> None:
         for name in self.y_col if isinstance(self.y_col, tuple) else (self.y_col,):

@@ -142,7 +142,6 @@ class Executor:
             self._largest, self._held = 0, {}
 
     def close(self) -> None:
-        """Ends the worker, if there is one."""
         if self._worker is not None:
             self._worker.close()
 

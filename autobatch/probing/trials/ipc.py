@@ -162,8 +162,6 @@ NEVER = Deadline()
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a request to the worker."""
-
     # `RAN` if it was answered; whether the measured peak is within the budget is for the caller to judge.
     outcome: Outcome
     payload: Mapping[str, Any] = field(default_factory=dict)  # the answer's values, empty unless `outcome` is `RAN`

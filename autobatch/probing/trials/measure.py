@@ -100,7 +100,8 @@ class TrialMeasurer:
         peaks = self._peaks(size)
         self._recordings.keep()
         self._largest = max(self._largest, size)
-        own = self._own_growth()
+        own, before = own_device_bytes(), self._own_baseline
+        own = None if own is None or before is None else own - before
         held = {"host": rss_bytes() - self._baseline, "device": max(self._device_pool, own or 0)}
         told = {"peaks": peaks, "start_peaks": start_peaks, "held": held, "profiles": self._profiles()}
         return {"seconds": seconds, **told, "own_device_bytes": own}
@@ -154,10 +155,6 @@ class TrialMeasurer:
             peaks[WORST] = max(peaks["host"], self._beside_pool + int(self._pool_growth * self._pool_peak()))
         return peaks
 
-    def _own_growth(self) -> int | None:
-        own = own_device_bytes()
-        return None if own is None or self._own_baseline is None else own - self._own_baseline
-
     def _pool_peak(self) -> int:
         """Peak bytes in use in the pool on the host; 0 where none keeps a count or the model runs elsewhere."""
         figures = self._engine.allocator_bytes() if self._engine.device_peak_bytes() is None else None
@@ -172,7 +169,6 @@ def open_measurer(payload: dict[str, Any]) -> TrialMeasurer:
 
 
 def rss_bytes() -> int:
-    """What this process holds in memory now."""
     return read_process()[0].rss_bytes
 
 

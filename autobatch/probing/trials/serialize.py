@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from autobatch.backend import current_backend
-from autobatch.data.batch import Batch
+from autobatch.data.batch import Batch, leaves
 
 _LIBRARIES = ("keras", "autobatch", "builtins")
 
@@ -33,7 +33,7 @@ def custom_objects(model: Any, step: str = "train") -> Iterator[Any]:
     if step != "predict":
         given = getattr(model, "_compile_metrics", None)
         metrics = [getattr(given, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]
-        items += [model.optimizer, *model.metrics, *_flat(model.loss), *_flat(metrics)]
+        items += [model.optimizer, *model.metrics, *leaves(model.loss), *leaves(metrics)]
     items += [function for item in items for function in _functions_of(item)]
     libraries = (*_LIBRARIES, *current_backend().packages)
     for item in items:
@@ -67,15 +67,6 @@ def _functions_of(item: Any) -> Iterator[Any]:
         function = getattr(item, name, None)
         if inspect.isfunction(function):
             yield function
-
-
-def _flat(nest: Any) -> list[Any]:
-    """What a user may give to `compile`: one thing, or lists and dicts of them; names of Keras' own are left out."""
-    if isinstance(nest, dict):
-        return [part for value in nest.values() for part in _flat(value)]
-    if isinstance(nest, list | tuple):
-        return [part for value in nest for part in _flat(value)]
-    return [] if nest is None or isinstance(nest, str) else [nest]
 
 
 _MODEL, _SAMPLES, _VARIABLES = "model.json", "samples.pickle", "variables.pickle"
@@ -133,7 +124,10 @@ def _read_state(layer: Any, folder: Path) -> None:
 
 def model_json(model: Any, step: str = "train") -> str:
     """The model's configuration as JSON; raises as `serialize` does."""
-    _require_importable(custom_objects(model, step))
+    for code in custom_objects(model, step):
+        if code.__module__ == "__main__" and has_name(code):
+            msg = f"{code.__name__} is defined in the script or notebook itself, which no other process can import"
+            raise NotSerializableError(msg)
     try:
         return json.dumps(configuration(model, step))
     except Exception as error:
@@ -174,13 +168,6 @@ def deserialize(payload: dict[str, Any]) -> tuple[Any, Batch]:
 def repeat(samples: Batch, size: int) -> Batch:
     """`size` samples made of a few real ones: memory does not depend on what the pictures show."""
     return samples.take(np.resize(np.arange(samples.size), size))
-
-
-def _require_importable(custom: Iterable[Any]) -> None:
-    for code in custom:
-        if code.__module__ == "__main__" and has_name(code):
-            msg = f"{code.__name__} is defined in the script or notebook itself, which no other process can import"
-            raise NotSerializableError(msg)
 
 
 def _require_same(model: Any, payload: dict[str, Any]) -> None:

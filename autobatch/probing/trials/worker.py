@@ -103,7 +103,6 @@ class WorkerProcess:
         return self._process.returncode if by_itself else None
 
     def last_output(self) -> str:
-        """The end of what it has printed."""
         try:
             with self._log.open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))

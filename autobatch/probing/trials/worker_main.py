@@ -119,21 +119,17 @@ class Session:
 
 def describe_error(error: Exception) -> dict[str, Any]:
     """An exception as JSON-ready values: what it was, whether it was about memory, and itself where it can travel."""
+    from autobatch.backend.oom import classify
+
     text = "".join(traceback.format_exception(error))
     return {
         "kind": "error",
         "type": type(error).__qualname__,
         "message": str(error)[:_TEXT_LIMIT],
         "traceback": text[-_TEXT_LIMIT:],
-        "cause": _cause(error),
+        "cause": classify(error).name,
         "exception": _pickled(error),
     }
-
-
-def _cause(error: Exception) -> str:
-    from autobatch.backend.oom import classify
-
-    return classify(error).name
 
 
 def _pickled(error: Exception) -> str | None:

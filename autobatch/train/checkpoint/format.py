@@ -36,7 +36,10 @@ class CheckpointFile:
         Raises:
             DataError: The file is another one by now; told before the first piece.
         """
-        with _opened(self.path) as file:
+        file = read_file(self.path, "The checkpoint")
+        if file is None:
+            raise _unusable(self.path, "it is gone")
+        with file:
             file.seek(-_DIGEST_BYTES, os.SEEK_END)
             if file.read() != self.digest:
                 raise DataError(f"The checkpoint {str(self.path)!r} has changed while it was read.", str(self.path))
@@ -104,13 +107,6 @@ def _digest_of(file: BinaryIO) -> bytes | None:
 
 def _new_digest() -> Any:
     return hashlib.blake2b(digest_size=_DIGEST_BYTES)
-
-
-def _opened(path: Path) -> BinaryIO:
-    file = read_file(path, "The checkpoint")
-    if file is None:
-        raise _unusable(path, "it is gone")
-    return file
 
 
 def _unusable(path: Path, why: str) -> DataError:

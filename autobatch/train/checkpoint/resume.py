@@ -28,10 +28,7 @@ PICTURES, SIZES, EPOCHS = "pictures", "batch_size", "epochs"
 
 
 def run_facts(
-    source: Source,
-    directory: Any,
-    class_weight: Mapping[int, float] | None,
-    **options: Any,
+    source: Source, directory: Any, class_weight: Mapping[int, float] | None, **options: Any
 ) -> dict[str, Any]:
     """What does not change in a run, ready for JSON."""
     weights = None if class_weight is None else {str(int(one)): float(class_weight[one]) for one in class_weight}

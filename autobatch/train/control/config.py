@@ -10,8 +10,6 @@ from autobatch.errors import ArgumentError
 
 @dataclass(frozen=True, slots=True)
 class ControllerConfig:
-    """When the policy shrinks and grows micro-batches."""
-
     patience: int = 10  # readings in a row in which a larger size must fit before it is entered
     margin: float = 0.02  # part of the budget that growing must leave over
     foresight: float = 1.5  # micro-batches during which others may go on taking at their recent rate

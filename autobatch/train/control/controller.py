@@ -102,7 +102,8 @@ class Controller:
         self._state = policy.start(micro)
         self._pace = _Pace()
         self._release_timing = ReleaseTiming()
-        self._headroom_bytes: int | None = None
+        # What the last reading leaves above the need of a micro-batch, the reserve included; `None` if unknown.
+        self.headroom_bytes: int | None = None
         self._paused = False
 
     @property
@@ -114,11 +115,6 @@ class Controller:
         """The largest size below those that ran out of memory; `None` if none did, or it has been entered again."""
         failed = self._state.smallest_oom_size
         return None if failed is None or failed <= self.micro_batch_size else max(1, failed - 1)
-
-    @property
-    def headroom_bytes(self) -> int | None:
-        """What the last reading leaves above the need of a micro-batch, the reserve included; `None` if unknown."""
-        return self._headroom_bytes
 
     def look(self) -> None:
         """Takes a reading if it is time to, and does what it calls for; call it between two micro-batches.
@@ -151,7 +147,8 @@ class Controller:
 
     def adopt(self, policy: Policy, reason: str) -> None:
         """Goes on by another policy, with other sizes; `reason` says why."""
-        snapshot, before = self._timed(self._last()), self.micro_batch_size
+        watch, before = self._hooks.watch, self.micro_batch_size
+        snapshot = None if watch is None else self._timed(watch.last)
         self._policy = policy
         self._state = policy.settle(self._state, snapshot)
         after = self.micro_batch_size
@@ -166,16 +163,15 @@ class Controller:
         """
         # A reading from before the failure could be one from before a neighbour took the memory.
         snapshot = None if self._hooks.watch is None else self._timed(self._hooks.watch.look())
-        resource = _exhausted_resource(error.__cause__, snapshot)
+        # What Python itself could not allocate was the host's.
+        by_python = isinstance(error.__cause__, MemoryError)
+        resource = "device" if snapshot is not None and "device" in snapshot.budgets and not by_python else "host"
         before = self._state
         self._state, decision = self._policy.ran_out(before, error.size, snapshot, resource)
         if decision is None:
             raise DoesNotFitError(_too_small(error.size), None, 0) from error
-        self._headroom_bytes = None if snapshot is None else self._policy.headroom_bytes(self._state, snapshot)
+        self.headroom_bytes = None if snapshot is None else self._policy.headroom_bytes(self._state, snapshot)
         self._follow(decision, snapshot, None if snapshot is None else self._policy.headroom_bytes(before, snapshot))
-
-    def _last(self) -> Snapshot | None:
-        return None if self._hooks.watch is None else self._hooks.watch.last
 
     def _timed(self, snapshot: Snapshot | None) -> Snapshot | None:
         """The snapshot with the time that micro-batches have just been taking."""
@@ -184,12 +180,12 @@ class Controller:
     def _read(self, watch: Watcher) -> PolicyDecision | None:
         snapshot = self._timed(watch.look())
         if snapshot is None:
-            self._state, self._headroom_bytes = self._policy.missed(self._state), None
+            self._state, self.headroom_bytes = self._policy.missed(self._state), None
             return None
         before = self._state
         self._state, decision = self._policy.saw(before, snapshot)
-        self._headroom_bytes = self._policy.headroom_bytes(self._state, snapshot)
-        self._hooks.seen(snapshot, self.micro_batch_size, self._headroom_bytes)
+        self.headroom_bytes = self._policy.headroom_bytes(self._state, snapshot)
+        self._hooks.seen(snapshot, self.micro_batch_size, self.headroom_bytes)
         if decision is None:
             self._release_spare(snapshot)
         elif decision.kind != "stuck":
@@ -205,13 +201,13 @@ class Controller:
         occupied, rate = snapshot.reading.process.rss_bytes, self._state.rate("host")
         if self._release_timing.due(snapshot.at_s, occupied, need(self.micro_batch_size), budget, rate):
             given = self._release()
-            self._release_timing.record(0 if given is None else given.host_bytes or 0)
+            self._release_timing.record(0 if given is None else given.host_bytes)
 
     def _follow(self, decision: PolicyDecision, snapshot: Snapshot | None, headroom_bytes: int | None = None) -> None:
         returned = held = None
         given = self._release() if decision.after <= decision.before else None
         if given is not None:
-            returned = _sum(given.host_bytes, given.device_bytes)
+            returned = given.host_bytes + (given.device_bytes or 0)
             held = self._held(given, snapshot)
             if held:
                 for why in given.holds.values():
@@ -271,20 +267,9 @@ def controller_without_sensors(micro: int, ladder: Sequence[int], told: Callable
     )
 
 
-def _exhausted_resource(cause: BaseException | None, snapshot: Snapshot | None) -> str:
-    """The resource: what Python itself could not allocate was the host's."""
-    on_device = snapshot is not None and "device" in snapshot.budgets and not isinstance(cause, MemoryError)
-    return "device" if on_device else "host"
-
-
 def _too_small(size: int) -> str:
     what = "Not even one sample fits" if size == 1 else f"{size} samples, which cannot be cut, do not fit"
     return (
         f"{what} in memory any more; the trainable weights are as they were before this update. Save them, free "
         "memory, and train on."
     )
-
-
-def _sum(*parts: int | None) -> int | None:
-    known = [part for part in parts if part is not None]
-    return sum(known) if known else None

@@ -9,7 +9,6 @@ from autobatch.backend.base import Accelerator
 from autobatch.memory.peak_model import PeakModel
 from autobatch.memory.reading import MemoryReading
 from autobatch.memory.types import Device
-from autobatch.probing.peak_bound import PeakBound
 from autobatch.probing.search import peak_bounds
 from autobatch.probing.step_budgets import pool_bytes
 from autobatch.probing.trials.measure import WORST
@@ -97,7 +96,13 @@ class RunFootprints:
         worst = bounds.get(WORST) if name == "host" else None
         if worst is None:
             return need
-        return _careful_beyond(max(measured), need, worst, baseline - self._found.reserves.get("host", 0))
+        tried, offset_bytes = max(measured), baseline - self._found.reserves.get("host", 0)
+
+        def careful(size: int) -> int:
+            # Beyond what was tried, what the worst may come to has to fit with the reserve, as in the search.
+            return need(size) if size <= tried else max(need(size), ceil(worst.upper(size)) + offset_bytes)
+
+        return careful
 
 
 def baselines(before: MemoryReading, read_ahead_bytes: int, gpu: Accelerator | None) -> dict[str, int]:
@@ -117,12 +122,3 @@ def device_baseline(device: Device, gpu: Accelerator) -> int:
         return gpu.in_use_bytes
     # Of what its allocator holds, only what is in use counts: the rest is there for the micro-batches.
     return used - pool_bytes(device, gpu)
-
-
-def _careful_beyond(tried: int, need: Footprint, worst: PeakBound, offset_bytes: int) -> Footprint:
-    """Beyond the sizes that were tried, what the worst may come to has to fit with the reserve, as in the search."""
-
-    def careful(size: int) -> int:
-        return need(size) if size <= tried else max(need(size), ceil(worst.upper(size)) + offset_bytes)
-
-    return careful

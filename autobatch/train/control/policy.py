@@ -151,10 +151,8 @@ class Policy:
     def _enterable(self, check: SizeCheck) -> int | None:
         """The largest rung that growing may lead to by one snapshot, `None` if there is none."""
         above = [rung for rung in self.ladder if rung > check.state.micro_batch_size]
-        return next((rung for rung in above if self._within_reach(rung, above) and check.may_enter(rung)), None)
-
-    def _within_reach(self, rung: int, above: list[int]) -> bool:
-        return rung == above[-1] or (self.proven is not None and rung <= self.proven)
+        within_reach = [rung for rung in above if rung == above[-1] or rung <= (self.proven or 0)]
+        return next(filter(check.may_enter, within_reach), None)
 
     def _lasting(self, state: PolicyState) -> PolicyState:
         """The state with one more reading that the last growth has outlasted."""

@@ -22,14 +22,12 @@ from autobatch.train.control.state import PolicyDecision
 from autobatch.train.control.watcher import RunBudgets, Watcher
 from autobatch.train.recorder import Recorder
 
-Read = Callable[[], MemoryReading]
-
 
 @dataclass(frozen=True, slots=True)
 class ControlSeams:
     """What a run asks of the world; tests put something else in its place."""
 
-    read: Read = read_memory_here  # takes a reading of the memory
+    read: Callable[[], MemoryReading] = read_memory_here  # takes a reading of the memory
     clock: Callable[[], float] = time.monotonic  # seconds that never go back
     sleep: Callable[[float], None] = time.sleep  # waits for some seconds
     release_memory: Callable[[], ReleasedMemory] = release_memory  # hands unneeded memory back to the system

@@ -11,8 +11,6 @@ from autobatch.memory.reading import MemoryReading
 
 @dataclass(frozen=True, slots=True)
 class ResourceBudget:
-    """What one resource allows at one moment."""
-
     budget_bytes: int  # reach minus reserve, the most that this process should occupy
     reserve_bytes: int  # what stays free on purpose
     limit: str  # what limits it, for people: "control group v1 /jobs/7", "host", "GPU:0"
@@ -50,16 +48,11 @@ class Snapshot:
 
 def binding(budgets: Mapping[str, ResourceBudget]) -> ResourceBudget | None:
     """The tightest of what each resource allows, `None` where there is nothing."""
-    return min(budgets.values(), key=_free, default=None)
-
-
-def _free(budget: ResourceBudget) -> int:
-    return budget.available_bytes - budget.reserve_bytes
+    return min(budgets.values(), key=lambda budget: budget.available_bytes - budget.reserve_bytes, default=None)
 
 
 # Two readings closer together than this say more about the sensors' jitter than about anybody's rate.
 SHORTEST_S = 0.05
-
 # A sixteenth of a rate is left after a second without taking.
 HALF_LIFE_S = 0.25
 

@@ -27,8 +27,6 @@ class IncompleteReadingError(Exception):
 
 
 class RunBudgets:
-    """Turns readings into budgets."""
-
     def __init__(self, reserve: Reserve, gpu: int | None = None, own_limit: Limit | None = None) -> None:
         self._gpu, self._own_limit = gpu, own_limit
         self._reader = BudgetReader(reserve, gpu, self._own_limits)
@@ -110,20 +108,12 @@ class Watcher:
         note: Callable[[str], None] | None = None,
     ) -> None:
         self._read, self._budgets, self._clock = read, budgets, clock
-        self._least_s = self._interval_s = least_s
+        self._least_s = self.interval_s = least_s
         self._next_s = float("-inf")
         self.last: Snapshot | None = None
-        self._notes: list[str] = []
+        self.notes: tuple[str, ...] = ()
         self._note = note or (lambda text: _log.warning("%s", text))
         self._said: set[type[Exception]] = set()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return tuple(self._notes)
-
-    @property
-    def interval_s(self) -> float:
-        return self._interval_s
 
     @property
     def due(self) -> bool:
@@ -142,21 +132,18 @@ class Watcher:
                 self._say(text)
         except Exception as error:  # noqa: BLE001 - whatever a sensor raises, the training does not depend on it
             self.last = None
-            self._say_once(error)
+            # What a broken sensor says may differ from reading to reading.
+            if type(error) not in self._said:
+                self._said.add(type(error))
+                self._say(f"Memory could not be read while this ran ({error!r}); sizes stay until it can be.")
         ended_s = self._clock()
-        self._interval_s = min(MOST_S, max(self._least_s, _TIMES_ITS_COST * (ended_s - began_s)))
-        self._next_s = ended_s + self._interval_s
+        self.interval_s = min(MOST_S, max(self._least_s, _TIMES_ITS_COST * (ended_s - began_s)))
+        self._next_s = ended_s + self.interval_s
         if self.last is not None:
-            self.last = replace(self.last, next_s=self._interval_s)
+            self.last = replace(self.last, next_s=self.interval_s)
         return self.last
 
-    def _say_once(self, error: Exception) -> None:
-        # What a broken sensor says may differ from reading to reading.
-        if type(error) not in self._said:
-            self._said.add(type(error))
-            self._say(f"Memory could not be read while this ran ({error!r}); sizes stay until it can be.")
-
     def _say(self, text: str) -> None:
-        if text not in self._notes:
-            self._notes.append(text)
+        if text not in self.notes:
+            self.notes = (*self.notes, text)
             self._note(text)
