@@ -40,6 +40,7 @@ ALONE = {
     "memory/sensors/nvml.py": {"pynvml"},
     "memory/sensors/procfs.py": {"psutil"},
     "data/images/transform.py": {"cv2"},
+    "data/adapters/arrays.py": {"scipy"},
 }
 
 
