@@ -82,16 +82,22 @@ def test_what_would_be_worth_trying_is_over_the_budget(scene: Scene) -> None:
 
 
 def test_it_is_near_the_true_largest(scene: Scene) -> None:
-    """Seen to fail (184 of 240), as the one above, with bounds that are 30 % too high."""
+    """One in a dozen runs of a size takes a tenth less: it is what it may take that counts.
+
+    Seen to fail (184 of 240), as the one above, with bounds that are 30 % too high.
+    """
     found = scene.result.max_batch_size
     more = int(found / 0.9) + 1
+    growths: list[int] = []
     with memory_group(NO_LIMIT) as group:
-        said = answer(run_in(group, str(more)))
-    assert said["updates"] == UPDATES
-    growth = int(said["growth_bytes"])
-    print(f"\n{found} samples; {growth // MIB} MiB at {more}; budget {scene.budget_bytes // MIB} MiB,")
-    print(f"of the process alone {scene.said['free_bytes'] // MIB}; {scene.result.summary()}")
-    assert growth > scene.budget_bytes
+        while len(growths) < 3 and max(growths, default=0) <= scene.budget_bytes:
+            said = answer(run_in(group, str(more)))
+            assert said["updates"] == UPDATES
+            growths.append(int(said["growth_bytes"]))
+    print(f"\n{found} samples; {[growth // MIB for growth in growths]} MiB at {more};")
+    print(f"budget {scene.budget_bytes // MIB} MiB, of the process alone {scene.said['free_bytes'] // MIB};")
+    print(scene.result.summary())
+    assert max(growths) > scene.budget_bytes
 
 
 def test_a_trial_that_is_killed_for_real_takes_only_itself() -> None:
