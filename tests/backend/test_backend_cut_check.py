@@ -1,12 +1,14 @@
 """Which losses may be cut is tried out, not guessed."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from nets import compiled, conv_net, pictures
 
-from autobatch.backend.base import CutCheck
+from autobatch.backend.base import BatchTotals, CutCheck
 from autobatch.backend.tensorflow import cut_check
 from autobatch.backend.tensorflow.cut_check import is_known
 from autobatch.backend.tensorflow.engine import TensorFlowEngine
@@ -348,9 +350,44 @@ def test_memory_that_runs_out_while_counting_is_told_as_such(monkeypatch):
     def fails(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8] by allocator cpu")
 
-    monkeypatch.setattr(engine.divisors, "_count", fails)
+    monkeypatch.setattr(engine.divisors, "_counts", fails)
     with pytest.raises(OutOfMemoryError):
         engine.totals(data[:4], data[4:])
+
+
+class Gate(keras.layers.Layer):
+    """Masks what a weight decides on."""
+
+    def build(self, shape):
+        self.supports_masking, self.bar = True, self.add_weight(shape=())
+
+    def compute_mask(self, x, mask=None):
+        return x[..., 0] > self.bar
+
+    def call(self, x):
+        return keras.ops.copy(x)
+
+
+@pytest.mark.parametrize(("layer", "rows"), [(Gate, [4, 3, 1]), (keras.layers.Masking, [8])])
+def test_what_a_part_of_the_model_counts_is_counted_part_by_part(layer, rows):
+    """And what the data alone tell in one go. Seen to fail with all of it in one go."""
+    inputs = keras.Input((5, 3))
+    model = keras.Model(inputs, keras.layers.Dense(1)(layer()(inputs)))
+    model.compile("sgd", "mse")
+    x = np.where(np.random.default_rng(0).random((8, 5, 1)) < 0.5, 0, 1) * np.ones(3, np.float32)
+    data = Batch(x.astype(np.float32), np.ones((8, 5, 1), np.float32))
+    engine, parts, seen = TensorFlowEngine(model, data), (data[:4], data[4:7], data[7:]), []
+    expected = engine.totals(data)
+    functions = engine.divisors._functions
+    for key, count in functions.items():
+
+        def run(*arrays, run=count.run):
+            seen.append(len(arrays[0]))
+            return run(*arrays)
+
+        functions[key] = replace(count, run=run)
+    assert engine.totals(*parts) == expected == BatchTotals(8, (x[..., 0].sum(),))
+    assert seen == rows
 
 
 class Clips(keras.Model):

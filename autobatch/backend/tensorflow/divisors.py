@@ -5,7 +5,8 @@ In micro-batches the whole effective batch's are needed. They follow from as muc
 masks, mostly a comparison of the inputs, and only that is run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
@@ -49,12 +50,31 @@ def _may_mask(model: Any) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Count:
+    run: Callable[..., Any]  # from some of a batch's arrays to the divisors
+    places: list[int]  # which arrays
+    is_light: bool  # whether it looks at the data alone, not through a part of the model
+
+
+def _leading_to(outputs: Sequence[Any]) -> set[Any]:
+    """The operations that outputs of a graph follow from."""
+    found: set[Any] = set()
+    waiting = [tensor.op for tensor in outputs]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in found:
+            found.add(operation)
+            waiting += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+    return found
+
+
 class Divisors:
     """Counts for one model; `needed` tells whether there is anything to count, exactly once it has been tried."""
 
     def __init__(self, model: Any, backup: Backup, step: Literal["train", "test"], *, weighted: bool) -> None:
         self._model, self._backup, self.step = model, backup, step
-        self._functions: dict[Any, Callable[..., Any]] = {}
+        self._functions: dict[Any, _Count] = {}
         self._kinds = KnownKinds(model)
         self._found = False  # whether a step's loss divides by something else than samples
         self.needed = model.compiled and divides_by_counts(model, weighted=weighted)
@@ -62,10 +82,10 @@ class Divisors:
     def totals(self, *parts: Batch) -> BatchTotals:
         """See `Evaluator.totals`."""
         size = sum(part.size for part in parts)
-        counted = []
-        for part in parts if self.needed else ():
-            with undone_on_error(self._backup, part.size):
-                counted.append(self._count(part))
+        counted: Sequence[Any] = ()
+        with undone_on_error(self._backup, max(part.size for part in parts)):
+            if self.needed:
+                counted = self._counts(parts)
         return BatchTotals(size, tuple(np.sum(counted, axis=0).tolist()) if self.needed else None)
 
     def shared(self, whole: BatchTotals) -> Any:
@@ -87,23 +107,30 @@ class Divisors:
             )
             raise ModelError(msg)
 
-    def _count(self, batch: Batch) -> Any:
-        arrays = arrays_of(self._model, batch)
+    def _counts(self, parts: Sequence[Batch]) -> list[Any]:
+        form, arrays = form_of(parts[0]), [arrays_of(self._model, part) for part in parts]
         if self._model.run_eagerly:
             self._backup.write(self._backup.attempt)
             try:
-                return np.asarray(self._divisors(form_of(batch), arrays))
+                return [np.asarray(self._divisors(form, each)) for each in arrays]
             finally:
                 self._backup.restore()
-        return np.asarray(self._function(form_of(batch), arrays)(*map(tf.convert_to_tensor, arrays))[0])
+        count = self._count_of(form, arrays[0])
+        given = [[each[place] for place in count.places] for each in arrays]
+        if count.is_light:  # a call takes as long as the whole of it
+            given = [[np.concatenate(column) for column in zip(*given, strict=True)]]
+        return [np.asarray(count.run(*map(tf.convert_to_tensor, each))[0]) for each in given]
 
-    def _function(self, form: Any, arrays: list[Any]) -> Callable[..., Any]:
+    def _count_of(self, form: Any, arrays: list[Any]) -> "_Count":
         key = (repr(form), kinds := self._kinds.of(repr(form), arrays))
         if key not in self._functions:
             traced = tf.compat.v1.wrap_function(lambda *given: self._divisors(form, list(given)), specs_of(kinds))
+            leads = _leading_to(traced.graph.outputs)
+            inputs, variables = traced.graph.inputs[: len(arrays)], traced.graph.inputs[len(arrays) :]
+            places = [place for place, tensor in enumerate(inputs) if tensor.op in leads]
             # What does not lead to the counts is left out: most of the model, and all that would be written.
-            inputs = traced.graph.inputs[: len(arrays)]
-            self._functions[key] = traced.prune(inputs, traced.graph.outputs)
+            run = traced.prune([inputs[place] for place in places], traced.graph.outputs)
+            self._functions[key] = _Count(run, places, not any(tensor.op in leads for tensor in variables))
         return self._functions[key]
 
     def _divisors(self, form: Any, arrays: list[Any]) -> Any:
