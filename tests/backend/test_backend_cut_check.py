@@ -359,7 +359,7 @@ class Gate(keras.layers.Layer):
     """Masks what a weight decides on."""
 
     def build(self, shape):
-        self.supports_masking, self.bar = True, self.add_weight(shape=())
+        self.supports_masking, self.bar = True, self.add_weight(shape=(), initializer="zeros")
 
     def compute_mask(self, x, mask=None):
         return x[..., 0] > self.bar
